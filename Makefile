@@ -1,0 +1,34 @@
+# `make demo` and `make test` are all that a new user needs; each sets up `.venv` by itself.
+PYTHON ?= python3
+BIN := .venv/bin
+FAMILY ?= families/demo
+
+.PHONY: help demo test lint test-slow clean
+
+help:  ## what there is to make
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## / -- /'
+
+# The stamp is newer than pyproject.toml when what it asks for is installed.
+.venv/ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("anew needs Python 3.11 or newer: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: .venv/ready  ## train a teacher and three generations on scikit-learn's digits, show the results
+	$(BIN)/anew train --out $(FAMILY)
+
+test: lint  ## lint, types, tests
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+
+lint: .venv/ready
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/codespell
+	$(BIN)/pyright
+
+test-slow: .venv/ready  ## long runs: ANEW_TEST_DATA=FOLDER with FashionMNIST/raw and cifar10/
+	$(BIN)/python -m pytest -m slow
+
+clean:  ## remove the environment and the demo's family
+	rm -rf .venv $(FAMILY)

@@ -1,0 +1,54 @@
+"""Born-again training of neural networks: train one on labels, then the same architecture anew from the one before.
+
+    import anew
+    result = anew.train(model="small_cnn", data=(x, y), generations=3)
+
+`anew.objectives` holds the losses, usable in any loop of your own; `anew.models` the architectures. Names are loaded when
+they are first used, so that `import anew` takes no time.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from anew.errors import AnewError
+from anew.version import __version__
+
+if TYPE_CHECKING:
+    from anew import data, ensemble, metrics, models, objectives
+    from anew.api import Result, train
+    from anew.family import Family
+    from anew.spec import Recipe, Spec
+
+__all__ = [
+    "AnewError",
+    "Family",
+    "Recipe",
+    "Result",
+    "Spec",
+    "__version__",
+    "data",
+    "ensemble",
+    "metrics",
+    "models",
+    "objectives",
+    "train",
+]
+
+_HOMES = {
+    "Family": "anew.family",
+    "Recipe": "anew.spec",
+    "Result": "anew.api",
+    "Spec": "anew.spec",
+    "train": "anew.api",
+}
+_MODULES = ("data", "ensemble", "metrics", "models", "objectives")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"anew.{name}")
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'anew' has no attribute '{name}'")

@@ -1,0 +1,154 @@
+"""Born-again training in Python: the same lineage as `anew train`, from arrays, data sets and models of one's own."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from anew import data as data_sources
+from anew import ensemble, evaluation, lineage, network, spec, terminal
+from anew.data import Data, Source
+from anew.errors import AnewError
+from anew.evaluation import Row
+from anew.execution import Execution
+from anew.family import Family
+from anew.network import Network
+from anew.progress import Progress, Silent
+from anew.spec import Recipe, Spec
+
+Array = Tensor | NDArray[Any]
+Examples = str | tuple[Array, Array] | tuple[Array, Array, Array, Array] | Dataset[Any] | Source
+"""A source's name, (x, y), (x, y, x_test, y_test), a torch data set of (input, label), or a `Source`."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """A trained lineage: its networks, oldest first, and their scores on the test set."""
+
+    family: Family
+    lineage: tuple[Spec, ...]
+    scores: list[Row]
+
+    def network(self, generation: int = -1) -> Network:
+        """Load the network of a generation, in evaluation mode: an `nn.Module` from inputs as stored to logits (B, C)."""
+        return network.load(self.family.folder(self.lineage[generation].id).weights).eval()
+
+    def predict(self, inputs: Array, generations: Sequence[int] = (-1,)) -> Tensor:
+        """Return probabilities (N, C): of one generation, or the mean over several.
+
+        `inputs` are (N, H, W), (N, H, W, C), (N, C, H, W) or (N, F), in the units of the training data.
+        """
+        given = data_sources.as_inputs(inputs)
+        examples = data_sources.Examples(given, torch.zeros(len(given), dtype=torch.int64))
+        logits = [evaluation.predict(self.network(one), examples, torch.device("cpu")) for one in generations]
+        return ensemble.log_mean(logits).exp()
+
+    def __str__(self) -> str:
+        console = Console(width=100, no_color=True)
+        with console.capture() as text:
+            console.print(terminal.scores_table([row.to_json() for row in self.scores], "test"))
+        return text.get().rstrip()
+
+
+def train(
+    model: str | Callable[..., nn.Module] | None = None,
+    data: Examples | None = None,
+    *,
+    objective: str | Mapping[str, Any] | None = None,
+    generations: int | None = None,
+    seed: int | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    limit: int | None = None,
+    views: str | None = None,
+    teacher: str | Path | None = None,
+    teacher_model: str | None = None,
+    recipe: Mapping[str, Any] | str | Path | None = None,
+    out: str | Path = "family",
+    device: str = "auto",
+    threads: int | None = None,
+    force: bool = False,
+    progress: bool | Progress = True,
+) -> Result:
+    """Train a lineage: a network from labels, then the same architecture anew from the one before, and evaluate all.
+
+    The same arguments as `anew train`, the same family, the same bits. `recipe` holds whatever else a recipe can say,
+    as a TOML file or a mapping nested like one; the other arguments go over it. `model` may be a function or class of
+    your own, called with `input_shape`, `classes` and the model's options.
+
+    Raises `AnewError` for whatever is wrong with what was given, and `Interrupted`, after saving, on Ctrl-C.
+    """
+    flat: dict[str, dict[str, Any] | Any] = {
+        "model": _model_name(model),
+        "data": {"source": data if isinstance(data, str) else None, "limit": limit, "views": views},
+        "objective": objective,
+        "training": {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate},
+        "generations": generations,
+        "seed": seed,
+        "teacher": None if teacher is None else str(teacher),
+        "teacher_model": teacher_model,
+    }
+    written = recipe if isinstance(recipe, Mapping) else {}
+    path = Path(recipe) if isinstance(recipe, str | Path) else None
+    whole = spec.override(spec.read_recipe(path, written), _without_none(flat))
+    watcher = progress if not isinstance(progress, bool) else _watcher(progress)
+    how = Execution(device, threads, force=force)
+    trained = lineage.train_lineage(whole, _data(data, whole), Path(out), how, watcher)
+    return Result(trained.family, trained.lineage, trained.rows)
+
+
+def _data(given: Examples | None, recipe: Recipe) -> Data:
+    if given is None or isinstance(given, str):
+        return lineage.load_data(recipe.data)
+    source = _source(given)
+    named = spec.override(recipe, {"data": {"source": "arrays"}}).data
+    return data_sources.prepare(source, named)
+
+
+def _source(given: Any) -> Source:
+    if isinstance(given, Source):
+        return given
+    if isinstance(given, Dataset):
+        return data_sources.from_dataset(given)
+    if isinstance(given, tuple) and len(given) == 2:
+        if isinstance(given[0], Dataset):
+            return data_sources.from_dataset(given[0], given[1])
+        return data_sources.from_arrays(given)
+    if isinstance(given, tuple) and len(given) == 4:
+        return data_sources.from_arrays(given[:2], given[2:])
+    raise AnewError(
+        f"data must be a source's name, (x, y), (x, y, x_test, y_test) or a torch data set, got {type(given).__name__}"
+    )
+
+
+def _model_name(model: str | Callable[..., nn.Module] | None) -> str | None:
+    """Return the name by which a model of the user's own is found again: `package.module:name`."""
+    if model is None or isinstance(model, str):
+        return model
+    module, name = getattr(model, "__module__", ""), getattr(model, "__qualname__", "")
+    if getattr(sys.modules.get(module), name, None) is not model:
+        raise AnewError(
+            f"model {name or model!r}: must be a function or class at the top of a module, so that it can be found "
+            "again; move it there, or give its name as 'package.module:name'"
+        )
+    return f"{module}:{name}"
+
+
+def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Drop what was not given, at every depth."""
+    cleaned = {key: _without_none(value) if isinstance(value, Mapping) else value for key, value in values.items()}
+    return {key: value for key, value in cleaned.items() if value is not None and value != {}}
+
+
+def _watcher(shown: bool) -> Progress:
+    return terminal.watcher(Console(stderr=True)) if shown else Silent()

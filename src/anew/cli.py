@@ -1,0 +1,442 @@
+"""The command line: `anew train`, `evaluate`, `predict`, `show`, `verify`, `models`, `data`.
+
+Every command is a plain function; what a recipe can say becomes an option of `anew train` by itself. What a user can mend is
+one line on standard error and exit code 2; results go to standard output, progress to standard error. Torch is imported
+inside the commands, so that help and mistakes are answered at once.
+"""
+
+from __future__ import annotations
+
+import csv
+import inspect
+import io
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import cyclopts
+from cyclopts import App, Group, Parameter
+
+from anew import fields
+from anew.errors import AnewError
+from anew.spec import Recipe
+from anew.version import __version__
+
+app = App(
+    name="anew",
+    help="Train neural networks anew: generation after generation, each taught by the one before, and their average.",
+    version=__version__,
+    help_format="plaintext",
+    help_epilogue="Any command takes --debug, which shows where in the code an error arose.",
+)
+
+DEFAULT_FAMILY = Path("family")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command and end the process: 0, or 2 with one line for what the user can mend, or 130 after Ctrl-C."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    try:
+        app([one for one in given if one != "--debug"], exit_on_error=False, print_error=False)
+    except AnewError as error:
+        _end(str(error), error.exit_code, debug)
+    except cyclopts.CycloptsError as error:
+        _end(" ".join(str(error).split()) + " `anew --help` lists what there is.", 2, debug)
+    except KeyboardInterrupt:
+        _end("stopped at once; what was saved is whole, the same command goes on from there", 130, debug)
+    except BrokenPipeError:
+        # Whoever read the output has seen enough; Python must not complain about it on its way out.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def _end(message: str, code: int, debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
+    print(f"anew: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)
+
+
+def train(
+    *,
+    recipe: Path | None,
+    out: Path,
+    device: str,
+    threads: int | None,
+    save_minutes: float,
+    force: bool,
+    **given: Any,
+) -> None:
+    """Train a lineage and evaluate it; the same command goes on where it was stopped or killed.
+
+    Without options: the demo, three generations of a small network on scikit-learn's digits.
+    """
+    from anew.spec import read_recipe
+
+    whole = read_recipe(recipe, _nested(given))
+    from rich.console import Console
+
+    from anew import lineage, terminal
+    from anew.execution import Execution
+
+    if threads is not None and not 1 <= threads <= 1024:
+        raise AnewError(f"threads must be a whole number >= 1 and <= 1024, got {threads}; set --threads")
+    if not 0 < save_minutes <= 1e6:
+        raise AnewError(f"save-minutes must be a number > 0, got {save_minutes:g}; set --save-minutes")
+    how = Execution(device, threads, save_minutes, force)
+    how.torch_device()
+    console = Console(stderr=True)
+    watcher = terminal.watcher(console)
+    _print_recipe(console, whole)
+    try:
+        trained = lineage.train_lineage(whole, lineage.load_data(whole.data), out, how, watcher)
+    finally:
+        if isinstance(watcher, terminal.Bars):
+            watcher.close()
+    output = Console()
+    output.print(terminal.scores_table([row.to_json() for row in trained.rows], "test"))
+    output.print(f"family: {out}", highlight=False, soft_wrap=True)
+
+
+def _options_of_train() -> inspect.Signature:
+    """Return the signature of `anew train`: every value of a recipe, then how to run."""
+    recipe_group, run_group = Group("What is trained", sort_key=1), Group("How it is run", sort_key=0)
+    parameters = [
+        _keyword(
+            leaf.key.replace(".", "__"),
+            _option_type(leaf),
+            None,
+            leaf.flag,
+            _option_help(leaf),
+            recipe_group,
+            leaf.kind,
+        )
+        for leaf in fields.leaves(Recipe)
+    ]
+    for name, kind, default, text in (
+        ("out", Path, DEFAULT_FAMILY, "the family's folder"),
+        ("recipe", Path | None, None, "a TOML file with any of the values below; options go over it"),
+        ("device", str, "auto", "cpu, cuda (cuda:1, ...), mps, or auto: the fastest there is"),
+        ("threads", int | None, None, "threads of torch on the CPU; bits are the same for the same number"),
+        ("save_minutes", float, 5.0, "save at least this often within an epoch; every epoch is saved"),
+        ("force", bool, False, "go on where a teacher is at chance or its term does nothing"),
+    ):
+        parameters.append(_keyword(name, kind, default, "--" + name.replace("_", "-"), text, run_group))
+    return inspect.Signature(parameters)
+
+
+def _keyword(
+    name: str, kind: Any, default: Any, flag: str, text: str, group: Group, metavar: str | None = None
+) -> inspect.Parameter:
+    shown = default is not None and default is not False
+    parameter = Parameter(
+        name=flag,
+        help=text,
+        group=group,
+        show_default=shown,
+        negative_iterable=(),
+        consume_multiple=False,
+        metavar=metavar,
+    )
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, parameter]
+    )
+
+
+def _option_type(leaf: fields.Leaf) -> Any:
+    """Return how an option is read: as text, which the recipe's own rules then check, as for a TOML file."""
+    if leaf.type is bool:
+        return bool | None
+    return list[str] | None if leaf.type == fields.Options else str | None
+
+
+def _option_help(leaf: fields.Leaf) -> str:
+    default = leaf.default
+    if isinstance(default, tuple):
+        default = ",".join(map(str, default))
+    choices = f" ({', '.join(leaf.rule.choices)})" if leaf.rule.choices else ""
+    # teacher_model has no default of its own: without it generation 0 is the model itself.
+    shown = "" if default in (None, "") or leaf.path[0] == "teacher_model" else f" [{default}]"
+    return f"{leaf.rule.help}{choices}{shown}"
+
+
+def _nested(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that were given, nested as a recipe is."""
+    nested: dict[str, Any] = {}
+    for key, value in given.items():
+        if value is not None:
+            *tables, name = key.split("__")
+            table = nested
+            for one in tables:
+                table = table.setdefault(one, {})
+            table[name] = value
+    return nested
+
+
+def _print_recipe(console: Any, recipe: Recipe) -> None:
+    """Print the recipe whole, as TOML, so that what ran can be read and run again."""
+    console.print(fields.to_toml(recipe), markup=False, highlight=False, soft_wrap=True)
+
+
+def evaluate(
+    family: Path,
+    /,
+    *,
+    split: Literal["test", "validation"] = "test",
+    all_subsets: bool = False,
+    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+) -> None:
+    """Print error, NLL, ECE and Brier score of every generation and of every ensemble of consecutive ones.
+
+    Parameters
+    ----------
+    family
+        The folder that `anew train --out` wrote.
+    split
+        Which examples: the test set, or the held-out validation split.
+    all_subsets
+        Ensembles of all subsets of the generations, not only of consecutive ones.
+    as_json
+        Print JSON, a list with one entry a lineage.
+    """
+    from rich.console import Console
+
+    from anew import evaluation, terminal
+    from anew.family import Family
+
+    opened = Family.open(family)
+    lineages = opened.lineages()
+    if not lineages:
+        raise AnewError(f"{family}: holds no finished network; `anew train --out {family}` trains or goes on")
+    found = [
+        {
+            "lineage": [spec.id for spec in lineage],
+            "model": lineage[-1].model.name,
+            "objective": lineage[-1].objective.name,
+            "seed": lineage[-1].seed,
+            "split": split,
+            "rows": [
+                row.to_json() for row in evaluation.evaluate_lineage(opened, lineage, split, all_subsets=all_subsets)
+            ],
+        }
+        for lineage in lineages
+    ]
+    if as_json:
+        print(json.dumps(found, indent=1))
+        return
+    console = Console()
+    for one in found:
+        console.print(
+            f"{one['model']}, {one['objective']}, seed {one['seed']}: {' > '.join(one['lineage'])}", highlight=False
+        )
+        console.print(terminal.scores_table(one["rows"], split))
+
+
+def predict(
+    family: Path,
+    /,
+    *pictures: Path,
+    network: str = "",
+    generations: str = "last",
+    top: int = 3,
+    form: Annotated[Literal["table", "csv", "json"], Parameter(name="--format")] = "table",
+    device: str = "auto",
+) -> None:
+    """Print the classes that a generation, or the mean of several, sees in pictures, with their probabilities.
+
+    Parameters
+    ----------
+    family
+        The folder that `anew train --out` wrote.
+    pictures
+        Picture files, of the size that the networks were trained on.
+    network
+        The network at the end of the lineage to use, by the start of its id; needed where a family has several.
+    generations
+        Which generations: `last`, `all`, one such as 2, a range such as 0-2, or a list such as 0,2.
+    top
+        How many classes to print for each picture.
+    form
+        A table, CSV or JSON.
+    device
+        Where to run: cpu, cuda, mps or auto.
+    """
+    from rich.console import Console
+
+    from anew import prediction, terminal
+    from anew.execution import Execution
+    from anew.family import Family
+
+    if not pictures:
+        raise AnewError("predict: no picture was given; name one or more picture files after the family")
+    if top < 1:
+        raise AnewError(f"predict: top must be a whole number >= 1, got {top}; set --top")
+    with Execution(device).settings() as where:
+        found = prediction.predict_files(Family.open(family), list(pictures), network, generations, where)
+    if form == "json":
+        print(json.dumps([one.to_json() for one in found], indent=1))
+        return
+    lines = [
+        [str(one.path), str(rank + 1), name, f"{probability:.4f}"]
+        for one in found
+        for rank, (name, probability) in enumerate(one.ranked[:top])
+    ]
+    columns = ["picture", "rank", "class", "probability"]
+    if form == "csv":
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([columns, *lines])
+        print(text.getvalue(), end="")
+    else:
+        Console().print(terminal.table(columns, lines))
+
+
+def show(family: Path, network: str = "", /) -> None:
+    """Print a family's tree of who learned from whom with its learning curves, or one network whole.
+
+    Parameters
+    ----------
+    family
+        The folder that `anew train --out` wrote.
+    network
+        The start of a network's id: its spec, checks, results and learning curve.
+    """
+    from rich.console import Console
+
+    from anew import terminal
+    from anew.family import Family
+
+    opened = Family.open(family)
+    console = Console()
+    if network:
+        folder = opened.find(network)
+        spec = opened.spec(folder.id)
+        described = {"id": spec.id, "generation": spec.generation, **spec.to_json()}
+        record = (
+            {key: value for key, value in folder.done.items() if key not in ("format", "files")}
+            if folder.is_done
+            else {}
+        )
+        console.print_json(json.dumps({"spec": described, "record": record}))
+        chosen = [spec]
+    else:
+        chosen = [opened.spec(folder.id) for folder in opened.folders()]
+        records = {spec.id: opened.folder(spec.id).done if opened.folder(spec.id).is_done else None for spec in chosen}
+        console.print(terminal.lineage_tree(str(family), chosen, records))
+    rows = {spec.id: opened.folder(spec.id).read_metrics() for spec in chosen}
+    measure = (
+        "validation_error" if any("validation_error" in row for one in rows.values() for row in one) else "train_error"
+    )
+    series = [
+        (str(spec.generation % 10), [row[measure] for row in rows[spec.id] if measure in row])
+        for spec in sorted(chosen, key=lambda one: one.generation)
+    ]
+    title = f"{measure.replace('_', ' ')}, % (marks are generations)"
+    console.print(terminal.curves(series, title), markup=False, highlight=False)
+
+
+def verify(family: Path, /) -> None:
+    """Hash every file of a family again and say what is missing or has changed.
+
+    Parameters
+    ----------
+    family
+        The folder that `anew train --out` wrote.
+    """
+    from anew.family import Family
+
+    checked, wrong = Family.open(family).verify()
+    if wrong:
+        raise AnewError(f"{family}: {len(wrong)} of its files are not as they were written: {'; '.join(wrong)}")
+    print(f"{family}: {checked} finished networks, every file as it was written")
+
+
+def models(
+    name: str = "",
+    /,
+    *,
+    input: str = "3x32x32",
+    classes: int = 10,
+) -> None:
+    """List the architectures with their parameter counts, or count the parameters of one.
+
+    Parameters
+    ----------
+    name
+        A model's name, such as wide_resnet-28-10, timm:resnet18 or package.module:callable.
+    input
+        Channels x height x width of the pictures.
+    classes
+        The number of classes.
+    """
+    from rich.console import Console
+
+    from anew import models as architectures
+    from anew import terminal
+
+    try:
+        shape = tuple(int(size) for size in input.split("x"))
+    except ValueError:
+        shape = ()
+    if len(shape) not in (1, 3) or min(shape) < 1:
+        raise AnewError(f"input must be channels x height x width, such as 3x32x32, got '{input}'; set --input")
+    if classes < 2:
+        raise AnewError(f"classes must be a whole number >= 2, got {classes}; set --classes")
+    if name:
+        model = architectures.build(name, shape, classes)
+        count = sum(parameter.numel() for parameter in model.parameters())
+        print(f"{name}: {count:,} parameters with inputs {input} and {classes} classes")
+        return
+    entries = architectures.catalogue(shape, classes)
+    rows = [[entry.name, f"{entry.parameters:,}", entry.summary] for entry in entries]
+    drawn = terminal.table(("model", "parameters", "what"), rows)
+    drawn.columns[2].justify = "left"
+    drawn.columns[2].no_wrap = False
+    Console().print(drawn)
+    print("also timm:NAME, torchvision:NAME, and package.module:callable for your own")
+
+
+def data(source: str = "", /, *, root: Path = Path("data"), download: bool = False) -> None:
+    """List the kinds of data, or read one and say what it holds.
+
+    Parameters
+    ----------
+    source
+        A source, such as fashion-mnist, parquet:PATH or folder:PATH.
+    root
+        The folder of torchvision's data sets.
+    download
+        Fetch a missing torchvision data set into the root.
+    """
+    from rich.console import Console
+
+    from anew import terminal
+    from anew.data import sources
+
+    if not source:
+        rows = [[name, one.summary] for name, one in sources.SOURCES.items()]
+        Console().print(terminal.table(("data", "what"), rows, numbers_from=9))
+        return
+    found = sources.load(source, root, download)
+    test = f"{len(found.test):,} test" if found.test is not None else "no test set of its own (one is cut off)"
+    shape = "x".join(map(str, found.train.inputs.shape[1:]))
+    print(
+        f"{source}: {len(found.train):,} training examples, {test}, each {shape} {found.train.inputs.dtype}".replace(
+            "torch.", ""
+        )
+    )
+    names = ", ".join(found.classes[:10]) + (", ..." if len(found.classes) > 10 else "")
+    print(f"{len(found.classes)} classes: {names}")
+    print(f"views: {found.views}; fingerprint: {found.fingerprint}")
+
+
+_signature = _options_of_train()
+train.__signature__ = _signature  # type: ignore[attr-defined]
+train.__annotations__ = {name: parameter.annotation for name, parameter in _signature.parameters.items()}
+_COMMANDS: tuple[Callable[..., None], ...] = (train, evaluate, predict, show, verify, models, data)
+for _command in _COMMANDS:
+    app.command(_command)

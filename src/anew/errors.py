@@ -1,0 +1,22 @@
+"""What a user can mend: one exception type with one line of text, and the nearest known name for a misspelt one."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class AnewError(Exception):
+    """Something outside anew is wrong: an option, a file, a folder, a teacher.
+
+    The message is one line that names the field or file, the value found and the fix. The command line prints it
+    without a traceback and exits with code 2. Mistakes of anew itself are assertions and other exceptions.
+    """
+
+    exit_code = 2
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return " (did you mean 'x'?)" for the nearest known name, or "" where none is near."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f" (did you mean '{near[0]}'?)" if near else ""

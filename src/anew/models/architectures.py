@@ -1,0 +1,165 @@
+"""The one table of built-in architectures: name, what it takes, how it is built. A new one is one entry here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from torch import nn
+
+from anew.errors import AnewError
+from anew.models.densenet import PAPER, DenseNet
+from anew.models.resnet import DEPTHS, ResNet
+from anew.models.small import MLP, LeNet, SmallCNN
+from anew.models.wide_resnet import WideResNet
+
+Shape = tuple[int, ...]
+Options = Mapping[str, int | float]
+
+
+@dataclass(frozen=True)
+class Range:
+    """What an option may be: whole or any numbers from `low` to `high`, `high` itself only where it is whole."""
+
+    kind: type[int] | type[float]
+    low: float
+    high: float
+
+    def holds(self, value: float) -> bool:
+        """Say whether a value lies in the range."""
+        return self.low <= value <= self.high if self.kind is int else self.low <= value < self.high
+
+    def __str__(self) -> str:
+        if self.kind is int:
+            return f"a whole number from {self.low:g} to {self.high:g}"
+        return f"a number >= {self.low:g} and < {self.high:g}"
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """An architecture, or a family of them that numbers in the name tell apart, such as wide_resnet-DEPTH-WIDTH.
+
+    `build(input_shape, classes, numbers, options)` returns the model; `smallest` is the least height and width.
+    """
+
+    name: str
+    summary: str
+    build: Callable[[Shape, int, tuple[int, ...], Options], nn.Module]
+    options: Mapping[str, Range] = field(default_factory=dict[str, Range])
+    numbers: Mapping[str, Range] = field(default_factory=dict[str, Range])
+    check: Callable[[str, tuple[int, ...], Options], None] = lambda name, numbers, options: None
+    smallest: int = 1
+    takes_vectors: bool = False
+    examples: tuple[str, ...] = ()
+
+    @property
+    def pattern(self) -> str:
+        """The name with its numbers' names, such as wide_resnet-DEPTH-WIDTH."""
+        return "-".join([self.name, *(number.upper() for number in self.numbers)])
+
+    def read_numbers(self, name: str) -> tuple[int, ...] | None:
+        """Return the numbers in a name of this family, or None where it is of another."""
+        if name != self.name and not (self.numbers and name.startswith(f"{self.name}-")):
+            return None
+        found = re.fullmatch("-".join([re.escape(self.name), *[r"(\d{1,6})" for _ in self.numbers]]), name)
+        if found is None:
+            raise AnewError(f"model '{name}': is not written {self.pattern}; write for example {self.examples[0]}")
+        numbers = tuple(map(int, found.groups()))
+        for (what, allowed), number in zip(self.numbers.items(), numbers, strict=True):
+            if not allowed.holds(number):
+                raise AnewError(f"model '{name}': {what} must be {allowed}, got {number}; write {self.pattern}")
+        return numbers
+
+
+def _check_wide_resnet(name: str, numbers: tuple[int, ...], options: Options) -> None:
+    depth, width = numbers
+    if (depth - 4) % 6:
+        lower = max(10, depth - (depth - 4) % 6)
+        raise AnewError(
+            f"model '{name}': depth must be 6 n + 4, got {depth}; the nearest are wide_resnet-{lower}-{width} and "
+            f"wide_resnet-{lower + 6}-{width}"
+        )
+
+
+def _check_densenet(name: str, numbers: tuple[int, ...], options: Options) -> None:
+    depth, growth = numbers
+    if (depth, growth) not in PAPER and "layers" not in options and (depth - 4) % 6:
+        lower = max(10, depth - (depth - 4) % 6)
+        raise AnewError(
+            f"model '{name}': depth must be 6 n + 4 (but for the paper's own networks), got {depth}; the nearest are "
+            f"densenet-{lower}-{growth} and densenet-{lower + 6}-{growth}, or set the option layers"
+        )
+
+
+def _features(shape: Shape) -> int:
+    count = 1
+    for size in shape:
+        count *= size
+    return count
+
+
+_DROPOUT = {"dropout": Range(float, 0, 1)}
+_DEPTH = Range(int, 10, 2000)
+
+ARCHITECTURES: tuple[Architecture, ...] = (
+    Architecture(
+        "wide_resnet",
+        "wide residual network (Zagoruyko and Komodakis 2016)",
+        lambda shape, classes, numbers, options: WideResNet(shape[0], classes, *numbers, **options),
+        options=_DROPOUT,
+        numbers={"depth": _DEPTH, "width": Range(int, 1, 64)},
+        check=_check_wide_resnet,
+        smallest=4,
+        examples=tuple(
+            f"wide_resnet-{one}" for one in ("10-1", "16-1", "16-4", "28-1", "28-2", "28-5", "28-10", "40-4")
+        ),
+    ),
+    Architecture(
+        "densenet",
+        "densely connected network with bottlenecks (Huang et al. 2017)",
+        lambda shape, classes, numbers, options: DenseNet(shape[0], classes, *numbers, **options),  # type: ignore[arg-type]
+        options={
+            "compression": Range(float, 0.01, 10),
+            "layers": Range(int, 1, 500),
+            "first_channels": Range(int, 1, 10_000),
+            "bottleneck": Range(int, 1, 64),
+            **_DROPOUT,
+        },
+        numbers={"depth": _DEPTH, "growth": Range(int, 1, 1000)},
+        check=_check_densenet,
+        smallest=4,
+        examples=tuple(f"densenet-{one}" for one in ("40-12", "100-12", "112-33", "90-60", "80-80", "80-120")),
+    ),
+    *(
+        Architecture(
+            f"resnet{depth}",
+            "residual network with a stem for small pictures (He et al. 2016)",
+            lambda shape, classes, numbers, options, depth=depth: ResNet(shape[0], classes, depth),
+            examples=(f"resnet{depth}",),
+        )
+        for depth in DEPTHS
+    ),
+    Architecture(
+        "lenet",
+        "LeNet-5 with ReLU (LeCun et al. 1998)",
+        lambda shape, classes, numbers, options: LeNet(shape[0], classes, *shape[1:]),
+        smallest=12,
+        examples=("lenet",),
+    ),
+    Architecture(
+        "mlp",
+        "multilayer perceptron, for vectors too",
+        lambda shape, classes, numbers, options: MLP(_features(shape), classes, **options),  # type: ignore[arg-type]
+        options={"hidden": Range(int, 1, 1_000_000), "layers": Range(int, 0, 1000), **_DROPOUT},
+        takes_vectors=True,
+        examples=("mlp",),
+    ),
+    Architecture(
+        "small_cnn",
+        "four convolutions, for 8x8 and 28x28 pictures",
+        lambda shape, classes, numbers, options: SmallCNN(shape[0], classes, **options),  # type: ignore[arg-type]
+        options={"width": Range(int, 1, 10_000), **_DROPOUT},
+        examples=("small_cnn",),
+    ),
+)

@@ -1,0 +1,22 @@
+"""What the convolutional architectures share: a 3x3 convolution without bias, and how weights begin."""
+
+from __future__ import annotations
+
+from torch import nn
+
+
+def conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
+    """Return a 3x3 convolution that keeps the size (or halves it, with stride 2); its bias would vanish in a norm."""
+    return nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
+
+
+def initialise(network: nn.Module) -> None:
+    """Set first weights as He et al. 2015 do: normal with variance 2 / fan-out for convolutions, norms at 1 and 0."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Linear):
+            nn.init.zeros_(module.bias)

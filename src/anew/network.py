@@ -1,0 +1,133 @@
+"""A network: an architecture, its weights, and what its inputs must look like; self-contained in one safetensors file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Num
+from torch import Tensor, nn
+
+from anew import fields, models, randomness, storage
+from anew.data.split import Data
+from anew.errors import AnewError
+from anew.spec import ModelSpec, Spec
+
+
+@dataclass(frozen=True)
+class Interface:
+    """What goes into a network and what comes out: shape, normalisation and class names.
+
+    `mean` and `std` are in the units of the stored inputs (0..255 for uint8 pictures), one a channel or feature.
+    """
+
+    input_shape: tuple[int, ...]
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @classmethod
+    def of(cls, data: Data) -> Interface:
+        """Return the interface that a data set asks for."""
+        return cls(data.input_shape, data.classes, tuple(data.mean.tolist()), tuple(data.std.tolist()))
+
+
+class Network(nn.Module):
+    """A model behind its normalisation: takes inputs as they are stored, uint8 or float, and returns logits (B, C)."""
+
+    def __init__(self, model: nn.Module, spec: ModelSpec, interface: Interface) -> None:
+        super().__init__()
+        self.model, self.spec, self.interface = model, spec, interface
+        shape = (1, -1, *(1 for _ in interface.input_shape[1:]))
+        self.register_buffer("mean", torch.tensor(interface.mean).view(shape), persistent=False)
+        self.register_buffer("scale", (1 / torch.tensor(interface.std)).view(shape), persistent=False)
+
+    def forward(self, inputs: Num[Tensor, "batch ..."]) -> Float[Tensor, "batch classes"]:
+        """Normalise and run the model."""
+        return self.model((inputs.float() - self.mean) * self.scale)
+
+    def save(self, path: Path, about: dict[str, Any]) -> None:
+        """Write weights and interface to a safetensors file, atomically; `about` goes into the header as well."""
+        header = {
+            **about,
+            "model": fields.write(self.spec),
+            "input_shape": self.interface.input_shape,
+            "classes": self.interface.classes,
+            "mean": self.interface.mean,
+            "std": self.interface.std,
+        }
+        storage.write_tensors(path, self.model.state_dict(), header)
+
+
+class Runner:
+    """Runs a network as a spec asks: under autocast, compiled; without changing the network itself."""
+
+    def __init__(self, network: Network, precision: str, compile: bool) -> None:
+        self._call = torch.compile(network) if compile else network
+        self._half = precision == "bfloat16"
+        self._device_type = next(network.buffers()).device.type
+
+    def __call__(self, inputs: Num[Tensor, "batch ..."]) -> Float[Tensor, "batch classes"]:
+        """Return the logits (B, C), in bfloat16 where autocast made them so."""
+        with torch.autocast(self._device_type, torch.bfloat16, enabled=self._half):
+            return self._call(inputs)
+
+
+def build(spec: Spec, interface: Interface) -> Network:
+    """Build a network with the first weights of its spec: from the stream of its seed and generation, on the CPU."""
+    with randomness.torch_generator(randomness.key(spec.seed, "weights", spec.generation)):
+        model = models.build(spec.model.name, interface.input_shape, len(interface.classes), dict(spec.model.options))
+    return Network(model, spec.model, interface)
+
+
+def load(path: Path) -> Network:
+    """Load a network that anew saved, from its file alone; `AnewError` where the file is damaged or foreign."""
+    tensors, header = storage.read_tensors(path)
+    try:
+        spec = fields.read(ModelSpec, header["model"], prefix=("model",))
+        interface = Interface(
+            tuple(header["input_shape"]), tuple(header["classes"]), tuple(header["mean"]), tuple(header["std"])
+        )
+    except KeyError as error:
+        raise AnewError(
+            f"{path}: has no {error} in its header, so anew did not write it; give a family's file"
+        ) from error
+    network = build_empty(spec, interface)
+    fill(network, tensors, path)
+    return network
+
+
+def build_empty(spec: ModelSpec, interface: Interface) -> Network:
+    """Build a network whose weights are about to be filled in."""
+    with randomness.torch_generator(0):
+        model = models.build(spec.name, interface.input_shape, len(interface.classes), dict(spec.options))
+    return Network(model, spec, interface)
+
+
+def fill(network: Network, tensors: dict[str, Tensor], path: Path) -> None:
+    """Put a state dict into a network's model; `AnewError` names what is missing, extra or of another shape."""
+    wanted = network.model.state_dict()
+    name = network.spec.name
+    missing, extra = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
+    if missing or extra:
+        parts = [f"{word} {_some(names)}" for word, names in (("lacks", missing), ("has the extra", extra)) if names]
+        raise AnewError(
+            f"{path}: is no state dict of {name}: it {' and '.join(parts)}; name its model with --teacher-model"
+        )
+    for key, tensor in tensors.items():
+        if tensor.shape != wanted[key].shape:
+            raise AnewError(
+                f"{path}: tensor '{key}' has shape {tuple(tensor.shape)}, but {name} with "
+                f"{len(network.interface.classes)} classes and inputs {network.interface.input_shape} needs "
+                f"{tuple(wanted[key].shape)}; give a checkpoint of the same model, classes and inputs"
+            )
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise AnewError(f"{path}: tensor '{key}' holds NaN or infinity; give a checkpoint of a sound network")
+    network.model.load_state_dict(tensors)
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(f"'{name}'" for name in names[:3])
+    return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown

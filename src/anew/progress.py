@@ -1,0 +1,50 @@
+"""What training tells whoever watches: plain calls, answered by the terminal, or by nobody."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from anew.spec import Spec
+
+
+class Progress(Protocol):
+    """Somebody who watches a lineage being trained."""
+
+    def notice(self, text: str) -> None:
+        """Say something worth knowing, a line."""
+        ...
+
+    def network_started(self, spec: Spec, steps: int, done: int, batch_size: int) -> None:
+        """A network is trained from step `done` of `steps`."""
+        ...
+
+    def step_done(self) -> None:
+        """One step is done."""
+        ...
+
+    def epoch_done(self, row: dict[str, Any], epochs: int) -> None:
+        """An epoch is done and saved; `row` is its line in the metrics file."""
+        ...
+
+    def network_done(self, spec: Spec, record: dict[str, Any], *, found: bool) -> None:
+        """A network is finished; with `found`, it was finished before and nothing was done."""
+        ...
+
+
+class Silent:
+    """Nobody watches."""
+
+    def notice(self, text: str) -> None:
+        """Say nothing."""
+
+    def network_started(self, spec: Spec, steps: int, done: int, batch_size: int) -> None:
+        """Say nothing."""
+
+    def step_done(self) -> None:
+        """Say nothing."""
+
+    def epoch_done(self, row: dict[str, Any], epochs: int) -> None:
+        """Say nothing."""
+
+    def network_done(self, spec: Spec, record: dict[str, Any], *, found: bool) -> None:
+        """Say nothing."""

@@ -1,0 +1,287 @@
+"""The immutable description of one network to train, its id, and the recipe that describes a whole lineage.
+
+A `Recipe` is what a user writes: in TOML, as command-line flags, or as keywords in Python. It becomes one `Spec` per network
+once its data is known. A spec's id is a hash of everything that decides the weights: same spec, same id, on any machine. Where
+the data lies is not part of it; what the data holds is.
+
+Nothing here imports torch, so that the command line answers at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from anew import fields
+from anew.errors import AnewError
+from anew.fields import Options, option
+
+HUGE = 10_000_000
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """An architecture by name, with its options; `anew models` lists the names."""
+
+    name: str = option(
+        "small_cnn", "architecture; `anew models` lists them, timm:NAME and package.module:callable work too"
+    )
+    options: Options = option((), "the architecture's own options, as key=value (repeat for several)")
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """Which examples, how they are split and augmented, and the seed of their split, order and views."""
+
+    source: str = option(
+        "digits",
+        "where examples come from; `anew data` lists the kinds, such as parquet:PATH or folder:PATH",
+        identity=False,
+    )
+    root: str = option(
+        "data", "folder of torchvision's data sets (FashionMNIST/, cifar-10-batches-py/, ...)", identity=False
+    )
+    download: bool = option(False, "fetch a missing torchvision data set into the root", identity=False)
+    fingerprint: str = option("", "refuse examples whose content has another hash than this")
+    seed: int = option(0, "seed of the split, the order of examples and their views", low=0, high=2**63 - 1)
+    limit: int | None = option(
+        None,
+        "use at most this many training examples (validation included), by class",
+        low=2,
+        high=HUGE * 1000,
+        flag="--limit",
+    )
+    validation: float = option(0.1, "share of the training examples held out for validation", low=0.0, high=0.9)
+    test: float = option(0.2, "share cut off as the test set, where the source has none of its own", low=0.01, high=0.9)
+    views: str | None = option(
+        None,
+        "augmentation; the source's own where not given",
+        choices=("none", "flip", "crop", "crop+flip"),
+        flag="--views",
+    )
+    padding: int = option(4, "how many pixels a crop moves at most", low=0, high=256)
+    padding_mode: str = option("zero", "what a crop shows beyond the edge", choices=("zero", "reflect"))
+    mean: tuple[float, ...] | None = option(
+        None, "the mean of each channel, for a given teacher's preprocessing; measured where not given"
+    )
+    std: tuple[float, ...] | None = option(
+        None, "the standard deviation of each channel; measured where not given", low=0.0, above=True
+    )
+
+
+@dataclass(frozen=True)
+class TrainingSpec:
+    """How a network is trained: the optimizer, its schedule, and what else decides the weights."""
+
+    epochs: int = option(20, "passes over the training examples", low=1, high=HUGE, flag="--epochs")
+    batch_size: int = option(128, "examples in a step", low=1, high=HUGE, flag="--batch-size")
+    optimizer: str = option("sgd", "SGD with Nesterov momentum, or AdamW", choices=("sgd", "adamw"), flag="--optimizer")
+    learning_rate: float = option(
+        0.1, "the schedule's highest rate", low=0.0, above=True, high=1e3, flag="--learning-rate"
+    )
+    momentum: float = option(0.9, "SGD's momentum; AdamW's first beta", low=0.0, high=0.9999, flag="--momentum")
+    nesterov: bool = option(True, "Nesterov's form of momentum", flag="--nesterov")
+    weight_decay: float = option(5e-4, "weight decay", low=0.0, high=10.0, flag="--weight-decay")
+    decay_all: bool = option(True, "decay norms and biases as well", flag="--decay-all")
+    schedule: str = option(
+        "step",
+        "learning rate over the steps; step is the paper's",
+        choices=("step", "cosine", "one-cycle", "constant"),
+        flag="--schedule",
+    )
+    milestones: tuple[float, ...] = option(
+        (0.3, 0.6, 0.8),
+        "where the step schedule drops the rate, as shares of all steps",
+        low=0.0,
+        high=1.0,
+        flag="--milestones",
+    )
+    drop: float = option(
+        0.2, "what the step schedule multiplies the rate by", low=0.0, above=True, high=1.0, flag="--drop"
+    )
+    warmup: float = option(
+        0.0,
+        "share of the steps over which the rate first rises (one-cycle: 0.3)",
+        low=0.0,
+        high=0.9,
+        flag="--warmup",
+    )
+    clip_norm: float | None = option(
+        None, "clip the gradient's norm to this", low=0.0, above=True, high=1e9, flag="--clip-norm"
+    )
+    precision: str = option(
+        "float32", "float32, or bfloat16 autocast", choices=("float32", "bfloat16"), flag="--precision"
+    )
+    memory_format: str = option(
+        "channels_last",
+        "layout of pictures in memory",
+        choices=("channels_last", "contiguous"),
+        flag="--memory-format",
+    )
+    compile: bool = option(False, "compile the network (torch.compile)", flag="--compile")
+    best_epoch: bool = option(
+        False,
+        "keep the weights of the epoch that the validation split picks, and report it beside the last",
+        flag="--best-epoch",
+    )
+
+
+@dataclass(frozen=True)
+class ObjectiveSpec:
+    """What a student minimises; options that are not given take the objective's own defaults."""
+
+    name: str = option("ban", "label, kd, ban, ban+l, cwtm or dkpp")
+    smoothing: float | None = option(None, "label: label smoothing")
+    temperature: float | None = option(None, "kd: temperature")
+    alpha: float | None = option(None, "kd: weight of the teacher")
+    label_weight: float | None = option(None, "ban+l: weight of the labels")
+
+    @property
+    def options(self) -> dict[str, float | None]:
+        """The options by name, None where not given."""
+        return {name: value for name, value in fields.write(self).items() if name != "name"}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A lineage as a user writes it: one architecture, trained from labels and then anew, generation after generation."""
+
+    model: ModelSpec = option(ModelSpec, "the architecture of every generation")
+    data: DataSpec = option(DataSpec, "the examples")
+    objective: ObjectiveSpec = option(ObjectiveSpec, "what the students minimise")
+    training: TrainingSpec = option(TrainingSpec, "how every network is trained")
+    generations: int = option(3, "students trained one after another, after generation 0", low=0, high=1000)
+    seed: int = option(0, "seed of the weights and of dropout", low=0, high=2**63 - 1)
+    label_smoothing: float = option(0.0, "label smoothing of generation 0", low=0.0, high=1.0)
+    teacher_model: ModelSpec | None = option(None, "architecture of generation 0, where it is another one")
+    teacher: str | None = option(
+        None,
+        "a trained network to start from in place of generation 0: FAMILY:ID, or a safetensors state dict",
+    )
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One network to train: everything that decides its weights, and its teachers, whose outputs are averaged.
+
+    `weights` is the hash of a checkpoint that was given and not trained here; training and objective say nothing then.
+    """
+
+    model: ModelSpec
+    data: DataSpec
+    training: TrainingSpec
+    objective: ObjectiveSpec
+    seed: int = 0
+    teachers: tuple[Spec, ...] = ()
+    weights: str = ""
+
+    @cached_property
+    def id(self) -> str:
+        """The content hash: 16 hexadecimal digits of SHA-256 over the canonical JSON of `identity`."""
+        text = json.dumps(self.identity, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the id is made of: all fields that decide the weights, with the teachers by their ids."""
+        parts = (
+            ("model", self.model),
+            ("data", self.data),
+            ("training", self.training),
+            ("objective", self.objective),
+        )
+        return {
+            **{name: fields.write(part, identity=True) for name, part in parts},
+            "seed": self.seed,
+            "teachers": [teacher.id for teacher in self.teachers],
+            "weights": self.weights,
+        }
+
+    @property
+    def generation(self) -> int:
+        """The distance from the labels: 0 without a teacher, else one more than the teachers' own."""
+        return 1 + max(teacher.generation for teacher in self.teachers) if self.teachers else 0
+
+    @property
+    def lineage(self) -> tuple[Spec, ...]:
+        """The chain of first teachers down to this network, oldest first."""
+        return (*(self.teachers[0].lineage if self.teachers else ()), self)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the spec as it is saved: with where the data was found, and the teachers by id."""
+        return {**self.identity, "data": fields.write(self.data)}
+
+    @classmethod
+    def from_json(cls, written: Mapping[str, Any], teachers: tuple[Spec, ...]) -> Spec:
+        """Read back what `to_json` wrote, with the teachers already found."""
+        return cls(
+            model=fields.read(ModelSpec, written["model"], prefix=("model",)),
+            data=fields.read(DataSpec, written["data"], prefix=("data",)),
+            training=fields.read(TrainingSpec, written["training"], prefix=("training",)),
+            objective=fields.read(ObjectiveSpec, written["objective"], prefix=("objective",)),
+            seed=written["seed"],
+            teachers=teachers,
+            weights=written["weights"],
+        )
+
+
+def lineage_of(recipe: Recipe, data: DataSpec, teacher: Spec | None = None) -> tuple[Spec, ...]:
+    """Return the specs that a recipe asks for, oldest first, with the data as it was found.
+
+    `teacher` is a network that was given: it stands in place of generation 0. The objective's options must be filled in.
+    """
+    if recipe.objective.name == "label" and recipe.generations > 0:
+        raise AnewError(
+            "objective 'label' has no teacher, so it makes no generations; choose another --objective, or set "
+            "--generations 0 (independent networks: other values of --seed)"
+        )
+    if teacher is not None and recipe.teacher_model is not None and not teacher.weights:
+        raise AnewError("teacher_model: the given teacher brings its own architecture; drop --teacher-model")
+    first = teacher or Spec(
+        model=recipe.teacher_model or recipe.model,
+        data=data,
+        training=recipe.training,
+        objective=ObjectiveSpec("label", smoothing=recipe.label_smoothing),
+        seed=recipe.seed,
+    )
+    specs = [*first.lineage]
+    for _ in range(recipe.generations):
+        specs.append(Spec(recipe.model, data, recipe.training, recipe.objective, recipe.seed, teachers=(specs[-1],)))
+    return tuple(specs)
+
+
+def read_recipe(path: Path | None, given: Mapping[str, Any]) -> Recipe:
+    """Read a recipe from a TOML file (or none) with the given values over it, every value checked.
+
+    `given` is a mapping nested as the TOML file is. Raises `AnewError` for a file that is missing or not TOML, and for
+    every unknown key and wrong value.
+    """
+    written: dict[str, Any] = {}
+    if path is not None:
+        try:
+            written = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise AnewError(f"recipe {path}: cannot be read ({error.strerror}); check --recipe") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise AnewError(f"recipe {path}: is not TOML ({error}); mend that line") from error
+    recipe = fields.read(Recipe, written, where=f"recipe {path}" if path else "")
+    return override(recipe, given)
+
+
+def override(recipe: Recipe, given: Mapping[str, Any]) -> Recipe:
+    """Return the recipe with the given values in place of its own, checked."""
+    checked = fields.read(Recipe, given)
+    changes: dict[str, Any] = {}
+    for name, value in given.items():
+        inside, old = getattr(checked, name), getattr(recipe, name)
+        if isinstance(value, Mapping) and old is not None:
+            changes[name] = replace(old, **{key: getattr(inside, key) for key in value})
+        else:
+            changes[name] = inside
+    return replace(recipe, **changes)

@@ -1,0 +1,235 @@
+"""Objectives against their closed forms, an independent NumPy implementation, and their mutual properties."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from anew import AnewError, objectives
+from anew.objectives import OBJECTIVES, fill_options, find
+
+LOGITS = st.floats(-30, 30, allow_nan=False, width=64)
+
+
+@st.composite
+def batches(draw, min_classes=2):
+    """Student logits, teacher logits, labels and permutation keys, with one or two leading dimensions."""
+    lead = draw(st.sampled_from([(1,), (4,), (7,), (2, 3)]))
+    classes = draw(st.integers(min_classes, 6))
+    z = draw(hnp.arrays(np.float64, (*lead, classes), elements=LOGITS))
+    t = draw(hnp.arrays(np.float64, (*lead, classes), elements=LOGITS))
+    y = draw(hnp.arrays(np.int64, lead, elements=st.integers(0, classes - 1)))
+    r = draw(hnp.arrays(np.int64, (*lead, classes), elements=st.integers(-(2**62), 2**62)))
+    return tuple(map(torch.from_numpy, (z, t, y, r)))
+
+
+def softmax(x):
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def log_softmax(x):
+    shifted = x - x.max(-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+
+
+def one_hot(y, classes):
+    return np.eye(classes)[y]
+
+
+def permuted(p, r):
+    """Loop over rows: all but the argmax, in the order of the ranks of the keys."""
+    flat, keys = p.reshape(-1, p.shape[-1]), r.reshape(-1, p.shape[-1])
+    out = flat.copy()
+    for row, key, new in zip(flat, keys, out, strict=True):
+        others = [i for i in range(len(row)) if i != row.argmax()]
+        new[others] = row[sorted(others, key=lambda i: key[i])]
+    return out.reshape(p.shape)
+
+
+def numpy_loss_and_gradient(name, z, t, y, r, **options):
+    """The loss and its closed-form gradient with respect to z, written from design's formulas in NumPy float64."""
+    count, classes = y.size, z.shape[-1]
+    q, p, hot = softmax(z), softmax(t), one_hot(y, z.shape[-1])
+    cross = lambda target, logits: -(target * log_softmax(logits)).sum(-1)  # noqa: E731
+    if name == "label":
+        target = (1 - options["smoothing"]) * hot + options["smoothing"] / classes
+        return cross(target, z).mean(), (q - target) / count
+    if name == "kd":
+        temperature, alpha = options["temperature"], options["alpha"]
+        soft = softmax(t / temperature)
+        loss = alpha * temperature**2 * cross(soft, z / temperature).mean() + (1 - alpha) * cross(hot, z).mean()
+        return loss, (alpha * temperature * (softmax(z / temperature) - soft) + (1 - alpha) * (q - hot)) / count
+    if name == "ban":
+        return cross(p, z).mean(), (q - p) / count
+    if name == "ban+l":
+        w = options["label_weight"]
+        return ((1 - w) * cross(p, z) + w * cross(hot, z)).mean(), (q - (1 - w) * p - w * hot) / count
+    if name == "cwtm":
+        w = p.max(-1) / p.max(-1).sum()
+        return (w * cross(hot, z)).sum(), w[..., None] * (q - hot)
+    target = permuted(p, r)
+    return cross(target, z).mean(), (q - target) / count
+
+
+OPTIONS = {
+    "label": {"smoothing": st.floats(0, 1)},
+    "kd": {"temperature": st.floats(0.3, 20), "alpha": st.floats(0, 1)},
+    "ban+l": {"label_weight": st.floats(0, 1)},
+}
+
+
+def evaluate(name, z, t, y, r, **options):
+    z = z.clone().requires_grad_()
+    loss = find(name).terms(z, t, y, r, **options).total()
+    (gradient,) = torch.autograd.grad(loss, z)
+    return loss, gradient
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+@given(data=st.data(), batch=batches())
+@settings(deadline=None)
+def test_value_and_gradient_equal_numpy_and_closed_form(name, data, batch):
+    options = {key: data.draw(values) for key, values in OPTIONS.get(name, {}).items()}
+    loss, gradient = evaluate(name, *batch, **options)
+    expected_loss, expected_gradient = numpy_loss_and_gradient(name, *(x.numpy() for x in batch), **options)
+    assert loss.item() == pytest.approx(expected_loss, rel=1e-10, abs=1e-10)
+    np.testing.assert_allclose(gradient.numpy(), expected_gradient, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_gradient_equals_finite_differences(name):
+    generator = torch.Generator().manual_seed(0)
+    z, t = (torch.randn(3, 4, dtype=torch.float64, generator=generator) for _ in range(2))
+    y, r = torch.tensor([0, 3, 1]), torch.randint(0, 1000, (3, 4), generator=generator)
+    options = fill_options(name, {})
+    assert torch.autograd.gradcheck(
+        lambda x: find(name).terms(x, t, y, r, **options).total(), z.requires_grad_(), eps=1e-6, atol=1e-8
+    )
+
+
+@given(batch=batches())
+@settings(deadline=None)
+def test_kd_at_temperature_one_and_alpha_one_is_ban(batch):
+    z, t, y, _ = batch
+    torch.testing.assert_close(objectives.kd(z, t, y, temperature=1.0, alpha=1.0), objectives.ban(z, t))
+
+
+@given(batch=batches())
+@settings(deadline=None)
+def test_a_teacher_sure_of_the_labels_makes_all_objectives_the_label_loss(batch):
+    z, _, y, _ = batch
+    sure = torch.where(torch.nn.functional.one_hot(y, z.shape[-1]).bool(), 0.0, -1e4).double()
+    expected = objectives.label(z, y)
+    for loss in (objectives.ban(z, sure), objectives.ban_l(z, sure, y), objectives.cwtm(z, sure, y)):
+        torch.testing.assert_close(loss, expected)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+@given(batch=batches(), shift=st.floats(-100, 100))
+@settings(deadline=None)
+def test_adding_a_constant_to_logits_changes_nothing(name, batch, shift):
+    z, t, y, r = batch
+    options = fill_options(name, {})
+    before, after = evaluate(name, z, t, y, r, **options), evaluate(name, z + shift, t - shift, y, r, **options)
+    torch.testing.assert_close(before, after, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", [name for name in OBJECTIVES if name != "dkpp"])
+@given(batch=batches(), data=st.data())
+@settings(deadline=None)
+def test_permuting_the_classes_permutes_the_gradient(name, batch, data):
+    z, t, y, r = batch
+    order = torch.tensor(data.draw(st.permutations(range(z.shape[-1]))))
+    options = fill_options(name, {})
+    _, gradient = evaluate(name, z, t, y, r, **options)
+    _, moved = evaluate(name, z[..., order], t[..., order], torch.argsort(order)[y], r, **options)
+    torch.testing.assert_close(moved, gradient[..., order])
+
+
+@given(batch=batches())
+@settings(deadline=None)
+def test_permuted_dark_knowledge_keeps_the_argmax_and_the_values(batch):
+    _, t, _, r = batch
+    p = torch.softmax(t, -1)
+    new = objectives.permute_dark_knowledge(p, r)
+    torch.testing.assert_close(new.sum(-1), torch.ones_like(new[..., 0]))
+    assert torch.equal(new.gather(-1, p.argmax(-1, keepdim=True)), p.amax(-1, keepdim=True))
+    assert torch.equal(new.sort(-1).values, p.sort(-1).values)
+
+
+def test_permuted_dark_knowledge_is_uniform_over_the_orders_of_the_rest():
+    t = torch.tensor([0.0, 5.0, 1.0, 2.0]).expand(60_000, 4)
+    new = objectives.permute_dark_knowledge(t, torch.randint(0, 2**62, t.shape, generator=torch.Generator().manual_seed(1)))
+    _, counts = new.unique(dim=0, return_counts=True)
+    assert len(counts) == 6
+    assert ((counts - 10_000).abs() < 5 * (10_000 * 5 / 6) ** 0.5).all()
+
+
+@given(batch=batches())
+@settings(deadline=None)
+def test_with_two_classes_dkpp_is_ban(batch):
+    z, t, _, r = (x[..., :2] if x.ndim > 1 else x for x in batch)
+    torch.testing.assert_close(objectives.dkpp(z, t, r), objectives.ban(z, t))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_finite_at_extreme_logits_and_in_half_precision(name, dtype):
+    z = torch.tensor([[1e4, -1e4, 0.0], [-1e4, -1e4, 1e4], [0.0, 0.0, 0.0]], dtype=dtype)
+    t, y, r = z.flip(0), torch.tensor([1, 0, 2]), torch.tensor([[3, 1, 2]] * 3)
+    z = z.requires_grad_()
+    loss = find(name).terms(z, t, y, r, **fill_options(name, {})).total()
+    assert loss.dtype == torch.float32
+    loss.backward()
+    assert loss.isfinite()
+    assert z.grad is not None and z.grad.isfinite().all()
+
+
+def test_half_precision_is_computed_in_float32():
+    z, t = torch.randn(8, 100, dtype=torch.bfloat16), torch.randn(8, 100, dtype=torch.bfloat16)
+    assert torch.equal(objectives.ban(z, t), objectives.ban(z.float(), t.float()))
+
+
+def test_no_gradient_flows_into_the_teacher():
+    z, t = torch.randn(4, 3, requires_grad=True), torch.randn(4, 3, requires_grad=True)
+    y, r = torch.tensor([0, 1, 2, 0]), torch.randint(0, 9, (4, 3))
+    for name, one in OBJECTIVES.items():
+        if one.uses_teacher:
+            one.terms(z, t, y, r, **fill_options(name, {})).total().backward()
+    assert t.grad is None
+    assert z.grad is not None
+
+
+@given(hnp.arrays(np.float64, (3, 4, 5), elements=LOGITS))
+@settings(deadline=None)
+def test_several_teachers_speak_with_the_mean_of_their_probabilities(logits):
+    mean = objectives.mean_of_teachers(torch.from_numpy(logits))
+    np.testing.assert_allclose(torch.softmax(mean, -1).numpy(), softmax(logits).mean(0), rtol=1e-10, atol=1e-12)
+
+
+def test_classes_that_differ_are_refused():
+    with pytest.raises(AnewError, match=r"\(4, 10\).*\(4, 100\).*same classes"):
+        objectives.ban(torch.zeros(4, 10), torch.zeros(4, 100))
+
+
+def test_unknown_objective_names_the_nearest():
+    with pytest.raises(AnewError, match="did you mean 'dkpp'"):
+        find("dkp")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "says"),
+    [
+        ("kd", {"temperature": -1.0}, "objective 'kd': temperature must be > 0 and <= 1000, got -1; set --objective.temperature"),
+        ("kd", {"temperature": 0.0}, "temperature must be > 0"),
+        ("kd", {"alpha": 1.5}, "alpha must be >= 0 and <= 1, got 1.5"),
+        ("ban+l", {"label_weight": 2.0}, "label_weight must be .* set --objective.label-weight"),
+        ("ban", {"temperature": 2.0}, "objective 'ban' takes no temperature"),
+    ],
+)
+def test_wrong_options_are_refused(name, options, says):
+    with pytest.raises(AnewError, match=says):
+        fill_options(name, options)
