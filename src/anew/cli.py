@@ -64,12 +64,12 @@ def _end(message: str, code: int, debug: bool) -> None:
 
 def train(
     *,
-    recipe: Path | None,
-    out: Path,
-    device: str,
-    threads: int | None,
-    save_minutes: float,
-    force: bool,
+    out: Path = DEFAULT_FAMILY,
+    recipe: Path | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    save_minutes: float = 5.0,
+    force: bool = False,
     **given: Any,
 ) -> None:
     """Train a lineage and evaluate it; the same command goes on where it was stopped or killed.
@@ -103,6 +103,16 @@ def train(
     output.print(f"family: {out}", highlight=False, soft_wrap=True)
 
 
+_RUN_OPTIONS = {
+    "out": "the family's folder",
+    "recipe": "a TOML file with any of the values below; options go over it",
+    "device": "cpu, cuda (cuda:1, ...), mps, or auto: the fastest there is",
+    "threads": "torch's threads on the CPU; the bits are the same for the same number",
+    "save_minutes": "save at least this often within an epoch; every epoch is saved",
+    "force": "go on where a teacher is at chance or its term does nothing",
+}
+
+
 def _options_of_train() -> inspect.Signature:
     """Return the signature of `anew train`: every value of a recipe, then how to run."""
     recipe_group, run_group = Group("What is trained", sort_key=1), Group("How it is run", sort_key=0)
@@ -118,15 +128,9 @@ def _options_of_train() -> inspect.Signature:
         )
         for leaf in fields.leaves(Recipe)
     ]
-    for name, kind, default, text in (
-        ("out", Path, DEFAULT_FAMILY, "the family's folder"),
-        ("recipe", Path | None, None, "a TOML file with any of the values below; options go over it"),
-        ("device", str, "auto", "cpu, cuda (cuda:1, ...), mps, or auto: the fastest there is"),
-        ("threads", int | None, None, "threads of torch on the CPU; bits are the same for the same number"),
-        ("save_minutes", float, 5.0, "save at least this often within an epoch; every epoch is saved"),
-        ("force", bool, False, "go on where a teacher is at chance or its term does nothing"),
-    ):
-        parameters.append(_keyword(name, kind, default, "--" + name.replace("_", "-"), text, run_group))
+    for name, text in _RUN_OPTIONS.items():
+        own = inspect.signature(train, eval_str=True).parameters[name]
+        parameters.append(_keyword(name, own.annotation, own.default, "--" + name.replace("_", "-"), text, run_group))
     return inspect.Signature(parameters)
 
 

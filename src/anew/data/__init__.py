@@ -1,9 +1,22 @@
 """Where examples come from, how they are split and augmented, and how they become batches."""
 
+from anew.data.arrays import as_inputs
 from anew.data.batches import Batch, Batches
 from anew.data.examples import Examples
 from anew.data.sources import Source, from_arrays, from_dataset, load
 from anew.data.split import Data, prepare
 from anew.data.views import Views
 
-__all__ = ["Batch", "Batches", "Data", "Examples", "Source", "Views", "from_arrays", "from_dataset", "load", "prepare"]
+__all__ = [
+    "Batch",
+    "Batches",
+    "Data",
+    "Examples",
+    "Source",
+    "Views",
+    "as_inputs",
+    "from_arrays",
+    "from_dataset",
+    "load",
+    "prepare",
+]
