@@ -162,7 +162,9 @@ def test_permuted_dark_knowledge_keeps_the_argmax_and_the_values(batch):
 
 def test_permuted_dark_knowledge_is_uniform_over_the_orders_of_the_rest():
     t = torch.tensor([0.0, 5.0, 1.0, 2.0]).expand(60_000, 4)
-    new = objectives.permute_dark_knowledge(t, torch.randint(0, 2**62, t.shape, generator=torch.Generator().manual_seed(1)))
+    new = objectives.permute_dark_knowledge(
+        t, torch.randint(0, 2**62, t.shape, generator=torch.Generator().manual_seed(1))
+    )
     _, counts = new.unique(dim=0, return_counts=True)
     assert len(counts) == 6
     assert ((counts - 10_000).abs() < 5 * (10_000 * 5 / 6) ** 0.5).all()
@@ -223,7 +225,11 @@ def test_unknown_objective_names_the_nearest():
 @pytest.mark.parametrize(
     ("name", "options", "says"),
     [
-        ("kd", {"temperature": -1.0}, "objective 'kd': temperature must be > 0 and <= 1000, got -1; set --objective.temperature"),
+        (
+            "kd",
+            {"temperature": -1.0},
+            "objective 'kd': temperature must be > 0 and <= 1000, got -1; set --objective.temperature",
+        ),
         ("kd", {"temperature": 0.0}, "temperature must be > 0"),
         ("kd", {"alpha": 1.5}, "alpha must be >= 0 and <= 1, got 1.5"),
         ("ban+l", {"label_weight": 2.0}, "label_weight must be .* set --objective.label-weight"),

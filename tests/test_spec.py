@@ -14,7 +14,9 @@ SPEC = Spec(ModelSpec("lenet"), DataSpec(fingerprint="f"), TrainingSpec(), Objec
 
 
 def test_equal_specs_have_equal_ids_and_where_data_lies_does_not_matter():
-    moved = dataclasses.replace(SPEC, data=DataSpec(source="parquet:/elsewhere", root="x", download=True, fingerprint="f"))
+    moved = dataclasses.replace(
+        SPEC, data=DataSpec(source="parquet:/elsewhere", root="x", download=True, fingerprint="f")
+    )
     assert moved.id == SPEC.id
     assert len(SPEC.id) == 16
 
@@ -149,7 +151,11 @@ def test_a_recipe_that_is_missing_or_not_toml(tmp_path):
         read_recipe(path, {})
 
 
-@given(st.dictionaries(st.text("abc", min_size=1), st.one_of(st.booleans(), st.integers(-9, 9), st.text("xyz")), max_size=4))
+@given(
+    st.dictionaries(
+        st.text("abc", min_size=1), st.one_of(st.booleans(), st.integers(-9, 9), st.text("xyz")), max_size=4
+    )
+)
 def test_options_do_not_depend_on_their_order(options):
     reversed_ = dict(reversed(options.items()))
     one, other = (fields.read(ModelSpec, {"options": given}) for given in (options, reversed_))

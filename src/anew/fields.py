@@ -138,7 +138,8 @@ def read(
 
 def check(leaf: Leaf, value: Any) -> Any:
     """Return the value in the leaf's type, or raise `AnewError`. Text is read as the type where that is unambiguous."""
-    if value is None or (isinstance(value, str) and value == "none" and _allows_none(leaf.type)):
+    # The word none means nothing at all, but where it is itself one of the choices.
+    if value is None or (value == "none" and _allows_none(leaf.type) and "none" not in leaf.rule.choices):
         if _allows_none(leaf.type):
             return None
         raise leaf.fail(_in_words(leaf), value)

@@ -1,0 +1,80 @@
+"""What many tests share: small data, a quick recipe, the command line as a real process."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+# One thread a test process: the suite runs in parallel, and bits depend on the number of threads.
+torch.set_num_threads(1)
+
+
+@pytest.fixture
+def command(tmp_path):
+    """Run `anew ...` as a user does, in a folder of its own; returns the finished process."""
+
+    def run(*arguments, check=None, **environment):
+        done = subprocess.run(
+            [sys.executable, "-m", "anew", *map(str, arguments)],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120", **environment},
+            timeout=300,
+        )
+        if check is not None:
+            assert done.returncode == check, done.stderr
+        return done
+
+    return run
+
+
+@pytest.fixture
+def refused(command):
+    """Run a command that must be refused: exit code 2, one line on standard error, no traceback; returns the line."""
+
+    def run(*arguments, **environment):
+        done = command(*arguments, check=2, **environment)
+        lines = done.stderr.strip().splitlines()
+        assert lines[-1].startswith("anew: ")
+        assert "Traceback" not in done.stderr
+        return lines[-1]
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def arrays():
+    """A small problem that can be learned: 240 grey 8x8 pictures of 3 classes, a bright patch at a place of each."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(240) % 3
+    pictures = rng.integers(0, 120, (240, 8, 8))
+    for picture, label in zip(pictures, labels, strict=True):
+        picture[2 * label : 2 * label + 3, 2:6] += 100
+    return pictures.astype(np.uint8), labels
+
+
+@pytest.fixture
+def npz(tmp_path, arrays) -> Path:
+    """The small problem as a file."""
+    path = tmp_path / "small.npz"
+    np.savez(path, x=arrays[0], y=arrays[1])
+    return path
+
+
+QUICK = (
+    "--epochs",
+    "3",
+    "--batch-size",
+    "32",
+    "--generations",
+    "2",
+    "--learning-rate",
+    "0.05",
+    "--model.options",
+    "width=8",
+)
