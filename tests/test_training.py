@@ -19,7 +19,7 @@ import anew
 from anew import AnewError, network, storage
 from anew.family import Family
 
-RECIPE = {"training": {"epochs": 3, "batch_size": 32, "learning_rate": 0.05}, "model": {"options": {"width": 8}}}
+RECIPE = {"training": {"epochs": 3, "batch_size": 16, "learning_rate": 0.05}, "model": {"options": {"width": 8}}}
 
 
 def train(arrays, out, **given):
