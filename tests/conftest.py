@@ -74,7 +74,7 @@ QUICK = (
     "--generations",
     "2",
     "--learning-rate",
-    "0.05",
+    "0.1",
     "--model.options",
-    "width=8",
+    "width=16",
 )

@@ -19,7 +19,7 @@ import anew
 from anew import AnewError, network, storage
 from anew.family import Family
 
-RECIPE = {"training": {"epochs": 3, "batch_size": 16, "learning_rate": 0.05}, "model": {"options": {"width": 8}}}
+RECIPE = {"training": {"epochs": 3, "batch_size": 16, "learning_rate": 0.1}, "model": {"options": {"width": 16}}}
 
 
 def train(arrays, out, **given):
@@ -127,7 +127,7 @@ def test_every_objective_trains(arrays, tmp_path, objective):
     ],
 )
 def test_every_setting_trains_and_resumes_to_the_same_bits(arrays, tmp_path, training):
-    recipe = {"training": {**RECIPE["training"], **training}, "model": {"options": {"width": 8, "dropout": 0.2}}}
+    recipe = {"training": {**RECIPE["training"], **training}, "model": {"options": {"width": 16, "dropout": 0.2}}}
     recipe["data"] = {"views": "crop+flip", "padding": 2}
     whole = train(arrays, tmp_path / "whole", recipe=recipe, generations=1)
     assert whole.scores[0].scores.error < 60

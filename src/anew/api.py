@@ -89,14 +89,14 @@ def train(
     Raises `AnewError` for whatever is wrong with what was given, and `Interrupted`, after saving, on Ctrl-C.
     """
     flat: dict[str, dict[str, Any] | Any] = {
-        "model": _model_name(model),
+        "model": {"name": _model_name(model)},
         "data": {"source": data if isinstance(data, str) else None, "limit": limit, "views": views},
-        "objective": objective,
+        "objective": dict(objective) if isinstance(objective, Mapping) else {"name": objective},
         "training": {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate},
         "generations": generations,
         "seed": seed,
         "teacher": None if teacher is None else str(teacher),
-        "teacher_model": teacher_model,
+        "teacher_model": {"name": teacher_model},
     }
     written = recipe if isinstance(recipe, Mapping) else {}
     path = Path(recipe) if isinstance(recipe, str | Path) else None

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from anew import data as data_sources
 from anew import evaluation, network, objectives, storage
 from anew.data import Data
@@ -46,7 +48,7 @@ def train_lineage(recipe: Recipe, data: Data, out: Path, how: Execution, progres
     with how.settings() as device, StopRequest() as stop:
         _try_models(recipe, data)
         family = Family.create(out)
-        given = _given_teacher(recipe, data, family) if recipe.teacher else None
+        given = _given_teacher(recipe, data, family, device) if recipe.teacher else None
         lineage = lineage_of(recipe, data.spec, given)
         for spec in lineage:
             folder = family.begin(spec)
@@ -54,7 +56,10 @@ def train_lineage(recipe: Recipe, data: Data, out: Path, how: Execution, progres
             if not found:
                 teacher = None
                 if spec.teachers:
-                    networks = [network.load(family.folder(one.id).weights).to(device) for one in spec.teachers]
+                    networks = [
+                        network.place(network.load(family.folder(one.id).weights), device, spec.training.memory_format)
+                        for one in spec.teachers
+                    ]
                     teacher = LiveTeacher(networks, spec.training.precision, spec.training.compile)
                 train_network(spec, data, teacher, folder, how, device, progress, stop)
                 if spec is not lineage[-1] and _is_still_falling(folder):
@@ -89,7 +94,7 @@ def _is_still_falling(folder: NetworkFolder) -> bool:
     return sum(last) < (1 - STILL_FALLING) * sum(before)
 
 
-def _given_teacher(recipe: Recipe, data: Data, family: Family) -> Spec:
+def _given_teacher(recipe: Recipe, data: Data, family: Family, device: torch.device) -> Spec:
     """Find the network that `teacher` names, bring it into the family, and return its spec.
 
     A network of a family whose spec is of the same data keeps its spec and brings its ancestors; any other checkpoint
@@ -98,7 +103,7 @@ def _given_teacher(recipe: Recipe, data: Data, family: Family) -> Spec:
     assert recipe.teacher is not None
     path = Path(recipe.teacher)
     if path.is_file():
-        return _given_file(path, recipe.teacher_model, recipe, data, family)
+        return _given_file(path, recipe.teacher_model, recipe, data, family, device)
     place, _, start = recipe.teacher.rpartition(":")
     if path.is_dir() and path.parent.name == "networks":
         place, start = str(path.parent.parent), path.name
@@ -116,14 +121,16 @@ def _given_teacher(recipe: Recipe, data: Data, family: Family) -> Spec:
         raise AnewError(f"teacher '{recipe.teacher}': {wrong[0]}; restore it from a copy")
     spec = other.spec(folder.id)
     if replace(spec.data, source="", root="", download=False) != replace(data.spec, source="", root="", download=False):
-        return _given_file(folder.weights, None, recipe, data, family)
+        return _given_file(folder.weights, None, recipe, data, family, device)
     for ancestor in spec.lineage:
         if not family.folder(ancestor.id).is_done:
             _copy(other.folder(ancestor.id), family.folder(ancestor.id))
     return spec
 
 
-def _given_file(path: Path, model: ModelSpec | None, recipe: Recipe, data: Data, family: Family) -> Spec:
+def _given_file(
+    path: Path, model: ModelSpec | None, recipe: Recipe, data: Data, family: Family, device: torch.device
+) -> Spec:
     """Bring a checkpoint into the family as a network of its own: weights, and outputs on this data."""
     interface = Interface.of(data)
     tensors, header = storage.read_tensors(path)
@@ -148,7 +155,8 @@ def _given_file(path: Path, model: ModelSpec | None, recipe: Recipe, data: Data,
     folder = family.begin(spec)
     if not folder.is_done:
         teacher.save(folder.weights, {"id": spec.id, "generation": 0})
-        evaluation.write_outputs(folder.outputs, {"last": teacher}, data, next(teacher.buffers()).device)
+        teacher = network.place(teacher, device, recipe.training.memory_format)
+        evaluation.write_outputs(folder.outputs, {"last": teacher}, data, device)
         scores = evaluation.score_logits(*evaluation.read_outputs(folder, "test"))
         folder.finish({"id": spec.id, "generation": 0, "given": path.name, "test": scores.to_json()})
     return spec

@@ -82,6 +82,13 @@ def build(spec: Spec, interface: Interface) -> Network:
     return Network(model, spec.model, interface)
 
 
+def place(network: Network, device: torch.device, memory_format: str) -> Network:
+    """Move a network to a device, its weights laid out as the spec's memory format asks where inputs are pictures."""
+    if memory_format == "channels_last" and len(network.interface.input_shape) == 3:
+        return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network.to(device)
+
+
 def load(path: Path) -> Network:
     """Load a network that anew saved, from its file alone; `AnewError` where the file is damaged or foreign."""
     tensors, header = storage.read_tensors(path)

@@ -77,7 +77,7 @@ class _Run:
         self.spec, self.data, self.batches, self.folder = spec, data, batches, folder
         self.objective = objectives.find(spec.objective.name)
         self.options = objectives.fill_options(spec.objective.name, spec.objective.options)
-        self.network = _to_device(network.build(spec, Interface.of(data)), spec, batches.device)
+        self.network = self._place(network.build(spec, Interface.of(data)))
         self.optimizer = optimization.optimizer(self.network, spec.training, batches.device)
         self.runner = Runner(self.network.train(), spec.training.precision, spec.training.compile)
         self.steps = spec.training.epochs * batches.steps
@@ -208,9 +208,7 @@ class _Run:
         self.network.save(self.folder.weights, about)
         networks = {"last": self.network}
         if self.best:
-            best = _to_device(
-                network.build_empty(self.spec.model, Interface.of(self.data)), self.spec, self.batches.device
-            )
+            best = self._place(network.build_empty(self.spec.model, Interface.of(self.data)))
             best.model.load_state_dict(self.best)
             best.save(self.folder.best, {**about, "epoch": self.best_row["epoch"]})
             networks["best"] = best
@@ -226,6 +224,9 @@ class _Run:
                 "environments": self.environments,
             }
         )
+
+    def _place(self, one: Network) -> Network:
+        return network.place(one, self.batches.device, self.spec.training.memory_format)
 
     def _restore_optimizer(self, tensors: dict[str, Tensor]) -> None:
         state: dict[int, dict[str, Tensor]] = {}
@@ -253,8 +254,8 @@ class _Run:
 
     def _demand_finite_weights(self) -> None:
         """A finite loss can leave weights that are not: they must never replace the last good state."""
-        norms = torch._foreach_norm([parameter.detach() for parameter in self.network.parameters()])
-        if not bool(torch.stack(norms).isfinite().all()):
+        values = [value for value in self.network.model.state_dict().values() if value.is_floating_point()]
+        if not bool(torch.stack(torch._foreach_norm(values)).isfinite().all()):
             raise self._not_finite("the weights are no longer finite", self.step - 1)
 
     def _not_finite(self, what: str, step: int) -> AnewError:
@@ -267,13 +268,6 @@ class _Run:
 
     def _seconds_so_far(self) -> float:
         return self.seconds + time.monotonic() - self._started
-
-
-def _to_device(one: Network, spec: Spec, device: torch.device) -> Network:
-    pictures = len(one.interface.input_shape) == 3
-    if spec.training.memory_format == "channels_last" and pictures:
-        return one.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return one.to(device)
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
