@@ -25,7 +25,7 @@ lint: .venv/ready
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/codespell
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 test-slow: .venv/ready  ## long runs: ANEW_TEST_DATA=FOLDER with FashionMNIST/raw and cifar10/
 	$(BIN)/python -m pytest -m slow

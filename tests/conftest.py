@@ -66,15 +66,10 @@ def npz(tmp_path, arrays) -> Path:
     return path
 
 
-QUICK = (
-    "--epochs",
-    "3",
-    "--batch-size",
-    "16",
-    "--generations",
-    "2",
-    "--learning-rate",
-    "0.1",
-    "--model.options",
-    "width=16",
-)
+def quick(epochs: int = 3) -> list[str]:
+    """Options of `anew train` for the small problem."""
+    settings = {"epochs": epochs, "batch-size": 16, "generations": 2, "learning-rate": 0.1, "model.options": "width=16"}
+    return [text for name, value in settings.items() for text in (f"--{name}", str(value))]
+
+
+QUICK = quick()

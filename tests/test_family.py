@@ -132,7 +132,7 @@ def test_other_folders_are_refused(tmp_path):
 
 def test_a_newer_format_is_refused(family):
     storage.write_json(family.path / "family.json", {"format": FORMAT + 1})
-    with pytest.raises(AnewError, match="newer anew .format 2.*upgrade"):
+    with pytest.raises(AnewError, match=r"newer anew .format 2.*upgrade"):
         Family.open(family.path)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -132,6 +132,10 @@ def test_a_teacher_sure_of_the_labels_makes_all_objectives_the_label_loss(batch)
 @settings(deadline=None)
 def test_adding_a_constant_to_logits_changes_nothing(name, batch, shift):
     z, t, y, r = batch
+    if name == "dkpp":
+        # Which class is the argmax must survive the rounding that a shift brings.
+        first, second = t.topk(2, dim=-1).values.unbind(-1)
+        assume(bool((first - second > 1e-9).all()))
     options = fill_options(name, {})
     before, after = evaluate(name, z, t, y, r, **options), evaluate(name, z + shift, t - shift, y, r, **options)
     torch.testing.assert_close(before, after, rtol=1e-7, atol=1e-9)

@@ -48,7 +48,7 @@ def test_a_number_depends_on_its_counter_alone(stream, counters):
 @given(st.integers(0, 2**64 - 1), st.integers(1, 2**31))
 def test_below_stays_below(stream, limit):
     numbers = randomness.below(stream, torch.arange(100), limit)
-    assert 0 <= numbers.min() and numbers.max() < limit
+    assert numbers.min() >= 0 and numbers.max() < limit
 
 
 def test_below_is_uniform():

@@ -1,6 +1,7 @@
-"""Specs, recipes and their fields: identity, the same values from TOML, flags and JSON, and one clear line for each mistake."""
+"""Specs, recipes and their fields: identity, the same values from TOML, flags and JSON, one clear line a mistake."""
 
 import dataclasses
+import itertools
 import json
 
 import pytest
@@ -54,7 +55,7 @@ def test_a_lineage_is_a_chain_of_generations():
     assert [spec.generation for spec in specs] == [0, 1, 2, 3]
     assert specs[0].model.name == "mlp"
     assert specs[0].objective == ObjectiveSpec("label", smoothing=0.1)
-    assert all(student.teachers == (teacher,) for teacher, student in zip(specs[:-1], specs[1:], strict=True))
+    assert all(student.teachers == (teacher,) for teacher, student in itertools.pairwise(specs))
     assert all(spec.seed == 7 for spec in specs)
     assert specs[3].lineage == specs
 

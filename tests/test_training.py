@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import QUICK
 
 import anew
 from anew import AnewError, network, storage
 from anew.family import Family
+from conftest import QUICK, quick
 
 RECIPE = {"training": {"epochs": 3, "batch_size": 16, "learning_rate": 0.1}, "model": {"options": {"width": 16}}}
 
@@ -174,22 +174,9 @@ def test_interrupted_runs_end_with_the_same_bits(trained, arrays, tmp_path):
     assert metrics(out) == metrics(trained.family.path)
 
 
-def start(out, npz, *more):
+def start(out, npz, *options):
     return subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "anew",
-            "train",
-            "--data",
-            f"npz:{npz}",
-            "--out",
-            str(out),
-            "--threads",
-            "1",
-            *QUICK,
-            *more,
-        ],
+        [sys.executable, "-m", "anew", "train", "--data", f"npz:{npz}", "--out", str(out), "--threads", "1", *options],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -209,11 +196,11 @@ def saved_steps(out):
 
 
 def kill_at_random(out, npz, kills, seed):
-    """Kill the process at random instants of its training, again and again, then let it end; returns the last stderr."""
+    """Kill the process at random instants of its training, again and again, then let it end."""
     dice = random.Random(seed)
     done = 0
     while done < kills:
-        process = start(out, npz, "--save-minutes", "0.00001")
+        process = start(out, npz, *QUICK, "--save-minutes", "0.00001")
         deadline = time.monotonic() + 60
         while not list(Path(out).glob("networks/*/spec.json")) and process.poll() is None:
             assert time.monotonic() < deadline
@@ -225,10 +212,9 @@ def kill_at_random(out, npz, kills, seed):
         done += 1
         if not alive:
             break
-    last = start(out, npz)
+    last = start(out, npz, *QUICK)
     _, errors = last.communicate(timeout=120)
     assert last.returncode == 0, errors
-    return errors
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -243,7 +229,7 @@ def test_killed_at_random_instants_it_ends_with_the_same_bits(trained, npz, tmp_
 
 def test_after_a_kill_only_what_was_not_saved_is_done_again(npz, tmp_path):
     out = tmp_path / "family"
-    process = start(out, npz, "--epochs", "60")
+    process = start(out, npz, *quick(60))
     deadline = time.monotonic() + 60
     while not any(step > 20 for step in saved_steps(out).values()):
         assert time.monotonic() < deadline and process.poll() is None
@@ -251,7 +237,7 @@ def test_after_a_kill_only_what_was_not_saved_is_done_again(npz, tmp_path):
     process.kill()
     process.communicate()
     (step,) = saved_steps(out).values()
-    again = start(out, npz, "--epochs", "60")
+    again = start(out, npz, *quick(60))
     said = ""
     while "goes on from" not in said:
         said = again.stderr.readline()
@@ -263,7 +249,7 @@ def test_after_a_kill_only_what_was_not_saved_is_done_again(npz, tmp_path):
 
 def test_ctrl_c_saves_and_says_how_to_go_on(npz, tmp_path):
     out = tmp_path / "family"
-    process = start(out, npz, "--epochs", "2000")
+    process = start(out, npz, *quick(2000))
     while not saved_steps(out):
         assert process.poll() is None
         time.sleep(0.01)
@@ -278,10 +264,11 @@ def test_ctrl_c_saves_and_says_how_to_go_on(npz, tmp_path):
 
 def test_two_processes_on_one_network(npz, tmp_path, refused):
     out = tmp_path / "family"
-    process = start(out, npz, "--epochs", "2000")
+    process = start(out, npz, *quick(2000))
     while not saved_steps(out):
+        assert process.poll() is None
         time.sleep(0.01)
-    said = refused("train", "--data", f"npz:{npz}", "--out", out, *QUICK, "--epochs", "2000")
+    said = refused("train", "--data", f"npz:{npz}", "--out", out, *quick(2000))
     process.kill()
     process.communicate()
     assert f"process {process.pid} on" in said and "is training this network now" in said
@@ -303,14 +290,14 @@ def test_a_loss_that_is_not_finite_stops_with_the_last_good_state(arrays, tmp_pa
 
 def test_a_teacher_at_chance_stops_and_force_goes_on(arrays, tmp_path):
     shuffled = arrays[0], np.random.default_rng(1).permutation(arrays[1])
-    with pytest.raises(AnewError, match="teacher: gets .* it has nothing to teach.*--force"):
+    with pytest.raises(AnewError, match=r"teacher: gets .* it has nothing to teach.*--force"):
         train(shuffled, tmp_path / "f", generations=1, seed=3)
     result = train(shuffled, tmp_path / "f", generations=1, seed=3, force=True)
     assert result.family.folder(result.lineage[1].id).done["checks"]["forced"] is True
 
 
 def test_a_term_that_does_nothing_stops(arrays, tmp_path):
-    with pytest.raises(AnewError, match="gradient of the teacher's term is .* of the label term's"):
+    with pytest.raises(AnewError, match=r"gradient of the teacher's term is .* of the label term's"):
         train(arrays, tmp_path / "f", objective={"name": "kd", "alpha": 1e-5, "temperature": 1.0}, generations=1)
 
 

@@ -3,8 +3,8 @@
     import anew
     result = anew.train(model="small_cnn", data=(x, y), generations=3)
 
-`anew.objectives` holds the losses, usable in any loop of your own; `anew.models` the architectures. Names are loaded when
-they are first used, so that `import anew` takes no time.
+`anew.objectives` holds the losses, usable in any loop of your own; `anew.models` the architectures. Names are loaded
+when they are first used, so that `import anew` takes no time.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ class Result:
     scores: list[Row]
 
     def network(self, generation: int = -1) -> Network:
-        """Load the network of a generation, in evaluation mode: an `nn.Module` from inputs as stored to logits (B, C)."""
+        """Load the network of a generation, in evaluation mode: a module from inputs as stored to logits (B, C)."""
         return network.load(self.family.folder(self.lineage[generation].id).weights).eval()
 
     def predict(self, inputs: Array, generations: Sequence[int] = (-1,)) -> Tensor:

@@ -1,4 +1,4 @@
-"""Before a student learns: does its teacher know anything, and does the teacher's term do anything?"""
+"""Checks before a student learns: whether its teacher knows anything, and whether the teacher's term does anything."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def measure(
     batches: Batches,
     data: Data,
 ) -> Checks:
-    """Measure the teacher on held-out examples, and its term on the first batches of an untouched copy of the student."""
+    """Measure the teacher on held-out examples, and its term on the first batches of an unused copy of the student."""
     on, examples = ("validation", data.validation) if len(data.validation) else ("training", data.training)
     if len(examples) > CHECKED_EXAMPLES:
         examples = examples.take(torch.arange(CHECKED_EXAMPLES))

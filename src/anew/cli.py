@@ -1,8 +1,8 @@
 """The command line: `anew train`, `evaluate`, `predict`, `show`, `verify`, `models`, `data`.
 
-Every command is a plain function; what a recipe can say becomes an option of `anew train` by itself. What a user can mend is
-one line on standard error and exit code 2; results go to standard output, progress to standard error. Torch is imported
-inside the commands, so that help and mistakes are answered at once.
+Every command is a plain function; what a recipe can say becomes an option of `anew train` by itself. What a user can
+mend is one line on standard error and exit code 2; results go to standard output, progress to standard error. Torch
+comes inside the commands, so that help and mistakes are answered at once.
 """
 
 from __future__ import annotations
@@ -217,7 +217,7 @@ def evaluate(
     lineages = opened.lineages()
     if not lineages:
         raise AnewError(f"{family}: holds no finished network; `anew train --out {family}` trains or goes on")
-    found = [
+    found: list[dict[str, Any]] = [
         {
             "lineage": [spec.id for spec in lineage],
             "model": lineage[-1].model.name,

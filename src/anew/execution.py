@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,7 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 
 @dataclass(frozen=True)
 class Execution:
-    """How to run: on which device, with how many threads, how often to save, and whether to go on despite the checks."""
+    """How to run: on which device, with how many threads, how often to save, and whether to go on despite checks."""
 
     device: str = "auto"
     threads: int | None = None
@@ -41,7 +41,7 @@ class Execution:
         return torch.device(self.device)
 
     @contextmanager
-    def settings(self) -> Iterator[torch.device]:
+    def settings(self) -> Generator[torch.device]:
         """Set torch's threads and deterministic algorithms for the code inside, and restore them after it."""
         device = self.torch_device()
         threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()

@@ -1,7 +1,7 @@
 """Typed, checked fields of frozen dataclasses: one description serves recipes (TOML), the command line, JSON and help.
 
-A dataclass whose fields are made by `option` can be read from a mapping (`read`), from text (a command line's values), and
-written back (`write`); a wrong key, type or value is an `AnewError` that names the field, the rule, the value and the fix.
+A dataclass whose fields are made by `option` can be read from a mapping (`read`), from text (a command line's values),
+and written back (`write`); a wrong key, type or value is an `AnewError` that names field, rule, value and fix.
 """
 
 from __future__ import annotations
@@ -110,8 +110,8 @@ def read(
 ) -> Described:
     """Build a dataclass from a mapping of its fields, every value checked; what is absent keeps its default.
 
-    `where` names the mapping's origin, such as a recipe's file, in messages. A nested dataclass may be given by the value
-    of its first field: `model = "lenet"` is `model.name = "lenet"`.
+    `where` names the mapping's origin, such as a recipe's file, in messages. A nested dataclass may be given by the
+    value of its first field: `model = "lenet"` is `model.name = "lenet"`.
     """
     known = _described_fields(described)
     for key in values:

@@ -10,7 +10,7 @@ from typing import Any
 from anew.errors import AnewError
 
 
-class Interrupted(AnewError):
+class Interrupted(AnewError):  # noqa: N818 -- nothing failed
     """Training was asked to stop and has saved; the same command goes on from there."""
 
     exit_code = 130

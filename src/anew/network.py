@@ -1,4 +1,4 @@
-"""A network: an architecture, its weights, and what its inputs must look like; self-contained in one safetensors file."""
+"""A network: an architecture, its weights, and what its inputs must look like; all in one safetensors file."""
 
 from __future__ import annotations
 
@@ -41,6 +41,8 @@ class Network(nn.Module):
         super().__init__()
         self.model, self.spec, self.interface = model, spec, interface
         shape = (1, -1, *(1 for _ in interface.input_shape[1:]))
+        self.mean: Tensor
+        self.scale: Tensor
         self.register_buffer("mean", torch.tensor(interface.mean).view(shape), persistent=False)
         self.register_buffer("scale", (1 / torch.tensor(interface.std)).view(shape), persistent=False)
 

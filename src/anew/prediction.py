@@ -46,8 +46,8 @@ def predict_files(
         picture = read_picture(path, shape[0])
         if tuple(picture.shape) != shape:
             raise AnewError(
-                f"{path}: is {picture.shape[2]}x{picture.shape[1]} pixels, but the networks take {shape[2]}x{shape[1]}; "
-                "resize it first"
+                f"{path}: is {picture.shape[2]}x{picture.shape[1]} pixels, but the networks take {shape[2]}x{shape[1]}"
+                "; resize it first"
             )
         pictures.append(picture)
     examples = Examples(torch.stack(pictures), torch.zeros(len(pictures), dtype=torch.int64))

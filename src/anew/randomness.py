@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import torch
@@ -57,7 +57,7 @@ def order(stream: int, count: int) -> Int64[Tensor, "count"]:
 
 
 @contextmanager
-def torch_generator(stream: int, device: torch.device | None = None) -> Iterator[None]:
+def torch_generator(stream: int, device: torch.device | None = None) -> Generator[None]:
     """Give the code inside torch's global generators seeded from a stream, and restore them after it.
 
     Initialisers and dropout, anew's own and those of any user's module, draw from the global generators and take no
@@ -85,7 +85,8 @@ def _generators(device: torch.device | None) -> list[torch.Generator]:
         torch.cuda.init()
         generators.append(torch.cuda.default_generators[device.index or 0])
     elif device is not None and device.type == "mps":
-        generators.append(torch.mps._get_default_mps_generator())
+        # Torch has no public name for it.
+        generators.append(torch.mps._get_default_mps_generator())  # pyright: ignore[reportPrivateUsage]
     return generators
 
 

@@ -1,8 +1,8 @@
 """The immutable description of one network to train, its id, and the recipe that describes a whole lineage.
 
-A `Recipe` is what a user writes: in TOML, as command-line flags, or as keywords in Python. It becomes one `Spec` per network
-once its data is known. A spec's id is a hash of everything that decides the weights: same spec, same id, on any machine. Where
-the data lies is not part of it; what the data holds is.
+A `Recipe` is what a user writes: in TOML, as command-line flags, or as keywords in Python. It becomes one `Spec` per
+network once its data is known. A spec's id is a hash of everything that decides the weights: same spec, same id, on any
+machine. Where the data lies is not part of it; what the data holds is.
 
 Nothing here imports torch, so that the command line answers at once.
 """
@@ -150,7 +150,7 @@ class ObjectiveSpec:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A lineage as a user writes it: one architecture, trained from labels and then anew, generation after generation."""
+    """A lineage as a user writes it: one architecture, trained from labels, then anew generation by generation."""
 
     model: ModelSpec = option(ModelSpec, "the architecture of every generation")
     data: DataSpec = option(DataSpec, "the examples")
@@ -234,7 +234,7 @@ class Spec:
 def lineage_of(recipe: Recipe, data: DataSpec, teacher: Spec | None = None) -> tuple[Spec, ...]:
     """Return the specs that a recipe asks for, oldest first, with the data as it was found.
 
-    `teacher` is a network that was given: it stands in place of generation 0. The objective's options must be filled in.
+    `teacher` is a network that was given: it stands in place of generation 0. Objective options must be filled in.
     """
     if recipe.objective.name == "label" and recipe.generations > 0:
         raise AnewError(

@@ -99,7 +99,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def write_line(path: Path, at: int, value: Mapping[str, Any]) -> int:
     """Write one line of JSON at byte `at` of a file, drop what lay beyond, and return where the line ends.
 
-    What a killed process wrote after its last save is so replaced, not repeated. `AnewError` where it cannot be written.
+    What a killed process wrote after its last save is so replaced, not repeated. `AnewError` where it cannot be.
     """
     line = (json.dumps(value) + "\n").encode()
     try:

@@ -1,4 +1,4 @@
-"""What anew draws in a terminal: progress, tables, the lineage tree and learning curves; plain lines where it is none."""
+"""What anew draws in a terminal: progress, tables, the lineage tree, learning curves; plain lines where it is none."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def _scores_in_words(scores: Mapping[str, Any]) -> list[str]:
 
 
 def lineage_tree(path: str, specs: Sequence[Spec], records: Mapping[str, dict[str, Any] | None]) -> Tree:
-    """Return the tree of who learned from whom; `records` holds what each finished network recorded, None for others."""
+    """Return the tree of who learned from whom; `records` holds what each finished network recorded, else None."""
     tree = Tree(Text(path, style="bold"))
     branches: dict[str, Tree] = {}
     for spec in sorted(specs, key=lambda one: (one.generation, one.id)):

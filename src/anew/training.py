@@ -62,7 +62,8 @@ def train_network(
                     run.save(lock)
                 if stop.requested:
                     raise Interrupted(
-                        f"generation {spec.generation} stopped and saved at step {run.step} of {run.steps}"
+                        f"generation {spec.generation} stopped and saved at step {run.step} of {run.steps}; the same "
+                        "command goes on from there"
                     )
             row = run.end_epoch()
             run.save(lock)
@@ -240,7 +241,7 @@ class _Run:
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
 
     def _read_losses(self) -> None:
-        """Wait for the losses of the last steps and add them up, one by one, so that the sum is the same however read."""
+        """Wait for the losses of the last steps and add them up, one by one: the sum is the same however read."""
         if not self._unread:
             return
         losses = torch.stack([loss for loss, _ in self._unread]).tolist()
@@ -255,7 +256,7 @@ class _Run:
     def _demand_finite_weights(self) -> None:
         """A finite loss can leave weights that are not: they must never replace the last good state."""
         values = [value for value in self.network.model.state_dict().values() if value.is_floating_point()]
-        if not bool(torch.stack(torch._foreach_norm(values)).isfinite().all()):
+        if not bool(torch.nn.utils.get_total_norm(values).isfinite()):
             raise self._not_finite("the weights are no longer finite", self.step - 1)
 
     def _not_finite(self, what: str, step: int) -> AnewError:

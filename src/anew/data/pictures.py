@@ -37,8 +37,8 @@ def read_all(pictures: Sequence[tuple[str, Path | bytes]]) -> Tensor:
     for (name, _), picture in zip(pictures, decoded, strict=True):
         if picture.shape[:2] != size:
             raise AnewError(
-                f"{name}: is {picture.shape[1]}x{picture.shape[0]} pixels, but {pictures[0][0]} is {size[1]}x{size[0]}; "
-                "all pictures must be of one size: resize them first"
+                f"{name}: is {picture.shape[1]}x{picture.shape[0]} pixels, but {pictures[0][0]} is {size[1]}x{size[0]}"
+                "; all pictures must be of one size: resize them first"
             )
     channels = max(picture.shape[2] for picture in decoded)
     # One block filled picture by picture: no second copy of them all.

@@ -30,7 +30,7 @@ FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shi
 
 @dataclass(frozen=True)
 class Source:
-    """What a source holds, before any split: training examples, a test set or None, class names, and the views that suit.
+    """What a source holds, before any split: training examples, a test set or None, class names, and suitable views.
 
     `fingerprint` is a hash of the content alone: equal pictures, labels and names have equal ones in whatever files.
     """
@@ -44,7 +44,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of source: how it is written, what it is, how it is read from its place, and whether a place must be named."""
+    """A kind of source: how it is written, what it is, how it is read from its place, and whether one must be named."""
 
     summary: str
     read: Callable[[str, Path, bool], Source]
@@ -243,7 +243,7 @@ def _files(name: str, part: Path, classes: list[str]) -> tuple[list[Path], list[
 
 
 def _read_parquet(name: str, place: Path, download: bool) -> Source:
-    """Read train*.parquet and test*.parquet with columns `image` (bytes) and `label`, as the `datasets` library writes them."""
+    """Read train*.parquet and test*.parquet with columns `image` (bytes) and `label`, as `datasets` writes them."""
     try:
         import pyarrow
         import pyarrow.parquet

@@ -91,7 +91,7 @@ def _entry(path: Path, content: Any, key: str) -> Any:
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Reads pickles that hold numbers, texts, lists, dictionaries and NumPy arrays; anything else is refused by name."""
+    """Reads pickles that hold numbers, texts, lists, dictionaries and NumPy arrays; all else is refused by name."""
 
     def find_class(self, module: str, name: str, /) -> Any:
         """Allow the three things that an array's pickle needs, and nothing that could do anything else."""

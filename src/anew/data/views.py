@@ -1,7 +1,7 @@
-"""Augmentation as a pure function: the view of example i in epoch e depends on (data seed, epoch, i) and on nothing else.
+"""Augmentation as a pure function: the view of example i in epoch e depends on (data seed, epoch, i) and nothing else.
 
-A view of a picture is numbered: padding d gives (2 d + 1)^2 crops, a flip doubles them, so crop with padding 4 and flip is
-162 views, 0..161. A batch of views is one gather on the device that holds the pictures.
+A view of a picture is numbered: padding d gives (2 d + 1)^2 crops, a flip doubles them, so crop with padding 4 and flip
+is 162 views, 0..161. A batch of views is one gather on the device that holds the pictures.
 """
 
 from __future__ import annotations

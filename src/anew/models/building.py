@@ -118,7 +118,7 @@ def _build_timm(name: str, input_shape: Shape, classes: int, options: dict[str, 
             f"model '{name}': timm has no model '{inner}'{did_you_mean(inner, known)}; timm.list_models() lists them"
         )
     _demand_picture(name, input_shape)
-    given = {"in_chans": input_shape[0], "num_classes": classes, **options}
+    given: dict[str, Any] = {"in_chans": input_shape[0], "num_classes": classes, **options}
     try:
         # Transformers are made for one size of picture and take it; convolutional networks take any.
         return timm.create_model(inner, pretrained=False, img_size=tuple(input_shape[1:]), **given)
@@ -208,4 +208,4 @@ def _demand_picture(name: str, input_shape: Shape) -> None:
 
 
 def _shape(input_shape: Shape) -> str:
-    return "x".join(map(str, input_shape)) if len(input_shape) > 1 else f"vectors of {input_shape[0]}"
+    return "x".join(map(str, input_shape)) if len(input_shape) > 1 else f"vectors of {sum(input_shape)}"

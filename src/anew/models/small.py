@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -70,7 +72,7 @@ class MLP(nn.Module):
         self.hidden = nn.Sequential(
             *(
                 nn.Sequential(nn.Linear(before, after), nn.ReLU(), nn.Dropout(dropout))
-                for before, after in zip(widths[:-1], widths[1:], strict=True)
+                for before, after in itertools.pairwise(widths)
             )
         )
         self.classifier = nn.Linear(widths[-1], classes)
