@@ -8,6 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from beartype import BeartypeConf, beartype
+from jaxtyping import install_import_hook
+
+# Types and the shapes in annotations are checked at run time, in everything of anew that a test process imports.
+# A whole number is a number (the numeric tower), as the type checker has it too.
+check_types = beartype(conf=BeartypeConf(is_pep484_tower=True))
+install_import_hook("anew", "conftest.check_types")
 
 # One thread a test process: the suite runs in parallel, and bits depend on the number of threads.
 torch.set_num_threads(1)

@@ -23,7 +23,7 @@ from cyclopts import App, Group, Parameter
 
 from anew import fields
 from anew.errors import AnewError
-from anew.spec import Recipe
+from anew.spec import HUGE, Recipe
 from anew.version import __version__
 
 app = App(
@@ -42,7 +42,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     try:
-        app([one for one in given if one != "--debug"], exit_on_error=False, print_error=False)
+        app(
+            [one for one in given if one != "--debug"],
+            exit_on_error=False,
+            print_error=False,
+            result_action="return_none",
+        )
+        # What is still buffered must meet a reader that has gone here, where that is handled.
+        sys.stdout.flush()
     except AnewError as error:
         _end(str(error), error.exit_code, debug)
     except cyclopts.CycloptsError as error:
@@ -53,6 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # Whoever read the output has seen enough; Python must not complain about it on its way out.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _end(f"{where}cannot be used ({error.strerror or error}); check the path and its permissions", 2, debug)
 
 
 def _end(message: str, code: int, debug: bool) -> None:
@@ -87,12 +97,11 @@ def train(
     if threads is not None and not 1 <= threads <= 1024:
         raise AnewError(f"threads must be a whole number >= 1 and <= 1024, got {threads}; set --threads")
     if not 0 < save_minutes <= 1e6:
-        raise AnewError(f"save-minutes must be a number > 0, got {save_minutes:g}; set --save-minutes")
+        raise AnewError(f"save-minutes must be a number > 0 and <= 1e+06, got {save_minutes:g}; set --save-minutes")
     how = Execution(device, threads, save_minutes, force)
     how.torch_device()
     console = Console(stderr=True)
-    watcher = terminal.watcher(console)
-    _print_recipe(console, whole)
+    watcher = terminal.watcher(console, fields.to_toml(whole))
     try:
         trained = lineage.train_lineage(whole, lineage.load_data(whole.data), out, how, watcher)
     finally:
@@ -180,11 +189,6 @@ def _nested(given: dict[str, Any]) -> dict[str, Any]:
                 table = table.setdefault(one, {})
             table[name] = value
     return nested
-
-
-def _print_recipe(console: Any, recipe: Recipe) -> None:
-    """Print the recipe whole, as TOML, so that what ran can be read and run again."""
-    console.print(fields.to_toml(recipe), markup=False, highlight=False, soft_wrap=True)
 
 
 def evaluate(
@@ -386,16 +390,22 @@ def models(
         shape = tuple(int(size) for size in input.split("x"))
     except ValueError:
         shape = ()
-    if len(shape) not in (1, 3) or min(shape) < 1:
+    if len(shape) not in (1, 3) or min(shape) < 1 or max(shape) > HUGE:
         raise AnewError(f"input must be channels x height x width, such as 3x32x32, got '{input}'; set --input")
-    if classes < 2:
-        raise AnewError(f"classes must be a whole number >= 2, got {classes}; set --classes")
-    if name:
-        model = architectures.build(name, shape, classes)
-        count = sum(parameter.numel() for parameter in model.parameters())
-        print(f"{name}: {count:,} parameters with inputs {input} and {classes} classes")
-        return
-    entries = architectures.catalogue(shape, classes)
+    if not 2 <= classes <= HUGE:
+        raise AnewError(f"classes must be a whole number >= 2 and <= {HUGE:,}, got {classes}; set --classes")
+    try:
+        if name:
+            model = architectures.build(name, shape, classes)
+            count = sum(parameter.numel() for parameter in model.parameters())
+            print(f"{name}: {count:,} parameters with inputs {input} and {classes} classes")
+            return
+        entries = architectures.catalogue(shape, classes)
+    except (RuntimeError, MemoryError) as error:
+        why = next(iter(str(error).splitlines()), type(error).__name__)
+        raise AnewError(
+            f"models: inputs {input} and {classes} classes are too much here ({why}); lower --input or --classes"
+        ) from error
     rows = [[entry.name, f"{entry.parameters:,}", entry.summary] for entry in entries]
     drawn = terminal.table(("model", "parameters", "what"), rows)
     drawn.columns[2].justify = "left"

@@ -56,6 +56,8 @@ def read_outputs(
 ) -> tuple[Float[Tensor, "examples classes"], Int64[Tensor, "examples"]]:
     """Return the stored logits and labels of a split ("validation" or "test") at the "last" or the "best" epoch."""
     tensors, _ = storage.read_tensors(folder.outputs)
+    if f"{split}.labels" not in tensors or f"{split}.last" not in tensors:
+        raise AnewError(f"{folder.outputs}: holds no outputs of the {split} examples; restore it from a copy")
     if f"{split}.{epoch}" not in tensors:
         raise AnewError(f"{folder.outputs}: holds no outputs of the {epoch} epoch; train with --best-epoch to keep it")
     if len(tensors[f"{split}.labels"]) == 0:

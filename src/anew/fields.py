@@ -265,10 +265,15 @@ def _in_words(leaf: Leaf) -> str:
     else:
         words = {bool: "true or false", int: "a whole number", float: "a number"}.get(kind, "a text")
     if rule.low is not None:
-        words += f" {'>' if rule.above else '>='} {rule.low:g}"
+        words += f" {'>' if rule.above else '>='} {_plainly(rule.low)}"
     if rule.high is not None:
-        words += f" and <= {rule.high:g}" if rule.low is not None else f" <= {rule.high:g}"
+        words += (" and" if rule.low is not None else "") + f" <= {_plainly(rule.high)}"
     return words + (" or none" if _allows_none(leaf.type) else "")
+
+
+def _plainly(bound: float) -> str:
+    """Write a bound as a user would: a whole number with all its digits, another one short."""
+    return f"{bound:,}" if isinstance(bound, int) else f"{bound:g}"
 
 
 def _described_fields(described: type) -> dict[str, tuple[Any, Rule]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,15 @@ class Interface:
     def of(cls, data: Data) -> Interface:
         """Return the interface that a data set asks for."""
         return cls(data.input_shape, data.classes, tuple(data.mean.tolist()), tuple(data.std.tolist()))
+
+    @classmethod
+    def from_header(cls, header: Mapping[str, Any]) -> Interface:
+        """Return the interface that a file's header tells of; KeyError, TypeError or ValueError where it does not."""
+        shape, classes = tuple(map(int, header["input_shape"])), tuple(map(str, header["classes"]))
+        mean, std = (tuple(map(float, header[name])) for name in ("mean", "std"))
+        if len(shape) not in (1, 3) or min(shape) < 1 or len(classes) < 2 or {len(mean), len(std)} != {shape[0]}:
+            raise ValueError(f"{len(mean)} means, {len(std)} deviations, {len(classes)} classes for inputs {shape}")
+        return cls(shape, classes, mean, std)
 
 
 class Network(nn.Module):
@@ -95,14 +105,14 @@ def load(path: Path) -> Network:
     """Load a network that anew saved, from its file alone; `AnewError` where the file is damaged or foreign."""
     tensors, header = storage.read_tensors(path)
     try:
-        spec = fields.read(ModelSpec, header["model"], prefix=("model",))
-        interface = Interface(
-            tuple(header["input_shape"]), tuple(header["classes"]), tuple(header["mean"]), tuple(header["std"])
-        )
+        spec = fields.read(ModelSpec, header["model"], str(path), prefix=("model",))
+        interface = Interface.from_header(header)
     except KeyError as error:
         raise AnewError(
             f"{path}: has no {error} in its header, so anew did not write it; give a family's file"
         ) from error
+    except (TypeError, ValueError, AttributeError) as error:
+        raise AnewError(f"{path}: its header is damaged ({error}); restore it from a copy") from error
     network = build_empty(spec, interface)
     fill(network, tensors, path)
     return network

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from anew.spec import Spec
 
 
+@runtime_checkable
 class Progress(Protocol):
     """Somebody who watches a lineage being trained."""
 

@@ -18,14 +18,27 @@ LINE_EVERY_SECONDS = 2.0
 
 
 class Lines:
-    """Tells of a lineage's training in lines: an epoch a line, but not more often than every two seconds."""
+    """Tells of a lineage's training in lines: an epoch a line, but not more often than every two seconds.
 
-    def __init__(self, console: Console) -> None:
+    `heading`, such as the recipe, is printed before the first of them: what is refused before that stands alone.
+    """
+
+    def __init__(self, console: Console, heading: str = "") -> None:
         self.console = console
+        self._heading = heading
         self._last_line = 0.0
 
     def notice(self, text: str) -> None:
         """Print a line."""
+        self._print_heading()
+        self._print(text)
+
+    def _print_heading(self) -> None:
+        if self._heading:
+            self._print(self._heading)
+            self._heading = ""
+
+    def _print(self, text: str) -> None:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def network_started(self, spec: Spec, steps: int, done: int, batch_size: int) -> None:
@@ -50,10 +63,8 @@ class Lines:
 class Bars(Lines):
     """Tells of a lineage's training with a bar for the network under way, its rate and the time left."""
 
-    def __init__(self, console: Console) -> None:
-        super().__init__(console)
-        self._batch_size = 0
-        self._metrics = ""
+    def __init__(self, console: Console, heading: str = "") -> None:
+        super().__init__(console, heading)
         self._bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -68,6 +79,7 @@ class Bars(Lines):
 
     def network_started(self, spec: Spec, steps: int, done: int, batch_size: int) -> None:
         """Start a bar."""
+        self._print_heading()
         self._bars.start()
         self._task = self._bars.add_task(
             _title(spec), total=steps, completed=done, metrics="", batch_size=batch_size, found=done
@@ -102,9 +114,9 @@ class _Rate(ProgressColumn):
         return Text(f"{rate:,.0f} examples/s")
 
 
-def watcher(console: Console) -> Lines:
+def watcher(console: Console, heading: str = "") -> Lines:
     """Return bars on a terminal, lines elsewhere."""
-    return Bars(console) if console.is_terminal else Lines(console)
+    return Bars(console, heading) if console.is_terminal else Lines(console, heading)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "", numbers_from: int = 1) -> Table:

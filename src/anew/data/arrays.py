@@ -23,16 +23,21 @@ def as_examples(inputs: Array, labels: Array, name: str, classes: int | None = N
     Inputs are (N, H, W) grey, (N, H, W, C) or (N, C, H, W) with 1, 3 or 4 channels, or (N, F) vectors. Whole numbers
     must be 0..255 and become uint8; others become float32. Labels are whole numbers (N,) from 0 to `classes` - 1.
     """
-    found, marks = as_inputs(inputs, name), _labels(labels, name, classes)
-    if len(found) != len(marks):
-        raise AnewError(f"data '{name}': {len(found)} inputs and {len(marks)} labels; give one label for each input")
-    return Examples(found, marks)
+    return with_labels(as_inputs(inputs, name), labels, name, classes)
+
+
+def with_labels(inputs: Tensor, labels: Array, name: str, classes: int | None = None) -> Examples:
+    """Return inputs that are in anew's layout already, and labels that are yet to be checked, as examples."""
+    marks = _labels(labels, name, classes)
+    if len(inputs) != len(marks):
+        raise AnewError(f"data '{name}': {len(inputs)} inputs and {len(marks)} labels; give one label for each input")
+    return Examples(inputs, marks)
 
 
 def as_inputs(inputs: Array, name: str = "arrays") -> Tensor:
     """Return inputs in anew's layout: (N, C, H, W) in channels_last memory, uint8 or float32, or (N, F) float32."""
     tensor = _tensor(inputs, name)
-    if len(tensor) == 0 or tensor.numel() == 0:
+    if tensor.numel() == 0:
         raise AnewError(f"data '{name}': holds no examples; give at least one")
     if tensor.ndim == 2:
         return _finite(tensor.float().contiguous(), name)
@@ -52,12 +57,20 @@ def names_of(labels: Sequence[Tensor]) -> tuple[str, ...]:
 
 def _tensor(array: Array, name: str) -> Tensor:
     if isinstance(array, Tensor):
-        return array.detach().cpu()
+        if array.is_complex():
+            raise AnewError(f"data '{name}': an array holds {array.dtype}, not real numbers; convert it")
+        tensor = array.detach().cpu()
+        # Torch compares and sums no unsigned numbers of more than a byte.
+        return tensor.long() if tensor.dtype in (torch.uint16, torch.uint32, torch.uint64) else tensor
     values = np.asarray(array)
     if values.dtype.kind not in "buif":
         raise AnewError(f"data '{name}': an array holds {values.dtype}, not numbers; convert it")
     if values.dtype.kind == "u" and values.dtype.itemsize > 1:
         values = values.astype(np.int64)
+    if values.dtype.kind == "f" and values.dtype.itemsize > 8:
+        values = values.astype(np.float64)
+    # Torch takes no other byte order and no reversed axis.
+    values = np.ascontiguousarray(values, values.dtype.newbyteorder("=")).reshape(values.shape)
     # A copy where the array is read-only, as from a file that is mapped: torch would warn, and rightly.
     return torch.from_numpy(values if values.flags.writeable else values.copy())
 
@@ -110,6 +123,7 @@ def _labels(labels: Array, name: str, classes: int | None) -> Tensor:
         raise AnewError(f"data '{name}': label {int(tensor.min())} is negative; labels start at 0")
     if classes is not None and len(tensor) and int(tensor.max()) >= classes:
         raise AnewError(
-            f"data '{name}': label {int(tensor.max())} is out of range: there are {classes} classes, 0 to {classes - 1}"
+            f"data '{name}': label {int(tensor.max())} is out of range: there are {classes} classes, 0 to "
+            f"{classes - 1}; remove or relabel it"
         )
     return tensor

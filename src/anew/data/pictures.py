@@ -16,7 +16,7 @@ from torch import Tensor
 
 from anew.errors import AnewError
 
-GREY_MODES = ("1", "L", "I", "I;16", "F", "LA")
+GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L")
 
 
 def read_picture(path: Path, channels: int) -> Tensor:
@@ -52,7 +52,10 @@ def _decode(name: str, content: Path | bytes, mode: str | None) -> NDArray[np.ui
     try:
         with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content) as picture:
             wanted = mode or ("L" if picture.mode in GREY_MODES else "RGB")
-            if picture.mode.startswith("I;16"):
+            sixteen = picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format in ("PNG", "PPM"))
+            if picture.mode in ("I", "F") and not sixteen:
+                raise AnewError(f"{name}: holds 32 bits a pixel, whose range is not known; save it with 8 or 16")
+            if sixteen:
                 # 16-bit grey: PIL's own conversion would cut off above 255 and not scale.
                 grey = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
                 array = np.array(grey.convert(wanted))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from anew.data import torchvision_layouts as layouts
-from anew.data.arrays import Array, as_examples, names_of
+from anew.data.arrays import Array, as_examples, names_of, with_labels
 from anew.data.examples import Examples
 from anew.data.pictures import read_all, read_picture
 from anew.errors import AnewError, did_you_mean
@@ -95,21 +96,34 @@ def _read_dataset(dataset: Dataset[Any]) -> tuple[Array, Array]:
         for number in range(len(dataset)):  # type: ignore[arg-type]
             one, label = dataset[number][:2]
             if isinstance(one, Image.Image):
-                one = np.array(one)
+                # A palette's numbers are no colours.
+                one = np.array(one.convert("RGB") if one.mode == "P" else one)
             inputs.append(torch.as_tensor(np.asarray(one)) if not isinstance(one, Tensor) else one)
-            labels.append(int(label))
+            labels.append(operator.index(label))
         return torch.stack(inputs), torch.tensor(labels)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except Exception as error:  # whatever somebody else's code raises, and items that are no pairs
         raise AnewError(
-            f"data set: must be map-style, of (picture or tensor, label) pairs of one size ({error})"
+            f"data set: cannot be read ({_said(error)}); it must be map-style, of pairs (picture or tensor, "
+            "whole-number label), all of one size"
         ) from error
+
+
+def _said(error: Exception) -> str:
+    """Return an exception of somebody else's code in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _source(name: str, train: Examples, test: Examples | None, classes: tuple[str, ...] | None, views: str) -> Source:
     """Check what all sources must hold, and take the fingerprint."""
+    if int(train.labels.max()) >= len(train) and classes is None:
+        # Before anything is counted: a stray label of 2^40 must not ask for that much memory.
+        raise AnewError(
+            f"data '{name}': label {int(train.labels.max())} in {len(train)} training examples leaves classes without "
+            "any; number the classes from 0 without gaps"
+        )
     names = classes or names_of([train.labels])
     if len(names) < 2:
-        raise AnewError(f"data '{name}': has {len(names)} class, and a classifier needs at least 2")
+        raise AnewError(f"data '{name}': has {len(names)} class, and a classifier needs at least 2; add another")
     counts = torch.bincount(train.labels, minlength=len(names))
     missing = (counts == 0).nonzero().flatten().tolist()
     if missing:
@@ -209,7 +223,7 @@ def _read_folder(name: str, place: Path, download: bool) -> Source:
     everything = read_all([(str(path), path) for paths, _ in found for path in paths])
     sizes = [len(paths) for paths, _ in found]
     examples = [
-        as_examples(inputs, torch.tensor(labels), name)
+        with_labels(inputs, torch.tensor(labels), name)
         for inputs, (_, labels) in zip(everything.split(sizes), found, strict=True)
     ]
     return _source(name, examples[0], examples[1] if len(examples) > 1 else None, tuple(classes), "crop+flip")
@@ -260,7 +274,9 @@ def _read_parquet(name: str, place: Path, download: bool) -> Source:
             try:
                 table = pyarrow.parquet.read_table(file)
             except (OSError, pyarrow.ArrowException) as error:
-                raise AnewError(f"data '{name}': {file} cannot be read as Parquet ({error}); fetch it again") from error
+                raise AnewError(
+                    f"data '{name}': {file} cannot be read as Parquet ({_said(error)}); fetch it again"
+                ) from error
             image, label = _column(file, table, ("image", "img")), _column(file, table, ("label", "fine_label"))
             classes = classes or _class_names(table.schema, label)
             start = len(labels)
@@ -276,13 +292,19 @@ def _read_parquet(name: str, place: Path, download: bool) -> Source:
                 raise AnewError(
                     f"{file}: column '{label}' must hold whole numbers in every row; mend or drop the others"
                 )
-        examples = as_examples(read_all(pictures), torch.tensor(labels), name, len(classes) if classes else None)
+        if not pictures:
+            raise AnewError(f"data '{name}': {files[0]} has no rows; fetch it again")
+        examples = with_labels(read_all(pictures), torch.tensor(labels), name, len(classes) if classes else None)
         return examples, classes
 
     train = read("train*.parquet")
     if train is None:
         raise AnewError(f"data '{name}': there is no train*.parquet in {place}; check the path")
     test = read("test*.parquet")
+    if test and test[1] and test[1] != train[1]:
+        raise AnewError(
+            f"data '{name}': the class names in test*.parquet are not those in train*.parquet; number the classes alike"
+        )
     return _source(name, train[0], test[0] if test else None, train[1], "crop+flip")
 
 
@@ -305,12 +327,14 @@ def _class_names(schema: Any, label: str) -> tuple[str, ...] | None:
 
 def _read_npz(name: str, place: Path, download: bool) -> Source:
     """Read x_train, y_train, x_test, y_test, or x and y; optionally `classes`, the names."""
+    if not zipfile.is_zipfile(place):
+        raise AnewError(f"data '{name}': is no whole .npz archive; save the arrays with numpy.savez")
     try:
         with np.load(place, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile, AttributeError, EOFError) as error:
+    except Exception as error:  # damaged archives raise nearly anything
         raise AnewError(
-            f"data '{name}': cannot be read as arrays without running code ({error}); save it with numpy.savez"
+            f"data '{name}': cannot be read as arrays of numbers ({_said(error)}); save them with numpy.savez"
         ) from error
     known = ("x_train", "y_train", "x_test", "y_test", "x", "y")
     keys = ("x_train", "y_train") if "x_train" in arrays else ("x", "y")

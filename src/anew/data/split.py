@@ -55,6 +55,10 @@ def prepare(source: Source, spec: DataSpec) -> Data:
     if test is None:
         indices, cut = _cut(everything.labels, indices, spec.test, classes, randomness.key(spec.seed, "test split"))
         test = everything.take(cut)
+        if not len(test):
+            raise AnewError(
+                f"data '{spec.source}': no test example is cut off from {len(everything)}; raise --data.test"
+            )
     if spec.limit is not None and spec.limit < len(indices):
         key = randomness.key(spec.seed, "limit")
         _, indices = _cut(everything.labels, indices, spec.limit / len(indices), classes, key)
@@ -101,14 +105,17 @@ def _normalisation(inputs: Tensor, spec: DataSpec) -> tuple[Tensor, Tensor]:
     count = inputs.numel() // channels
     totals, squares = torch.zeros(channels, dtype=torch.float64), torch.zeros(channels, dtype=torch.float64)
     others = [axis for axis in range(inputs.ndim) if axis != 1]
+    # Measured from a value that occurs: the sums lose no digits to a large mean, and are 0 where nothing varies.
+    origin = inputs[0].reshape(channels, -1)[:, 0].double()
     # A part at a time: the doubles of a whole data set would take eight times its memory.
     for part in inputs.split(4096):
-        exact = part.double()
+        exact = part.double() - origin.view(-1, *[1] * (inputs.ndim - 2))
         totals += exact.sum(others)
         squares += exact.square().sum(others)
     mean = totals / count
     std = (squares / count - mean.square()).clamp_min(0).sqrt()
     std[std == 0] = 1.0  # a constant channel or feature carries nothing; it becomes 0
+    mean += origin
     return _given(spec.mean, mean, "mean").float(), _given(spec.std, std, "std").float()
 
 

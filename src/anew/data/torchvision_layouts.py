@@ -77,8 +77,11 @@ def _read_cifar_files(paths: list[Path], label_key: str) -> Pair:
         rows = _entry(path, content, "data")
         if not isinstance(rows, np.ndarray) or rows.dtype != np.uint8 or rows.ndim != 2 or rows.shape[1] != 3072:
             raise AnewError(f"{path}: holds no rows of 3072 bytes, so it is no CIFAR file; fetch it again")
+        marks = np.array(_entry(path, content, label_key))
+        if marks.shape != (len(rows),) or marks.dtype.kind not in "iu":
+            raise AnewError(f"{path}: holds no whole-number label for each picture; fetch it again")
         pictures.append(rows.reshape(-1, 3, 32, 32))
-        labels.append(np.array(_entry(path, content, label_key), dtype=np.int64))
+        labels.append(marks)
     return np.concatenate(pictures), np.concatenate(labels)
 
 
@@ -90,20 +93,26 @@ def _entry(path: Path, content: Any, key: str) -> Any:
     raise AnewError(f"{path}: has no entry '{key}', so it is no CIFAR file; fetch it again")
 
 
+class _RefusedError(Exception):
+    """A pickle asks for more than arrays."""
+
+
 class _ArraysOnly(pickle.Unpickler):
     """Reads pickles that hold numbers, texts, lists, dictionaries and NumPy arrays; all else is refused by name."""
 
     def find_class(self, module: str, name: str, /) -> Any:
-        """Allow the three things that an array's pickle needs, and nothing that could do anything else."""
+        """Allow the few things that an array's pickle needs, and nothing that could do anything else."""
         if name == "_reconstruct" and module in ("numpy.core.multiarray", "numpy._core.multiarray"):
             return _reconstruct()
+        if name == "_frombuffer" and module in ("numpy.core.numeric", "numpy._core.numeric"):
+            return _from_buffer
         if (module, name) == ("numpy", "ndarray"):
             return np.ndarray
         if (module, name) == ("numpy", "dtype"):
             return np.dtype
         if (module, name) == ("_codecs", "encode"):
             return _latin1
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+        raise _RefusedError(f"it asks for {module}.{name}")
 
 
 def _reconstruct() -> Callable[..., Any]:
@@ -114,8 +123,14 @@ def _reconstruct() -> Callable[..., Any]:
 def _latin1(text: str, encoding: str) -> bytes:
     """Stand in for `_codecs.encode`, by which Python 3 writes bytes in old pickles; only that one encoding."""
     if encoding != "latin1":
-        raise pickle.UnpicklingError(f"it asks for the encoding {encoding}")
+        raise _RefusedError(f"it asks for the encoding {encoding}")
     return text.encode("latin1")
+
+
+def _from_buffer(buffer: Any, dtype: Any, shape: Any, order: Any, axes: Any = None) -> NDArray[Any]:
+    """Stand in for NumPy's private function of that name, by which arrays come back from pickle's protocol 5."""
+    array: NDArray[Any] = np.frombuffer(buffer, dtype=dtype).reshape(shape, order=order)
+    return array if axes is None else array.transpose(axes)
 
 
 def _read_pickle(path: Path) -> Any:
@@ -124,12 +139,13 @@ def _read_pickle(path: Path) -> Any:
             return _ArraysOnly(file, encoding="bytes").load()
     except OSError as error:
         raise AnewError(f"{path}: cannot be read ({error.strerror})") from error
-    except pickle.UnpicklingError as error:
+    except _RefusedError as error:
         raise AnewError(
             f"{path}: holds more than arrays ({error}) and was not loaded, since that could run code; fetch it again"
         ) from error
     except Exception as error:  # damaged pickles raise nearly anything
-        raise AnewError(f"{path}: is damaged ({type(error).__name__}: {error}); fetch it again") from error
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        raise AnewError(f"{path}: is damaged ({said}); fetch it again") from error
 
 
 def _plain_or_gzipped(path: Path) -> Path | None:

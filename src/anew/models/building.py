@@ -122,8 +122,8 @@ def _build_timm(name: str, input_shape: Shape, classes: int, options: dict[str, 
     try:
         # Transformers are made for one size of picture and take it; convolutional networks take any.
         return timm.create_model(inner, pretrained=False, img_size=tuple(input_shape[1:]), **given)
-    except TypeError as error:
-        if "img_size" not in str(error):
+    except Exception as error:
+        if not isinstance(error, TypeError) or "img_size" not in str(error):
             raise _cannot_build(name, error) from error
     return _call(name, lambda: timm.create_model(inner, pretrained=False, **given))
 
@@ -157,9 +157,9 @@ def _build_own(name: str, input_shape: Shape, classes: int, options: dict[str, S
     place, _, attribute = name.partition(":")
     try:
         module = importlib.import_module(place)
-    except ImportError as error:
+    except Exception as error:  # a module that is not there, no name of one, or one that fails as it is imported
         raise AnewError(
-            f"model '{name}': module '{place}' cannot be imported ({error}); check the name, and PYTHONPATH"
+            f"model '{name}': module '{place}' cannot be imported ({_said(error)}); check the name, and PYTHONPATH"
         ) from error
     builder = getattr(module, attribute, None)
     if not callable(builder):
@@ -175,15 +175,20 @@ def _call(name: str, builder: Callable[[], Any]) -> nn.Module:
     except Exception as error:  # whatever somebody else's code raises is reported as theirs
         raise _cannot_build(name, error) from error
     if not isinstance(model, nn.Module):
-        raise AnewError(f"model '{name}': gave a {type(model).__name__}, not a torch.nn.Module")
+        raise AnewError(f"model '{name}': gave a {type(model).__name__}, not a torch.nn.Module; return the network")
     return model
 
 
 def _cannot_build(name: str, error: Exception) -> AnewError:
     return AnewError(
-        f"model '{name}': cannot be built ({type(error).__name__}: {error}); a callable is called with input_shape=, "
-        "classes= and the model's options"
+        f"model '{name}': cannot be built ({_said(error)}); a callable is called with input_shape=, classes= and the "
+        "model's options"
     )
+
+
+def _said(error: Exception) -> str:
+    """Return an exception of somebody else's code in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _try(name: str, model: nn.Module, input_shape: Shape, classes: int) -> None:
@@ -194,12 +199,14 @@ def _try(name: str, model: nn.Module, input_shape: Shape, classes: int) -> None:
             found = model.eval()(torch.zeros(2, *input_shape))
     except Exception as error:  # somebody else's forward, or a picture too small for a known one
         raise AnewError(
-            f"model '{name}': fails on inputs {_shape(input_shape)} ({type(error).__name__}: {error})"
+            f"model '{name}': fails on inputs {_shape(input_shape)} ({_said(error)}); choose another --model"
         ) from error
     model.train(training)
     if not isinstance(found, Tensor) or found.shape != (2, classes):
         what = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else f"a {type(found).__name__}"
-        raise AnewError(f"model '{name}': must return logits of shape (2, {classes}) for 2 inputs, gave {what}")
+        raise AnewError(
+            f"model '{name}': must return logits of shape (2, {classes}) for 2 inputs, gave {what}; one logit a class"
+        )
 
 
 def _demand_picture(name: str, input_shape: Shape) -> None:
