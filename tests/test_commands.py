@@ -71,6 +71,13 @@ def wrong(tmp_path, monkeypatch):
     return run
 
 
+@pytest.fixture(scope="module", autouse=True)
+def wide_terminal():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", "200")
+        yield
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory, arrays):
     """A folder with the small problem, and what `anew train` said about it."""
@@ -164,7 +171,12 @@ def test_train_prints_the_table_on_stdout_and_progress_on_stderr(trained, family
         "generation 0", "generation 1", "generation 2", "ensemble 0-1", "ensemble 1-2", "ensemble 0-2",
     ]  # fmt: skip
     assert lines[-1] == f"family: {family}"
-    for said in ("learning_rate = 0.1", "generation 2 (small_cnn, ban)", "epoch 3/3", "|gradient of its term|"):
+    for said in (
+        "learning_rate = 0.1",
+        "generation 2 (small_cnn, ban)",
+        "epoch 3/3",
+        "|gradient of the teacher's term|",
+    ):
         assert said in trained.err and said not in trained.out
     assert "generation 0  label" not in trained.err
 
@@ -344,7 +356,6 @@ def test_debug_shows_where_an_error_arose():
         ("--model torch:no_such_thing", "no callable 'no_such_thing'"),
         ("--model no_such_module:Net", "module 'no_such_module' cannot be imported"),
         ("--objective bann", "objective 'bann' is not known (did you mean 'ban'?)"),
-        ("--objective label", "'label' has no teacher"),
         ("--objective.alpha 0.5", "objective 'ban' takes no alpha"),
         ("--objective kd --objective.alpha 2", "objective 'kd': alpha must be >= 0 and <= 1"),
         ("--objektive ban", "--objektive. Did you mean --objective?"),
@@ -369,6 +380,11 @@ def test_train_refuses_what_it_does_not_know(wrong, place, arguments, says):
     assert says in wrong("train", "--data", f"npz:{place / 'small.npz'}", "--out", "new", *arguments.split())
 
 
+def test_students_of_the_labels_alone_are_refused_before_a_family_is_made(wrong, place):
+    arguments = ["--data", f"npz:{place / 'small.npz'}", "--out", "new", "--objective", "label"]
+    assert "'label' has no teacher" in wrong("train", *arguments)
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
 def test_a_device_that_is_not_there(wrong, place, family):
     assert "this machine has no such device; set --device cpu" in wrong("train", "--device", "cuda", "--out", "new")
@@ -388,7 +404,8 @@ BAD_NUMBERS = [
 
 @pytest.mark.parametrize(("option", "value"), BAD_NUMBERS, ids=lambda value: value or "empty")
 def test_train_refuses_numbers_that_make_no_sense(wrong, option, value):
-    said = wrong("train", "--out", "new", f"--{option}", value)
+    # Were the number let through, it would be the data that is not known.
+    said = wrong("train", "--data", "nothing", "--out", "new", f"--{option}", value)
     assert f"--{option}" in said
     if option in WHOLE:
         assert f"anew: {WHOLE[option]} must be a whole number >= " in said and f"got '{value}'" in said
@@ -478,8 +495,8 @@ def test_commands_refuse_what_is_not_there(wrong, family, arguments, says):
         ("good.png --device gpu", "device must be one of"),
     ],
 )
-def test_predict_refuses_what_is_no_picture_or_no_choice(wrong, family, tmp_path, arguments, says):
-    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "good.png")
+def test_predict_refuses_what_is_no_picture_or_no_choice(wrong, family, place, tmp_path, arguments, says):
+    shutil.copy(place / "0.png", tmp_path / "good.png")
     Image.fromarray(np.zeros((8, 9), np.uint8)).save(tmp_path / "wide.png")
     (tmp_path / "text.png").write_text("no picture")
     (tmp_path / "cut.png").write_bytes((tmp_path / "good.png").read_bytes()[:60])
@@ -530,6 +547,20 @@ def test_a_damaged_file_is_named(copied, place, wrong, name, commands, harm):
     for command in commands:
         pictures = [place / "0.png"] if command == "predict" else []
         assert str(path) in wrong(command, copied, *pictures)
+
+
+@pytest.mark.parametrize(
+    ("name", "harm", "command"),
+    [
+        ("done.json", lambda content: b"{}", "show"),
+        ("done.json", lambda content: b'{"files": 3}', "verify"),
+        ("metrics.jsonl", HARMS["cut"], "show"),
+    ],
+)
+def test_a_damaged_record_is_named(copied, wrong, name, harm, command):
+    path = copied / "networks" / ids(copied)[2] / name
+    path.write_bytes(harm(path.read_bytes()))
+    assert str(path) in wrong(command, copied)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from torch import nn
 from anew import AnewError
 from anew.models import WideResNet, build, catalogue
 from anew.models.architectures import ARCHITECTURES
+from anew.models.densenet import Transition
 
 SMALL = ("wide_resnet-10-1", "densenet-10-4", "resnet18", "lenet", "mlp", "small_cnn")
 OWN = """
@@ -279,6 +280,22 @@ def test_a_wide_residual_block_starts_its_shortcut_from_the_activated_input():
     hidden = block.norm2(block.conv1(activated)).relu()
     torch.testing.assert_close(block(x), block.shortcut(activated) + block.conv2(hidden))
     assert WideResNet(3, 10, 16, 1).blocks[0].shortcut is None
+
+
+@pytest.mark.parametrize(
+    "name, side", [("wide_resnet-10-1", 8), ("densenet-10-4", 8), ("resnet18", 4), ("resnet50", 4)]
+)
+def test_convolutions_end_at_the_usual_size(name, side):
+    model = build(name, (3, 32, 32), 2)
+    with torch.no_grad():
+        assert model.blocks(model.first(torch.randn(2, 3, 32, 32))).shape[2:] == (side, side)
+
+
+def test_a_transition_halves_the_size_by_averaging():
+    transition = Transition(6, 3).eval()
+    x = torch.randn(2, 6, 8, 8)
+    mixed = transition.conv(transition.norm(x).relu())
+    torch.testing.assert_close(transition(x), mixed.unflatten(3, (4, 2)).unflatten(2, (4, 2)).mean((3, 5)))
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from jaxtyping import TypeCheckError
 from anew import AnewError, objectives
 from anew.objectives import OBJECTIVES, fill_options, find
 
-# Multiples of 1/64: two logits are equal or clearly different, so that rounding never decides which class is the argmax.
+# Multiples of 1/64: two logits are equal or clearly different, so that rounding never decides which is the argmax.
 LOGITS = st.integers(-30 * 64, 30 * 64).map(lambda number: number / 64)
 
 

@@ -78,6 +78,19 @@ def test_splits_are_a_function_of_the_seed_alone():
         assert numbers != first[part]
 
 
+def test_the_seed_draws_validation_and_limit_also_where_the_source_has_its_own_test_set():
+    source = numbered(test_counts=(5, 5, 5, 5))
+    for spec in (DataSpec(seed=3), DataSpec(seed=3, limit=60, validation=0.0)):
+        first, other = sets(prepare(source, spec)), sets(prepare(source, replace(spec, seed=4)))
+        assert first["training"] != other["training"]
+
+
+def test_a_limit_counts_what_is_left_of_a_cut_off_test_set():
+    data = prepare(numbered(), DataSpec(limit=60, test=0.4))
+    assert len(data.training) + len(data.validation) == 60
+    assert len(data.test) == 80
+
+
 def test_the_test_set_is_cut_before_and_independently_of_validation_and_limit():
     whole = sets(prepare(numbered(), DataSpec()))
     for spec in (DataSpec(validation=0.0), DataSpec(validation=0.4), DataSpec(limit=60)):

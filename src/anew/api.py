@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from anew.family import Family
 from anew.network import Network
 from anew.progress import Progress, Silent
 from anew.spec import Recipe, Spec
+from anew.teachers.choice import DEFAULT_BUDGET_GIGABYTES
 
 Array = Tensor | NDArray[Any]
 Examples = str | tuple[Array, Array] | tuple[Array, Array, Array, Array] | Dataset[Any] | Source
@@ -37,10 +38,13 @@ class Result:
     family: Family
     lineage: tuple[Spec, ...]
     scores: list[Row]
+    failures: list[AnewError] = field(default_factory=list[AnewError])
+    """Why siblings of the lineage stopped, of those that did."""
 
     def network(self, generation: int = -1) -> Network:
         """Load the network of a generation, in evaluation mode: a module from inputs as stored to logits (B, C)."""
-        return network.load(self.family.folder(self.lineage[generation].id).weights).eval()
+        spec = self.lineage[generation]
+        return network.load(self.family.folder(spec.id).weights, [spec.model.name]).eval()
 
     def predict(self, inputs: Array, generations: Sequence[int] = (-1,)) -> Tensor:
         """Return probabilities (N, C): of one generation, or the mean over several.
@@ -73,11 +77,16 @@ def train(
     views: str | None = None,
     teacher: str | Path | None = None,
     teacher_model: str | None = None,
+    siblings: Sequence[str] | None = None,
+    sibling_seeds: Sequence[int] | None = None,
     recipe: Mapping[str, Any] | str | Path | None = None,
     out: str | Path = "family",
     device: str = "auto",
     threads: int | None = None,
     force: bool = False,
+    ask: str = "auto",
+    disk_budget: float = DEFAULT_BUDGET_GIGABYTES,
+    trust: Sequence[str] = (),
     progress: bool | Progress = True,
 ) -> Result:
     """Train a lineage: a network from labels, then the same architecture anew from the one before, and evaluate all.
@@ -95,6 +104,8 @@ def train(
         "training": {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate},
         "generations": generations,
         "seed": seed,
+        "siblings": siblings,
+        "sibling_seeds": sibling_seeds,
         "teacher": None if teacher is None else str(teacher),
         "teacher_model": {"name": teacher_model},
     }
@@ -102,9 +113,9 @@ def train(
     path = Path(recipe) if isinstance(recipe, str | Path) else None
     whole = spec.override(spec.read_recipe(path, written), _without_none(flat))
     watcher = progress if not isinstance(progress, bool) else _watcher(progress)
-    how = Execution(device, threads, force=force)
+    how = Execution(device, threads, force=force, ask=ask, disk_budget=disk_budget, trust=tuple(trust))
     trained = lineage.train_lineage(whole, _data(data, whole), Path(out), how, watcher)
-    return Result(trained.family, trained.lineage, trained.rows)
+    return Result(trained.family, trained.lineage, trained.rows, trained.failures)
 
 
 def _data(given: Examples | None, recipe: Recipe) -> Data:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import cyclopts
-from cyclopts import App, Group, Parameter
+from cyclopts import App, Group, Parameter, Token
 
 from anew import fields
 from anew.errors import AnewError
@@ -72,14 +72,30 @@ def _end(message: str, code: int, debug: bool) -> None:
     sys.exit(code)
 
 
+def _read_whole(kind: Any, tokens: Sequence[Token]) -> int:
+    """Read a whole number, all of it: cyclopts by itself would round 1.5."""
+    (token,) = tokens
+    try:
+        return int(token.value)
+    except ValueError:
+        name = (token.keyword or "").lstrip("-")
+        raise AnewError(f"{name} must be a whole number, got '{token.value}'; set --{name}") from None
+
+
+_WHOLE = Parameter(converter=_read_whole)
+
+
 def train(
     *,
     out: Path = DEFAULT_FAMILY,
     recipe: Path | None = None,
     device: str = "auto",
-    threads: int | None = None,
+    threads: Annotated[int | None, _WHOLE] = None,
     save_minutes: float = 5.0,
     force: bool = False,
+    ask: str = "auto",
+    disk_budget: float = 4.0,
+    trust: list[str] | None = None,
     **given: Any,
 ) -> None:
     """Train a lineage and evaluate it; the same command goes on where it was stopped or killed.
@@ -91,14 +107,10 @@ def train(
     whole = read_recipe(recipe, _nested(given))
     from rich.console import Console
 
-    from anew import lineage, terminal
+    from anew import lineage, parallel, terminal
     from anew.execution import Execution
 
-    if threads is not None and not 1 <= threads <= 1024:
-        raise AnewError(f"threads must be a whole number >= 1 and <= 1024, got {threads}; set --threads")
-    if not 0 < save_minutes <= 1e6:
-        raise AnewError(f"save-minutes must be a number > 0 and <= 1e+06, got {save_minutes:g}; set --save-minutes")
-    how = Execution(device, threads, save_minutes, force)
+    how = Execution(device, threads, save_minutes, force, ask, disk_budget, tuple(trust or ()))
     how.torch_device()
     console = Console(stderr=True)
     watcher = terminal.watcher(console, fields.to_toml(whole))
@@ -107,9 +119,12 @@ def train(
     finally:
         if isinstance(watcher, terminal.Bars):
             watcher.close()
-    output = Console()
-    output.print(terminal.scores_table([row.to_json() for row in trained.rows], "test"))
-    output.print(f"family: {out}", highlight=False, soft_wrap=True)
+    if parallel.leads():
+        output = Console()
+        output.print(terminal.scores_table([row.to_json() for row in trained.rows], "test"))
+        output.print(f"family: {out}", highlight=False, soft_wrap=True)
+    if trained.failures:
+        raise AnewError("; ".join(map(str, trained.failures)))
 
 
 _RUN_OPTIONS = {
@@ -119,6 +134,9 @@ _RUN_OPTIONS = {
     "threads": "torch's threads on the CPU; the bits are the same for the same number",
     "save_minutes": "save at least this often within an epoch; every epoch is saved",
     "force": "go on where a teacher is at chance or its term does nothing",
+    "ask": "how teachers are asked: live, table (once a view, then from the disk), or auto; the result is the same",
+    "disk_budget": "GB that the stored targets of one teacher may take",
+    "trust": "a model of your own, package.module:callable, that a teacher's file may name (repeat for several)",
 }
 
 
@@ -251,9 +269,10 @@ def predict(
     *pictures: Path,
     network: str = "",
     generations: str = "last",
-    top: int = 3,
+    top: Annotated[int, _WHOLE] = 3,
     form: Annotated[Literal["table", "csv", "json"], Parameter(name="--format")] = "table",
     device: str = "auto",
+    trust: Annotated[list[str] | None, Parameter(negative_iterable=())] = None,
 ) -> None:
     """Print the classes that a generation, or the mean of several, sees in pictures, with their probabilities.
 
@@ -273,6 +292,8 @@ def predict(
         A table, CSV or JSON.
     device
         Where to run: cpu, cuda, mps or auto.
+    trust
+        A model of your own, package.module:callable, that the family's files may name; repeat for several.
     """
     from rich.console import Console
 
@@ -285,7 +306,7 @@ def predict(
     if top < 1:
         raise AnewError(f"predict: top must be a whole number >= 1, got {top}; set --top")
     with Execution(device).settings() as where:
-        found = prediction.predict_files(Family.open(family), list(pictures), network, generations, where)
+        found = prediction.predict_files(Family.open(family), list(pictures), network, generations, where, trust or ())
     if form == "json":
         print(json.dumps([one.to_json() for one in found], indent=1))
         return
@@ -320,22 +341,16 @@ def show(family: Path, network: str = "", /) -> None:
 
     opened = Family.open(family)
     console = Console()
-    if network:
-        folder = opened.find(network)
-        spec = opened.spec(folder.id)
-        described = {"id": spec.id, "generation": spec.generation, **spec.to_json()}
-        record = (
-            {key: value for key, value in folder.done.items() if key not in ("format", "files")}
-            if folder.is_done
-            else {}
-        )
-        console.print_json(json.dumps({"spec": described, "record": record}))
-        chosen = [spec]
-    else:
-        chosen = [opened.spec(folder.id) for folder in opened.folders()]
-        records = {spec.id: opened.folder(spec.id).done if opened.folder(spec.id).is_done else None for spec in chosen}
-        console.print(terminal.lineage_tree(str(family), chosen, records))
+    chosen = [opened.spec(folder.id) for folder in ([opened.find(network)] if network else opened.folders())]
+    records = {spec.id: opened.folder(spec.id).done if opened.folder(spec.id).is_done else None for spec in chosen}
     rows = {spec.id: opened.folder(spec.id).read_metrics() for spec in chosen}
+    if network:
+        (spec,) = chosen
+        described = {"id": spec.id, "generation": spec.generation, **spec.to_json()}
+        record = {key: value for key, value in (records[spec.id] or {}).items() if key not in ("format", "files")}
+        console.print_json(json.dumps({"spec": described, "record": record}))
+    else:
+        console.print(terminal.lineage_tree(str(family), chosen, records))
     measure = (
         "validation_error" if any("validation_error" in row for one in rows.values() for row in one) else "train_error"
     )
@@ -368,7 +383,7 @@ def models(
     /,
     *,
     input: str = "3x32x32",
-    classes: int = 10,
+    classes: Annotated[int, _WHOLE] = 10,
 ) -> None:
     """List the architectures with their parameter counts, or count the parameters of one.
 

@@ -20,3 +20,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return " (did you mean 'x'?)" for the nearest known name, or "" where none is near."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f" (did you mean '{near[0]}'?)" if near else ""
+
+
+def in_one_line(error: BaseException) -> str:
+    """Return an exception of somebody else's code in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())

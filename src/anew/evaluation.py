@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from anew.errors import AnewError
 from anew.family import Family, NetworkFolder
 from anew.metrics import Scores
 from anew.network import Network
+from anew.parallel import World
 from anew.spec import Spec
 
 EVALUATION_BATCH = 1000
@@ -27,18 +28,27 @@ EVALUATION_BATCH = 1000
 
 @torch.inference_mode()
 def predict(
-    network: Network, examples: Examples, device: torch.device, batch_size: int = EVALUATION_BATCH
+    network: Network, examples: Examples, device: torch.device, world: World | None = None
 ) -> Float[Tensor, "examples classes"]:
-    """Return a network's logits (N, C) for examples as they are, unaugmented, in float32 on the CPU."""
+    """Return a network's logits (N, C) for examples as they are, unaugmented, in float32 on the CPU.
+
+    Several processes each take every so-many-th batch, and all get all logits.
+    """
+    world = world or World()
     was_training = network.training
     network.eval()
-    parts = [network(inputs).float().cpu() for inputs in in_order(examples, batch_size, device)]
+    parts = [torch.zeros(len(one), len(network.interface.classes)) for one in examples.labels.split(EVALUATION_BATCH)]
+    for number, inputs in enumerate(in_order(examples, EVALUATION_BATCH, device)):
+        if number % world.size == world.rank:
+            parts[number] = network(inputs).float().cpu()
     network.train(was_training)
-    return torch.cat(parts) if parts else torch.empty(0, len(network.interface.classes))
+    return world.sum(torch.cat(parts))
 
 
-def write_outputs(path: Path, networks: dict[str, Network], data: Data, device: torch.device) -> None:
-    """Write the logits and labels of the validation and the test examples: what every later analysis reads.
+def outputs_of(
+    networks: Mapping[str, Network], data: Data, device: torch.device, world: World | None = None
+) -> dict[str, Tensor]:
+    """Return the logits of the validation and the test examples, and their labels: what every later analysis reads.
 
     `networks` are the network at its "last" epoch and, where it was kept, at its "best".
     """
@@ -46,7 +56,12 @@ def write_outputs(path: Path, networks: dict[str, Network], data: Data, device: 
     for split, examples in (("validation", data.validation), ("test", data.test)):
         tensors[f"{split}.labels"] = examples.labels
         for epoch, network in networks.items():
-            tensors[f"{split}.{epoch}"] = predict(network, examples, device)
+            tensors[f"{split}.{epoch}"] = predict(network, examples, device, world)
+    return tensors
+
+
+def write_outputs(path: Path, tensors: Mapping[str, Tensor], data: Data) -> None:
+    """Write what `outputs_of` returned."""
     header = {"classes": data.classes, "fingerprint": data.spec.fingerprint}
     storage.write_tensors(path, tensors, header)
 
@@ -80,12 +95,15 @@ class Row:
     scores: Scores
     best: Scores | None = None
     """The scores at the epoch that validation picked, of a single generation that kept it."""
+    seed: int | None = None
+    """The seed, of a network beside the lineage."""
 
     @property
     def name(self) -> str:
         """How the row is called: `generation 2`, or `ensemble 0-2`, or `ensemble 0,2` where it has gaps."""
         if len(self.generations) == 1:
-            return f"generation {self.generations[0]}"
+            beside = f" beside, seed {self.seed}" if self.seed is not None else ""
+            return f"generation {self.generations[0]}{beside}"
         first, last = self.generations[0], self.generations[-1]
         whole = self.generations == tuple(range(first, last + 1))
         return f"ensemble {first}-{last}" if whole else "ensemble " + ",".join(map(str, self.generations))
@@ -99,6 +117,7 @@ class Row:
             "objective": self.objective,
             **self.scores.to_json(),
             **({"best_epoch": self.best.to_json()} if self.best else {}),
+            **({"seed": self.seed} if self.seed is not None else {}),
         }
 
 
@@ -126,6 +145,16 @@ def evaluate_lineage(
     for members in _ensembles(len(lineage), all_subsets):
         mean = ensemble.log_mean([outputs[member][0] for member in members])
         rows.append(Row(members, tuple(lineage[m].id for m in members), "", metrics.scores(mean, labels)))
+    return rows
+
+
+def evaluate_networks(family: Family, specs: Sequence[Spec], split: str = "test") -> list[Row]:
+    """Return the scores of networks one by one, as of siblings beside a lineage; those not finished are left out."""
+    rows: list[Row] = []
+    for spec in specs:
+        if family.folder(spec.id).is_done:
+            scores = score_logits(*read_outputs(family.folder(spec.id), split))
+            rows.append(Row((spec.generation,), (spec.id,), spec.objective.name, scores, seed=spec.seed))
     return rows
 
 

@@ -16,6 +16,7 @@ family/
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -83,14 +84,28 @@ class NetworkFolder:
 
     @cached_property
     def done(self) -> dict[str, Any]:
-        """What was recorded at the end: results, checks, environment, hashes."""
-        return storage.read_json(self.done_file)
+        """What was recorded at the end: results, checks, environment, hashes; `AnewError` where it is damaged."""
+        record = storage.read_json(self.done_file)
+        files = record.get("files")
+        if not isinstance(files, dict) or not all(
+            isinstance(one, dict) and {"sha256", "bytes"} <= one.keys() for one in files.values()
+        ):
+            raise AnewError(f"{self.done_file}: is damaged (no hashes of files); restore it from a copy")
+        return record
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """Return the rows of the metrics file, one an epoch."""
+        """Return the rows of the metrics file, one an epoch; `AnewError` where it is damaged."""
         if not self.metrics.exists():
             return []
-        return [json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]
+        lines = self.metrics.read_bytes().split(b"\n")
+        # The last line of a network that is being trained may be half-written; it will be written again.
+        last = lines.pop()
+        try:
+            if last and self.is_done:
+                raise ValueError("its last line is cut off")
+            return [json.loads(line) for line in lines]
+        except ValueError as error:
+            raise AnewError(f"{self.metrics}: is damaged ({error}); restore it from a copy") from error
 
     def sweep(self) -> None:
         """Remove what a process that was killed while writing left half-written."""
@@ -104,7 +119,8 @@ class NetworkFolder:
             path for path in (self.spec_file, self.weights, self.best, self.metrics, self.outputs) if path.exists()
         ]
         hashes = {path.name: {"sha256": storage.sha256(path), "bytes": path.stat().st_size} for path in files}
-        storage.write_json(self.done_file, {"format": FORMAT, **record, "files": hashes})
+        whole = {"format": FORMAT, **record, "files": hashes}
+        storage.write_json(self.done_file, {**whole, "sha256": _hash(whole)})
         self.clear_state()
 
     def clear_state(self) -> None:
@@ -117,6 +133,8 @@ class NetworkFolder:
     def verify(self) -> list[str]:
         """Return what is wrong with a finished network's files: missing, changed in size, changed in content."""
         wrong: list[str] = []
+        if self.done.get("sha256") != _hash({name: value for name, value in self.done.items() if name != "sha256"}):
+            wrong.append(f"{self.done_file}: has changed since it was written (its hash differs)")
         for name, recorded in self.done["files"].items():
             path = self.path / name
             if not path.exists():
@@ -170,6 +188,11 @@ class Family:
                 f"{self.path}: was written by a newer anew (format {written}, this one reads up to {FORMAT}); "
                 "upgrade anew"
             )
+
+    @property
+    def stores(self) -> Path:
+        """The folder of stored targets, by teacher."""
+        return self.path / "teachers"
 
     def folder(self, network_id: str) -> NetworkFolder:
         """Return the folder of a network, whether or not it exists yet."""
@@ -233,3 +256,8 @@ class Family:
             except AnewError as error:
                 wrong.append(str(error))
         return checked, wrong
+
+
+def _hash(record: dict[str, Any]) -> str:
+    # As it will be read back: JSON has no tuples.
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()

@@ -261,7 +261,7 @@ def _plain(value: Scalar) -> Scalar:
 def _in_words(leaf: Leaf) -> str:
     kind, rule = _without_none(leaf.type), leaf.rule
     if typing.get_origin(kind) is tuple:
-        words = "a list of numbers"
+        words = "a list of words" if typing.get_args(kind)[0] is str else "a list of numbers"
     else:
         words = {bool: "true or false", int: "a whole number", float: "a number"}.get(kind, "a text")
     if rule.low is not None:

@@ -2,35 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
 from anew import data as data_sources
-from anew import evaluation, network, objectives, storage
-from anew.data import Data
+from anew import evaluation, fields, network, objectives, parallel
+from anew.data import Batches, Data
 from anew.errors import AnewError
 from anew.evaluation import Row
 from anew.execution import Execution
 from anew.family import Family, NetworkFolder
+from anew.given import find_teacher
 from anew.interruption import StopRequest
 from anew.network import Interface
-from anew.progress import Progress
-from anew.spec import DataSpec, ModelSpec, ObjectiveSpec, Recipe, Spec, TrainingSpec, lineage_of
-from anew.teachers import LiveTeacher
-from anew.training import train_network
+from anew.parallel import World
+from anew.progress import Progress, Silent
+from anew.spec import DataSpec, ObjectiveSpec, Recipe, Spec, lineage_of, siblings_of
+from anew.teachers import LiveTeacher, Store, StoreKey, Targets, Teacher, choose
+from anew.training import train_siblings
 
 STILL_FALLING = 0.02
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished lineage: where it lies, its specs oldest first, and its scores."""
+    """A finished lineage: where it lies, its specs oldest first, its scores, and what failed beside it."""
 
     family: Family
     lineage: tuple[Spec, ...]
     rows: list[Row]
+    failures: list[AnewError] = field(default_factory=list[AnewError])
 
 
 def load_data(spec: DataSpec) -> Data:
@@ -42,46 +49,158 @@ def load_data(spec: DataSpec) -> Data:
 def train_lineage(recipe: Recipe, data: Data, out: Path, how: Execution, progress: Progress) -> Trained:
     """Train what a recipe asks for in the family at `out`, going on where an earlier run stopped.
 
-    Networks that the family already holds are not trained again. Raises `AnewError`, and `Interrupted` after saving.
+    Networks that the family already holds are not trained again. A sibling that fails does not stop the lineage. Raises
+    `AnewError`, and `Interrupted` after saving.
     """
     recipe = replace(recipe, objective=_filled(recipe.objective))
-    with how.settings() as device, StopRequest() as stop:
-        _try_models(recipe, data)
-        family = Family.create(out)
-        given = _given_teacher(recipe, data, family, device) if recipe.teacher else None
-        lineage = lineage_of(recipe, data.spec, given)
+    failures: list[AnewError] = []
+    with how.settings() as device, StopRequest() as stop, parallel.join(device) as world:
+        watcher = progress if world.leads else Silent()
+        # What is wrong with the recipe shows before anything is written.
+        _demand_sound(recipe, data)
+        named = [model.name for model in (recipe.model, recipe.teacher_model) if model is not None]
+        given = find_teacher(recipe, data, [*named, *how.trust]) if recipe.teacher is not None else None
+        lineage = lineage_of(recipe, data.spec, given.spec if given is not None else None)
+        family = _in_turn(world, lambda: Family.create(out))
+        if given is not None:
+            _in_turn(world, lambda: given.bring(family, data, device))
         for spec in lineage:
-            folder = family.begin(spec)
-            found = folder.is_done
-            if not found:
-                teacher = None
-                if spec.teachers:
-                    networks = [
-                        network.place(network.load(family.folder(one.id).weights), device, spec.training.memory_format)
-                        for one in spec.teachers
-                    ]
-                    teacher = LiveTeacher(networks, spec.training.precision, spec.training.compile)
-                train_network(spec, data, teacher, folder, how, device, progress, stop)
-                if spec is not lineage[-1] and _is_still_falling(folder):
-                    progress.notice(
-                        "this teacher's validation loss was still falling when its training ended: students of an "
-                        "under-trained teacher are often worse than it; more --epochs would show"
-                    )
-            folder.clear_state()
-            progress.network_done(spec, folder.done, found=found)
-    return Trained(family, lineage, evaluation.evaluate_lineage(family, lineage))
+            together = _filled_siblings(recipe, spec)
+            folders = _in_turn(world, lambda together=together: [family.begin(one) for one in together])
+            found = [folder.is_done for folder in folders]
+            missing = [number for number, is_done in enumerate(found) if not is_done]
+            if missing:
+                failures += _train(
+                    [together[number] for number in missing],
+                    [folders[number] for number in missing],
+                    data, family, how, device, world, watcher, stop,
+                )  # fmt: skip
+            for one, folder, was_there in zip(together, folders, found, strict=True):
+                if folder.is_done:
+                    if world.leads:
+                        folder.clear_state()
+                    watcher.network_done(one, folder.done, found=was_there)
+            if not folders[0].is_done:
+                raise failures[0]
+            if spec is not lineage[-1] and not found[0] and _is_still_falling(folders[0]):
+                watcher.notice(
+                    "this teacher's validation loss was still falling when its training ended: students of an "
+                    "under-trained teacher are often worse than it; more --epochs would show"
+                )
+    rows = evaluation.evaluate_lineage(family, lineage)
+    beside = [_filled_siblings(recipe, spec)[1:] for spec in lineage]
+    rows += evaluation.evaluate_networks(family, [one for group in beside for one in group])
+    return Trained(family, lineage, rows, failures)
+
+
+def _train(
+    specs: Sequence[Spec],
+    folders: Sequence[NetworkFolder],
+    data: Data,
+    family: Family,
+    how: Execution,
+    device: torch.device,
+    world: World,
+    progress: Progress,
+    stop: StopRequest,
+) -> list[AnewError]:
+    """Train siblings that are not finished; returns the errors of those that failed."""
+    training = specs[0].training
+    whole = min(training.batch_size, len(data.training))
+    batches = Batches(data, training.batch_size, device, world.part(whole) if world.size > 1 else slice(None))
+    teacher = _teacher(specs[0], batches, data, family, how, world, progress) if specs[0].teachers else None
+    try:
+        return train_siblings(specs, folders, data, batches, teacher, how, world, progress, stop)
+    finally:
+        if teacher is not None:
+            teacher.close()
+
+
+def _teacher(
+    spec: Spec, batches: Batches, data: Data, family: Family, how: Execution, world: World, progress: Progress
+) -> Teacher:
+    """Return the teacher of a student, with its store where a store is chosen."""
+    training, classes = spec.training, len(data.classes)
+    networks = [
+        network.place(
+            network.load(family.folder(one.id).weights, [one.model.name]), batches.device, training.memory_format
+        )
+        for one in spec.teachers
+    ]
+    live = LiveTeacher(networks, training.precision, training.compile)
+    targets = Targets(classes, spec.objective.top_k)
+    key = StoreKey(
+        teachers=tuple(one.id for one in spec.teachers),
+        data=fields.write(data.spec, identity=True),
+        precision=training.precision,
+        memory_format=training.memory_format,
+        compile=training.compile,
+        batch_size=batches.batch_size,
+        examples=len(data.training),
+        views=data.views.count,
+        words=targets.words,
+        targets="logits" if targets.top_k is None else f"top {targets.top_k} of {classes}",
+    )
+    choice = choose(
+        how.ask,
+        views=key.views,
+        epochs=training.epochs,
+        passes=1,
+        store_bytes=key.bytes,
+        budget_bytes=how.disk_budget * 1e9,
+        free_bytes=shutil.disk_usage(family.path).free,
+        is_there=key.folder(family.stores).exists(),
+    )
+    progress.notice(choice.reason)
+    store = None
+    if choice.way == "table":
+        try:
+            store = _in_turn(world, lambda: Store.open(family.stores, key))
+        except OSError as error:
+            progress.notice(
+                f"stored targets {family.stores}: cannot be made ({error.strerror}); the teacher is asked live, the "
+                "result is the same"
+            )
+    teacher = Teacher(live, targets, batches.batch_size, store, progress.notice, world)
+    teacher.verify(batches, training.precision)
+    return teacher
+
+
+def _in_turn(world: World, work: Callable[[], Found]) -> Found:
+    """Do what writes to the family in the leading process first; the others then find it done."""
+    if world.leads:
+        found = work()
+        world.wait()
+        return found
+    world.wait()
+    return work()
 
 
 def _filled(objective: ObjectiveSpec) -> ObjectiveSpec:
     """Return the objective with its own defaults filled in, so that equal settings have equal ids."""
-    return ObjectiveSpec(objective.name, **objectives.fill_options(objective.name, objective.options))
+    options = objectives.fill_options(objective.name, objective.options)
+    return ObjectiveSpec(objective.name, top_k=objective.top_k, **options)
 
 
-def _try_models(recipe: Recipe, data: Data) -> None:
-    """Build the recipe's models once, so that what is wrong with them shows before anything is written."""
+def _filled_siblings(recipe: Recipe, spec: Spec) -> list[Spec]:
+    """Return a network of the lineage and its siblings with all options filled in."""
+    return [replace(one, objective=_filled(one.objective)) for one in siblings_of(recipe, spec)]
+
+
+def _demand_sound(recipe: Recipe, data: Data) -> None:
+    """Build the recipe's models once and look at its objectives; raises `AnewError` where they do not fit."""
     for model in (recipe.model, recipe.teacher_model):
         if model is not None:
             network.build_empty(model, Interface.of(data))
+    for name in recipe.siblings:
+        if not objectives.find(name).uses_teacher:
+            raise AnewError(f"siblings: objective '{name}' has no teacher; for label-only networks set --sibling-seeds")
+    top_k = recipe.objective.top_k
+    if top_k is not None and top_k >= len(data.classes):
+        raise AnewError(
+            f"objective.top_k must be smaller than the number of classes, {len(data.classes)}, got {top_k}; "
+            "drop --objective.top-k"
+        )
 
 
 def _is_still_falling(folder: NetworkFolder) -> bool:
@@ -92,79 +211,3 @@ def _is_still_falling(folder: NetworkFolder) -> bool:
         return False
     last, before = losses[-tenth:], losses[-2 * tenth : -tenth]
     return sum(last) < (1 - STILL_FALLING) * sum(before)
-
-
-def _given_teacher(recipe: Recipe, data: Data, family: Family, device: torch.device) -> Spec:
-    """Find the network that `teacher` names, bring it into the family, and return its spec.
-
-    A network of a family whose spec is of the same data keeps its spec and brings its ancestors; any other checkpoint
-    becomes a spec that holds the hash of its weights.
-    """
-    assert recipe.teacher is not None
-    path = Path(recipe.teacher)
-    if path.is_file():
-        return _given_file(path, recipe.teacher_model, recipe, data, family, device)
-    place, _, start = recipe.teacher.rpartition(":")
-    if path.is_dir() and path.parent.name == "networks":
-        place, start = str(path.parent.parent), path.name
-    if not place or not Path(place).is_dir():
-        raise AnewError(
-            f"teacher '{recipe.teacher}': is no file and no network of a family; give a safetensors file, or "
-            "FAMILY:ID with an id that `anew show FAMILY` lists"
-        )
-    other = Family.open(Path(place))
-    folder = other.find(start)
-    if not folder.is_done:
-        raise AnewError(f"teacher '{recipe.teacher}': is not trained to its end; finish it with its own command first")
-    wrong = folder.verify()
-    if wrong:
-        raise AnewError(f"teacher '{recipe.teacher}': {wrong[0]}; restore it from a copy")
-    spec = other.spec(folder.id)
-    if replace(spec.data, source="", root="", download=False) != replace(data.spec, source="", root="", download=False):
-        return _given_file(folder.weights, None, recipe, data, family, device)
-    for ancestor in spec.lineage:
-        if not family.folder(ancestor.id).is_done:
-            _copy(other.folder(ancestor.id), family.folder(ancestor.id))
-    return spec
-
-
-def _given_file(
-    path: Path, model: ModelSpec | None, recipe: Recipe, data: Data, family: Family, device: torch.device
-) -> Spec:
-    """Bring a checkpoint into the family as a network of its own: weights, and outputs on this data."""
-    interface = Interface.of(data)
-    tensors, header = storage.read_tensors(path)
-    if header:
-        teacher = network.load(path)
-        if len(teacher.interface.classes) != len(interface.classes):
-            raise AnewError(
-                f"teacher {path}: knows {len(teacher.interface.classes)} classes, the data has "
-                f"{len(interface.classes)}; give a teacher of the same classes"
-            )
-        if teacher.interface.input_shape != interface.input_shape:
-            raise AnewError(
-                f"teacher {path}: takes inputs {teacher.interface.input_shape}, the data has {interface.input_shape}; "
-                "give a teacher of the same inputs"
-            )
-    else:
-        teacher = network.build_empty(model or recipe.model, interface)
-        network.fill(teacher, tensors, path)
-    spec = Spec(
-        teacher.spec, data.spec, TrainingSpec(), ObjectiveSpec("label", smoothing=0.0), weights=storage.sha256(path)
-    )
-    folder = family.begin(spec)
-    if not folder.is_done:
-        teacher.save(folder.weights, {"id": spec.id, "generation": 0})
-        teacher = network.place(teacher, device, recipe.training.memory_format)
-        evaluation.write_outputs(folder.outputs, {"last": teacher}, data, device)
-        scores = evaluation.score_logits(*evaluation.read_outputs(folder, "test"))
-        folder.finish({"id": spec.id, "generation": 0, "given": path.name, "test": scores.to_json()})
-    return spec
-
-
-def _copy(source: NetworkFolder, target: NetworkFolder) -> None:
-    """Copy a finished network; its `done.json` last, so that it is there whole or not at all."""
-    storage.ensure_folder(target.path)
-    names = [*source.done["files"], source.done_file.name]
-    for name in names:
-        storage.write_bytes(target.path / name, (source.path / name).read_bytes())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,7 @@ class Network(nn.Module):
 class Runner:
     """Runs a network as a spec asks: under autocast, compiled; without changing the network itself."""
 
-    def __init__(self, network: Network, precision: str, compile: bool) -> None:
+    def __init__(self, network: nn.Module, precision: str, compile: bool) -> None:
         self._call = torch.compile(network) if compile else network
         self._half = precision == "bfloat16"
         self._device_type = next(network.buffers()).device.type
@@ -101,12 +101,17 @@ def place(network: Network, device: torch.device, memory_format: str) -> Network
     return network.to(device)
 
 
-def load(path: Path) -> Network:
-    """Load a network that anew saved, from its file alone; `AnewError` where the file is damaged or foreign."""
+def load(path: Path, trusted: Collection[str] = ()) -> Network:
+    """Load a network that anew saved, from its file alone; `AnewError` where the file is damaged or foreign.
+
+    A file that names a model of somebody's own code, `package.module:callable`, is loaded only where that name is
+    `trusted`: a file must not choose what is imported and called.
+    """
     tensors, header = storage.read_tensors(path)
     try:
         spec = fields.read(ModelSpec, header["model"], str(path), prefix=("model",))
         interface = Interface.from_header(header)
+        demand_trusted(spec.name, trusted, path)
     except KeyError as error:
         raise AnewError(
             f"{path}: has no {error} in its header, so anew did not write it; give a family's file"
@@ -116,6 +121,15 @@ def load(path: Path) -> Network:
     network = build_empty(spec, interface)
     fill(network, tensors, path)
     return network
+
+
+def demand_trusted(name: str, trusted: Collection[str], path: Path) -> None:
+    """Raise `AnewError` where a file names a model of own code that the user did not name."""
+    if models.is_own_code(name) and name not in trusted:
+        raise AnewError(
+            f"{path}: asks for the code '{name}', and a file may not choose what is run; if you trust it, set "
+            f"--trust {name}"
+        )
 
 
 def build_empty(spec: ModelSpec, interface: Interface) -> Network:

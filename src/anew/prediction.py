@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,12 +30,17 @@ class Prediction:
 
 
 def predict_files(
-    family: Family, paths: Sequence[Path], end: str, generations: str, device: torch.device
+    family: Family,
+    paths: Sequence[Path],
+    end: str,
+    generations: str,
+    device: torch.device,
+    trusted: Collection[str] = (),
 ) -> list[Prediction]:
     """Predict the classes of picture files with the chosen generations of the lineage that ends at network `end`."""
     lineage = _choose_lineage(family, end)
     specs = [lineage[number] for number in choose_generations(generations, len(lineage))]
-    networks = [network.load(family.folder(spec.id).weights).to(device) for spec in specs]
+    networks = [network.load(family.folder(spec.id).weights, trusted).to(device) for spec in specs]
     shape = networks[0].interface.input_shape
     if len(shape) != 3:
         raise AnewError(
@@ -70,7 +75,7 @@ def choose_generations(text: str, count: int) -> tuple[int, ...]:
     try:
         if "-" in text:
             first, last = map(int, text.split("-"))
-            chosen = tuple(range(first, last + 1))
+            chosen = tuple(range(first, last + 1)) if last < count else ()
         else:
             chosen = tuple(map(int, text.split(",")))
     except ValueError:

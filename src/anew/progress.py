@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from anew.spec import Spec
@@ -15,16 +16,16 @@ class Progress(Protocol):
         """Say something worth knowing, a line."""
         ...
 
-    def network_started(self, spec: Spec, steps: int, done: int, batch_size: int) -> None:
-        """A network is trained from step `done` of `steps`."""
+    def training_started(self, specs: Sequence[Spec], steps: int, done: int, batch_size: int) -> None:
+        """A network, or several siblings side by side, are trained from step `done` of `steps`."""
         ...
 
     def step_done(self) -> None:
-        """One step is done."""
+        """One step is done, by all siblings."""
         ...
 
-    def epoch_done(self, row: dict[str, Any], epochs: int) -> None:
-        """An epoch is done and saved; `row` is its line in the metrics file."""
+    def epoch_done(self, spec: Spec, row: dict[str, Any]) -> None:
+        """A network's epoch is done and saved; `row` is its line in the metrics file."""
         ...
 
     def network_done(self, spec: Spec, record: dict[str, Any], *, found: bool) -> None:
@@ -38,13 +39,13 @@ class Silent:
     def notice(self, text: str) -> None:
         """Say nothing."""
 
-    def network_started(self, spec: Spec, steps: int, done: int, batch_size: int) -> None:
+    def training_started(self, specs: Sequence[Spec], steps: int, done: int, batch_size: int) -> None:
         """Say nothing."""
 
     def step_done(self) -> None:
         """Say nothing."""
 
-    def epoch_done(self, row: dict[str, Any], epochs: int) -> None:
+    def epoch_done(self, spec: Spec, row: dict[str, Any]) -> None:
         """Say nothing."""
 
     def network_done(self, spec: Spec, record: dict[str, Any], *, found: bool) -> None:

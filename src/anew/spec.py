@@ -141,11 +141,17 @@ class ObjectiveSpec:
     temperature: float | None = option(None, "kd: temperature")
     alpha: float | None = option(None, "kd: weight of the teacher")
     label_weight: float | None = option(None, "ban+l: weight of the labels")
+    top_k: int | None = option(
+        None,
+        "learn from the teacher's k largest probabilities, the rest spread evenly; for very many classes",
+        low=1,
+        high=HUGE,
+    )
 
     @property
     def options(self) -> dict[str, float | None]:
         """The options by name, None where not given."""
-        return {name: value for name, value in fields.write(self).items() if name != "name"}
+        return {name: value for name, value in fields.write(self).items() if name not in ("name", "top_k")}
 
 
 @dataclass(frozen=True)
@@ -158,6 +164,12 @@ class Recipe:
     training: TrainingSpec = option(TrainingSpec, "how every network is trained")
     generations: int = option(3, "students trained one after another, after generation 0", low=0, high=1000)
     seed: int = option(0, "seed of the weights and of dropout", low=0, high=2**63 - 1)
+    siblings: tuple[str, ...] = option(
+        (), "further objectives: each makes a student beside every student, on one pass of data and teacher"
+    )
+    sibling_seeds: tuple[int, ...] = option(
+        (), "further seeds: every network is trained with each of them too, side by side", low=0, high=2**63 - 1
+    )
     label_smoothing: float = option(0.0, "label smoothing of generation 0", low=0.0, high=1.0)
     teacher_model: ModelSpec | None = option(None, "architecture of generation 0, where it is another one")
     teacher: str | None = option(
@@ -254,6 +266,29 @@ def lineage_of(recipe: Recipe, data: DataSpec, teacher: Spec | None = None) -> t
     for _ in range(recipe.generations):
         specs.append(Spec(recipe.model, data, recipe.training, recipe.objective, recipe.seed, teachers=(specs[-1],)))
     return tuple(specs)
+
+
+def siblings_of(recipe: Recipe, spec: Spec) -> tuple[Spec, ...]:
+    """Return a network of the recipe's lineage and, after it, those that are trained beside it.
+
+    A student's siblings have the recipe's further objectives and seeds; generation 0's only the seeds. The lineage goes
+    on from the network itself.
+    """
+    if spec.weights:
+        return (spec,)
+    further = [ObjectiveSpec(name, top_k=recipe.objective.top_k) for name in recipe.siblings] if spec.teachers else []
+    together = [
+        replace(spec, objective=objective, seed=seed)
+        for objective in (spec.objective, *further)
+        for seed in (spec.seed, *recipe.sibling_seeds)
+    ]
+    for number, one in enumerate(together):
+        if one in together[:number]:
+            raise AnewError(
+                f"siblings: objective '{one.objective.name}' with seed {one.seed} is there twice; name each objective "
+                "and each seed once"
+            )
+    return tuple(together)
 
 
 def read_recipe(path: Path | None, given: Mapping[str, Any]) -> Recipe:

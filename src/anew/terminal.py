@@ -26,12 +26,17 @@ class Lines:
     def __init__(self, console: Console, heading: str = "") -> None:
         self.console = console
         self._heading = heading
-        self._last_line = 0.0
+        self._last_lines: dict[str, float] = {}
+        self._siblings = False
 
     def notice(self, text: str) -> None:
         """Print a line."""
         self._print_heading()
         self._print(text)
+
+    def _which(self, spec: Spec) -> str:
+        """Return which of several siblings is meant; nothing where there is one."""
+        return f"{spec.objective.name}, seed {spec.seed}, " if self._siblings else ""
 
     def _print_heading(self) -> None:
         if self._heading:
@@ -41,23 +46,26 @@ class Lines:
     def _print(self, text: str) -> None:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    def network_started(self, spec: Spec, steps: int, done: int, batch_size: int) -> None:
-        """Print which network is trained."""
-        self.notice(f"{_title(spec)}: {steps - done:,} of {steps:,} steps to go, {batch_size} examples each")
+    def training_started(self, specs: Sequence[Spec], steps: int, done: int, batch_size: int) -> None:
+        """Print which networks are trained."""
+        self._siblings = len(specs) > 1
+        self.notice(f"{_titles(specs)}: {steps - done:,} of {steps:,} steps to go, {batch_size} examples each")
 
     def step_done(self) -> None:
         """Say nothing."""
 
-    def epoch_done(self, row: dict[str, Any], epochs: int) -> None:
+    def epoch_done(self, spec: Spec, row: dict[str, Any]) -> None:
         """Print an epoch's line of metrics."""
-        if row["epoch"] == epochs or time.monotonic() - self._last_line > LINE_EVERY_SECONDS:
-            self._last_line = time.monotonic()
-            self.notice(f"  epoch {row['epoch']}/{epochs}: {_epoch_in_words(row)}")
+        epochs = spec.training.epochs
+        if row["epoch"] == epochs or time.monotonic() - self._last_lines.get(spec.id, 0.0) > LINE_EVERY_SECONDS:
+            self._last_lines[spec.id] = time.monotonic()
+            self.notice(f"  {self._which(spec)}epoch {row['epoch']}/{epochs}: {_epoch_in_words(row)}")
 
     def network_done(self, spec: Spec, record: dict[str, Any], *, found: bool) -> None:
         """Print a finished network's test error."""
         how = "given" if "given" in record else "found, already trained" if found else f"{record['seconds']:.1f} s"
-        self.notice(f"{_title(spec)}: test error {record['test']['error']:.2f} % ({how})")
+        beside = f", seed {spec.seed}" if self._siblings else ""
+        self.notice(f"{_title(spec)}{beside}: test error {record['test']['error']:.2f} % ({how})")
 
 
 class Bars(Lines):
@@ -77,21 +85,23 @@ class Bars(Lines):
         )
         self._task: Any = None
 
-    def network_started(self, spec: Spec, steps: int, done: int, batch_size: int) -> None:
+    def training_started(self, specs: Sequence[Spec], steps: int, done: int, batch_size: int) -> None:
         """Start a bar."""
+        self._siblings = len(specs) > 1
         self._print_heading()
         self._bars.start()
         self._task = self._bars.add_task(
-            _title(spec), total=steps, completed=done, metrics="", batch_size=batch_size, found=done
+            _titles(specs), total=steps, completed=done, metrics="", batch_size=batch_size, found=done
         )
 
     def step_done(self) -> None:
         """Move the bar by a step."""
         self._bars.advance(self._task)
 
-    def epoch_done(self, row: dict[str, Any], epochs: int) -> None:
+    def epoch_done(self, spec: Spec, row: dict[str, Any]) -> None:
         """Show the epoch's metrics behind the bar."""
-        self._bars.update(self._task, metrics=f"epoch {row['epoch']}/{epochs} {_epoch_in_words(row)}")
+        metrics = f"{self._which(spec)}epoch {row['epoch']}/{spec.training.epochs} {_epoch_in_words(row)}"
+        self._bars.update(self._task, metrics=metrics)
 
     def network_done(self, spec: Spec, record: dict[str, Any], *, found: bool) -> None:
         """Take the bar away and print a line in its place."""
@@ -180,6 +190,13 @@ def curves(series: Sequence[tuple[str, Sequence[float]]], title: str, height: in
 def _title(spec: Spec) -> str:
     name = "given" if spec.weights else spec.objective.name
     return f"generation {spec.generation} ({spec.model.name}, {name})"
+
+
+def _titles(specs: Sequence[Spec]) -> str:
+    if len(specs) == 1:
+        return _title(specs[0])
+    names = ", ".join(dict.fromkeys(spec.objective.name for spec in specs))
+    return f"generation {specs[0].generation} ({specs[0].model.name}, {len(specs)} siblings: {names})"
 
 
 def _epoch_in_words(row: Mapping[str, Any]) -> str:

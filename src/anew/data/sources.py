@@ -21,7 +21,7 @@ from anew.data import torchvision_layouts as layouts
 from anew.data.arrays import Array, as_examples, names_of, with_labels
 from anew.data.examples import Examples
 from anew.data.pictures import read_all, read_picture
-from anew.errors import AnewError, did_you_mean
+from anew.errors import AnewError, did_you_mean, in_one_line
 
 __all__ = ["SOURCES", "Kind", "Source", "from_arrays", "from_dataset", "load", "read_picture"]
 
@@ -103,14 +103,9 @@ def _read_dataset(dataset: Dataset[Any]) -> tuple[Array, Array]:
         return torch.stack(inputs), torch.tensor(labels)
     except Exception as error:  # whatever somebody else's code raises, and items that are no pairs
         raise AnewError(
-            f"data set: cannot be read ({_said(error)}); it must be map-style, of pairs (picture or tensor, "
+            f"data set: cannot be read ({in_one_line(error)}); it must be map-style, of pairs (picture or tensor, "
             "whole-number label), all of one size"
         ) from error
-
-
-def _said(error: Exception) -> str:
-    """Return an exception of somebody else's code in one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _source(name: str, train: Examples, test: Examples | None, classes: tuple[str, ...] | None, views: str) -> Source:
@@ -275,7 +270,7 @@ def _read_parquet(name: str, place: Path, download: bool) -> Source:
                 table = pyarrow.parquet.read_table(file)
             except (OSError, pyarrow.ArrowException) as error:
                 raise AnewError(
-                    f"data '{name}': {file} cannot be read as Parquet ({_said(error)}); fetch it again"
+                    f"data '{name}': {file} cannot be read as Parquet ({in_one_line(error)}); fetch it again"
                 ) from error
             image, label = _column(file, table, ("image", "img")), _column(file, table, ("label", "fine_label"))
             classes = classes or _class_names(table.schema, label)
@@ -334,7 +329,7 @@ def _read_npz(name: str, place: Path, download: bool) -> Source:
             arrays = {key: file[key] for key in file.files}
     except Exception as error:  # damaged archives raise nearly anything
         raise AnewError(
-            f"data '{name}': cannot be read as arrays of numbers ({_said(error)}); save them with numpy.savez"
+            f"data '{name}': cannot be read as arrays of numbers ({in_one_line(error)}); save them with numpy.savez"
         ) from error
     known = ("x_train", "y_train", "x_test", "y_test", "x", "y")
     keys = ("x_train", "y_train") if "x_train" in arrays else ("x", "y")

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from anew.errors import AnewError, did_you_mean
+from anew.errors import AnewError, did_you_mean, in_one_line
 from anew.models.architectures import ARCHITECTURES, Architecture, Shape
 
 Scalar = bool | int | float | str
@@ -39,12 +39,17 @@ def build(name: str, input_shape: Shape, classes: int, options: Mapping[str, Sca
         model = _build_timm(name, input_shape, classes, given)
     elif name.startswith("torchvision:"):
         model = _build_torchvision(name, input_shape, classes, given)
-    elif ":" in name:
+    elif is_own_code(name):
         model = _build_own(name, input_shape, classes, given)
     else:
         model = _build_known(name, input_shape, classes, given)
     _try(name, model, input_shape, classes)
     return model
+
+
+def is_own_code(name: str) -> bool:
+    """Say whether a name means code of the user's own, `package.module:callable`."""
+    return ":" in name and not name.startswith(("timm:", "torchvision:"))
 
 
 def catalogue(input_shape: Shape = (3, 32, 32), classes: int = 10) -> list[Entry]:
@@ -159,7 +164,8 @@ def _build_own(name: str, input_shape: Shape, classes: int, options: dict[str, S
         module = importlib.import_module(place)
     except Exception as error:  # a module that is not there, no name of one, or one that fails as it is imported
         raise AnewError(
-            f"model '{name}': module '{place}' cannot be imported ({_said(error)}); check the name, and PYTHONPATH"
+            f"model '{name}': module '{place}' cannot be imported ({in_one_line(error)}); check the name, and "
+            "PYTHONPATH"
         ) from error
     builder = getattr(module, attribute, None)
     if not callable(builder):
@@ -181,14 +187,9 @@ def _call(name: str, builder: Callable[[], Any]) -> nn.Module:
 
 def _cannot_build(name: str, error: Exception) -> AnewError:
     return AnewError(
-        f"model '{name}': cannot be built ({_said(error)}); a callable is called with input_shape=, classes= and the "
-        "model's options"
+        f"model '{name}': cannot be built ({in_one_line(error)}); a callable is called with input_shape=, classes= and "
+        "the model's options"
     )
-
-
-def _said(error: Exception) -> str:
-    """Return an exception of somebody else's code in one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _try(name: str, model: nn.Module, input_shape: Shape, classes: int) -> None:
@@ -199,7 +200,7 @@ def _try(name: str, model: nn.Module, input_shape: Shape, classes: int) -> None:
             found = model.eval()(torch.zeros(2, *input_shape))
     except Exception as error:  # somebody else's forward, or a picture too small for a known one
         raise AnewError(
-            f"model '{name}': fails on inputs {_shape(input_shape)} ({_said(error)}); choose another --model"
+            f"model '{name}': fails on inputs {_shape(input_shape)} ({in_one_line(error)}); choose another --model"
         ) from error
     model.train(training)
     if not isinstance(found, Tensor) or found.shape != (2, classes):

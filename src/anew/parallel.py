@@ -1,0 +1,172 @@
+"""One network trained by several processes (`torchrun`): the result of one process, up to the order of sums.
+
+Each process runs the model on its part of every batch. The parts' logits are gathered, every process computes the
+objective of the whole batch (so an objective may couple examples, as CWTM does), and its gradient with respect to its
+own part's logits flows back through its own copy. Batch norm's statistics are those of the whole batch. Gradients are
+summed by torch's DistributedDataParallel.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
+from torch.nn.parallel import DistributedDataParallel
+
+from anew.errors import AnewError
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes that train together, and which of them this one is. Alone, everything here does nothing."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process is the one that writes and prints."""
+        return self.rank == 0
+
+    def part(self, batch_size: int) -> slice:
+        """Return this process's part of a batch; `AnewError` where a batch cannot be cut into equal parts."""
+        if batch_size % self.size:
+            raise AnewError(
+                f"training.batch_size {batch_size} cannot be cut into {self.size} equal parts, one for each process; "
+                f"set --batch-size {max(1, round(batch_size / self.size)) * self.size}"
+            )
+        each = batch_size // self.size
+        return slice(self.rank * each, (self.rank + 1) * each)
+
+    def gather(self, part: Tensor) -> Tensor:
+        """Return all processes' parts, one after another along the first axis; gradients flow into one's own."""
+        if self.size == 1:
+            return part
+        # Bytes, since not every back end has 16-bit numbers.
+        own = part.detach().contiguous()
+        parts = [torch.empty_like(own) for _ in range(self.size)]
+        dist.all_gather([one.view(torch.uint8) for one in parts], own.view(torch.uint8))
+        parts[self.rank] = part
+        return torch.cat(parts)
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Return the sum of all processes' values, where each entry is filled in by one of them."""
+        if self.size == 1:
+            return values
+        total = values.to(_device_of_messages())
+        dist.all_reduce(total)
+        return total.to(values.device)
+
+    def agree(self, wish: bool) -> bool:
+        """Return whether any process has this wish: all do the same at the same step."""
+        if self.size == 1:
+            return wish
+        wishes = torch.tensor([float(wish)], device=_device_of_messages())
+        dist.all_reduce(wishes, dist.ReduceOp.MAX)
+        return bool(wishes.item())
+
+    def wait(self) -> None:
+        """Wait until all processes are here."""
+        if self.size > 1:
+            dist.barrier()
+
+    def share(self, network: nn.Module) -> nn.Module:
+        """Return a network whose gradients are summed and whose batch norms see the whole batch."""
+        if self.size == 1:
+            return network
+        for module in list(network.modules()):
+            if isinstance(module, _BatchNorm):
+                _see_whole_batch(module)
+        return DistributedDataParallel(network, broadcast_buffers=False)
+
+
+def leads() -> bool:
+    """Whether this process prints: it is alone, or the first of those that `torchrun` started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+@contextmanager
+def join(device: torch.device) -> Generator[World]:
+    """Join the processes that `torchrun` started with this one; alone where there are none."""
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        yield World()
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield World(dist.get_rank(), size)
+    finally:
+        dist.destroy_process_group()
+
+
+def _device_of_messages() -> torch.device:
+    return torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
+
+
+def _see_whole_batch(module: _BatchNorm) -> None:
+    """Make a batch norm take its statistics from all processes' parts of a batch; its names and weights stay."""
+    alone = module.forward
+
+    def forward(input: Tensor) -> Tensor:
+        if not module.training:
+            return alone(input)
+        count = input.numel() // input.shape[1] * dist.get_world_size()
+        output, mean, variance = _WholeBatchNorm.apply(input, module.weight, module.bias, module.eps, count)  # type: ignore[misc]
+        if module.running_mean is not None and module.running_var is not None:
+            assert module.num_batches_tracked is not None
+            module.num_batches_tracked.add_(1)
+            share = module.momentum if module.momentum is not None else 1 / float(module.num_batches_tracked)
+            module.running_mean.lerp_(mean.to(module.running_mean.dtype), share)
+            module.running_var.lerp_((variance * (count / (count - 1))).to(module.running_var.dtype), share)
+        return output
+
+    module.forward = forward
+
+
+class _WholeBatchNorm(torch.autograd.Function):
+    """Batch normalisation with statistics summed over the processes, forward and backward (Ioffe and Szegedy 2015).
+
+    torch's own SyncBatchNorm runs on GPUs only. Two messages of 2 C numbers: sums forward, sums backward.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, count: int
+    ) -> tuple[Float[Tensor, "..."], Tensor, Tensor]:
+        over = [axis for axis in range(x.ndim) if axis != 1]
+        local_variance, local_mean = torch.var_mean(x.float(), over, correction=0)
+        # Sums of squares about each part's own mean: no cancellation where the mean is large.
+        sums = torch.stack([local_mean, local_variance + local_mean.square()]).double()
+        dist.all_reduce(sums)
+        sums /= dist.get_world_size()
+        mean = sums[0].float()
+        variance = (sums[1] - sums[0].square()).clamp_min(0).float()
+        output = nn.functional.batch_norm(x, mean, variance, weight, bias, False, 0.0, eps)
+        ctx.save_for_backward(x, weight, mean, (variance + eps).rsqrt())
+        ctx.count = count
+        ctx.mark_non_differentiable(mean, variance)
+        return output, mean, variance
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor, *unused: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        x, weight, mean, scale = ctx.saved_tensors
+        over = [axis for axis in range(x.ndim) if axis != 1]
+        shape = [1, -1, *(1 for _ in range(x.ndim - 2))]
+        centred = (x.float() - mean.view(shape)) * scale.view(shape)
+        sums = torch.stack([gradient.float().sum(over), (gradient * centred).sum(over)])
+        own = sums.clone()
+        dist.all_reduce(sums)
+        sums /= ctx.count
+        into = gradient - sums[0].view(shape) - centred * sums[1].view(shape)
+        # Weights' gradients stay one's own part's: they are summed over the processes with all others.
+        return (into * (weight * scale).view(shape)).to(x.dtype), own[1], own[0], None, None

@@ -1,0 +1,245 @@
+"""A teacher's answers on disk: a row for each (example, view), filled as views are first met, read by memory map.
+
+A store is a folder:
+
+    header.json   whose answers to what: teacher, data, views, precision, batch, targets, format version
+    rows.u16      (N, V, W + 1) 16-bit words, sparse: the words of a row (see `Targets`) and their checksum
+    filled.u8     (N, ceil(V / 8)) bytes: bit v of row n says that answer (n, v) is there
+
+A bit is set only after the row's bytes are on the disk, so a kill or a power failure loses what was not flushed and
+nothing else. Rows are written by `pwrite` and not through the map, because a full disk is then an error and not a
+signal. Several processes may fill one store: equal keys give equal bytes, and a mark lost to a race is asked for
+again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anew import storage
+from anew.errors import AnewError
+
+FORMAT = 1
+FLUSH_SECONDS = 30.0
+Words = NDArray[np.uint16]
+Places = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class StoreKey:
+    """Everything that decides what a row holds; stores of different keys never meet."""
+
+    teachers: tuple[str, ...]
+    """The ids of the networks that answer."""
+    data: Mapping[str, Any]
+    """The data's description: fingerprint, split and views, which give numbers to examples and views."""
+    precision: str
+    memory_format: str
+    compile: bool
+    batch_size: int
+    """How many are asked at once; a network's last bits may depend on it."""
+    examples: int
+    views: int
+    words: int
+    targets: str
+    """How a row's words are to be read."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the key as the header holds it."""
+        return json.loads(json.dumps(asdict(self)))
+
+    @property
+    def bytes(self) -> int:
+        """What a full store takes on the disk."""
+        return self.examples * (self.views * 2 * (self.words + 1) + -(-self.views // 8))
+
+    def folder(self, stores: Path) -> Path:
+        """Return the store's folder under `family/teachers`: the teacher's id, then a hash of the whole key."""
+        whose = self.teachers[0] if len(self.teachers) == 1 else _hash(self.teachers)
+        return stores / whose / _hash({"format": FORMAT, **self.to_json()})
+
+
+class Store:
+    """An open store. `read` and `write` take places: examples' numbers and views' numbers, each (B,) int64."""
+
+    def __init__(self, folder: Path, key: StoreKey) -> None:
+        self.folder, self.key = folder, key
+        self._row_bytes = 2 * (key.words + 1)
+        shape = (key.examples, key.views, key.words + 1)
+        self._rows = np.memmap(self._rows_file, np.uint16, "r", shape=shape)
+        self._filled = np.memmap(self._filled_file, np.uint8, "r", shape=(key.examples, -(-key.views // 8)))
+        self._unflushed = np.zeros(self._filled.shape, np.uint8)
+        self._rows_descriptor = os.open(self._rows_file, os.O_WRONLY)
+        self._filled_descriptor = os.open(self._filled_file, os.O_WRONLY)
+        self._flushed = time.monotonic()
+
+    @classmethod
+    def open(cls, stores: Path, key: StoreKey) -> Store:
+        """Open the store of a key, or make an empty one.
+
+        Raises `AnewError` where its folder holds another store, a newer format, or files of another size, and OSError
+        where it cannot be made.
+        """
+        folder = key.folder(stores)
+        if not (folder / "header.json").exists():
+            _make(folder, key)
+        header = storage.read_json(folder / "header.json")
+        if not isinstance(header.get("format"), int) or header["format"] > FORMAT:
+            raise _unusable(folder, f"has format {header.get('format')}, this anew reads up to {FORMAT}")
+        differing = [name for name, value in key.to_json().items() if header.get("key", {}).get(name) != value]
+        if differing:
+            raise _unusable(folder, f"holds other answers (another {differing[0]})")
+        for name, size in _sizes(key).items():
+            found = (folder / name).stat().st_size if (folder / name).exists() else 0
+            if found != size:
+                raise _unusable(folder, f"{name} has {found:,} bytes, {size:,} were written")
+        return cls(folder, key)
+
+    @property
+    def _rows_file(self) -> Path:
+        return self.folder / "rows.u16"
+
+    @property
+    def _filled_file(self) -> Path:
+        return self.folder / "filled.u8"
+
+    @property
+    def count(self) -> int:
+        """The number of answers that the store holds."""
+        return len(self.filled()[0])
+
+    def has(self, examples: Places, views: Places) -> NDArray[np.bool_]:
+        """Return for each place whether its answer is there: (B,)."""
+        byte = views >> 3
+        bits = self._filled[examples, byte] | self._unflushed[examples, byte]
+        return (bits >> (views & 7).astype(np.uint8) & 1).astype(bool)
+
+    def read(self, examples: Places, views: Places) -> Words:
+        """Return the rows (B, W) at places that are filled; `AnewError` where a checksum is wrong."""
+        rows = self._rows[examples, views]
+        wrong = np.flatnonzero(checksums(rows[:, :-1]) != rows[:, -1])
+        if len(wrong):
+            place = f"example {examples[wrong[0]]}, view {views[wrong[0]]}"
+            raise _unusable(self.folder, f"is damaged ({len(wrong)} of {len(rows)} rows read, first {place})")
+        return rows[:, :-1]
+
+    def write(self, examples: Places, views: Places, words: Words) -> None:
+        """Write rows (B, W) at places; they count as filled at once here, and for others after a flush.
+
+        Raises OSError where the disk is full; rows written before that stay.
+        """
+        order = np.argsort(examples * self.key.views + views)
+        examples, views, words = examples[order], views[order], words[order]
+        rows = np.concatenate([words, checksums(words)[:, None]], axis=1)
+        positions = examples * self.key.views + views
+        # Neighbours on the disk are written together: whole stretches where there is one view, single rows otherwise.
+        starts = np.flatnonzero(np.diff(positions, prepend=-2) != 1)
+        for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(rows)], strict=True):
+            _write_all(self._rows_descriptor, rows[start:end].tobytes(), int(positions[start]) * self._row_bytes)
+        np.bitwise_or.at(self._unflushed, (examples, views >> 3), (1 << (views & 7)).astype(np.uint8))
+
+    def flush(self, *, at_least_every: float = 0.0) -> None:
+        """Bring rows to the disk, then set their bits; at most once in so many seconds. OSError where it is full."""
+        if time.monotonic() - self._flushed < at_least_every:
+            return
+        self._flushed = time.monotonic()
+        changed = np.flatnonzero(self._unflushed.any(1))
+        if not len(changed):
+            return
+        os.fsync(self._rows_descriptor)
+        width = self._filled.shape[1]
+        bits = self._filled[changed] | self._unflushed[changed]
+        starts = np.flatnonzero(np.diff(changed, prepend=-2) != 1)
+        for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(changed)], strict=True):
+            _write_all(self._filled_descriptor, bits[start:end].tobytes(), int(changed[start]) * width)
+        os.fsync(self._filled_descriptor)
+        self._unflushed[changed] = 0
+
+    def filled(self) -> tuple[Places, Places]:
+        """Return all filled places."""
+        bits = np.unpackbits(self._filled | self._unflushed, axis=1, count=self.key.views, bitorder="little")
+        examples, views = np.nonzero(bits)
+        return examples.astype(np.int64), views.astype(np.int64)
+
+    def close(self) -> None:
+        """Close the store's files; what was not flushed is forgotten."""
+        os.close(self._rows_descriptor)
+        os.close(self._filled_descriptor)
+
+
+def checksums(words: Words) -> Words:
+    """Return a checksum (B,) for each row: a weighted sum modulo 2^16, not 0 for a row of zeros, as unwritten disk is.
+
+    The weights are odd, so that one changed bit always shows.
+    """
+    weights = np.arange(1, 2 * words.shape[1], 2, dtype=np.uint16)
+    return (words * weights).sum(1, dtype=np.uint16) + np.uint16(0xA5A5)
+
+
+def verify(folder: Path) -> list[str]:
+    """Return what is wrong with the store in a folder: every filled row is read and its checksum compared."""
+    try:
+        written: dict[str, Any] = storage.read_json(folder / "header.json")["key"]
+        written["teachers"] = tuple(written["teachers"])
+        key = StoreKey(**written)
+        if key.folder(folder.parent.parent) != folder:
+            return [str(_unusable(folder, "is not named by its header"))]
+        store = Store.open(folder.parent.parent, key)
+        examples, views = store.filled()
+        for start in range(0, len(examples), 100_000):
+            store.read(examples[start : start + 100_000], views[start : start + 100_000])
+        store.close()
+    except AnewError as error:
+        return [str(error)]
+    except (KeyError, TypeError) as error:
+        return [str(_unusable(folder, f"has a damaged header ({error})"))]
+    return []
+
+
+def _make(folder: Path, key: StoreKey) -> None:
+    """Make an empty store under another name and rename it: it is there whole or not at all."""
+    making = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    try:
+        making.mkdir(parents=True, exist_ok=True)
+        (making / "header.json").write_text(json.dumps({"format": FORMAT, "key": key.to_json()}, indent=1))
+        for name, size in _sizes(key).items():
+            with (making / name).open("wb") as file:
+                file.truncate(size)
+        making.rename(folder)
+    except OSError:
+        shutil.rmtree(making, ignore_errors=True)
+        # Unless another process made the same store in the meantime.
+        if not (folder / "header.json").exists():
+            raise
+
+
+def _sizes(key: StoreKey) -> dict[str, int]:
+    return {
+        "rows.u16": key.examples * key.views * 2 * (key.words + 1),
+        "filled.u8": key.examples * -(-key.views // 8),
+    }
+
+
+def _unusable(folder: Path, what: str) -> AnewError:
+    return AnewError(f"stored targets {folder}: {what}; remove that folder, it is filled again")
+
+
+def _write_all(descriptor: int, content: bytes, offset: int) -> None:
+    while content:
+        written = os.pwrite(descriptor, content, offset)
+        content, offset = content[written:], offset + written
+
+
+def _hash(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
