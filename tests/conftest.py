@@ -73,9 +73,15 @@ def npz(tmp_path, arrays) -> Path:
     return path
 
 
-def quick(epochs: int = 3) -> list[str]:
+def quick(epochs: int = 3, generations: int = 2) -> list[str]:
     """Options of `anew train` for the small problem."""
-    settings = {"epochs": epochs, "batch-size": 16, "generations": 2, "learning-rate": 0.1, "model.options": "width=16"}
+    settings = {
+        "epochs": epochs,
+        "batch-size": 16,
+        "generations": generations,
+        "learning-rate": 0.1,
+        "model.options": "width=16",
+    }
     return [text for name, value in settings.items() for text in (f"--{name}", str(value))]
 
 

@@ -1,14 +1,9 @@
 """Training: the same numbers however it is run, killed or interrupted; what is learned, recorded and refused."""
 
 import json
-import os
-import random
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,25 +13,7 @@ import anew
 from anew import AnewError, network, storage
 from anew.family import Family
 from conftest import QUICK, quick
-
-RECIPE = {"training": {"epochs": 3, "batch_size": 16, "learning_rate": 0.1}, "model": {"options": {"width": 16}}}
-
-
-def train(arrays, out, **given):
-    settings = {"generations": 2, "recipe": RECIPE, "progress": False, "threads": 1, "device": "cpu", **given}
-    return anew.train("small_cnn", arrays, out=out, **settings)
-
-
-def weights(family):
-    return {folder.id: storage.sha256(folder.weights) for folder in Family.open(Path(family)).folders()}
-
-
-def metrics(family):
-    """Every network's metrics, without the times."""
-    return {
-        folder.id: [{key: value for key, value in row.items() if key != "seconds"} for row in folder.read_metrics()]
-        for folder in Family.open(Path(family)).folders()
-    }
+from runs import RECIPE, interrupted_often, kill_at_random, metrics, saved_steps, start, train, weights
 
 
 @pytest.fixture(scope="module")
@@ -136,85 +113,10 @@ def test_every_setting_trains_and_resumes_to_the_same_bits(arrays, tmp_path, tra
     assert metrics(stopped) == metrics(whole.family.path)
 
 
-class StopsAfter:
-    """Watches, and asks for a stop after so many steps."""
-
-    def __init__(self, steps):
-        self.left = steps
-
-    def notice(self, text): ...
-
-    def training_started(self, specs, steps, done, batch_size): ...
-
-    def step_done(self):
-        self.left -= 1
-        if self.left == 0:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    def epoch_done(self, spec, row): ...
-
-    def network_done(self, spec, record, *, found): ...
-
-
-def interrupted_often(arrays, out, **given):
-    for steps in (1, 3, 2, 4, 5, 7, 6, 3, 5, 4, 6, 100):
-        try:
-            train(arrays, out, progress=StopsAfter(steps), **given)
-        except AnewError as error:
-            assert error.exit_code == 130
-            assert "stopped and saved at step" in str(error)
-        else:
-            return out
-    raise AssertionError("the last run was not to be stopped")
-
-
 def test_interrupted_runs_end_with_the_same_bits(trained, arrays, tmp_path):
     out = interrupted_often(arrays, tmp_path / "f")
     assert weights(out) == weights(trained.family.path)
     assert metrics(out) == metrics(trained.family.path)
-
-
-def start(out, npz, *options):
-    return subprocess.Popen(
-        [sys.executable, "-m", "anew", "train", "--data", f"npz:{npz}", "--out", str(out), "--threads", "1", *options],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-
-
-def saved_steps(out):
-    """How far every network's last save got."""
-    steps = {}
-    for path in Path(out).glob("networks/*/state/state.safetensors"):
-        try:
-            steps[path] = storage.read_tensors(path)[1]["step"]
-        except AnewError:
-            continue
-    return steps
-
-
-def kill_at_random(out, npz, kills, seed):
-    """Kill the process at random instants of its training, again and again, then let it end."""
-    dice = random.Random(seed)
-    done = 0
-    while done < kills:
-        process = start(out, npz, *QUICK, "--save-minutes", "0.00001")
-        deadline = time.monotonic() + 60
-        while not list(Path(out).glob("networks/*/spec.json")) and process.poll() is None:
-            assert time.monotonic() < deadline
-            time.sleep(0.002)
-        time.sleep(dice.uniform(0, 0.6))
-        alive = process.poll() is None
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        done += 1
-        if not alive:
-            break
-    last = start(out, npz, *QUICK)
-    _, errors = last.communicate(timeout=120)
-    assert last.returncode == 0, errors
 
 
 @pytest.mark.parametrize("seed", range(6))

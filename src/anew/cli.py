@@ -371,11 +371,19 @@ def verify(family: Path, /) -> None:
         The folder that `anew train --out` wrote.
     """
     from anew.family import Family
+    from anew.teachers import store
 
-    checked, wrong = Family.open(family).verify()
+    opened = Family.open(family)
+    checked, wrong = opened.verify()
+    # A name that starts with a dot is a store that a killed process had not made to its end; it is never used.
+    stores = [folder for folder in sorted(opened.stores.glob("*/*")) if not folder.name.startswith(".")]
+    wrong += [line for folder in stores for line in store.verify(folder)]
     if wrong:
         raise AnewError(f"{family}: {len(wrong)} of its files are not as they were written: {'; '.join(wrong)}")
-    print(f"{family}: {checked} finished networks, every file as it was written")
+    print(
+        f"{family}: {checked} finished networks, every file as it was written; {len(stores)} stores of teachers' "
+        "answers, every answer as it was given"
+    )
 
 
 def models(

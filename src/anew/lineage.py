@@ -61,12 +61,12 @@ def train_lineage(recipe: Recipe, data: Data, out: Path, how: Execution, progres
         named = [model.name for model in (recipe.model, recipe.teacher_model) if model is not None]
         given = find_teacher(recipe, data, [*named, *how.trust]) if recipe.teacher is not None else None
         lineage = lineage_of(recipe, data.spec, given.spec if given is not None else None)
+        groups = [_siblings(recipe, spec) for spec in lineage]
         family = _in_turn(world, lambda: Family.create(out))
         if given is not None:
             _in_turn(world, lambda: given.bring(family, data, device))
-        for spec in lineage:
-            together = _filled_siblings(recipe, spec)
-            folders = _in_turn(world, lambda together=together: [family.begin(one) for one in together])
+        for spec, together in zip(lineage, groups, strict=True):
+            folders = _in_turn(world, lambda specs=together: [family.begin(one) for one in specs])
             found = [folder.is_done for folder in folders]
             missing = [number for number, is_done in enumerate(found) if not is_done]
             if missing:
@@ -88,8 +88,7 @@ def train_lineage(recipe: Recipe, data: Data, out: Path, how: Execution, progres
                     "under-trained teacher are often worse than it; more --epochs would show"
                 )
     rows = evaluation.evaluate_lineage(family, lineage)
-    beside = [_filled_siblings(recipe, spec)[1:] for spec in lineage]
-    rows += evaluation.evaluate_networks(family, [one for group in beside for one in group])
+    rows += evaluation.evaluate_networks(family, [one for together in groups for one in together[1:]])
     return Trained(family, lineage, rows, failures)
 
 
@@ -182,7 +181,7 @@ def _filled(objective: ObjectiveSpec) -> ObjectiveSpec:
     return ObjectiveSpec(objective.name, top_k=objective.top_k, **options)
 
 
-def _filled_siblings(recipe: Recipe, spec: Spec) -> list[Spec]:
+def _siblings(recipe: Recipe, spec: Spec) -> list[Spec]:
     """Return a network of the lineage and its siblings with all options filled in."""
     return [replace(one, objective=_filled(one.objective)) for one in siblings_of(recipe, spec)]
 

@@ -84,7 +84,9 @@ class World:
             return network
         for module in list(network.modules()):
             if isinstance(module, _BatchNorm):
-                _see_whole_batch(module)
+                # Its class alone changes, so that weights, names and copies stay what they are.
+                kind = type(module)
+                module.__class__ = type(f"WholeBatch{kind.__name__}", (_SeesWholeBatch, kind), {})
         return DistributedDataParallel(network, broadcast_buffers=False)
 
 
@@ -113,24 +115,22 @@ def _device_of_messages() -> torch.device:
     return torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
 
 
-def _see_whole_batch(module: _BatchNorm) -> None:
-    """Make a batch norm take its statistics from all processes' parts of a batch; its names and weights stay."""
-    alone = module.forward
+class _SeesWholeBatch(_BatchNorm):
+    """A batch norm that takes its statistics, while it trains, from all processes' parts of a batch."""
 
-    def forward(input: Tensor) -> Tensor:
-        if not module.training:
-            return alone(input)
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise by the whole batch's mean and variance, or in evaluation as ever."""
+        if not self.training:
+            return super().forward(input)
         count = input.numel() // input.shape[1] * dist.get_world_size()
-        output, mean, variance = _WholeBatchNorm.apply(input, module.weight, module.bias, module.eps, count)  # type: ignore[misc]
-        if module.running_mean is not None and module.running_var is not None:
-            assert module.num_batches_tracked is not None
-            module.num_batches_tracked.add_(1)
-            share = module.momentum if module.momentum is not None else 1 / float(module.num_batches_tracked)
-            module.running_mean.lerp_(mean.to(module.running_mean.dtype), share)
-            module.running_var.lerp_((variance * (count / (count - 1))).to(module.running_var.dtype), share)
+        output, mean, variance = _WholeBatchNorm.apply(input, self.weight, self.bias, self.eps, count)  # type: ignore[misc]
+        if self.running_mean is not None and self.running_var is not None:
+            assert self.num_batches_tracked is not None
+            self.num_batches_tracked.add_(1)
+            share = self.momentum if self.momentum is not None else 1 / float(self.num_batches_tracked)
+            self.running_mean.lerp_(mean.to(self.running_mean.dtype), share)
+            self.running_var.lerp_((variance * (count / (count - 1))).to(self.running_var.dtype), share)
         return output
-
-    module.forward = forward
 
 
 class _WholeBatchNorm(torch.autograd.Function):

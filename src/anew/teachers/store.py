@@ -19,8 +19,10 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +69,7 @@ class StoreKey:
     def folder(self, stores: Path) -> Path:
         """Return the store's folder under `family/teachers`: the teacher's id, then a hash of the whole key."""
         whose = self.teachers[0] if len(self.teachers) == 1 else _hash(self.teachers)
-        return stores / whose / _hash({"format": FORMAT, **self.to_json()})
+        return stores / whose / _name(self.to_json())
 
 
 class Store:
@@ -92,12 +94,10 @@ class Store:
         where it cannot be made.
         """
         folder = key.folder(stores)
-        if not (folder / "header.json").exists():
+        if not folder.exists():
             _make(folder, key)
-        header = storage.read_json(folder / "header.json")
-        if not isinstance(header.get("format"), int) or header["format"] > FORMAT:
-            raise _unusable(folder, f"has format {header.get('format')}, this anew reads up to {FORMAT}")
-        differing = [name for name, value in key.to_json().items() if header.get("key", {}).get(name) != value]
+        written = _read_key(folder)
+        differing = [name for name, value in key.to_json().items() if written.get(name) != value]
         if differing:
             raise _unusable(folder, f"holds other answers (another {differing[0]})")
         for name, size in _sizes(key).items():
@@ -144,8 +144,7 @@ class Store:
         rows = np.concatenate([words, checksums(words)[:, None]], axis=1)
         positions = examples * self.key.views + views
         # Neighbours on the disk are written together: whole stretches where there is one view, single rows otherwise.
-        starts = np.flatnonzero(np.diff(positions, prepend=-2) != 1)
-        for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(rows)], strict=True):
+        for start, end in _stretches(positions):
             _write_all(self._rows_descriptor, rows[start:end].tobytes(), int(positions[start]) * self._row_bytes)
         np.bitwise_or.at(self._unflushed, (examples, views >> 3), (1 << (views & 7)).astype(np.uint8))
 
@@ -160,8 +159,7 @@ class Store:
         os.fsync(self._rows_descriptor)
         width = self._filled.shape[1]
         bits = self._filled[changed] | self._unflushed[changed]
-        starts = np.flatnonzero(np.diff(changed, prepend=-2) != 1)
-        for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(changed)], strict=True):
+        for start, end in _stretches(changed):
             _write_all(self._filled_descriptor, bits[start:end].tobytes(), int(changed[start]) * width)
         os.fsync(self._filled_descriptor)
         self._unflushed[changed] = 0
@@ -190,21 +188,34 @@ def checksums(words: Words) -> Words:
 def verify(folder: Path) -> list[str]:
     """Return what is wrong with the store in a folder: every filled row is read and its checksum compared."""
     try:
-        written: dict[str, Any] = storage.read_json(folder / "header.json")["key"]
-        written["teachers"] = tuple(written["teachers"])
-        key = StoreKey(**written)
-        if key.folder(folder.parent.parent) != folder:
-            return [str(_unusable(folder, "is not named by its header"))]
-        store = Store.open(folder.parent.parent, key)
-        examples, views = store.filled()
-        for start in range(0, len(examples), 100_000):
-            store.read(examples[start : start + 100_000], views[start : start + 100_000])
-        store.close()
+        written = _read_key(folder)
+        # What hashes to its folder's name is what this format's anew wrote: only then are its values used.
+        if folder.name != _name(written):
+            raise _unusable(folder, "is not named by its header")
+        key = StoreKey(**{**written, "teachers": tuple(written["teachers"])})
+        if folder != key.folder(folder.parent.parent):
+            raise _unusable(folder, "lies under another teacher's name")
+        with closing(Store.open(folder.parent.parent, key)) as store:
+            examples, views = store.filled()
+            for start in range(0, len(examples), 100_000):
+                store.read(examples[start : start + 100_000], views[start : start + 100_000])
     except AnewError as error:
         return [str(error)]
-    except (KeyError, TypeError) as error:
-        return [str(_unusable(folder, f"has a damaged header ({error})"))]
     return []
+
+
+def _read_key(folder: Path) -> dict[str, Any]:
+    """Return the key in a store's header; `AnewError` where it has none that this anew reads."""
+    path = folder / "header.json"
+    try:
+        header = storage.read_json(path)
+    except AnewError as error:
+        raise _unusable(folder, "has a damaged header.json" if path.exists() else "has no header.json") from error
+    if type(header.get("format")) is not int or header["format"] > FORMAT:
+        raise _unusable(folder, f"has format {header.get('format')}, this anew reads up to {FORMAT}")
+    if not isinstance(header.get("key"), dict):
+        raise _unusable(folder, "has a damaged header.json")
+    return header["key"]
 
 
 def _make(folder: Path, key: StoreKey) -> None:
@@ -220,7 +231,7 @@ def _make(folder: Path, key: StoreKey) -> None:
     except OSError:
         shutil.rmtree(making, ignore_errors=True)
         # Unless another process made the same store in the meantime.
-        if not (folder / "header.json").exists():
+        if not folder.exists():
             raise
 
 
@@ -235,10 +246,20 @@ def _unusable(folder: Path, what: str) -> AnewError:
     return AnewError(f"stored targets {folder}: {what}; remove that folder, it is filled again")
 
 
+def _stretches(numbers: Places) -> Iterable[tuple[int, int]]:
+    """Return start and end of each part of sorted numbers in which they follow one another without a gap."""
+    cuts = np.flatnonzero(np.diff(numbers) != 1) + 1
+    return pairwise(sorted({0, *cuts.tolist(), len(numbers)}))
+
+
 def _write_all(descriptor: int, content: bytes, offset: int) -> None:
     while content:
         written = os.pwrite(descriptor, content, offset)
         content, offset = content[written:], offset + written
+
+
+def _name(key: Mapping[str, Any]) -> str:
+    return _hash({"format": FORMAT, **key})
 
 
 def _hash(value: object) -> str:

@@ -23,7 +23,8 @@ class Targets:
     """How an answer of `classes` logits is written in 16-bit words, and read back.
 
     - Whole (`top_k` None): the logits less their largest, in float16. The largest is 0 and exact; a logit x below it is
-      off by at most 2^-11 |x|, so its probability exp(x) by at most 2^-11 |x| exp(x) < 0.0002.
+      off by at most d = 2^-11 |x|, and so a probability p_i by p_i |d_i - sum_j p_j d_j|, which is less than
+      2^-11 (0.37 + ln(C) / 4): 0.0005 for 10 classes, 0.0011 for 1,000, however the errors fall.
     - The `top_k` largest: their log-probabilities and their classes, and the logarithm of the mass that is left over,
       which is spread evenly over the other classes. Nothing of it is dropped: the probabilities add up to 1.
     """
@@ -67,5 +68,6 @@ class Targets:
 
 
 def _half(values: Tensor) -> Int16[Tensor, "batch words"]:
-    # What is smaller than float16 can say is its least number: a probability of 0 all the same, and finite.
-    return values.clamp_min(LEAST).to(torch.float16).view(torch.int16)
+    # What is smaller than float16 can say is its least number: a probability of 0 all the same, and finite. A NaN stays
+    # one, for the loss to stop on. Adding 0 turns -0 into 0, so that equal numbers are equal words.
+    return (values.clamp_min(LEAST).to(torch.float16) + 0.0).view(torch.int16)

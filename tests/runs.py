@@ -1,0 +1,124 @@
+"""Runs of anew that many tests share: in this process, stopped by signals, and as real processes that are killed."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import anew
+from anew import AnewError, storage
+from anew.family import Family
+from conftest import QUICK
+
+RECIPE = {"training": {"epochs": 3, "batch_size": 16, "learning_rate": 0.1}, "model": {"options": {"width": 16}}}
+
+
+def train(arrays, out, **given):
+    settings = {"generations": 2, "recipe": RECIPE, "progress": False, "threads": 1, "device": "cpu", **given}
+    return anew.train("small_cnn", arrays, out=out, **settings)
+
+
+def weights(family):
+    folders = [folder for folder in Family.open(Path(family)).folders() if folder.is_done]
+    return {folder.id: storage.sha256(folder.weights) for folder in folders}
+
+
+def metrics(family):
+    """Every network's metrics, without the times."""
+    return {
+        folder.id: [{key: value for key, value in row.items() if key != "seconds"} for row in folder.read_metrics()]
+        for folder in Family.open(Path(family)).folders()
+    }
+
+
+class StopsAfter:
+    """Watches, and asks for a stop after so many steps."""
+
+    def __init__(self, steps):
+        self.left = steps
+
+    def notice(self, text): ...
+
+    def training_started(self, specs, steps, done, batch_size): ...
+
+    def step_done(self):
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def epoch_done(self, spec, row): ...
+
+    def network_done(self, spec, record, *, found): ...
+
+
+def interrupted_often(arrays, out, **given):
+    for steps in (1, 3, 2, 4, 5, 7, 6, 3, 5, 4, 6, 100):
+        try:
+            train(arrays, out, progress=StopsAfter(steps), **given)
+        except AnewError as error:
+            assert error.exit_code == 130
+            assert "stopped and saved at step" in str(error)
+        else:
+            return out
+    raise AssertionError("the last run was not to be stopped")
+
+
+def start(out, npz, *options, processes=1):
+    """Start `anew train` as a process of its own, or as several under torchrun."""
+    launcher = ["torch.distributed.run", "--nproc-per-node", str(processes), "-m"] if processes > 1 else []
+    common = ["--data", f"npz:{npz}", "--out", str(out), "--threads", "1"]
+    return subprocess.Popen(
+        [sys.executable, "-m", *launcher, "anew", "train", *common, *map(str, options)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        # A group of its own, so that a kill reaches all processes of a launcher.
+        start_new_session=True,
+    )
+
+
+def kill(process):
+    """Kill a process and those that it started, at once."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def finish(process):
+    """Wait for a process that must succeed; returns what it said."""
+    _, errors = process.communicate(timeout=180)
+    assert process.returncode == 0, errors
+    return errors
+
+
+def saved_steps(out):
+    """How far every network's last save got."""
+    steps = {}
+    for path in Path(out).glob("networks/*/state/state.safetensors"):
+        try:
+            steps[path] = storage.read_tensors(path)[1]["step"]
+        except AnewError:
+            continue
+    return steps
+
+
+def kill_at_random(out, npz, kills, seed, options=QUICK, **how):
+    """Kill the process at random instants of its training, again and again, then let it end."""
+    dice = random.Random(seed)
+    for _ in range(kills):
+        process = start(out, npz, *options, "--save-minutes", "0.00001", **how)
+        deadline = time.monotonic() + 60
+        while not list(Path(out).glob("networks/*/spec.json")) and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+        time.sleep(dice.uniform(0, 0.6))
+        alive = process.poll() is None
+        if alive:
+            kill(process)
+        else:
+            process.communicate()
+            break
+    return finish(start(out, npz, *options, **how))
