@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from anew.errors import AnewError
 
+DECODED_AT_ONCE = 1024
 GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L")
 
 
@@ -27,28 +28,37 @@ def read_picture(path: Path, channels: int) -> Tensor:
     return torch.from_numpy(_decode(str(path), path, modes[channels])).permute(2, 0, 1)
 
 
-def read_all(pictures: Sequence[tuple[str, Path | bytes]]) -> Tensor:
-    """Return pictures as uint8 (N, C, H, W): grey where all are grey, colour otherwise; all must be of one size.
+def read_all(pictures: Iterable[tuple[str, Path | bytes]], count: int) -> Tensor:
+    """Return `count` pictures as uint8 (N, C, H, W): grey where all are grey, else colour; all must be of one size.
 
-    Each is a name for messages and a path or the file's bytes. Decoded by several threads: the decoder lets others run.
+    Each is a name for messages and a path or the file's bytes. Decoded by several threads, since the decoder lets
+    others run, and a part at a time into one block: beside it there is never a second copy of them all.
     """
-    decoded = _in_threads(lambda one: _decode(one[0], one[1], None), pictures)
-    size = decoded[0].shape[:2]
-    for (name, _), picture in zip(pictures, decoded, strict=True):
-        if picture.shape[:2] != size:
-            raise AnewError(
-                f"{name}: is {picture.shape[1]}x{picture.shape[0]} pixels, but {pictures[0][0]} is {size[1]}x{size[0]}"
-                "; all pictures must be of one size: resize them first"
-            )
-    channels = max(picture.shape[2] for picture in decoded)
-    # One block filled picture by picture: no second copy of them all.
-    whole = torch.empty((len(decoded), *size, channels), dtype=torch.uint8)
-    for number, picture in enumerate(decoded):
-        whole[number] = torch.from_numpy(picture)
+    whole = torch.empty(0, 0, 0, 0, dtype=torch.uint8)
+    first, done = "", 0
+    given = iter(pictures)
+    with ThreadPoolExecutor() as pool:
+        while part := list(islice(given, DECODED_AT_ONCE)):
+            decoded = list(pool.map(_decode, *zip(*part, strict=True), chunksize=64))
+            if not done:
+                first, whole = part[0][0], torch.empty((count, *decoded[0].shape), dtype=torch.uint8)
+            for (name, _), picture in zip(part, decoded, strict=True):
+                rows, columns, channels = picture.shape
+                if (rows, columns) != tuple(whole.shape[1:3]):
+                    raise AnewError(
+                        f"{name}: is {columns}x{rows} pixels, but {first} is {whole.shape[2]}x{whole.shape[1]}; all "
+                        "pictures must be of one size: resize them first"
+                    )
+                if channels > whole.shape[3]:
+                    # The first colour after grey ones: what is there becomes colour.
+                    whole = whole.repeat(1, 1, 1, channels)
+                whole[done] = torch.from_numpy(picture)
+                done += 1
+    assert done == count, f"{count} pictures were announced, {done} came"
     return whole.permute(0, 3, 1, 2)
 
 
-def _decode(name: str, content: Path | bytes, mode: str | None) -> NDArray[np.uint8]:
+def _decode(name: str, content: Path | bytes, mode: str | None = None) -> NDArray[np.uint8]:
     try:
         with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content) as picture:
             wanted = mode or ("L" if picture.mode in GREY_MODES else "RGB")
@@ -68,8 +78,3 @@ def _decode(name: str, content: Path | bytes, mode: str | None) -> NDArray[np.ui
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise AnewError(f"{name}: is a damaged picture ({error}); remove or replace it") from error
     return array if array.ndim == 3 else array[:, :, None]
-
-
-def _in_threads(work: Callable[[Any], NDArray[np.uint8]], items: Sequence[Any]) -> list[NDArray[np.uint8]]:
-    with ThreadPoolExecutor() as pool:
-        return list(pool.map(work, items, chunksize=64))

@@ -20,6 +20,7 @@ from torch.utils.data import Dataset
 from anew.data import torchvision_layouts as layouts
 from anew.data.arrays import Array, as_examples, names_of, with_labels
 from anew.data.examples import Examples
+from anew.data.parquet_files import read_files
 from anew.data.pictures import read_all, read_picture
 from anew.errors import AnewError, did_you_mean, in_one_line
 
@@ -215,7 +216,9 @@ def _read_folder(name: str, place: Path, download: bool) -> Source:
     parts = [place / "train", place / "test"] if (place / "train").is_dir() else [place]
     classes = _class_folders(name, parts[0])
     found = [_files(name, part, classes) for part in parts if part.is_dir()]
-    everything = read_all([(str(path), path) for paths, _ in found for path in paths])
+    everything = read_all(
+        ((str(path), path) for paths, _ in found for path in paths), sum(len(one) for one, _ in found)
+    )
     sizes = [len(paths) for paths, _ in found]
     examples = [
         with_labels(inputs, torch.tensor(labels), name)
@@ -252,45 +255,14 @@ def _files(name: str, part: Path, classes: list[str]) -> tuple[list[Path], list[
 
 
 def _read_parquet(name: str, place: Path, download: bool) -> Source:
-    """Read train*.parquet and test*.parquet with columns `image` (bytes) and `label`, as `datasets` writes them."""
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise AnewError(f"data '{name}' needs pyarrow; pip install 'anew[parquet]'") from error
+    """Read train*.parquet and test*.parquet."""
 
     def read(pattern: str) -> tuple[Examples, tuple[str, ...] | None] | None:
         files = sorted(place.glob(pattern))
         if not files:
             return None
-        pictures, labels = list[tuple[str, Path | bytes]](), list[int]()
-        classes = None
-        for file in files:
-            try:
-                table = pyarrow.parquet.read_table(file)
-            except (OSError, pyarrow.ArrowException) as error:
-                raise AnewError(
-                    f"data '{name}': {file} cannot be read as Parquet ({in_one_line(error)}); fetch it again"
-                ) from error
-            image, label = _column(file, table, ("image", "img")), _column(file, table, ("label", "fine_label"))
-            classes = classes or _class_names(table.schema, label)
-            start = len(labels)
-            for row, value in enumerate(table.column(image).to_pylist()):
-                content = value.get("bytes") if isinstance(value, dict) else value
-                if not isinstance(content, bytes):
-                    raise AnewError(
-                        f"{file}, row {row}: column '{image}' holds no bytes of a picture; write them into it"
-                    )
-                pictures.append((f"{file}, row {row}", content))
-            labels += table.column(label).to_pylist()
-            if any(not isinstance(one, int) for one in labels[start:]):
-                raise AnewError(
-                    f"{file}: column '{label}' must hold whole numbers in every row; mend or drop the others"
-                )
-        if not pictures:
-            raise AnewError(f"data '{name}': {files[0]} has no rows; fetch it again")
-        examples = with_labels(read_all(pictures), torch.tensor(labels), name, len(classes) if classes else None)
-        return examples, classes
+        pictures, labels, classes = read_files(name, files)
+        return with_labels(pictures, torch.tensor(labels), name, len(classes) if classes else None), classes
 
     train = read("train*.parquet")
     if train is None:
@@ -301,23 +273,6 @@ def _read_parquet(name: str, place: Path, download: bool) -> Source:
             f"data '{name}': the class names in test*.parquet are not those in train*.parquet; number the classes alike"
         )
     return _source(name, train[0], test[0] if test else None, train[1], "crop+flip")
-
-
-def _column(file: Path, table: Any, names: Sequence[str]) -> str:
-    for name in names:
-        if name in table.column_names:
-            return name
-    raise AnewError(f"{file}: has no column '{names[0]}' (its columns: {', '.join(table.column_names)}); rename it")
-
-
-def _class_names(schema: Any, label: str) -> tuple[str, ...] | None:
-    """Return the class names in the schema's `huggingface` metadata, or None."""
-    written = (schema.metadata or {}).get(b"huggingface")
-    try:
-        names = json.loads(written)["info"]["features"][label]["names"] if written else None
-    except (ValueError, KeyError, TypeError):
-        return None
-    return tuple(map(str, names)) if names else None
 
 
 def _read_npz(name: str, place: Path, download: bool) -> Source:

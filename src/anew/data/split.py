@@ -108,7 +108,7 @@ def _normalisation(inputs: Tensor, spec: DataSpec) -> tuple[Tensor, Tensor]:
     # Measured from a value that occurs: the sums lose no digits to a large mean, and are 0 where nothing varies.
     origin = inputs[0].reshape(channels, -1)[:, 0].double()
     # A part at a time: the doubles of a whole data set would take eight times its memory.
-    for part in inputs.split(4096):
+    for part in inputs.split(256):
         exact = part.double() - origin.view(-1, *[1] * (inputs.ndim - 2))
         totals += exact.sum(others)
         squares += exact.square().sum(others)
