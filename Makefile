@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 FAMILY ?= families/demo
 
-.PHONY: help demo test lint test-slow clean
+.PHONY: help demo test lint test-slow bench clean
 
 help:  ## what there is to make
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## / -- /'
@@ -29,6 +29,10 @@ lint: .venv/ready
 
 test-slow: .venv/ready  ## long runs: ANEW_TEST_DATA=FOLDER with FashionMNIST/raw and cifar10/
 	$(BIN)/python -m pytest -m slow
+
+bench: .venv/ready  ## speed and memory beside other people's loops: DATA=parquet:FOLDER for CIFAR-10, else digits
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(BIN)/python -m benchmarks $(if $(DATA),--data $(DATA)) --json bench.json --markdown bench.md $(BENCH)
 
 clean:  ## remove the environment and the demo's family
 	rm -rf .venv $(FAMILY)

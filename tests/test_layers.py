@@ -24,8 +24,9 @@ checks given
 run
 training
 lineage prediction terminal
+costs
 api
-anew cli __main__
+anew cli command_options __main__
 """
 
 ROOT = Path(anew.__file__).parent

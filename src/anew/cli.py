@@ -1,4 +1,4 @@
-"""The command line: `anew train`, `evaluate`, `predict`, `show`, `verify`, `models`, `data`.
+"""The command line: `anew train`, `evaluate`, `predict`, `show`, `verify`, `bench`, `models`, `data`.
 
 Every command is a plain function; what a recipe can say becomes an option of `anew train` by itself. What a user can
 mend is one line on standard error and exit code 2; results go to standard output, progress to standard error. Torch
@@ -8,7 +8,6 @@ comes inside the commands, so that help and mistakes are answered at once.
 from __future__ import annotations
 
 import csv
-import inspect
 import io
 import json
 import os
@@ -19,11 +18,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import cyclopts
-from cyclopts import App, Group, Parameter, Token
+from cyclopts import App, Parameter, Token
 
 from anew import fields
+from anew.command_options import nested, with_recipe
 from anew.errors import AnewError
-from anew.spec import HUGE, Recipe
+from anew.spec import HUGE
 from anew.version import __version__
 
 app = App(
@@ -104,7 +104,7 @@ def train(
     """
     from anew.spec import read_recipe
 
-    whole = read_recipe(recipe, _nested(given))
+    whole = read_recipe(recipe, nested(given))
     from rich.console import Console
 
     from anew import lineage, parallel, terminal
@@ -127,7 +127,7 @@ def train(
         raise AnewError("; ".join(map(str, trained.failures)))
 
 
-_RUN_OPTIONS = {
+_TRAIN_OPTIONS = {
     "out": "the family's folder",
     "recipe": "a TOML file with any of the values below; options go over it",
     "device": "cpu, cuda (cuda:1, ...), mps, or auto: the fastest there is",
@@ -138,75 +138,6 @@ _RUN_OPTIONS = {
     "disk_budget": "GB that the stored targets of one teacher may take",
     "trust": "a model of your own, package.module:callable, that a teacher's file may name (repeat for several)",
 }
-
-
-def _options_of_train() -> inspect.Signature:
-    """Return the signature of `anew train`: every value of a recipe, then how to run."""
-    recipe_group, run_group = Group("What is trained", sort_key=1), Group("How it is run", sort_key=0)
-    parameters = [
-        _keyword(
-            leaf.key.replace(".", "__"),
-            _option_type(leaf),
-            None,
-            leaf.flag,
-            _option_help(leaf),
-            recipe_group,
-            leaf.kind,
-        )
-        for leaf in fields.leaves(Recipe)
-    ]
-    for name, text in _RUN_OPTIONS.items():
-        own = inspect.signature(train, eval_str=True).parameters[name]
-        parameters.append(_keyword(name, own.annotation, own.default, "--" + name.replace("_", "-"), text, run_group))
-    return inspect.Signature(parameters)
-
-
-def _keyword(
-    name: str, kind: Any, default: Any, flag: str, text: str, group: Group, metavar: str | None = None
-) -> inspect.Parameter:
-    shown = default is not None and default is not False
-    parameter = Parameter(
-        name=flag,
-        help=text,
-        group=group,
-        show_default=shown,
-        negative_iterable=(),
-        consume_multiple=False,
-        metavar=metavar,
-    )
-    return inspect.Parameter(
-        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, parameter]
-    )
-
-
-def _option_type(leaf: fields.Leaf) -> Any:
-    """Return how an option is read: as text, which the recipe's own rules then check, as for a TOML file."""
-    if leaf.type is bool:
-        return bool | None
-    return list[str] | None if leaf.type == fields.Options else str | None
-
-
-def _option_help(leaf: fields.Leaf) -> str:
-    default = leaf.default
-    if isinstance(default, tuple):
-        default = ",".join(map(str, default))
-    choices = f" ({', '.join(leaf.rule.choices)})" if leaf.rule.choices else ""
-    # teacher_model has no default of its own: without it generation 0 is the model itself.
-    shown = "" if default in (None, "") or leaf.path[0] == "teacher_model" else f" [{default}]"
-    return f"{leaf.rule.help}{choices}{shown}"
-
-
-def _nested(given: dict[str, Any]) -> dict[str, Any]:
-    """Return the options that were given, nested as a recipe is."""
-    nested: dict[str, Any] = {}
-    for key, value in given.items():
-        if value is not None:
-            *tables, name = key.split("__")
-            table = nested
-            for one in tables:
-                table = table.setdefault(one, {})
-            table[name] = value
-    return nested
 
 
 def evaluate(
@@ -386,6 +317,55 @@ def verify(family: Path, /) -> None:
     )
 
 
+def bench(
+    *,
+    recipe: Path | None = None,
+    device: str = "auto",
+    threads: Annotated[int | None, _WHOLE] = None,
+    disk_budget: float = 4.0,
+    rounds: Annotated[int, _WHOLE] = 5,
+    steps: Annotated[int, _WHOLE] = 16,
+    as_json: bool = False,
+    **given: Any,
+) -> None:
+    """Measure what a student costs here, by each way to ask its teacher, beside a label-only network.
+
+    Takes the options of `anew train`; trains nothing to an end and keeps nothing.
+    """
+    from anew.spec import read_recipe
+
+    whole = read_recipe(recipe, nested(given))
+    from rich.console import Console
+
+    from anew import costs, lineage, terminal
+    from anew.execution import Execution
+
+    how = Execution(device, threads, disk_budget=disk_budget)
+    found = costs.measure(whole, lineage.load_data(whole.data), how, rounds, steps)
+    if as_json:
+        print(json.dumps(found.to_json(), indent=1))
+        return
+    lines = [
+        [cost.name, f"{cost.rate:,.0f}", f"{cost.ratio:.3f}", f"{cost.least:.3f} to {cost.most:.3f}"]
+        for cost in found.costs
+    ]
+    columns = ("a step of", "examples/s", "time / label-only", "of rounds")
+    Console().print(terminal.table(columns, lines, f"{whole.model.name}, {found.setting}"))
+    for line in found.conclusions:
+        print(line)
+
+
+_BENCH_OPTIONS = {
+    "recipe": "a TOML file with any of the values below; options go over it",
+    "device": "cpu, cuda (cuda:1, ...), mps, or auto: the fastest there is",
+    "threads": "torch's threads on the CPU",
+    "disk_budget": "GB that the stored targets of one teacher may take",
+    "rounds": "how often each is measured, in turn",
+    "steps": "steps in a round",
+    "as_json": "print JSON",
+}
+
+
 def models(
     name: str = "",
     /,
@@ -471,9 +451,8 @@ def data(source: str = "", /, *, root: Path = Path("data"), download: bool = Fal
     print(f"views: {found.views}; fingerprint: {found.fingerprint}")
 
 
-_signature = _options_of_train()
-train.__signature__ = _signature  # type: ignore[attr-defined]
-train.__annotations__ = {name: parameter.annotation for name, parameter in _signature.parameters.items()}
-_COMMANDS: tuple[Callable[..., None], ...] = (train, evaluate, predict, show, verify, models, data)
+with_recipe(train, _TRAIN_OPTIONS)
+with_recipe(bench, _BENCH_OPTIONS)
+_COMMANDS: tuple[Callable[..., None], ...] = (train, evaluate, predict, show, verify, bench, models, data)
 for _command in _COMMANDS:
     app.command(_command)

@@ -52,7 +52,7 @@ def train_lineage(recipe: Recipe, data: Data, out: Path, how: Execution, progres
     Networks that the family already holds are not trained again. A sibling that fails does not stop the lineage. Raises
     `AnewError`, and `Interrupted` after saving.
     """
-    recipe = replace(recipe, objective=_filled(recipe.objective))
+    recipe = replace(recipe, objective=filled_objective(recipe.objective))
     failures: list[AnewError] = []
     with how.settings() as device, StopRequest() as stop, parallel.join(device) as world:
         watcher = progress if world.leads else Silent()
@@ -61,7 +61,7 @@ def train_lineage(recipe: Recipe, data: Data, out: Path, how: Execution, progres
         named = [model.name for model in (recipe.model, recipe.teacher_model) if model is not None]
         given = find_teacher(recipe, data, [*named, *how.trust]) if recipe.teacher is not None else None
         lineage = lineage_of(recipe, data.spec, given.spec if given is not None else None)
-        groups = [_siblings(recipe, spec) for spec in lineage]
+        groups = [filled_siblings(recipe, spec) for spec in lineage]
         family = _in_turn(world, lambda: Family.create(out))
         if given is not None:
             _in_turn(world, lambda: given.bring(family, data, device))
@@ -128,18 +128,7 @@ def _teacher(
     ]
     live = LiveTeacher(networks, training.precision, training.compile)
     targets = Targets(classes, spec.objective.top_k)
-    key = StoreKey(
-        teachers=tuple(one.id for one in spec.teachers),
-        data=fields.write(data.spec, identity=True),
-        precision=training.precision,
-        memory_format=training.memory_format,
-        compile=training.compile,
-        batch_size=batches.batch_size,
-        examples=len(data.training),
-        views=data.views.count,
-        words=targets.words,
-        targets="logits" if targets.top_k is None else f"top {targets.top_k} of {classes}",
-    )
+    key = store_key(spec, batches, data, targets)
     choice = choose(
         how.ask,
         views=key.views,
@@ -165,6 +154,23 @@ def _teacher(
     return teacher
 
 
+def store_key(spec: Spec, batches: Batches, data: Data, targets: Targets) -> StoreKey:
+    """Return the key of the store that a student's teacher fills."""
+    training = spec.training
+    return StoreKey(
+        teachers=tuple(one.id for one in spec.teachers),
+        data=fields.write(data.spec, identity=True),
+        precision=training.precision,
+        memory_format=training.memory_format,
+        compile=training.compile,
+        batch_size=batches.batch_size,
+        examples=len(data.training),
+        views=data.views.count,
+        words=targets.words,
+        targets="logits" if targets.top_k is None else f"top {targets.top_k} of {targets.classes}",
+    )
+
+
 def _in_turn(world: World, work: Callable[[], Found]) -> Found:
     """Do what writes to the family in the leading process first; the others then find it done."""
     if world.leads:
@@ -175,15 +181,15 @@ def _in_turn(world: World, work: Callable[[], Found]) -> Found:
     return work()
 
 
-def _filled(objective: ObjectiveSpec) -> ObjectiveSpec:
+def filled_objective(objective: ObjectiveSpec) -> ObjectiveSpec:
     """Return the objective with its own defaults filled in, so that equal settings have equal ids."""
     options = objectives.fill_options(objective.name, objective.options)
     return ObjectiveSpec(objective.name, top_k=objective.top_k, **options)
 
 
-def _siblings(recipe: Recipe, spec: Spec) -> list[Spec]:
+def filled_siblings(recipe: Recipe, spec: Spec) -> list[Spec]:
     """Return a network of the lineage and its siblings with all options filled in."""
-    return [replace(one, objective=_filled(one.objective)) for one in siblings_of(recipe, spec)]
+    return [replace(one, objective=filled_objective(one.objective)) for one in siblings_of(recipe, spec)]
 
 
 def _demand_sound(recipe: Recipe, data: Data) -> None:

@@ -192,7 +192,8 @@ def verify(folder: Path) -> list[str]:
         # What hashes to its folder's name is what this format's anew wrote: only then are its values used.
         if folder.name != _name(written):
             raise _unusable(folder, "is not named by its header")
-        key = StoreKey(**{**written, "teachers": tuple(written["teachers"])})
+        written["teachers"] = tuple(written["teachers"])
+        key = StoreKey(**written)
         if folder != key.folder(folder.parent.parent):
             raise _unusable(folder, "lies under another teacher's name")
         with closing(Store.open(folder.parent.parent, key)) as store:
