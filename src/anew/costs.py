@@ -38,7 +38,7 @@ class Cost:
 
     name: str
     rate: float
-    """Examples a second, the median of the rounds."""
+    """Examples a second: a label-only network's median over the ratio."""
     ratio: float
     """Time over that of a label-only network, the median of the rounds' ratios."""
     least: float
@@ -165,8 +165,10 @@ def _costs(contenders: list[_Contender], seconds: dict[str, list[float]], batch_
     costs: list[Cost] = []
     for contender in contenders:
         ratios = [one / alone for one, alone in zip(seconds[contender.name], base, strict=True)]
-        rate = batch_size / statistics.median(seconds[contender.name])
-        costs.append(Cost(contender.name, rate, statistics.median(ratios), min(ratios), max(ratios)))
+        ratio = statistics.median(ratios)
+        # By way of the ratio: rounds hit all alike, while the machine's speed may drift between them.
+        rate = batch_size / (statistics.median(base) * ratio)
+        costs.append(Cost(contender.name, rate, ratio, min(ratios), max(ratios)))
     return costs
 
 
