@@ -94,6 +94,13 @@ CONTENDERS = (
         True,
         {"ask": "live", "training": {"precision": "bfloat16"}},
     ),
+    Contender(
+        "anew-stored-bfloat16",
+        "anew, table filled before, bfloat16",
+        "anew_loop",
+        True,
+        {"ask": "table", "filled": True, "training": {"precision": "bfloat16"}},
+    ),
 )
 
 RATIOS = (
@@ -108,11 +115,14 @@ RATIOS = (
     ("torchdistill-distil", "torchdistill-label"),
     ("anew-live", "anew-label"),
     ("anew-filling", "anew-label"),
+    ("anew-filling", "anew-live"),
     ("anew-stored", "anew-label"),
     ("anew-siblings", "anew-label"),
     ("anew-siblings-stored", "anew-label"),
     ("anew-compile", "anew-live"),
     ("anew-bfloat16", "anew-live"),
+    ("anew-stored-bfloat16", "plain-distil"),
+    ("anew-stored-bfloat16", "anew-stored"),
 )
 """What is divided by what, in network-pictures a second; of contenders with variants, the fastest."""
 

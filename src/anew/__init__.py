@@ -10,10 +10,15 @@ when they are first used, so that `import anew` takes no time.
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from anew.errors import AnewError
 from anew.version import __version__
+
+# Otherwise the last bits of MKL's float32 products depend on where a row stands in memory, and so on an example's place
+# in its batch, where rows are no multiple of 16 bytes. MKL reads it once, before its first product.
+os.environ.setdefault("MKL_CBWR", "AUTO")
 
 if TYPE_CHECKING:
     from anew import data, ensemble, metrics, models, objectives

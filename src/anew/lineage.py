@@ -173,12 +173,14 @@ def store_key(spec: Spec, batches: Batches, data: Data, targets: Targets) -> Sto
 
 def _in_turn(world: World, work: Callable[[], Found]) -> Found:
     """Do what writes to the family in the leading process first; the others then find it done."""
-    if world.leads:
-        found = work()
+    if not world.leads:
         world.wait()
-        return found
-    world.wait()
-    return work()
+        return work()
+    try:
+        return work()
+    finally:
+        # Where it failed, it fails for the others too, and they say so themselves.
+        world.wait()
 
 
 def filled_objective(objective: ObjectiveSpec) -> ObjectiveSpec:

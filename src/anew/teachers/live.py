@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 import torch
@@ -11,10 +10,6 @@ from torch import Tensor
 
 from anew.network import Network, Runner
 from anew.objectives import mean_of_teachers
-
-# Otherwise the last bits of MKL's float32 products depend on where a row stands in memory, and so on an example's place
-# in the batch, where rows are no multiple of 16 bytes. MKL reads it once, before its first product.
-os.environ.setdefault("MKL_CBWR", "AUTO")
 
 
 class LiveTeacher:

@@ -82,8 +82,7 @@ class Store:
         self._rows = np.memmap(self._rows_file, np.uint16, "r", shape=shape)
         self._filled = np.memmap(self._filled_file, np.uint8, "r", shape=(key.examples, -(-key.views // 8)))
         self._unflushed = np.zeros(self._filled.shape, np.uint8)
-        self._rows_descriptor = os.open(self._rows_file, os.O_WRONLY)
-        self._filled_descriptor = os.open(self._filled_file, os.O_WRONLY)
+        self._opened: dict[Path, int] = {}
         self._flushed = time.monotonic()
 
     @classmethod
@@ -144,8 +143,9 @@ class Store:
         rows = np.concatenate([words, checksums(words)[:, None]], axis=1)
         positions = examples * self.key.views + views
         # Neighbours on the disk are written together: whole stretches where there is one view, single rows otherwise.
+        descriptor = self._for_writing(self._rows_file)
         for start, end in _stretches(positions):
-            _write_all(self._rows_descriptor, rows[start:end].tobytes(), int(positions[start]) * self._row_bytes)
+            _write_all(descriptor, rows[start:end].tobytes(), int(positions[start]) * self._row_bytes)
         np.bitwise_or.at(self._unflushed, (examples, views >> 3), (1 << (views & 7)).astype(np.uint8))
 
     def flush(self, *, at_least_every: float = 0.0) -> None:
@@ -156,12 +156,12 @@ class Store:
         changed = np.flatnonzero(self._unflushed.any(1))
         if not len(changed):
             return
-        os.fsync(self._rows_descriptor)
+        os.fsync(self._for_writing(self._rows_file))
         width = self._filled.shape[1]
         bits = self._filled[changed] | self._unflushed[changed]
         for start, end in _stretches(changed):
-            _write_all(self._filled_descriptor, bits[start:end].tobytes(), int(changed[start]) * width)
-        os.fsync(self._filled_descriptor)
+            _write_all(self._for_writing(self._filled_file), bits[start:end].tobytes(), int(changed[start]) * width)
+        os.fsync(self._for_writing(self._filled_file))
         self._unflushed[changed] = 0
 
     def filled(self) -> tuple[Places, Places]:
@@ -172,8 +172,15 @@ class Store:
 
     def close(self) -> None:
         """Close the store's files; what was not flushed is forgotten."""
-        os.close(self._rows_descriptor)
-        os.close(self._filled_descriptor)
+        for descriptor in self._opened.values():
+            os.close(descriptor)
+        self._opened.clear()
+
+    def _for_writing(self, path: Path) -> int:
+        """Return a descriptor to write a file by, opened when it is first needed: a store may be read where it lies."""
+        if path not in self._opened:
+            self._opened[path] = os.open(path, os.O_WRONLY)
+        return self._opened[path]
 
 
 def checksums(words: Words) -> Words:

@@ -62,9 +62,19 @@ class Teacher:
         return self.targets.read(self._ask(inputs))
 
     def verify(self, batches: Batches, precision: str) -> None:
-        """Ask for a random sample of the stored answers again and compare; `AnewError` where they are another's."""
+        """Ask for a random sample of the stored answers again and compare; `AnewError` where they are another's.
+
+        Says so where the networks' last bits depend on an example's place in the batch, as those of a network of one's
+        own may: what a table holds then depends on the order in which it was filled.
+        """
         if self.store is None:
             return
+        inputs = batches.inputs[: self.batch_size]
+        if not torch.equal(self._ask(inputs), self._ask(inputs.flip(0)).flip(0)):
+            self._notice(
+                "this teacher's last bits depend on an example's place in the batch: with a table, a student's bits "
+                "may depend on the order in which it was filled; --ask live avoids it"
+            )
         examples, views = self.store.filled()
         if not len(examples):
             return

@@ -1,0 +1,431 @@
+"""The store of targets: what is read is what was written, or it is refused, whatever disks, kills and people do."""
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from anew import AnewError
+from anew.teachers import Store, StoreKey, store
+
+KEY = StoreKey(
+    teachers=("0123456789abcdef",),
+    data={"fingerprint": "f", "seed": 0, "views": "crop+flip", "padding": 2, "mean": None},
+    precision="float32",
+    memory_format="channels_last",
+    compile=False,
+    batch_size=16,
+    examples=40,
+    views=50,
+    words=10,
+    targets="logits",
+)
+# What processes and tests write: a row that only its place decides, never zero throughout.
+ROWS = """
+import numpy as np
+def rows_of(examples, views, words=10):
+    places = (examples * 1009 + views * 17)[:, None] + np.arange(words) * 101
+    return (places % 65521 + 1).astype(np.uint16)
+"""
+exec(ROWS)
+
+
+def places(*pairs):
+    examples, views = zip(*pairs, strict=True)
+    return np.array(examples, np.int64), np.array(views, np.int64)
+
+
+def everywhere(key=KEY):
+    return np.repeat(np.arange(key.examples), key.views), np.tile(np.arange(key.views), key.examples)
+
+
+def fill(opened, examples, views):
+    opened.write(examples, views, rows_of(examples, views, opened.key.words))
+
+
+def is_right(opened):
+    """Every answer that the store says it has is the one that belongs there; returns how many there are."""
+    examples, views = opened.filled()
+    np.testing.assert_array_equal(opened.read(examples, views), rows_of(examples, views, opened.key.words))
+    return len(examples)
+
+
+@pytest.fixture
+def stores(tmp_path):
+    return tmp_path / "teachers"
+
+
+@pytest.fixture
+def folder(stores):
+    """The folder of a store with 100 answers, closed."""
+    with closing(Store.open(stores, KEY)) as opened:
+        fill(opened, *(part[:100] for part in everywhere()))
+        opened.flush()
+    return KEY.folder(stores)
+
+
+@pytest.mark.parametrize(
+    ("examples", "views", "words"), [(40, 50, 10), (7, 1, 2), (1, 1, 1), (3, 8, 5), (5, 9, 3), (2, 162, 33_000)]
+)
+def test_what_was_written_is_read_here_and_after_reopening(stores, examples, views, words):
+    key = replace(KEY, examples=examples, views=views, words=words)
+    mixed = np.random.default_rng(0).permutation(examples * views)
+    every = tuple(part[mixed] for part in everywhere(key))
+    some = tuple(part[: (len(mixed) + 1) // 2] for part in every)
+    with closing(Store.open(stores, key)) as opened:
+        assert opened.count == 0 and not opened.has(*every).any()
+        fill(opened, *some)
+        assert opened.count == len(some[0]) == is_right(opened)
+        assert opened.has(*every).tolist() == (np.arange(len(mixed)) < len(some[0])).tolist()
+        opened.flush()
+    with closing(Store.open(stores, key)) as opened:
+        assert opened.has(*every).tolist() == (np.arange(len(mixed)) < len(some[0])).tolist()
+        fill(opened, *every)
+        opened.flush()
+        assert is_right(opened) == examples * views
+    assert store.verify(key.folder(stores)) == []
+    # A full store takes what the choice of a way was told.
+    assert sum((key.folder(stores) / name).stat().st_size for name in ("rows.u16", "filled.u8")) == key.bytes
+
+
+def test_nothing_written_is_nothing_changed(stores):
+    with closing(Store.open(stores, KEY)) as opened:
+        opened.write(*places((0, 0)), rows_of(*places((0, 0))))
+        empty = np.zeros(0, np.int64)
+        opened.write(empty, empty, np.zeros((0, KEY.words), np.uint16))
+        assert opened.read(empty, empty).shape == (0, KEY.words) and opened.count == 1
+
+
+def test_others_see_an_answer_after_a_flush_and_not_before(stores):
+    here, there = (closing(Store.open(stores, KEY)) for _ in range(2))
+    with here as here, there as there:
+        fill(here, *places((3, 4), (3, 5)))
+        here.flush(at_least_every=60)
+        assert here.count == 2 and there.count == 0
+        here.flush()
+        assert there.has(*places((3, 4), (3, 5), (3, 6))).tolist() == [True, True, False]
+        assert is_right(there) == 2
+
+
+def test_what_was_not_flushed_is_forgotten_and_can_be_written_again(stores):
+    with closing(Store.open(stores, KEY)) as opened:
+        fill(opened, *places((1, 1)))
+    with closing(Store.open(stores, KEY)) as opened:
+        assert opened.count == 0
+        fill(opened, *places((1, 1)))
+        assert is_right(opened) == 1
+
+
+FILLER = f"""
+import os, pathlib, random, sys
+{ROWS}
+from anew.teachers import Store, StoreKey
+key = StoreKey({", ".join(f"{name}={value!r}" for name, value in vars(KEY).items())})
+stores, seed, until = pathlib.Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+dice, opened = random.Random(seed), Store.open(stores, key)
+print("begun", flush=True)
+told = set()
+while opened.count < until:
+    chunk = [(dice.randrange(key.examples), dice.randrange(key.views)) for _ in range(7)]
+    examples, views = (np.array(part) for part in zip(*chunk))
+    opened.write(examples, views, rows_of(examples, views))
+    opened.flush(at_least_every=random.uniform(0, 0.002))
+    if dice.random() < 0.3:
+        opened.flush()
+        # What a line tells of is on the disk.
+        filled = set(zip(*(part.tolist() for part in opened.filled())))
+        print(*(f"{{e}},{{v}}" for e, v in filled - told), flush=True)
+        told = filled
+"""
+
+
+def filler(stores, seed, until=40 * 50):
+    return subprocess.Popen(
+        [sys.executable, "-c", FILLER, str(stores), str(seed), str(until)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def test_a_kill_loses_nothing_that_was_flushed_and_leaves_every_answer_right(stores):
+    dice, told, before = random.Random(0), set(), 0
+    for seed in range(4):
+        process = filler(stores, seed)
+        assert process.stdout.readline() == "begun\n"
+        time.sleep(dice.uniform(0.01, 0.15))
+        process.kill()
+        for line in process.communicate()[0].splitlines(keepends=True):
+            if line.endswith("\n"):
+                told |= {tuple(map(int, place.split(","))) for place in line.split()}
+        with closing(Store.open(stores, KEY)) as opened:
+            assert opened.has(*places(*told)).all()
+            count = is_right(opened)
+        assert count > before
+        before = count
+        assert store.verify(KEY.folder(stores)) == []
+    last = filler(stores, 9, until=before + 100)
+    last.communicate(timeout=60)
+    assert last.returncode == 0
+
+
+def test_two_processes_that_fill_one_store_leave_every_answer_right(stores):
+    # Until each has seen 1,200 of 2,000 places filled, by itself or by the other.
+    both = [filler(stores, seed, until=1200) for seed in (1, 2)]
+    for process in both:
+        process.communicate(timeout=120)
+        assert process.returncode == 0
+    with closing(Store.open(stores, KEY)) as opened:
+        assert is_right(opened) > 1000
+    assert store.verify(KEY.folder(stores)) == []
+    assert [one.name for one in KEY.folder(stores).parent.iterdir()] == [KEY.folder(stores).name]
+
+
+OTHERS = {
+    "teacher": replace(KEY, teachers=("fedcba9876543210",)),
+    "teachers": replace(KEY, teachers=("0123456789abcdef", "fedcba9876543210")),
+    "fingerprint": replace(KEY, data={**KEY.data, "fingerprint": "g"}),
+    "data seed": replace(KEY, data={**KEY.data, "seed": 1}),
+    "views": replace(KEY, data={**KEY.data, "padding_mode": "reflect"}),
+    "number of views": replace(KEY, views=49),
+    "examples": replace(KEY, examples=39),
+    "precision": replace(KEY, precision="bfloat16"),
+    "memory format": replace(KEY, memory_format="contiguous"),
+    "compile": replace(KEY, compile=True),
+    "batch size": replace(KEY, batch_size=17),
+    "targets": replace(KEY, targets="top 3 of 10"),
+    "words": replace(KEY, words=9),
+}
+FILES = ("header.json", "rows.u16", "filled.u8")
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_other_answers_lie_in_another_folder_and_begin_empty(folder, stores, other):
+    key = OTHERS[other]
+    assert key.folder(stores) != folder
+    with closing(Store.open(stores, key)) as opened:
+        assert opened.count == 0
+    with closing(Store.open(stores, KEY)) as opened:
+        assert is_right(opened) == 100
+
+
+@pytest.fixture
+def refused(folder, stores):
+    """Opening must be refused by one line that names the folder and says what to do; `verify` says it too."""
+
+    def run(says):
+        with pytest.raises(AnewError) as caught:
+            Store.open(stores, KEY)
+        for said in (str(caught.value), *store.verify(folder)):
+            assert said.startswith(f"stored targets {folder}: ") and "\n" not in said
+            assert said.endswith("; remove that folder, it is filled again")
+        assert says in str(caught.value)
+        assert len(store.verify(folder)) == 1
+        # As the line says.
+        shutil.rmtree(folder)
+        with closing(Store.open(stores, KEY)) as opened:
+            assert opened.count == 0
+
+    return run
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_an_edited_header_is_refused(folder, refused, other):
+    header = json.loads((folder / "header.json").read_text())
+    (folder / "header.json").write_text(json.dumps({**header, "key": OTHERS[other].to_json()}))
+    refused("holds other answers (another ")
+
+
+@pytest.mark.parametrize("written", [store.FORMAT + 1, None, "1", True, 1.0])
+def test_another_format_is_refused(folder, refused, written):
+    header = json.loads((folder / "header.json").read_text())
+    (folder / "header.json").write_text(json.dumps({**header, "format": written}))
+    refused(f"has format {written}, this anew reads up to {store.FORMAT}")
+
+
+@pytest.mark.parametrize(
+    "content", [b"hello", b"", b"\x80\x04\xff", b"[1, 2]", b'{"format": 1}', b'{"format": 1, "key": 3}']
+)
+def test_a_header_that_is_none_is_refused(folder, refused, content):
+    (folder / "header.json").write_bytes(content)
+    refused("has a damaged header.json")
+
+
+@pytest.mark.parametrize(
+    "key", [{}, {"examples": "many"}, {**KEY.to_json(), "views": None}], ids=["empty", "text", "none"]
+)
+def test_a_header_that_lacks_what_a_key_has_is_refused(folder, refused, key):
+    (folder / "header.json").write_text(json.dumps({"format": store.FORMAT, "key": key}))
+    refused("holds other answers")
+
+
+@pytest.mark.parametrize("harm", ["missing", "truncated", "empty", "longer"])
+@pytest.mark.parametrize("name", ["rows.u16", "filled.u8"])
+def test_files_of_another_size_are_refused(folder, refused, name, harm):
+    path = folder / name
+    size = path.stat().st_size
+    if harm == "missing":
+        path.unlink()
+    else:
+        os.truncate(path, {"truncated": size - 1, "empty": 0, "longer": size + 1}[harm])
+    refused(f"{name} has ")
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_what_is_no_store_is_refused_and_left_alone(stores, kind):
+    folder = KEY.folder(stores)
+    path = folder / "thesis.tex" if kind == "folder" else folder
+    path.parent.mkdir(parents=True)
+    path.write_text("x")
+    with pytest.raises(AnewError, match=r"has no header\.json; remove that folder"):
+        Store.open(stores, KEY)
+    assert "has no header.json" in store.verify(folder)[0]
+    assert path.read_text() == "x"
+
+
+@pytest.mark.parametrize("place", ["name", "teacher"])
+def test_a_store_that_was_moved_is_found_by_verify(folder, stores, place):
+    to = folder.with_name("0" * 16) if place == "name" else stores / "fedcba9876543210" / folder.name
+    to.parent.mkdir(exist_ok=True)
+    folder.rename(to)
+    (said,) = store.verify(to)
+    assert ("is not named by its header" if place == "name" else "lies under another teacher's name") in said
+
+
+def flip(path, bit):
+    content = bytearray(path.read_bytes())
+    content[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(content)
+
+
+def test_any_one_flipped_bit_of_an_answer_is_found_on_reading_and_by_verify(folder, stores):
+    # Example 1, view 49: the last of the 100 that are there; all its 11 words of 16 bits.
+    start = (1 * KEY.views + 49) * (KEY.words + 1) * 16
+    for bit in range((KEY.words + 1) * 16):
+        flip(folder / "rows.u16", start + bit)
+        with closing(Store.open(stores, KEY)) as opened:
+            with pytest.raises(AnewError, match=r"is damaged \(1 of 3 rows read, first example 1, view 49\); remove"):
+                opened.read(*places((0, 0), (1, 49), (1, 48)))
+            assert len(opened.read(*places((0, 0), (1, 48)))) == 2
+        (said,) = store.verify(folder)
+        assert "is damaged (1 of 100 rows read, first example 1, view 49)" in said
+        flip(folder / "rows.u16", start + bit)
+    assert store.verify(folder) == []
+
+
+@pytest.mark.parametrize("words", [1, 2, 1000, 33_000, 70_000])
+def test_a_checksum_tells_any_one_flipped_bit_however_long_the_row(words):
+    row = np.random.default_rng(words).integers(0, 1 << 16, (1, words)).astype(np.uint16)
+    flipped = np.repeat(row, 64, axis=0)
+    where = np.random.default_rng(1).integers(0, words, 64)
+    flipped[np.arange(64), where] ^= (1 << np.arange(64) % 16).astype(np.uint16)
+    assert (store.checksums(flipped) != store.checksums(row)).all()
+    assert store.checksums(np.zeros((1, words), np.uint16)) != 0
+
+
+def test_a_bit_that_says_an_unwritten_answer_is_there_is_found(folder, stores):
+    width = -(-KEY.views // 8)
+    flip(folder / "filled.u8", (5 * width) * 8 + 11)
+    with closing(Store.open(stores, KEY)) as opened:
+        assert opened.has(*places((5, 11))).all()
+        with pytest.raises(AnewError, match=r"is damaged \(1 of 1 rows read, first example 5, view 11\)"):
+            opened.read(*places((5, 11)))
+    assert "first example 5, view 11" in store.verify(folder)[0]
+
+
+def test_a_lost_bit_is_an_answer_to_be_asked_for_again(folder, stores):
+    flip(folder / "filled.u8", 0)
+    with closing(Store.open(stores, KEY)) as opened:
+        assert not opened.has(*places((0, 0))).any() and is_right(opened) == 99
+
+
+FULL_DISK = f"""
+import pathlib, resource, sys
+{ROWS}
+from anew.teachers import Store, StoreKey
+key = StoreKey({", ".join(f"{name}={value!r}" for name, value in vars(KEY).items())})
+stores = pathlib.Path(sys.argv[1])
+
+def full(at):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (at, resource.RLIM_INFINITY))
+
+def fails(work, *arguments):
+    try:
+        work(*arguments)
+    except OSError as error:
+        print(error.strerror)
+    else:
+        sys.exit("it was written")
+
+def rows(first, last):
+    examples = np.repeat(np.arange(first, last), key.views)
+    views = np.tile(np.arange(key.views), last - first)
+    return examples, views, rows_of(examples, views)
+
+full(10_000)
+fails(Store.open, stores, key)
+assert not key.folder(stores).exists() and not list(stores.rglob("*.tmp"))
+full(resource.RLIM_INFINITY)
+opened = Store.open(stores, key)
+opened.write(*rows(0, 2))
+opened.flush()
+# Room for examples 0..8 and some views of 9.
+full(9 * key.views * 22 + 100)
+opened.write(*rows(4, 6))
+fails(opened.write, *rows(6, 12))
+opened.flush()
+full(resource.RLIM_INFINITY)
+opened.write(*rows(20, 22))
+# Room for the bits of examples 0..13.
+full(14 * 7)
+fails(opened.flush)
+assert opened.read(*rows(4, 6)[:2]).shape == opened.read(*rows(20, 22)[:2]).shape == (100, 10)
+"""
+
+
+def test_a_full_disk_is_an_error_and_leaves_right_what_was_there(stores):
+    done = subprocess.run([sys.executable, "-c", FULL_DISK, str(stores)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["File too large"] * 3
+    with closing(Store.open(stores, KEY)) as opened:
+        # Examples 0, 1, 4 and 5: of 6..11 the rows did not fit, and of 20 and 21 the bits.
+        assert is_right(opened) == 4 * KEY.views
+        fill(opened, *everywhere())
+        opened.flush()
+        assert is_right(opened) == KEY.examples * KEY.views
+
+
+def test_a_place_where_nothing_can_be_made_is_an_error_and_is_left_clean(tmp_path):
+    (tmp_path / "teachers").write_text("a file")
+    with pytest.raises(OSError):
+        Store.open(tmp_path / "teachers", KEY)
+    assert (tmp_path / "teachers").read_text() == "a file"
+
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads Linux's /proc")
+def test_a_store_of_a_gigabyte_is_mapped_and_not_loaded(stores):
+    key = replace(KEY, examples=50_000, views=162, words=65)
+    assert key.bytes > 1e9
+    rng = np.random.default_rng(0)
+    some = rng.integers(0, key.examples, 500), rng.integers(0, key.views, 500)
+    before = resident()
+    with closing(Store.open(stores, key)) as opened:
+        fill(opened, *some)
+        opened.flush()
+        np.testing.assert_array_equal(opened.read(*some), rows_of(*some, 65))
+        assert resident() - before < 150e6
+    on_disk = sum(path.stat().st_blocks * 512 for path in key.folder(stores).iterdir())
+    assert on_disk < 20e6
