@@ -24,15 +24,23 @@ torch.set_num_threads(1)
 def command(tmp_path):
     """Run `anew ...` as a user does, in a folder of its own; returns the finished process."""
 
-    def run(*arguments, check=None, **environment):
-        done = subprocess.run(
+    def run(*arguments, check=None, limit=None, **environment):
+        """With `limit`, the process is killed (SIGKILL) after so many seconds, where it is still running."""
+        process = subprocess.Popen(
             [sys.executable, "-m", "anew", *map(str, arguments)],
             cwd=tmp_path,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120", **environment},
-            timeout=300,
         )
+        try:
+            out, errors = process.communicate(timeout=limit or 300)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            out, errors = process.communicate()
+            assert limit is not None, f"it took more than five minutes: {errors}"
+        done = subprocess.CompletedProcess(process.args, process.returncode, out, errors)
         if check is not None:
             assert done.returncode == check, done.stderr
         return done
