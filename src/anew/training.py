@@ -39,14 +39,14 @@ def train_siblings(
     world: World,
     progress: Progress,
     stop: StopRequest,
-) -> list[AnewError]:
+) -> dict[str, AnewError]:
     """Train the networks of specs with the same teacher, data and batch size, each from where it stands to its end.
 
-    Returns the errors of those whose loss was no longer finite; the others are finished. Raises `AnewError` where a
-    check fails or a folder cannot be written, and `Interrupted`, after saving, where a stop was requested. In every
-    case the last saves stay whole.
+    Returns the errors, by id, of those whose loss was no longer finite; the others are finished. Raises `AnewError`
+    where a check fails or a folder cannot be written, and `Interrupted`, after saving, where a stop was requested. In
+    every case the last saves stay whole.
     """
-    failures: list[AnewError] = []
+    failures: dict[str, AnewError] = {}
     with ExitStack() as locks, randomness.torch_generator(0, batches.device):
         held = {folder.id: locks.enter_context(NetworkLock(folder.path)) for folder in folders if world.leads}
         runs = [Run(*one, data, batches, world) for one in zip(specs, folders, strict=True)]
@@ -122,7 +122,7 @@ def _taught(epoch: Iterable[Batch], teacher: Teacher | None) -> Iterator[tuple[B
 class _stopping_alone:  # noqa: N801 -- reads as a clause
     """Takes a run whose numbers are no longer finite out of the group and notes why; its siblings go on."""
 
-    def __init__(self, run: Run, runs: list[Run], failures: list[AnewError], progress: Progress) -> None:
+    def __init__(self, run: Run, runs: list[Run], failures: dict[str, AnewError], progress: Progress) -> None:
         self.run, self.runs, self.failures, self.progress = run, runs, failures, progress
 
     def __enter__(self) -> None: ...
@@ -131,7 +131,7 @@ class _stopping_alone:  # noqa: N801 -- reads as a clause
         if not isinstance(error, NotFiniteError):
             return False
         self.runs.remove(self.run)
-        self.failures.append(error)
+        self.failures[self.run.spec.id] = error
         if self.runs:
             self.progress.notice(f"{error}; its siblings go on")
         return True
