@@ -6,8 +6,8 @@ sibling trained among others has the bits that it has alone: nothing of one's st
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 from torch import Tensor
 
@@ -79,7 +79,7 @@ def train_siblings(
                         for run in [run for run in runs if run.step == step]:
                             with _stopping_alone(run, runs, failures, progress):
                                 save(run)
-                    if stopping:
+                    if stopping and runs:
                         raise Interrupted(_where(runs))
             for run in [run for run in runs if run.epoch == epoch]:
                 with _stopping_alone(run, runs, failures, progress):
@@ -119,22 +119,16 @@ def _taught(epoch: Iterable[Batch], teacher: Teacher | None) -> Iterator[tuple[B
         yield from teacher.teach(epoch)
 
 
-class _stopping_alone:  # noqa: N801 -- reads as a clause
-    """Takes a run whose numbers are no longer finite out of the group and notes why; its siblings go on."""
-
-    def __init__(self, run: Run, runs: list[Run], failures: dict[str, AnewError], progress: Progress) -> None:
-        self.run, self.runs, self.failures, self.progress = run, runs, failures, progress
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
-        if not isinstance(error, NotFiniteError):
-            return False
-        self.runs.remove(self.run)
-        self.failures[self.run.spec.id] = error
-        if self.runs:
-            self.progress.notice(f"{error}; its siblings go on")
-        return True
+@contextmanager
+def _stopping_alone(run: Run, runs: list[Run], failures: dict[str, AnewError], progress: Progress) -> Generator[None]:
+    """Take a run whose numbers are no longer finite out of the group and note why; its siblings go on."""
+    try:
+        yield
+    except NotFiniteError as error:
+        runs.remove(run)
+        failures[run.spec.id] = error
+        if runs:
+            progress.notice(f"{error}; its siblings go on")
 
 
 def _where(runs: Sequence[Run]) -> str:
