@@ -177,7 +177,7 @@ def test_a_study_runs_and_runs_again_in_an_instant(small, tmp_path):
 
 
 def test_a_failure_takes_its_students_and_nothing_else(small, tmp_path):
-    # At this rate the wide network's kin bursts: its row is given an architecture that is not finite for sure.
+    # A weight of 0: the teacher's term does nothing, and a check stops that student.
     broken = replace(small, seeds=(0,), columns={**small.columns, "BAN of BAN": Column("BAN", ObjectiveSpec("ban"))})
     broken = replace(broken, exceptions={("narrow", "BAN"): Column("Teacher", ObjectiveSpec("kd", alpha=0.0))})
     failed = studies.run(broken, tmp_path / "f", CPU, Silent())

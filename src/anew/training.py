@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from torch import Tensor
 
 from anew import checks, randomness
+from anew.checks import CheckError
 from anew.data.batches import Batch, Batches
 from anew.data.split import Data
 from anew.errors import AnewError
@@ -42,15 +43,15 @@ def train_siblings(
 ) -> dict[str, AnewError]:
     """Train the networks of specs with the same teacher, data and batch size, each from where it stands to its end.
 
-    Returns the errors, by id, of those whose loss was no longer finite; the others are finished. Raises `AnewError`
-    where a check fails or a folder cannot be written, and `Interrupted`, after saving, where a stop was requested. In
-    every case the last saves stay whole.
+    Returns the errors, by id, of those that a check stopped or whose loss was no longer finite; the others are
+    finished. Raises `AnewError` where the checks stop all or a folder cannot be written, and `Interrupted`, after
+    saving, where a stop was requested. In every case the last saves stay whole.
     """
-    failures: dict[str, AnewError] = {}
     with ExitStack() as locks, randomness.torch_generator(0, batches.device):
         held = {folder.id: locks.enter_context(NetworkLock(folder.path)) for folder in folders if world.leads}
         runs = [Run(*one, data, batches, world) for one in zip(specs, folders, strict=True)]
-        _begin(runs, teacher, how, progress)
+        failures = _begin(runs, teacher, how, progress)
+        runs = [run for run in runs if run.spec.id not in failures]
         world.wait()
         steps, done = max(run.steps for run in runs), min(run.step for run in runs)
         progress.training_started(specs, steps, done, batches.batch_size)
@@ -89,9 +90,13 @@ def train_siblings(
     return failures
 
 
-def _begin(runs: Sequence[Run], teacher: Teacher | None, how: Execution, progress: Progress) -> None:
-    """Bring runs to where their last saves left them; at the start of the others, check what they are to learn from."""
+def _begin(runs: Sequence[Run], teacher: Teacher | None, how: Execution, progress: Progress) -> dict[str, AnewError]:
+    """Bring runs to where their last saves left them; at the start of the others, check what they are to learn from.
+
+    Returns the errors, by id, of those that a check stops; raises the first where it stops all.
+    """
     knowledge = None
+    failures: dict[str, AnewError] = {}
     for run in runs:
         if run.world.leads:
             run.folder.sweep()
@@ -99,7 +104,15 @@ def _begin(runs: Sequence[Run], teacher: Teacher | None, how: Execution, progres
             run.restore(progress)
         elif teacher is not None:
             knowledge = knowledge or checks.knowledge(teacher, run.data, run.batches.device)
-            run.check_teacher(teacher, knowledge, progress, force=how.force)
+            try:
+                run.check_teacher(teacher, knowledge, progress, force=how.force)
+            except CheckError as error:
+                failures[run.spec.id] = error
+    if len(failures) == len(runs):
+        raise next(iter(failures.values()))
+    for error in failures.values():
+        progress.notice(f"{error}; its siblings go on")
+    return failures
 
 
 def _finish_those_done(runs: Sequence[Run], world: World) -> list[Run]:
