@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from anew.studies import read_study
+
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -32,3 +34,11 @@ def test_links_lead_somewhere(page):
 def test_files_that_are_named_are_there(page):
     for named in re.findall(r"`((?:src|tests|docs|benchmarks)/[\w./]+)`", page.read_text(encoding="utf-8")):
         assert (ROOT / named).exists(), named
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "toml")], ids=lambda page: page.name)
+def test_studies_in_the_documentation_are_sound(page, tmp_path):
+    for number, block in enumerate(blocks(page, "toml")):
+        path = tmp_path / f"study{number}.toml"
+        path.write_text(block)
+        assert read_study(path).columns

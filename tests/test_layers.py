@@ -12,7 +12,7 @@ import anew
 # layers and from its own, but never in a circle. A new module is placed by its name on one of these lines.
 LAYERS = """
 errors version
-fields randomness
+fields randomness statistics
 spec
 objectives metrics
 data models
@@ -23,8 +23,9 @@ evaluation
 checks given
 run
 training
+groups
 lineage prediction terminal
-costs
+costs studies
 api
 anew cli command_options __main__
 """

@@ -23,6 +23,10 @@ SIGNAL_BATCHES = 8
 CHECKED_EXAMPLES = 10_000
 
 
+class CheckError(AnewError):
+    """What a student is to learn from is worth nothing; `--force` goes on."""
+
+
 @dataclass(frozen=True)
 class Knowledge:
     """What a teacher knows, measured once for all the siblings that learn from it."""
@@ -43,7 +47,7 @@ class Knowledge:
     def demand(self) -> None:
         """Raise `AnewError` where the teacher is at chance."""
         if self.accuracy <= self.chance_limit:
-            raise AnewError(
+            raise CheckError(
                 f"teacher: gets {self.accuracy:.1%} of the {self.measured_on} examples right, and naming the "
                 f"commonest class gets {self.chance:.1%}: it has nothing to teach; train it longer, give another "
                 "--teacher, or go on with --force"
@@ -66,11 +70,11 @@ def knowledge(teacher: Teacher, data: Data, device: torch.device) -> Knowledge:
     )
 
 
-def demand_signal(ratio: float) -> None:
+def demand_signal(name: str, ratio: float) -> None:
     """Raise `AnewError` where the teacher's term does nothing beside the labels'."""
     if not ratio >= LEAST_SIGNAL:
-        raise AnewError(
-            f"objective: the gradient of the teacher's term is {ratio:.1e} of the label term's, so the "
+        raise CheckError(
+            f"objective '{name}': the gradient of the teacher's term is {ratio:.1e} of the label term's, so the "
             "student would learn from the labels alone; raise the teacher's weight, or go on with --force"
         )
 

@@ -21,7 +21,8 @@ from anew.data.batches import Batch
 from anew.errors import AnewError
 from anew.execution import Execution
 from anew.family import NetworkFolder
-from anew.lineage import filled_objective, filled_siblings, store_key
+from anew.groups import store_key
+from anew.lineage import filled_objective, filled_siblings
 from anew.network import Interface
 from anew.randomness import torch_generator
 from anew.run import Run

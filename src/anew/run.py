@@ -135,7 +135,7 @@ class Run:
         )
         if not force:
             knowledge.demand()
-            checks.demand_signal(signal)
+            checks.demand_signal(self.spec.objective.name, signal)
         self.checks = {**knowledge.to_json(), "signal": signal, "forced": force}
 
     def save(self) -> None:

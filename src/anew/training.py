@@ -6,12 +6,13 @@ sibling trained among others has the bits that it has alone: nothing of one's st
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 from torch import Tensor
 
 from anew import checks, randomness
+from anew.checks import CheckError
 from anew.data.batches import Batch, Batches
 from anew.data.split import Data
 from anew.errors import AnewError
@@ -39,18 +40,18 @@ def train_siblings(
     world: World,
     progress: Progress,
     stop: StopRequest,
-) -> list[AnewError]:
+) -> dict[str, AnewError]:
     """Train the networks of specs with the same teacher, data and batch size, each from where it stands to its end.
 
-    Returns the errors of those whose loss was no longer finite; the others are finished. Raises `AnewError` where a
-    check fails or a folder cannot be written, and `Interrupted`, after saving, where a stop was requested. In every
-    case the last saves stay whole.
+    Returns the errors, by id, of those that a check stopped or whose loss was no longer finite; the others are
+    finished. Raises `AnewError` where the checks stop all or a folder cannot be written, and `Interrupted`, after
+    saving, where a stop was requested. In every case the last saves stay whole.
     """
-    failures: list[AnewError] = []
     with ExitStack() as locks, randomness.torch_generator(0, batches.device):
         held = {folder.id: locks.enter_context(NetworkLock(folder.path)) for folder in folders if world.leads}
         runs = [Run(*one, data, batches, world) for one in zip(specs, folders, strict=True)]
-        _begin(runs, teacher, how, progress)
+        failures = _begin(runs, teacher, how, progress)
+        runs = [run for run in runs if run.spec.id not in failures]
         world.wait()
         steps, done = max(run.steps for run in runs), min(run.step for run in runs)
         progress.training_started(specs, steps, done, batches.batch_size)
@@ -79,7 +80,7 @@ def train_siblings(
                         for run in [run for run in runs if run.step == step]:
                             with _stopping_alone(run, runs, failures, progress):
                                 save(run)
-                    if stopping:
+                    if stopping and runs:
                         raise Interrupted(_where(runs))
             for run in [run for run in runs if run.epoch == epoch]:
                 with _stopping_alone(run, runs, failures, progress):
@@ -89,9 +90,13 @@ def train_siblings(
     return failures
 
 
-def _begin(runs: Sequence[Run], teacher: Teacher | None, how: Execution, progress: Progress) -> None:
-    """Bring runs to where their last saves left them; at the start of the others, check what they are to learn from."""
+def _begin(runs: Sequence[Run], teacher: Teacher | None, how: Execution, progress: Progress) -> dict[str, AnewError]:
+    """Bring runs to where their last saves left them; at the start of the others, check what they are to learn from.
+
+    Returns the errors, by id, of those that a check stops; raises the first where it stops all.
+    """
     knowledge = None
+    failures: dict[str, AnewError] = {}
     for run in runs:
         if run.world.leads:
             run.folder.sweep()
@@ -99,7 +104,15 @@ def _begin(runs: Sequence[Run], teacher: Teacher | None, how: Execution, progres
             run.restore(progress)
         elif teacher is not None:
             knowledge = knowledge or checks.knowledge(teacher, run.data, run.batches.device)
-            run.check_teacher(teacher, knowledge, progress, force=how.force)
+            try:
+                run.check_teacher(teacher, knowledge, progress, force=how.force)
+            except CheckError as error:
+                failures[run.spec.id] = error
+    if len(failures) == len(runs):
+        raise next(iter(failures.values()))
+    for error in failures.values():
+        progress.notice(f"{error}; its siblings go on")
+    return failures
 
 
 def _finish_those_done(runs: Sequence[Run], world: World) -> list[Run]:
@@ -119,22 +132,16 @@ def _taught(epoch: Iterable[Batch], teacher: Teacher | None) -> Iterator[tuple[B
         yield from teacher.teach(epoch)
 
 
-class _stopping_alone:  # noqa: N801 -- reads as a clause
-    """Takes a run whose numbers are no longer finite out of the group and notes why; its siblings go on."""
-
-    def __init__(self, run: Run, runs: list[Run], failures: list[AnewError], progress: Progress) -> None:
-        self.run, self.runs, self.failures, self.progress = run, runs, failures, progress
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
-        if not isinstance(error, NotFiniteError):
-            return False
-        self.runs.remove(self.run)
-        self.failures.append(error)
-        if self.runs:
-            self.progress.notice(f"{error}; its siblings go on")
-        return True
+@contextmanager
+def _stopping_alone(run: Run, runs: list[Run], failures: dict[str, AnewError], progress: Progress) -> Generator[None]:
+    """Take a run whose numbers are no longer finite out of the group and note why; its siblings go on."""
+    try:
+        yield
+    except NotFiniteError as error:
+        runs.remove(run)
+        failures[run.spec.id] = error
+        if runs:
+            progress.notice(f"{error}; its siblings go on")
 
 
 def _where(runs: Sequence[Run]) -> str:

@@ -1,0 +1,116 @@
+"""What differences between networks' errors show: intervals, paired tests, corrections for several, and plain words.
+
+Over seeds, values are one number a seed; on one seed, what is compared is which test examples each network gets wrong.
+All in float64, by SciPy; intervals hold with probability 95 %.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+CONFIDENCE = 0.95
+BOOTSTRAP_SAMPLES = 10_000
+Values = Sequence[float] | NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds with its interval; of one seed there is no interval (NaN)."""
+
+    mean: float
+    deviation: float
+    """The sample's standard deviation, NaN for one seed."""
+    low: float
+    high: float
+    count: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Ours less theirs, paired by seed or by example: mean, interval, and the probability of as much by chance."""
+
+    mean: float
+    low: float
+    high: float
+    p: float
+    """Two-sided, not corrected."""
+    test: str
+    count: int
+    p_rank: float = math.nan
+    """Of Wilcoxon's signed-rank test, which assumes no normal distribution, over seeds."""
+
+
+def estimate(values: Values) -> Estimate:
+    """Return mean, standard deviation and Student's t interval of values over seeds."""
+    numbers = np.asarray(values, np.float64)
+    mean, count = float(numbers.mean()), len(numbers)
+    if count < 2:
+        return Estimate(mean, math.nan, math.nan, math.nan, count)
+    deviation = float(numbers.std(ddof=1))
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)) * deviation / math.sqrt(count)
+    return Estimate(mean, deviation, mean - half, mean + half, count)
+
+
+def over_seeds(ours: Values, theirs: Values) -> Difference:
+    """Compare two networks' errors paired by seed: paired t, with Wilcoxon's p beside it.
+
+    Two seeds at least; `ValueError` otherwise.
+    """
+    differences = np.asarray(ours, np.float64) - np.asarray(theirs, np.float64)
+    if len(differences) < 2:
+        raise ValueError("a comparison over seeds needs two seeds or more")
+    found = estimate(differences.tolist())
+    # Equal differences in every seed: certain where they are not 0, and no evidence where they are.
+    p = float(found.mean == 0) if found.deviation == 0 else _p(stats.ttest_1samp(differences, 0.0))
+    rank = _p(stats.wilcoxon(differences)) if bool((differences != 0).any()) else 1.0
+    return Difference(found.mean, found.low, found.high, p, "paired t over seeds", found.count, rank)
+
+
+def over_examples(ours_wrong: NDArray[np.bool_], theirs_wrong: NDArray[np.bool_], seed: int = 0) -> Difference:
+    """Compare two networks on one seed by the test examples that each gets wrong, in percentage points.
+
+    The p-value is McNemar's, exact: of the examples that only one gets wrong, as many on either side. The interval is
+    the bootstrap's over examples, by percentiles. It says nothing of other seeds.
+    """
+    ours, theirs = np.asarray(ours_wrong, bool), np.asarray(theirs_wrong, bool)
+    only_ours, only_theirs = int((ours & ~theirs).sum()), int((~ours & theirs).sum())
+    discordant = only_ours + only_theirs
+    p = _p(stats.binomtest(only_ours, discordant)) if discordant else 1.0
+    count = len(ours)
+    # A sample of examples with replacement holds a multinomial number of each kind: no need to draw the examples.
+    rates = [only_ours / count, only_theirs / count, 1 - discordant / count]
+    drawn = np.random.default_rng(seed).multinomial(count, rates, BOOTSTRAP_SAMPLES)
+    points = 100 * (drawn[:, 0] - drawn[:, 1]) / count
+    low, high = np.quantile(points, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    mean = 100 * (only_ours - only_theirs) / count
+    return Difference(mean, float(low), float(high), p, "McNemar, bootstrap over test examples", count)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values corrected for their number by Holm's step-down method (Holm 1979), in the order given."""
+    order = np.argsort(p_values, kind="stable")
+    corrected = [0.0] * len(p_values)
+    largest = 0.0
+    for rank, index in enumerate(order.tolist()):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        corrected[index] = largest
+    return corrected
+
+
+def verdict(difference: Difference, corrected_p: float) -> str:
+    """Say in words what a difference in error shows: only what the interval and the corrected p-value both support."""
+    excludes_zero = difference.low > 0 or difference.high < 0
+    if not excludes_zero or not corrected_p < 1 - CONFIDENCE:
+        return "no difference shown"
+    return "worse" if difference.mean > 0 else "better"
+
+
+def _p(result: Any) -> float:
+    return float(result.pvalue)

@@ -1,0 +1,139 @@
+"""A study's table as text: for the terminal, Markdown, CSV, LaTeX and JSON, all from the same cells."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+from anew.statistics import Difference, Estimate
+from anew.studies.results import Cell, Results
+
+COLUMNS = (
+    "row", "column", "error %", "95 % interval", "seeds", "published %", "difference", "95 % interval of it",
+    "p (Holm)", "verdict",
+)  # fmt: skip
+
+
+def lines(results: Results) -> list[list[str]]:
+    """Return a line of texts for every cell, as `COLUMNS` names them."""
+    return [_line(cell, len(results.study.seeds)) for cell in results.cells]
+
+
+TERMINAL = ("", "error %", "+-", "seeds", "published", "difference", "+-", "p (Holm)", "")
+
+
+def for_terminal(results: Results) -> list[list[str]]:
+    """Return narrower lines, as `TERMINAL` names them, with a line of its own for each row's name."""
+    narrow: list[list[str]] = []
+    for row in results.study.rows:
+        narrow.append([row, *[""] * (len(TERMINAL) - 1)])
+        for cell in results.cells:
+            if cell.row == row:
+                whole = _line(cell, len(results.study.seeds))
+                narrow.append(
+                    [f"  {cell.column}", whole[2], _half(cell.estimate), whole[4], whole[5], whole[6],
+                     _half(cell.difference), *whole[8:]]
+                )  # fmt: skip
+    return narrow
+
+
+def _half(interval: Estimate | Difference | None) -> str:
+    """Return half the width of an interval."""
+    if interval is None or math.isnan(interval.low):
+        return "-"
+    return f"{(interval.high - interval.low) / 2:.2f}"
+
+
+def about(results: Results) -> list[str]:
+    """Return what must be said with the table: data, seeds, settings, comparison, what was scaled down, what failed."""
+    study, training = results.study, results.study.training
+    limit = f", {study.data.limit:,} training examples" if study.data.limit else ""
+    said = [
+        f"{study.title}. Data: {study.data.source} ({results.fingerprint}){limit}; seeds: "
+        f"{', '.join(map(str, study.seeds))}; {training.epochs} epochs, batch {training.batch_size}, "
+        f"{training.optimizer}, learning rate {training.learning_rate:g}, {training.schedule}.",
+        f"Test error of the last epoch; nothing was chosen on test. Differences are to '{study.reference}', paired "
+        + ("by seed (paired t)" if len(study.seeds) > 1 else "by test example (McNemar, bootstrap)")
+        + "; p-values are corrected for all comparisons of this table (Holm).",
+        *study.notes,
+    ]
+    missing = {why for cell in results.cells for why in cell.missing.values()}
+    return said + [f"missing: {why}" for why in sorted(missing)]
+
+
+def markdown(results: Results) -> str:
+    """Return the table in Markdown, with what must be said with it."""
+    rows = [COLUMNS, ["---"] * len(COLUMNS), *lines(results)]
+    table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
+    return "\n\n".join([table, *about(results)])
+
+
+def as_csv(results: Results) -> str:
+    """Return the table as CSV, a comment line for each thing that must be said with it."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([COLUMNS, *lines(results)])
+    return "".join(f"# {line}\n" for line in about(results)) + text.getvalue()
+
+
+def latex(results: Results) -> str:
+    """Return the table as a LaTeX tabular, rows by columns: mean and half the interval."""
+    study = results.study
+    body = [
+        " & ".join([_escape(row), *(_short(results.cell(row, name)) for name in study.columns)]) + r" \\"
+        for row in study.rows
+    ]
+    head = " & ".join(["", *map(_escape, study.columns)]) + r" \\"
+    comments = [f"% {line}" for line in about(results)]
+    begin = rf"\begin{{tabular}}{{l{'r' * len(study.columns)}}}"
+    return "\n".join([*comments, begin, r"\hline", head, r"\hline", *body, r"\hline", r"\end{tabular}"])
+
+
+def as_json(results: Results) -> str:
+    """Return the table as JSON, whole."""
+
+    def plain(value: object) -> object:
+        # JSON has no NaN: what is not known is null.
+        if isinstance(value, float):
+            return value if math.isfinite(value) else None
+        if isinstance(value, Mapping):
+            return {str(key): plain(one) for key, one in value.items()}
+        if isinstance(value, Sequence) and not isinstance(value, str):
+            return [plain(one) for one in value]
+        return value
+
+    return json.dumps(plain(results.to_json()), indent=1)
+
+
+FORMATS: Mapping[str, Callable[[Results], str]] = {
+    "markdown": markdown, "csv": as_csv, "latex": latex, "json": as_json,
+}  # fmt: skip
+
+
+def _line(cell: Cell, seeds: int) -> list[str]:
+    estimate, difference = cell.estimate, cell.difference
+    return [
+        cell.row,
+        cell.column,
+        f"{estimate.mean:.2f}" if estimate else "-",
+        f"{estimate.low:.2f} to {estimate.high:.2f}" if estimate and estimate.count > 1 else "-",
+        f"{len(cell.errors)}/{seeds}",
+        f"{cell.published:.2f}" if cell.published is not None else "-",
+        f"{difference.mean:+.2f}" if difference else "-",
+        f"{difference.low:+.2f} to {difference.high:+.2f}" if difference else "-",
+        f"{cell.corrected_p:.3f}" if difference else "-",
+        cell.verdict or "-",
+    ]
+
+
+def _short(cell: Cell | None) -> str:
+    if cell is None or cell.estimate is None:
+        return "--"
+    half = (cell.estimate.high - cell.estimate.low) / 2
+    return f"${cell.estimate.mean:.2f}" + (rf" \pm {half:.2f}$" if cell.estimate.count > 1 else "$")
+
+
+def _escape(text: str) -> str:
+    return text.replace("\\", r"\textbackslash{}").translate(str.maketrans({one: f"\\{one}" for one in "&%$#_{}"}))

@@ -1,0 +1,91 @@
+"""A study's networks trained where the family does not hold them: siblings together, oldest generation first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from itertools import groupby
+from pathlib import Path
+
+from anew import data as data_sources
+from anew import fields, groups
+from anew.data import Data, Source
+from anew.errors import AnewError
+from anew.execution import Execution
+from anew.interruption import Interrupted
+from anew.lineage import demand_model
+from anew.progress import Progress
+from anew.spec import DataSpec, Spec
+from anew.studies.study import SEEDS_APART, Study
+
+
+class StudyData:
+    """A study's data: read once, split anew for each of its seeds."""
+
+    def __init__(self, study: Study) -> None:
+        self._spec = study.data
+        self._source: Source | None = None
+        self._prepared = cache(self._prepare)
+
+    def __call__(self, seed: int) -> DataSpec:
+        """Return the data's description as it was found, for a seed."""
+        return self._prepared(seed).spec
+
+    def of(self, spec: Spec) -> Data:
+        """Return the data that a spec of the study learns from."""
+        return self._prepared((spec.data.seed - self._spec.seed) // SEEDS_APART)
+
+    def _prepare(self, seed: int) -> Data:
+        if self._source is None:
+            self._source = data_sources.load(self._spec.source, Path(self._spec.root), self._spec.download)
+        # Order, views and split vary with the seed: what is measured over seeds is all that chance decides.
+        return data_sources.prepare(self._source, replace(self._spec, seed=self._spec.seed + SEEDS_APART * seed))
+
+
+def run(study: Study, out: Path, how: Execution, progress: Progress) -> dict[str, str]:
+    """Train what a study needs and the family at `out` does not hold; returns why networks failed, by id.
+
+    A network that fails takes its students with it and nothing else. Raises `AnewError` where the study cannot run, and
+    `Interrupted`, after saving.
+    """
+    data = StudyData(study)
+    specs = study.specs(data)
+    for model in {(spec.model, spec.data.fingerprint): spec for spec in specs}.values():
+        demand_model(model.model, data.of(model))
+    failed: dict[str, str] = {}
+    with groups.session(out, how, progress) as session:
+        for group in siblings(specs):
+            ready = [spec for spec in group if not any(teacher.id in failed for teacher in spec.teachers)]
+            for spec in group:
+                if spec not in ready:
+                    failed[spec.id] = f"its teacher failed: {failed[spec.teachers[0].id]}"
+            if not ready:
+                continue
+            try:
+                errors = groups.train_group(session, ready, data.of(ready[0]))
+                failed |= {name: str(error) for name, error in errors.items()}
+            except Interrupted:
+                raise
+            except AnewError as error:
+                # A check, a lock, a disk: this group's matter. What is wrong with all shows at the next one too.
+                failed |= {spec.id: str(error) for spec in ready if not session.family.folder(spec.id).is_done}
+                progress.notice(str(error))
+    return failed
+
+
+def siblings(specs: Sequence[Spec]) -> list[list[Spec]]:
+    """Return specs in groups that can train on one pass, of the same teachers, data and batches; oldest first."""
+
+    def key(spec: Spec) -> str:
+        training = spec.training
+        shared: Mapping[str, object] = {
+            "generation": f"{spec.generation:06d}",
+            "data": fields.write(spec.data, identity=True),
+            "teachers": [teacher.id for teacher in spec.teachers],
+            "batch_size": training.batch_size,
+            "asked": (training.precision, training.memory_format, training.compile, spec.objective.top_k),
+        }
+        return repr(shared)
+
+    return [list(group) for _, group in groupby(sorted(specs, key=key), key=key)]
