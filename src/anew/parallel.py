@@ -143,30 +143,35 @@ class _WholeBatchNorm(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, count: int
     ) -> tuple[Float[Tensor, "..."], Tensor, Tensor]:
-        over = [axis for axis in range(x.ndim) if axis != 1]
-        local_variance, local_mean = torch.var_mean(x.float(), over, correction=0)
+        # Torch's own kernels throughout, which pass over the memory as seldom as can be.
+        _, local_mean, local_scale = torch.native_batch_norm(x, weight, bias, None, None, True, 0.0, eps)
         # Sums of squares about each part's own mean: no cancellation where the mean is large.
-        sums = torch.stack([local_mean, local_variance + local_mean.square()]).double()
+        sums = torch.stack([local_mean, local_scale.pow(-2) - eps + local_mean.square()]).double()
         dist.all_reduce(sums)
         sums /= dist.get_world_size()
         mean = sums[0].float()
         variance = (sums[1] - sums[0].square()).clamp_min(0).float()
         output = nn.functional.batch_norm(x, mean, variance, weight, bias, False, 0.0, eps)
         ctx.save_for_backward(x, weight, mean, (variance + eps).rsqrt())
-        ctx.count = count
+        ctx.count, ctx.eps = count, eps
         ctx.mark_non_differentiable(mean, variance)
         return output, mean, variance
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor, *unused: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         x, weight, mean, scale = ctx.saved_tensors
-        over = [axis for axis in range(x.ndim) if axis != 1]
+        # As if this part were all there is, but about the whole batch's mean and deviation ...
+        into, own_weight, own_bias = torch.ops.aten.native_batch_norm_backward(
+            gradient, x, weight, None, None, mean, scale, True, ctx.eps, [True, True, True]
+        )
+        own = torch.stack([own_bias, own_weight])
+        whole = own.clone()
+        dist.all_reduce(whole)
+        # ... then what the part's own sums took too much or too little: an affine function of x for each channel.
+        mine = x.numel() // x.shape[1]
+        level, slope = (own / mine - whole / ctx.count) * weight * scale
         shape = [1, -1, *(1 for _ in range(x.ndim - 2))]
-        centred = (x.float() - mean.view(shape)) * scale.view(shape)
-        sums = torch.stack([gradient.float().sum(over), (gradient * centred).sum(over)])
-        own = sums.clone()
-        dist.all_reduce(sums)
-        sums /= ctx.count
-        into = gradient - sums[0].view(shape) - centred * sums[1].view(shape)
+        level = (level - slope * mean * scale).view(shape)
+        into = torch.addcmul(into + level.to(x.dtype), x, (slope * scale).view(shape).to(x.dtype))
         # Weights' gradients stay one's own part's: they are summed over the processes with all others.
-        return (into * (weight * scale).view(shape)).to(x.dtype), own[1], own[0], None, None
+        return into, own_weight, own_bias, None, None
