@@ -532,11 +532,12 @@ def run_study(
     chosen = studies.choose(name, scale, seeds, rows, columns, controls, changes, epochs)
     watcher = terminal.watcher(Console(stderr=True))
     try:
-        failed = studies.run(chosen, out, Execution(device, threads, force=force), watcher)
+        data_read = studies.StudyData(chosen)
+        failed = studies.run(chosen, out, Execution(device, threads, force=force), watcher, data_read)
     finally:
         if isinstance(watcher, terminal.Bars):
             watcher.close()
-    _print_study(studies.collect(chosen, Family.open(out), studies.StudyData(chosen), failed))
+    _print_study(studies.collect(chosen, Family.open(out), data_read, failed))
     print(f"family: {out}")
     if failed:
         raise AnewError(f"study '{name}': {len(failed)} networks failed; the table says why")

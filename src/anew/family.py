@@ -16,7 +16,6 @@ family/
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -120,7 +119,7 @@ class NetworkFolder:
         ]
         hashes = {path.name: {"sha256": storage.sha256(path), "bytes": path.stat().st_size} for path in files}
         whole = {"format": FORMAT, **record, "files": hashes}
-        storage.write_json(self.done_file, {**whole, "sha256": _hash(whole)})
+        storage.write_json(self.done_file, {**whole, "sha256": storage.sha256_of_json(whole)})
         self.clear_state()
 
     def clear_state(self) -> None:
@@ -133,7 +132,9 @@ class NetworkFolder:
     def verify(self) -> list[str]:
         """Return what is wrong with a finished network's files: missing, changed in size, changed in content."""
         wrong: list[str] = []
-        if self.done.get("sha256") != _hash({name: value for name, value in self.done.items() if name != "sha256"}):
+        if self.done.get("sha256") != storage.sha256_of_json(
+            {name: value for name, value in self.done.items() if name != "sha256"}
+        ):
             wrong.append(f"{self.done_file}: has changed since it was written (its hash differs)")
         for name, recorded in self.done["files"].items():
             path = self.path / name
@@ -256,8 +257,3 @@ class Family:
             except AnewError as error:
                 wrong.append(str(error))
         return checked, wrong
-
-
-def _hash(record: dict[str, Any]) -> str:
-    # As it will be read back: JSON has no tuples.
-    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()

@@ -62,8 +62,7 @@ def train_group(session: Session, specs: Sequence[Spec], data: Data) -> dict[str
     if missing:
         training = specs[0].training
         whole = min(training.batch_size, len(data.training))
-        part = session.world.part(whole) if session.world.size > 1 else slice(None)
-        batches = Batches(data, training.batch_size, session.device, part)
+        batches = Batches(data, training.batch_size, session.device, session.world.part(whole))
         teacher = _teacher(session, specs[0], batches, data) if specs[0].teachers else None
         try:
             failed = train_siblings(

@@ -122,6 +122,11 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def sha256_of_json(value: Any) -> str:
+    """Return the SHA-256 of a value's JSON with sorted keys, in hexadecimal: equal for equal content."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
 def _what_it_is(path: Path) -> str:
     with path.open("rb") as file:
         start = file.read(4)

@@ -131,8 +131,7 @@ def _line(cell: Cell, seeds: int) -> list[str]:
 def _short(cell: Cell | None) -> str:
     if cell is None or cell.estimate is None:
         return "--"
-    half = (cell.estimate.high - cell.estimate.low) / 2
-    return f"${cell.estimate.mean:.2f}" + (rf" \pm {half:.2f}$" if cell.estimate.count > 1 else "$")
+    return f"${cell.estimate.mean:.2f}" + (rf" \pm {_half(cell.estimate)}$" if cell.estimate.count > 1 else "$")
 
 
 def _escape(text: str) -> str:

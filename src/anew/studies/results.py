@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -87,11 +87,7 @@ def collect(study: Study, family: Family, data: StudyData, failed: Mapping[str, 
             if study.column(row, name) is None:
                 continue
             found = {seed: wrong[row, name, seed] for seed in study.seeds}
-            errors = {
-                seed: 100 * value.double().mean().item()
-                for seed, value in found.items()
-                if isinstance(value, torch.Tensor)
-            }
+            errors = {seed: _percent(value) for seed, value in found.items() if isinstance(value, torch.Tensor)}
             missing = {seed: value for seed, value in found.items() if isinstance(value, str)}
             estimate = statistics.estimate(list(errors.values())) if errors else None
             difference = None
@@ -133,17 +129,11 @@ def _percent(wrong: torch.Tensor) -> float:
 
 def _judged(cells: list[Cell]) -> list[Cell]:
     """Correct the p-values of all comparisons together, and say what each shows."""
-    compared = [cell for cell in cells if cell.difference is not None]
-    corrected = statistics.holm([cell.difference.p for cell in compared if cell.difference is not None])
-    judged = {
-        (cell.row, cell.column): (p, statistics.verdict(cell.difference, p))
-        for cell, p in zip(compared, corrected, strict=True)
-        if cell.difference is not None
-    }
-    return [
-        Cell(
-            cell.row, cell.column, cell.errors, cell.missing, cell.estimate, cell.published, cell.difference,
-            *judged.get((cell.row, cell.column), (math.nan, "")),
-        )
-        for cell in cells
-    ]  # fmt: skip
+    corrected = iter(statistics.holm([cell.difference.p for cell in cells if cell.difference is not None]))
+    judged: list[Cell] = []
+    for cell in cells:
+        if cell.difference is not None:
+            p = next(corrected)
+            cell = replace(cell, corrected_p=p, verdict=statistics.verdict(cell.difference, p))
+        judged.append(cell)
+    return judged

@@ -43,13 +43,15 @@ class StudyData:
         return data_sources.prepare(self._source, replace(self._spec, seed=self._spec.seed + SEEDS_APART * seed))
 
 
-def run(study: Study, out: Path, how: Execution, progress: Progress) -> dict[str, str]:
+def run(study: Study, out: Path, how: Execution, progress: Progress, data: StudyData | None = None) -> dict[str, str]:
     """Train what a study needs and the family at `out` does not hold; returns why networks failed, by id.
+
+    `data` is the study's, where the caller has read it already or needs it again.
 
     A network that fails takes its students with it and nothing else. Raises `AnewError` where the study cannot run, and
     `Interrupted`, after saving.
     """
-    data = StudyData(study)
+    data = data or StudyData(study)
     specs = study.specs(data)
     for model in {(spec.model, spec.data.fingerprint): spec for spec in specs}.values():
         demand_model(model.model, data.of(model))

@@ -14,7 +14,6 @@ again.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -64,7 +63,7 @@ class StoreKey:
     @property
     def bytes(self) -> int:
         """What a full store takes on the disk."""
-        return self.examples * (self.views * 2 * (self.words + 1) + -(-self.views // 8))
+        return sum(_sizes(self).values())
 
     def folder(self, stores: Path) -> Path:
         """Return the store's folder under `family/teachers`: the teacher's id, then a hash of the whole key."""
@@ -271,4 +270,4 @@ def _name(key: Mapping[str, Any]) -> str:
 
 
 def _hash(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+    return storage.sha256_of_json(value)[:16]
