@@ -190,6 +190,37 @@ def test_two_processes_that_fill_one_store_leave_every_answer_right(stores):
     assert [one.name for one in KEY.folder(stores).parent.iterdir()] == [KEY.folder(stores).name]
 
 
+def test_no_mark_is_lost_where_processes_set_bits_of_the_same_bytes(stores):
+    filling = f"""
+import sys
+{FILLER.split("dice,")[0]}
+opened = Store.open(stores, key)
+print("begun", flush=True)
+sys.stdin.readline()
+for view in range(seed, key.views, 2):
+    for examples in np.arange(key.examples).reshape(4, -1):
+        views = np.full_like(examples, view)
+        opened.write(examples, views, rows_of(examples, views))
+        opened.flush()
+"""
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", filling, str(stores), str(seed), "0"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )
+        for seed in (0, 1)
+    ]  # fmt: skip
+    assert [process.stdout.readline() for process in both] == ["begun\n"] * 2
+    for process in both:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    for process in both:
+        process.communicate(timeout=120)
+        assert process.returncode == 0
+    with closing(Store.open(stores, KEY)) as opened:
+        assert is_right(opened) == KEY.examples * KEY.views
+
+
 OTHERS = {
     "teacher": replace(KEY, teachers=("fedcba9876543210",)),
     "teachers": replace(KEY, teachers=("0123456789abcdef", "fedcba9876543210")),

@@ -8,8 +8,7 @@ A store is a folder:
 
 A bit is set only after the row's bytes are on the disk, so a kill or a power failure loses what was not flushed and
 nothing else. Rows are written by `pwrite` and not through the map, because a full disk is then an error and not a
-signal. Several processes may fill one store: equal keys give equal bytes, and a mark lost to a race is asked for
-again.
+signal. Several processes may fill one store: equal keys give equal bytes, and bits are set under a lock.
 """
 
 from __future__ import annotations
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from anew import storage
@@ -157,10 +157,13 @@ class Store:
             return
         os.fsync(self._for_writing(self._rows_file))
         width = self._filled.shape[1]
-        bits = self._filled[changed] | self._unflushed[changed]
-        for start, end in _stretches(changed):
-            _write_all(self._for_writing(self._filled_file), bits[start:end].tobytes(), int(changed[start]) * width)
-        os.fsync(self._for_writing(self._filled_file))
+        descriptor = self._for_writing(self._filled_file)
+        # Other processes set other bits of the same bytes: what is there is read and written back in one piece.
+        with FileLock(self.folder / ".lock"):
+            bits = self._filled[changed] | self._unflushed[changed]
+            for start, end in _stretches(changed):
+                _write_all(descriptor, bits[start:end].tobytes(), int(changed[start]) * width)
+            os.fsync(descriptor)
         self._unflushed[changed] = 0
 
     def filled(self) -> tuple[Places, Places]:
