@@ -24,6 +24,8 @@ checks given
 run
 training
 groups
+workers
+scheduling
 lineage prediction terminal
 costs studies
 api

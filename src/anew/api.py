@@ -87,6 +87,7 @@ def train(
     ask: str = "auto",
     disk_budget: float = DEFAULT_BUDGET_GIGABYTES,
     trust: Sequence[str] = (),
+    jobs: int = 1,
     progress: bool | Progress = True,
 ) -> Result:
     """Train a lineage: a network from labels, then the same architecture anew from the one before, and evaluate all.
@@ -112,8 +113,8 @@ def train(
     written = recipe if isinstance(recipe, Mapping) else {}
     path = Path(recipe) if isinstance(recipe, str | Path) else None
     whole = spec.override(spec.read_recipe(path, written), _without_none(flat))
-    watcher = progress if not isinstance(progress, bool) else _watcher(progress)
-    how = Execution(device, threads, force=force, ask=ask, disk_budget=disk_budget, trust=tuple(trust))
+    watcher = progress if not isinstance(progress, bool) else _watcher(progress, jobs)
+    how = Execution(device, threads, force=force, ask=ask, disk_budget=disk_budget, trust=tuple(trust), jobs=jobs)
     trained = lineage.train_lineage(whole, _data(data, whole), Path(out), how, watcher)
     return Result(trained.family, trained.lineage, trained.rows, trained.failures)
 
@@ -161,5 +162,5 @@ def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in cleaned.items() if value is not None and value != {}}
 
 
-def _watcher(shown: bool) -> Progress:
-    return terminal.watcher(Console(stderr=True)) if shown else Silent()
+def _watcher(shown: bool, jobs: int) -> Progress:
+    return terminal.watcher(Console(stderr=True), jobs=jobs) if shown else Silent()

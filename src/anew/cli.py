@@ -96,6 +96,7 @@ def train(
     ask: str = "auto",
     disk_budget: float = 4.0,
     trust: list[str] | None = None,
+    jobs: Annotated[int, _WHOLE] = 1,
     **given: Any,
 ) -> None:
     """Train a lineage and evaluate it; the same command goes on where it was stopped or killed.
@@ -110,10 +111,10 @@ def train(
     from anew import lineage, parallel, terminal
     from anew.execution import Execution
 
-    how = Execution(device, threads, save_minutes, force, ask, disk_budget, tuple(trust or ()))
+    how = Execution(device, threads, save_minutes, force, ask, disk_budget, tuple(trust or ()), jobs)
     how.torch_device()
     console = Console(stderr=True)
-    watcher = terminal.watcher(console, fields.to_toml(whole))
+    watcher = terminal.watcher(console, fields.to_toml(whole), jobs)
     try:
         trained = lineage.train_lineage(whole, lineage.load_data(whole.data), out, how, watcher)
     finally:
@@ -137,6 +138,7 @@ _TRAIN_OPTIONS = {
     "ask": "how teachers are asked: live, table (once a view, then from the disk), or auto; the result is the same",
     "disk_budget": "GB that the stored targets of one teacher may take",
     "trust": "a model of your own, package.module:callable, that a teacher's file may name (repeat for several)",
+    "jobs": "train so many siblings at once, each in a process with its share of the threads",
 }
 
 

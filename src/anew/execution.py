@@ -32,10 +32,14 @@ class Execution:
     """What stored targets of one teacher may take, in GB."""
     trust: tuple[str, ...] = ()
     """Models of own code, `package.module:callable`, that a teacher's file may name."""
+    jobs: int = 1
+    """How many networks are trained at once, each by a process with its own threads."""
 
     def __post_init__(self) -> None:
         if self.threads is not None and not 1 <= self.threads <= 1024:
             raise AnewError(f"threads must be a whole number >= 1 and <= 1024, got {self.threads}; set --threads")
+        if not 1 <= self.jobs <= 1024:
+            raise AnewError(f"jobs must be a whole number >= 1 and <= 1024, got {self.jobs}; set --jobs")
         if not 0 < self.save_minutes <= 1e6:
             raise AnewError(
                 f"save-minutes must be a number > 0 and <= 1e+06, got {self.save_minutes:g}; set --save-minutes"
@@ -46,6 +50,11 @@ class Execution:
             )
         if not 0 <= self.disk_budget <= 1e9:
             raise AnewError(f"disk-budget must be a number of GB >= 0, got {self.disk_budget:g}; set --disk-budget")
+
+    @property
+    def threads_of_a_job(self) -> int:
+        """Torch's threads in each of several processes: those asked for, or the machine's cores shared out evenly."""
+        return self.threads or max(1, (os.cpu_count() or 1) // self.jobs)
 
     def torch_device(self) -> torch.device:
         """Return the device; `AnewError` where this machine has none of that kind."""

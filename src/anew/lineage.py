@@ -15,7 +15,9 @@ from anew.family import Family, NetworkFolder
 from anew.given import find_teacher
 from anew.network import Interface
 from anew.progress import Progress
+from anew.scheduling import train_groups
 from anew.spec import DataSpec, ModelSpec, ObjectiveSpec, Recipe, Spec, lineage_of, siblings_of
+from anew.workers import workers
 
 STILL_FALLING = 0.02
 
@@ -50,16 +52,16 @@ def train_lineage(recipe: Recipe, data: Data, out: Path, how: Execution, progres
     lineage = lineage_of(recipe, data.spec, given.spec if given is not None else None)
     generations = [filled_siblings(recipe, spec) for spec in lineage]
     failures: list[AnewError] = []
-    with groups.session(out, how, progress) as session:
+    with groups.session(out, how, progress) as session, workers(session) as trainers:
         family = session.family
         if given is not None:
             session.in_turn(lambda: given.bring(family, data, session.device))
         for spec, together in zip(lineage, generations, strict=True):
             was_there = family.folder(spec.id).is_done
-            failed = groups.train_group(session, together, data)
-            failures += failed.values()
-            if spec.id in failed:
-                raise failed[spec.id]
+            for finished in train_groups([together], lambda spec: data, family, trainers):
+                failures += finished.failed.values()
+                if spec.id in finished.failed:
+                    raise finished.failed[spec.id]
             if spec is not lineage[-1] and not was_there and _is_still_falling(family.folder(spec.id)):
                 session.progress.notice(
                     "this teacher's validation loss was still falling when its training ended: students of an "

@@ -141,25 +141,27 @@ class _WholeBatchNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, count: int
+        ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, count: int
     ) -> tuple[Float[Tensor, "..."], Tensor, Tensor]:
         # Torch's own kernels throughout, which pass over the memory as seldom as can be.
-        _, local_mean, local_scale = torch.native_batch_norm(x, weight, bias, None, None, True, 0.0, eps)
-        # Sums of squares about each part's own mean: no cancellation where the mean is large.
-        sums = torch.stack([local_mean, local_scale.pow(-2) - eps + local_mean.square()]).double()
+        own_mean, own_variance = torch.batch_norm_update_stats(x, None, None, 0.0)
+        sums = torch.stack([own_mean, own_variance]).double()
+        # Second moments add up; in float64, so that little is lost where the mean is large.
+        sums[1] += sums[0].square()
         dist.all_reduce(sums)
         sums /= dist.get_world_size()
         mean = sums[0].float()
         variance = (sums[1] - sums[0].square()).clamp_min(0).float()
         output = nn.functional.batch_norm(x, mean, variance, weight, bias, False, 0.0, eps)
-        ctx.save_for_backward(x, weight, mean, (variance + eps).rsqrt())
+        ctx.save_for_backward(x, weight, mean, variance)
         ctx.count, ctx.eps = count, eps
         ctx.mark_non_differentiable(mean, variance)
         return output, mean, variance
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor, *unused: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        x, weight, mean, scale = ctx.saved_tensors
+        x, weight, mean, variance = ctx.saved_tensors
+        scale = (variance + ctx.eps).rsqrt()
         # As if this part were all there is, but about the whole batch's mean and deviation ...
         into, own_weight, own_bias = torch.ops.aten.native_batch_norm_backward(
             gradient, x, weight, None, None, mean, scale, True, ctx.eps, [True, True, True]
@@ -167,11 +169,10 @@ class _WholeBatchNorm(torch.autograd.Function):
         own = torch.stack([own_bias, own_weight])
         whole = own.clone()
         dist.all_reduce(whole)
-        # ... then what the part's own sums took too much or too little: an affine function of x for each channel.
+        # ... then what the part's own sums took too much or too little: a batch norm of x by that much.
         mine = x.numel() // x.shape[1]
-        level, slope = (own / mine - whole / ctx.count) * weight * scale
-        shape = [1, -1, *(1 for _ in range(x.ndim - 2))]
-        level = (level - slope * mean * scale).view(shape)
-        into = torch.addcmul(into + level.to(x.dtype), x, (slope * scale).view(shape).to(x.dtype))
+        level, slope = (own / mine - whole / ctx.count) * (scale if weight is None else weight * scale)
+        into += nn.functional.batch_norm(x, mean, variance, slope, level, False, 0.0, ctx.eps)
         # Weights' gradients stay one's own part's: they are summed over the processes with all others.
+        own_weight, own_bias = (None, None) if weight is None else (own_weight, own_bias)
         return into, own_weight, own_bias, None, None

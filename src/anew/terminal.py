@@ -23,11 +23,12 @@ class Lines:
     `heading`, such as the recipe, is printed before the first of them: what is refused before that stands alone.
     """
 
-    def __init__(self, console: Console, heading: str = "") -> None:
+    def __init__(self, console: Console, heading: str = "", jobs: int = 1) -> None:
         self.console = console
         self._heading = heading
         self._last_lines: dict[str, float] = {}
-        self._siblings = False
+        self._jobs = jobs
+        self._several = jobs > 1
 
     def notice(self, text: str) -> None:
         """Print a line."""
@@ -35,8 +36,8 @@ class Lines:
         self._print(text)
 
     def _which(self, spec: Spec) -> str:
-        """Return which of several siblings is meant; nothing where there is one."""
-        return f"{spec.objective.name}, seed {spec.seed}, " if self._siblings else ""
+        """Return which of several networks is meant; nothing where there is one."""
+        return f"{spec.objective.name}, seed {spec.seed}, " if self._several else ""
 
     def _print_heading(self) -> None:
         if self._heading:
@@ -48,7 +49,7 @@ class Lines:
 
     def training_started(self, specs: Sequence[Spec], steps: int, done: int, batch_size: int) -> None:
         """Print which networks are trained."""
-        self._siblings = len(specs) > 1
+        self._several = self._jobs > 1 or len(specs) > 1
         self.notice(f"{_titles(specs)}: {steps - done:,} of {steps:,} steps to go, {batch_size} examples each")
 
     def step_done(self) -> None:
@@ -64,7 +65,7 @@ class Lines:
     def network_done(self, spec: Spec, record: dict[str, Any], *, found: bool) -> None:
         """Print a finished network's test error."""
         how = "given" if "given" in record else "found, already trained" if found else f"{record['seconds']:.1f} s"
-        beside = f", seed {spec.seed}" if self._siblings else ""
+        beside = f", seed {spec.seed}" if self._several else ""
         self.notice(f"{_title(spec)}{beside}: test error {record['test']['error']:.2f} % ({how})")
 
 
@@ -87,7 +88,7 @@ class Bars(Lines):
 
     def training_started(self, specs: Sequence[Spec], steps: int, done: int, batch_size: int) -> None:
         """Start a bar."""
-        self._siblings = len(specs) > 1
+        self._several = len(specs) > 1
         self._print_heading()
         self._bars.start()
         self._task = self._bars.add_task(
@@ -124,9 +125,9 @@ class _Rate(ProgressColumn):
         return Text(f"{rate:,.0f} examples/s")
 
 
-def watcher(console: Console, heading: str = "") -> Lines:
-    """Return bars on a terminal, lines elsewhere."""
-    return Bars(console, heading) if console.is_terminal else Lines(console, heading)
+def watcher(console: Console, heading: str = "", jobs: int = 1) -> Lines:
+    """Return bars on a terminal, lines elsewhere, and where several networks are trained at once."""
+    return Bars(console, heading) if console.is_terminal and jobs == 1 else Lines(console, heading, jobs)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "", numbers_from: int = 1) -> Table:

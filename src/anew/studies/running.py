@@ -11,13 +11,13 @@ from pathlib import Path
 from anew import data as data_sources
 from anew import fields, groups
 from anew.data import Data, Source
-from anew.errors import AnewError
 from anew.execution import Execution
-from anew.interruption import Interrupted
 from anew.lineage import demand_model
 from anew.progress import Progress
+from anew.scheduling import train_groups
 from anew.spec import DataSpec, Spec
 from anew.studies.study import SEEDS_APART, Study
+from anew.workers import workers
 
 
 class StudyData:
@@ -56,23 +56,11 @@ def run(study: Study, out: Path, how: Execution, progress: Progress, data: Study
     for model in {(spec.model, spec.data.fingerprint): spec for spec in specs}.values():
         demand_model(model.model, data.of(model))
     failed: dict[str, str] = {}
-    with groups.session(out, how, progress) as session:
-        for group in siblings(specs):
-            ready = [spec for spec in group if not any(teacher.id in failed for teacher in spec.teachers)]
-            for spec in group:
-                if spec not in ready:
-                    failed[spec.id] = f"its teacher failed: {failed[spec.teachers[0].id]}"
-            if not ready:
-                continue
-            try:
-                errors = groups.train_group(session, ready, data.of(ready[0]))
-                failed |= {name: str(error) for name, error in errors.items()}
-            except Interrupted:
-                raise
-            except AnewError as error:
-                # A check, a lock, a disk: this group's matter. What is wrong with all shows at the next one too.
-                failed |= {spec.id: str(error) for spec in ready if not session.family.folder(spec.id).is_done}
-                progress.notice(str(error))
+    with groups.session(out, how, progress) as session, workers(session) as trainers:
+        for finished in train_groups(siblings(specs), data.of, session.family, trainers):
+            failed |= {name: str(error) for name, error in finished.failed.items()}
+            for text in dict.fromkeys(str(error) for error in finished.failed.values()):
+                progress.notice(text)
     return failed
 
 

@@ -1,0 +1,63 @@
+"""The order in which groups of siblings are trained: each when its teachers are there, as many at once as fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from anew.data import Data
+from anew.errors import AnewError
+from anew.family import Family
+from anew.spec import Spec
+from anew.workers import Finished, Workers
+
+
+def train_groups(
+    groups: Sequence[Sequence[Spec]], data: Callable[[Spec], Data], family: Family, workers: Workers
+) -> Iterator[Finished]:
+    """Train groups, oldest generation first, and yield each (or each part of one) when it is finished.
+
+    A network that fails takes its students with it and nothing else. Groups are cut into parts where workers would
+    stand idle. Raises `Interrupted`, after saving.
+    """
+    waiting = [list(group) for group in groups]
+    failed: dict[str, AnewError] = {}
+    running = 0
+    while waiting or running:
+        orphans = [spec for group in waiting for spec in group if any(one.id in failed for one in spec.teachers)]
+        if orphans:
+            errors = {spec.id: _teacher_failed(spec, failed) for spec in orphans}
+            failed |= errors
+            waiting = [rest for group in waiting if (rest := [spec for spec in group if spec.id not in errors])]
+            yield Finished(tuple(orphans), errors)
+            continue
+        ready = [group for group in waiting if all(_is_there(one, family) for spec in group for one in spec.teachers)]
+        waiting = [group for group in waiting if group not in ready]
+        parts = spread(ready, workers.count - running)
+        for part in parts[: workers.count - running]:
+            workers.start(part, data(part[0]))
+        waiting = [*parts[workers.count - running :], *waiting]
+        running = min(workers.count, running + len(parts))
+        assert running, "a teacher is neither trained nor failed"
+        finished = workers.wait()
+        running -= 1
+        failed |= finished.failed
+        yield finished
+
+
+def spread(groups: Sequence[list[Spec]], count: int) -> list[list[Spec]]:
+    """Cut the largest of groups in halves until there are at least `count`, or all are single networks."""
+    parts = list(groups)
+    while parts and len(parts) < count and max(map(len, parts)) > 1:
+        place = max(range(len(parts)), key=lambda number: len(parts[number]))
+        half = (len(parts[place]) + 1) // 2
+        parts[place : place + 1] = [parts[place][:half], parts[place][half:]]
+    return parts
+
+
+def _is_there(spec: Spec, family: Family) -> bool:
+    return family.folder(spec.id).is_done
+
+
+def _teacher_failed(spec: Spec, failed: dict[str, AnewError]) -> AnewError:
+    teacher = next(one for one in spec.teachers if one.id in failed)
+    return AnewError(f"its teacher failed: {failed[teacher.id]}")
