@@ -42,3 +42,8 @@ def test_studies_in_the_documentation_are_sound(page, tmp_path):
         path = tmp_path / f"study{number}.toml"
         path.write_text(block)
         assert read_study(path).columns
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.toml")), ids=lambda path: path.name)
+def test_example_studies_are_sound(path):
+    assert read_study(path).columns
