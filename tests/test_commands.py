@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,9 @@ import anew
 from anew import cli, storage
 from anew.evaluation import evaluate_lineage
 from anew.family import FORMAT, Family
+from anew.studies import STUDIES
+from anew.studies.paper import scaled, with_controls
+from anew.study_commands import AS_IT_IS
 from conftest import QUICK
 
 COMMANDS = ("train", "evaluate", "predict", "show", "verify", "models", "data")
@@ -129,6 +132,7 @@ def loaded_modules(command, *arguments, code=0):
         ([], 0, COMMANDS),
         (["train", "--help"], 0, ["--learning-rate", "--save-minutes", "--model.options KEY=VALUE", "--teacher "]),
         (["train", "--epochs", "0"], 2, ["training.epochs must be"]),
+        (["study", "run", "--help"], 0, ["--scale", "--controls", "--force"]),
         (["trian"], 2, ["trian"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -142,6 +146,41 @@ def test_help_and_mistakes_are_answered_without_torch(command, arguments, code, 
 def test_importing_anew_does_not_import_torch():
     script = "import sys, anew; print(anew.AnewError, anew.__version__); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.DEVNULL)
+
+
+CHOOSING = ("--scale", "--seeds", "--rows", "--columns", "--controls", "--data", "--root", "--epochs", "--limit")
+
+
+def test_study_run_and_show_choose_by_the_same_options_and_say_the_same_of_them():
+    helps = [good("study", command, "--help").splitlines() for command in ("run", "show")]
+    said = [[line for line in lines if line.startswith("│ --")] for lines in helps]
+    run, show = ({line.split()[1]: line.split()[2:] for line in lines} for lines in said)
+    assert {option: run[option] for option in CHOOSING} == {option: show[option] for option in CHOOSING}
+    assert run.keys() - set(CHOOSING) == {"--out", "--device", "--threads", "--force"}
+    assert show.keys() - set(CHOOSING) == {"--format"}
+    assert all(len(words) > 3 for words in run.values())
+
+
+@pytest.mark.parametrize("command", [["run"], ["show", "family"]], ids=["run", "show"])
+def test_what_is_chosen_is_the_study_and_nothing_chosen_is_the_study_as_it_is(command):
+    name, *rest = command
+    given = "--scale tiny --seeds 3 4 --rows DenseNet-80-80 --columns Teacher BAN --controls"
+    more = "--data fashion-mnist --root r --epochs 7 --limit 300"
+
+    def chosen(*options):
+        _, bound, _ = cli.app.parse_args(["study", name, "table2", *rest, *options])
+        return bound.arguments.get("choice", AS_IT_IS).of(bound.arguments["name"])
+
+    assert chosen() == scaled(STUDIES["table2"], "full")
+    tiny = with_controls(scaled(STUDIES["table2"], "tiny")).only(("DenseNet-80-80",), ("Teacher", "BAN"))
+    assert chosen(*given.split(), *more.split()) == replace(
+        tiny,
+        seeds=(3, 4),
+        data=replace(tiny.data, source="fashion-mnist", root="r", limit=300),
+        training=replace(tiny.training, epochs=7),
+    )
+    with pytest.raises(anew.AnewError, match=r"epochs must be a whole number, got '1\.5'; set --epochs"):
+        chosen("--epochs", "1.5")
 
 
 def test_models_are_listed_and_counted():

@@ -29,7 +29,7 @@ scheduling
 lineage prediction terminal
 costs studies
 api
-anew cli command_options __main__
+anew cli study_commands command_options __main__
 """
 
 ROOT = Path(anew.__file__).parent

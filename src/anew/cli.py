@@ -1,4 +1,4 @@
-"""The command line: `anew train`, `evaluate`, `predict`, `show`, `verify`, `bench`, `models`, `data`.
+"""The command line: `anew train`, `evaluate`, `predict`, `show`, `verify`, `bench`, `models`, `data`, `study`.
 
 Every command is a plain function; what a recipe can say becomes an option of `anew train` by itself. What a user can
 mend is one line on standard error and exit code 2; results go to standard output, progress to standard error. Torch
@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import cyclopts
-from cyclopts import App, Parameter, Token
+from cyclopts import App, Parameter
 
 from anew import fields
-from anew.command_options import nested, with_recipe
+from anew.command_options import DEFAULT_FAMILY, WHOLE, nested, with_recipe
 from anew.errors import AnewError
 from anew.spec import HUGE
+from anew.study_commands import study
 from anew.version import __version__
 
 app = App(
@@ -33,8 +34,6 @@ app = App(
     help_format="plaintext",
     help_epilogue="Any command takes --debug, which shows where in the code an error arose.",
 )
-
-DEFAULT_FAMILY = Path("family")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -72,31 +71,18 @@ def _end(message: str, code: int, debug: bool) -> None:
     sys.exit(code)
 
 
-def _read_whole(kind: Any, tokens: Sequence[Token]) -> int:
-    """Read a whole number, all of it: cyclopts by itself would round 1.5."""
-    (token,) = tokens
-    try:
-        return int(token.value)
-    except ValueError:
-        name = (token.keyword or "").lstrip("-")
-        raise AnewError(f"{name} must be a whole number, got '{token.value}'; set --{name}") from None
-
-
-_WHOLE = Parameter(converter=_read_whole)
-
-
 def train(
     *,
     out: Path = DEFAULT_FAMILY,
     recipe: Path | None = None,
     device: str = "auto",
-    threads: Annotated[int | None, _WHOLE] = None,
+    threads: Annotated[int | None, WHOLE] = None,
     save_minutes: float = 5.0,
     force: bool = False,
     ask: str = "auto",
     disk_budget: float = 4.0,
     trust: list[str] | None = None,
-    jobs: Annotated[int, _WHOLE] = 1,
+    jobs: Annotated[int, WHOLE] = 1,
     **given: Any,
 ) -> None:
     """Train a lineage and evaluate it; the same command goes on where it was stopped or killed.
@@ -202,7 +188,7 @@ def predict(
     *pictures: Path,
     network: str = "",
     generations: str = "last",
-    top: Annotated[int, _WHOLE] = 3,
+    top: Annotated[int, WHOLE] = 3,
     form: Annotated[Literal["table", "csv", "json"], Parameter(name="--format")] = "table",
     device: str = "auto",
     trust: Annotated[list[str] | None, Parameter(negative_iterable=())] = None,
@@ -323,10 +309,10 @@ def bench(
     *,
     recipe: Path | None = None,
     device: str = "auto",
-    threads: Annotated[int | None, _WHOLE] = None,
+    threads: Annotated[int | None, WHOLE] = None,
     disk_budget: float = 4.0,
-    rounds: Annotated[int, _WHOLE] = 5,
-    steps: Annotated[int, _WHOLE] = 16,
+    rounds: Annotated[int, WHOLE] = 5,
+    steps: Annotated[int, WHOLE] = 16,
     as_json: bool = False,
     **given: Any,
 ) -> None:
@@ -373,7 +359,7 @@ def models(
     /,
     *,
     input: str = "3x32x32",
-    classes: Annotated[int, _WHOLE] = 10,
+    classes: Annotated[int, WHOLE] = 10,
 ) -> None:
     """List the architectures with their parameter counts, or count the parameters of one.
 
@@ -451,171 +437,6 @@ def data(source: str = "", /, *, root: Path = Path("data"), download: bool = Fal
     names = ", ".join(found.classes[:10]) + (", ..." if len(found.classes) > 10 else "")
     print(f"{len(found.classes)} classes: {names}")
     print(f"views: {found.views}; fingerprint: {found.fingerprint}")
-
-
-study = App(name="study", help="Tables of many networks: the paper's, and your own from a TOML file.")
-
-
-@study.command(name="list")
-def list_studies() -> None:
-    """List the studies that are built in."""
-    from rich.console import Console
-
-    from anew import terminal
-    from anew.studies import STUDIES
-
-    rows = [[one.name, str(len(one.rows)), str(len(one.columns)), one.title] for one in STUDIES.values()]
-    drawn = terminal.table(("study", "rows", "columns", "what"), rows)
-    drawn.columns[3].justify = "left"
-    drawn.columns[3].no_wrap = False
-    Console().print(drawn)
-    print("also a file of your own: anew study run my_study.toml")
-
-
-@study.command(name="run")
-def run_study(
-    name: str,
-    /,
-    *,
-    out: Path = DEFAULT_FAMILY,
-    scale: str | None = None,
-    seeds: Annotated[list[int] | None, Parameter(negative_iterable=(), consume_multiple=True)] = None,
-    rows: Annotated[list[str] | None, Parameter(negative_iterable=(), consume_multiple=True)] = None,
-    columns: Annotated[list[str] | None, Parameter(negative_iterable=(), consume_multiple=True)] = None,
-    controls: Annotated[bool, Parameter(negative=())] = False,
-    data: str | None = None,
-    root: Path | None = None,
-    epochs: Annotated[int | None, _WHOLE] = None,
-    limit: Annotated[int | None, _WHOLE] = None,
-    device: str = "auto",
-    threads: Annotated[int | None, _WHOLE] = None,
-    force: Annotated[bool, Parameter(negative=())] = False,
-) -> None:
-    """Train what a study needs and the family does not hold, then print its table; again does what is missing.
-
-    Parameters
-    ----------
-    name
-        A study of `anew study list`, or a TOML file of your own.
-    out
-        The family's folder; studies that need the same networks share them there.
-    scale
-        Of the paper's studies: tiny (digits, minutes), small (CIFAR-10, hours on a processor) or full.
-    seeds
-        Which seeds; the study's own (0 1 2) where not given.
-    rows
-        Only these rows.
-    columns
-        Only these columns; what they learn from is trained all the same.
-    controls
-        Add the controls as columns: label-only networks with other seeds, with the whole compute, and averaged.
-    data
-        Another source than the study's, such as parquet:PATH.
-    root
-        The folder of torchvision's data sets.
-    epochs
-        Another number of epochs.
-    limit
-        At most this many training examples.
-    device
-        Where to run: cpu, cuda, mps or auto.
-    threads
-        Torch's threads on the CPU.
-    force
-        Go on where a teacher is at chance or its term does nothing.
-    """
-    from rich.console import Console
-
-    from anew import studies, terminal
-    from anew.execution import Execution
-    from anew.family import Family
-
-    changes = {"source": data, "root": None if root is None else str(root), "limit": limit}
-    chosen = studies.choose(name, scale, seeds, rows, columns, controls, changes, epochs)
-    watcher = terminal.watcher(Console(stderr=True))
-    try:
-        data_read = studies.StudyData(chosen)
-        failed = studies.run(chosen, out, Execution(device, threads, force=force), watcher, data_read)
-    finally:
-        if isinstance(watcher, terminal.Bars):
-            watcher.close()
-    _print_study(studies.collect(chosen, Family.open(out), data_read, failed))
-    print(f"family: {out}")
-    if failed:
-        raise AnewError(f"study '{name}': {len(failed)} networks failed; the table says why")
-
-
-@study.command(name="show")
-def show_study(
-    name: str,
-    family: Path,
-    /,
-    *,
-    scale: str | None = None,
-    seeds: Annotated[list[int] | None, Parameter(negative_iterable=(), consume_multiple=True)] = None,
-    rows: Annotated[list[str] | None, Parameter(negative_iterable=(), consume_multiple=True)] = None,
-    columns: Annotated[list[str] | None, Parameter(negative_iterable=(), consume_multiple=True)] = None,
-    controls: Annotated[bool, Parameter(negative=())] = False,
-    data: str | None = None,
-    root: Path | None = None,
-    epochs: Annotated[int | None, _WHOLE] = None,
-    limit: Annotated[int | None, _WHOLE] = None,
-    form: Annotated[Literal["table", "markdown", "csv", "latex", "json"], Parameter(name="--format")] = "table",
-) -> None:
-    """Print a study's table from a family, with what is there; nothing is trained.
-
-    Takes the options that the study was run with.
-
-    Parameters
-    ----------
-    name
-        A study of `anew study list`, or a TOML file of your own.
-    family
-        The folder that `anew study run --out` wrote.
-    scale
-        As in `anew study run`.
-    seeds
-        As in `anew study run`.
-    rows
-        As in `anew study run`.
-    columns
-        As in `anew study run`.
-    controls
-        As in `anew study run`.
-    data
-        As in `anew study run`.
-    root
-        As in `anew study run`.
-    epochs
-        As in `anew study run`.
-    limit
-        As in `anew study run`.
-    form
-        A table, Markdown, CSV, LaTeX or JSON.
-    """
-    from anew import studies
-    from anew.family import Family
-    from anew.studies import rendering
-
-    changes = {"source": data, "root": None if root is None else str(root), "limit": limit}
-    chosen = studies.choose(name, scale, seeds, rows, columns, controls, changes, epochs)
-    results = studies.collect(chosen, Family.open(family), studies.StudyData(chosen))
-    if form == "table":
-        _print_study(results)
-    else:
-        print(rendering.FORMATS[form](results))
-
-
-def _print_study(results: Any) -> None:
-    from rich.console import Console
-
-    from anew import terminal
-    from anew.studies import rendering
-
-    console = Console()
-    console.print(terminal.table(rendering.TERMINAL, rendering.for_terminal(results), results.study.title))
-    for line in rendering.about(results):
-        console.print(line, markup=False, highlight=False)
 
 
 with_recipe(train, _TRAIN_OPTIONS)

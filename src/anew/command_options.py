@@ -1,20 +1,38 @@
-"""Every value of a recipe as an option of a command: one description of a field serves TOML, flags and help."""
+"""What commands' options share: whole numbers, the family's folder, and every value of a recipe as an option."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import Group, Parameter
+from cyclopts import Group, Parameter, Token
 
 from anew import fields
+from anew.errors import AnewError
 from anew.spec import Recipe
+
+DEFAULT_FAMILY = Path("family")
+
+
+def _read_whole(kind: Any, tokens: Sequence[Token]) -> int:
+    """Read a whole number, all of it: cyclopts by itself would round 1.5."""
+    (token,) = tokens
+    try:
+        return int(token.value)
+    except ValueError:
+        name = (token.keyword or "").lstrip("-")
+        raise AnewError(f"{name} must be a whole number, got '{token.value}'; set --{name}") from None
+
+
+WHOLE = Parameter(converter=_read_whole)
 
 
 def with_recipe(command: Callable[..., None], texts: Mapping[str, str]) -> Callable[..., None]:
     """Give a command whose last parameter is `**given` an option for every value of a recipe.
 
+    One description of a field serves TOML, flags and help.
     `texts` are the help of its own parameters, which come first. What was given arrives in `given`, for `nested`.
     """
     recipe_group, run_group = Group("What is trained", sort_key=1), Group("How it is run", sort_key=0)

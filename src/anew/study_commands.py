@@ -1,0 +1,162 @@
+"""`anew study list`, `run` and `show`: tables of many networks, and the options that say which study is meant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import App, Parameter
+
+from anew.command_options import DEFAULT_FAMILY, WHOLE
+from anew.errors import AnewError
+
+if TYPE_CHECKING:
+    from anew.studies import Results, Study
+
+study = App(name="study", help="Tables of many networks: the paper's, and your own from a TOML file.")
+
+StudyName = Annotated[str, Parameter(help="A study of `anew study list`, or a TOML file of your own.")]
+_SEVERAL = Parameter(negative_iterable=(), consume_multiple=True)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Choice:
+    """What changes a study before it is trained or shown: the options that every command of a study takes.
+
+    The same options mean the same networks, so `anew study show` takes those that `anew study run` was given.
+    """
+
+    scale: Annotated[
+        str | None,
+        Parameter(
+            help="Of the paper's studies: tiny (digits, minutes), small (CIFAR-10, hours on a processor) or full."
+        ),
+    ] = None
+    seeds: Annotated[
+        list[int] | None, _SEVERAL, Parameter(help="Which seeds; the study's own (0 1 2) where not given.")
+    ] = None
+    rows: Annotated[list[str] | None, _SEVERAL, Parameter(help="Only these rows.")] = None
+    columns: Annotated[
+        list[str] | None,
+        _SEVERAL,
+        Parameter(help="Only these columns; what they learn from is trained all the same."),
+    ] = None
+    controls: Annotated[
+        bool,
+        Parameter(
+            negative=(),
+            help="Add the controls as columns: label-only networks with other seeds, with the whole compute, and "
+            "averaged.",
+        ),
+    ] = False
+    data: Annotated[str | None, Parameter(help="Another source than the study's, such as parquet:PATH.")] = None
+    root: Annotated[Path | None, Parameter(help="The folder of torchvision's data sets.")] = None
+    epochs: Annotated[int | None, WHOLE, Parameter(help="Another number of epochs.")] = None
+    limit: Annotated[int | None, WHOLE, Parameter(help="At most this many training examples.")] = None
+
+    def of(self, name: str) -> Study:
+        """Return the study of a name or a TOML file, changed as chosen; `AnewError` for what does not fit."""
+        from anew import studies
+
+        changes = {"source": self.data, "root": None if self.root is None else str(self.root), "limit": self.limit}
+        return studies.choose(
+            name, self.scale, self.seeds, self.rows, self.columns, self.controls, changes, self.epochs
+        )
+
+
+AS_IT_IS = Choice()
+"""No option given: the study as it is written."""
+
+
+@study.command(name="list")
+def list_studies() -> None:
+    """List the studies that are built in."""
+    from rich.console import Console
+
+    from anew import terminal
+    from anew.studies import STUDIES
+
+    rows = [[one.name, str(len(one.rows)), str(len(one.columns)), one.title] for one in STUDIES.values()]
+    drawn = terminal.table(("study", "rows", "columns", "what"), rows)
+    drawn.columns[3].justify = "left"
+    drawn.columns[3].no_wrap = False
+    Console().print(drawn)
+    print("also a file of your own: anew study run my_study.toml")
+
+
+@study.command(name="run")
+def run_study(
+    name: StudyName,
+    /,
+    *,
+    out: Annotated[
+        Path, Parameter(help="The family's folder; studies that need the same networks share them there.")
+    ] = DEFAULT_FAMILY,
+    choice: Choice = AS_IT_IS,
+    device: Annotated[str, Parameter(help="Where to run: cpu, cuda, mps or auto.")] = "auto",
+    threads: Annotated[int | None, WHOLE, Parameter(help="Torch's threads on the CPU.")] = None,
+    force: Annotated[
+        bool, Parameter(negative=(), help="Go on where a teacher is at chance or its term does nothing.")
+    ] = False,
+) -> None:
+    """Train what a study needs and the family does not hold, then print its table; again does what is missing."""
+    from rich.console import Console
+
+    from anew import studies, terminal
+    from anew.execution import Execution
+    from anew.family import Family
+
+    chosen = choice.of(name)
+    watcher = terminal.watcher(Console(stderr=True))
+    try:
+        data_read = studies.StudyData(chosen)
+        failed = studies.run(chosen, out, Execution(device, threads, force=force), watcher, data_read)
+    finally:
+        if isinstance(watcher, terminal.Bars):
+            watcher.close()
+    _print_study(studies.collect(chosen, Family.open(out), data_read, failed))
+    print(f"family: {out}")
+    if failed:
+        raise AnewError(f"study '{name}': {len(failed)} networks failed; the table says why")
+
+
+@study.command(name="show")
+def show_study(
+    name: StudyName,
+    family: Annotated[Path, Parameter(help="The folder that `anew study run --out` wrote.")],
+    /,
+    *,
+    choice: Choice = AS_IT_IS,
+    form: Annotated[
+        Literal["table", "markdown", "csv", "latex", "json"],
+        Parameter(name="--format", help="A table, Markdown, CSV, LaTeX or JSON."),
+    ] = "table",
+) -> None:
+    """Print a study's table from a family, with what is there; nothing is trained.
+
+    Takes the options that the study was run with.
+    """
+    from anew import studies
+    from anew.family import Family
+    from anew.studies import rendering
+
+    chosen = choice.of(name)
+    results = studies.collect(chosen, Family.open(family), studies.StudyData(chosen))
+    if form == "table":
+        _print_study(results)
+    else:
+        print(rendering.FORMATS[form](results))
+
+
+def _print_study(results: Results) -> None:
+    from rich.console import Console
+
+    from anew import terminal
+    from anew.studies import rendering
+
+    console = Console()
+    console.print(terminal.table(rendering.TERMINAL, rendering.for_terminal(results), results.study.title))
+    for line in rendering.about(results):
+        console.print(line, markup=False, highlight=False)
