@@ -117,6 +117,22 @@ def test_the_same_checkpoint_again_is_found_and_another_is_another(weights, arra
     assert train(arrays, tmp_path / "new", teacher=save(weights, path)).lineage[0].id != first.lineage[0].id
 
 
+@pytest.mark.parametrize("named", ["its weights", "a plain state dict"])
+def test_a_checkpoint_is_read_once(teachers, weights, arrays, tmp_path, monkeypatch, named):
+    teacher = teachers.family.folder(teachers.lineage[0].id).weights
+    if named == "a plain state dict":
+        teacher = save(weights, tmp_path / "plain.safetensors")
+    opened, safe_open = [], safetensors.safe_open
+
+    def recorded(path, **options):
+        opened.append(Path(path))
+        return safe_open(path, **options)
+
+    monkeypatch.setattr(safetensors, "safe_open", recorded)
+    train(arrays, tmp_path / "new", teacher=teacher)
+    assert opened.count(teacher) == 1
+
+
 # What is no teacher
 
 

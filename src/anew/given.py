@@ -87,7 +87,7 @@ def _from_file(
     if header:
         if given_model is not None:
             raise _brings_its_own(str(path))
-        teacher = network.load(path, trusted)
+        teacher = network.restore(tensors, header, path, trusted)
         if len(teacher.interface.classes) != len(interface.classes):
             raise AnewError(
                 f"teacher {path}: knows {len(teacher.interface.classes)} classes, the data has "

@@ -107,7 +107,11 @@ def load(path: Path, trusted: Collection[str] = ()) -> Network:
     A file that names a model of somebody's own code, `package.module:callable`, is loaded only where that name is
     `trusted`: a file must not choose what is imported and called.
     """
-    tensors, header = storage.read_tensors(path)
+    return restore(*storage.read_tensors(path), path, trusted)
+
+
+def restore(tensors: dict[str, Tensor], header: Mapping[str, Any], path: Path, trusted: Collection[str]) -> Network:
+    """Return the network that a file's tensors and header tell of, as `load` does for a file that is read already."""
     try:
         spec = fields.read(ModelSpec, header["model"], str(path), prefix=("model",))
         interface = Interface.from_header(header)
