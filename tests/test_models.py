@@ -168,6 +168,22 @@ def test_every_size_of_picture_gives_one_logit_a_class(name, channels, height, w
     assert logits.isfinite().all()
 
 
+LEAST = {"wide_resnet-10-1": 4, "densenet-10-4": 4, "resnet18": 8, "resnet50": 8, "lenet": 12, "small_cnn": 4}
+
+
+@pytest.mark.parametrize(("name", "least"), LEAST.items())
+def test_the_least_size_of_picture_is_taken_and_a_smaller_one_refused(name, least):
+    assert f"{least}x{least} and more" in type(model := build(name, (1, least, least), 3)).__doc__
+    # At the least size, the last stage still sees every row and column.
+    assert model.train()(torch.randn(2, 1, least, least)).isfinite().all()
+    for shape in ((1, least - 1, least - 1), (1, least, least - 1), (1, least - 1, 40), (3, 1, 1)):
+        inputs = "x".join(map(str, shape))
+        with pytest.raises(AnewError, match=f"takes pictures of {least}x{least} and more, but the inputs are {inputs}"):
+            build(name, shape, 3)
+        assert name not in {entry.name for entry in catalogue(shape, 3)}
+    assert "mlp" in {entry.name for entry in catalogue((3, 1, 1), 3)}
+
+
 @pytest.mark.parametrize("name", SMALL)
 @pytest.mark.parametrize("classes", [2, 10, 1000])
 def test_there_may_be_2_to_1000_classes(name, classes):
@@ -390,7 +406,7 @@ def test_a_callable_that_does_not_fit_is_refused_in_one_line(own, name, options,
         ("wide_resnet-10-1", (3, 3, 8), {}, "takes pictures of 4x4 and more, but the inputs are 3x3x8; choose another"),
         ("lenet", (1, 11, 28), {}, "takes pictures of 12x12 and more"),
         ("wide_resnet-10-1", (30,), {}, "takes pictures .* but the inputs are vectors of 30; choose another --model"),
-        ("small_cnn", (30,), {}, r"takes pictures \(channels, height, width\)"),
+        ("small_cnn", (30,), {}, "takes pictures of 4x4 and more, but the inputs are vectors of 30"),
         ("timm:resnet18", (30,), {}, "takes pictures, but the inputs are vectors of 30; choose --model mlp"),
         ("timm:resnet19", (3, 32, 32), {}, "timm has no model 'resnet19' .*did you mean"),
         ("timm:resnet18", (3, 32, 32), {"nonsense": 1}, "nonsense"),

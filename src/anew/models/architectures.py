@@ -136,6 +136,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
             f"resnet{depth}",
             "residual network with a stem for small pictures (He et al. 2016)",
             lambda shape, classes, numbers, options, depth=depth: ResNet(shape[0], classes, depth),
+            smallest=8,
             examples=(f"resnet{depth}",),
         )
         for depth in DEPTHS
@@ -160,6 +161,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
         "four convolutions, for 8x8 and 28x28 pictures",
         lambda shape, classes, numbers, options: SmallCNN(shape[0], classes, **options),  # type: ignore[arg-type]
         options={"width": Range(int, 1, 10_000), **_DROPOUT},
+        smallest=4,
         examples=("small_cnn",),
     ),
 )

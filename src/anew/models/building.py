@@ -78,9 +78,9 @@ def _build_known(name: str, input_shape: Shape, classes: int, options: dict[str,
         architecture.check(name, numbers, checked)
         if not _takes(architecture, input_shape):
             least = architecture.smallest
-            wants = f"pictures of {least}x{least} and more" if least > 1 else "pictures (channels, height, width)"
             raise AnewError(
-                f"model '{name}': takes {wants}, but the inputs are {_shape(input_shape)}; choose another --model"
+                f"model '{name}': takes pictures of {least}x{least} and more, but the inputs are "
+                f"{_shape(input_shape)}; choose another --model"
             )
         return architecture.build(input_shape, classes, numbers, checked)
     examples = [example for architecture in ARCHITECTURES for example in architecture.examples]
