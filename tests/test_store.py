@@ -4,6 +4,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -219,6 +220,75 @@ for view in range(seed, key.views, 2):
         assert process.returncode == 0
     with closing(Store.open(stores, KEY)) as opened:
         assert is_right(opened) == KEY.examples * KEY.views
+
+
+# A process that makes a store, and stops as it is about to do a step of that: it is killed there, or waits for a line.
+MAKER = f"""
+import os, pathlib, signal, sys
+from anew.teachers import Store, StoreKey
+key = StoreKey({", ".join(f"{name}={value!r}" for name, value in vars(KEY).items())})
+stores, step, fate = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+does = getattr(pathlib.Path, step)
+
+def stops(path, *arguments, **options):
+    if ".tmp" in str(path):
+        if fate == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        print("stopped", flush=True)
+        sys.stdin.readline()
+    return does(path, *arguments, **options)
+
+setattr(pathlib.Path, step, stops)
+print(Store.open(stores, key).count, flush=True)
+"""
+STEPS = ["write_text", "rename"]
+
+
+def maker(stores, step, fate):
+    return subprocess.Popen(
+        [sys.executable, "-c", MAKER, str(stores), step, fate], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
+def names_beside(folder):
+    return sorted(one.name for one in folder.parent.iterdir())
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_what_a_killed_maker_left_is_swept_when_the_store_is_opened(stores, step):
+    folder = KEY.folder(stores)
+    killed = [maker(stores, step, "killed") for _ in range(2)]
+    for process in killed:
+        process.communicate(timeout=60)
+        assert process.returncode == -signal.SIGKILL
+    left = sorted(f".{folder.name}.{process.pid}.tmp" for process in killed)
+    assert names_beside(folder) == left
+    # Another store of the same teacher, and what is being made of it, is not this one's matter.
+    other = replace(KEY, batch_size=17)
+    Store.open(stores, other).close()
+    others = f".{other.folder(stores).name}.{killed[0].pid}.tmp"
+    (folder.parent / others).mkdir()
+    assert names_beside(folder) == sorted([*left, others, other.folder(stores).name])
+    for _ in range(2):
+        with closing(Store.open(stores, KEY)) as opened:
+            fill(opened, *places((3, 4)))
+            opened.flush()
+        assert names_beside(folder) == sorted([others, folder.name, other.folder(stores).name])
+    assert store.verify(folder) == []
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_maker_whose_work_is_swept_takes_the_store_that_is_there(stores, step):
+    slow = maker(stores, step, "goes on")
+    assert slow.stdout.readline() == "stopped\n"
+    with closing(Store.open(stores, KEY)) as opened:
+        fill(opened, *places((3, 4), (5, 6)))
+        opened.flush()
+    assert names_beside(KEY.folder(stores)) == [KEY.folder(stores).name]
+    assert slow.communicate("go\n", timeout=60)[0] == "2\n"
+    assert slow.returncode == 0
+    assert names_beside(KEY.folder(stores)) == [KEY.folder(stores).name]
+    assert store.verify(KEY.folder(stores)) == []
 
 
 OTHERS = {

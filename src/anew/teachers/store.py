@@ -94,6 +94,7 @@ class Store:
         folder = key.folder(stores)
         if not folder.exists():
             _make(folder, key)
+        _sweep(folder)
         written = _read_key(folder)
         differing = [name for name, value in key.to_json().items() if written.get(name) != value]
         if differing:
@@ -230,7 +231,7 @@ def _read_key(folder: Path) -> dict[str, Any]:
 
 def _make(folder: Path, key: StoreKey) -> None:
     """Make an empty store under another name and rename it: it is there whole or not at all."""
-    making = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    making = folder.with_name(_making(folder.name, os.getpid()))
     try:
         making.mkdir(parents=True, exist_ok=True)
         (making / "header.json").write_text(json.dumps({"format": FORMAT, "key": key.to_json()}, indent=1))
@@ -243,6 +244,20 @@ def _make(folder: Path, key: StoreKey) -> None:
         # Unless another process made the same store in the meantime.
         if not folder.exists():
             raise
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what processes that were killed while they made this store, which is there, left half-made.
+
+    A process that lives and still makes it loses nothing: it could not rename over the store, and takes it as it is.
+    """
+    for making in folder.parent.glob(_making(folder.name, "*")):
+        shutil.rmtree(making, ignore_errors=True)
+
+
+def _making(name: str, process: int | str) -> str:
+    """Return the name under which a process makes a store; it starts with a dot, as no finished store's does."""
+    return f".{name}.{process}.tmp"
 
 
 def _sizes(key: StoreKey) -> dict[str, int]:
