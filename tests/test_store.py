@@ -1,5 +1,6 @@
 """The store of targets: what is read is what was written, or it is refused, whatever disks, kills and people do."""
 
+import itertools
 import json
 import os
 import random
@@ -289,6 +290,48 @@ def test_a_maker_whose_work_is_swept_takes_the_store_that_is_there(stores, step)
     assert slow.returncode == 0
     assert names_beside(KEY.folder(stores)) == [KEY.folder(stores).name]
     assert store.verify(KEY.folder(stores)) == []
+
+
+def test_a_bit_is_written_only_after_the_disk_has_its_row(stores, monkeypatch):
+    """A store's calls to the operating system, in their order: what a failing power supply may cut at any of them."""
+    folder, dice = KEY.folder(stores), np.random.default_rng(0)
+    row_bytes, width = 2 * (KEY.words + 1), -(-KEY.views // 8)
+    names, calls, written, on_disk = {}, [], set(), set()
+    pwrite, fsync = os.pwrite, os.fsync
+
+    def promised():
+        """The places whose bits are in the file."""
+        content = np.frombuffer((folder / "filled.u8").read_bytes(), np.uint8).reshape(-1, width)
+        return set(np.flatnonzero(np.unpackbits(content, axis=1, count=KEY.views, bitorder="little")).tolist())
+
+    def recorded_pwrite(descriptor, content, offset):
+        size = pwrite(descriptor, content, offset)
+        calls.append(f"write {(name := names[os.fstat(descriptor).st_ino])}")
+        if name == "rows.u16":
+            assert offset % row_bytes == size % row_bytes == 0
+            written.update(range(offset // row_bytes, (offset + size) // row_bytes))
+        assert promised() <= on_disk
+        return size
+
+    def recorded_fsync(descriptor):
+        fsync(descriptor)
+        calls.append(f"flush {(name := names[os.fstat(descriptor).st_ino])}")
+        if name == "rows.u16":
+            on_disk.update(written)
+        assert promised() <= on_disk
+
+    monkeypatch.setattr(os, "pwrite", recorded_pwrite)
+    monkeypatch.setattr(os, "fsync", recorded_fsync)
+    with closing(Store.open(stores, KEY)) as opened:
+        names.update({(folder / name).stat().st_ino: name for name in ("rows.u16", "filled.u8")})
+        for _ in range(20):
+            for _ in range(int(dice.integers(1, 4))):
+                fill(opened, dice.integers(0, KEY.examples, 9), dice.integers(0, KEY.views, 9))
+            opened.flush()
+            assert promised() == on_disk == written
+        assert is_right(opened) == len(written) > 200
+    one_flush = ["write rows.u16", "flush rows.u16", "write filled.u8", "flush filled.u8"]
+    assert [call for call, _ in itertools.groupby(calls)] == 20 * one_flush
 
 
 OTHERS = {
