@@ -18,9 +18,10 @@ import torch
 from PIL import Image
 
 import anew
-from anew import cli, storage
+from anew import cli, storage, terminal
 from anew.evaluation import evaluate_lineage
 from anew.family import FORMAT, Family
+from anew.spec import read_recipe
 from anew.studies import STUDIES
 from anew.studies.paper import scaled, with_controls
 from anew.study_commands import AS_IT_IS
@@ -211,7 +212,7 @@ def test_train_prints_the_table_on_stdout_and_progress_on_stderr(trained, family
     ]  # fmt: skip
     assert lines[-1] == f"family: {family}"
     for said in (
-        "learning_rate = 0.1",
+        "generations 2; seed 0",
         "generation 2 (small_cnn, ban)",
         "epoch 3/3",
         "|gradient of the teacher's term|",
@@ -240,11 +241,49 @@ def test_a_recipe_and_the_flags_it_stands_for_give_the_same_networks(family, pla
     assert [spec.seed for (spec,) in Family.open(tmp_path / "over").lineages()] == [1]
 
 
-def test_the_printed_recipe_is_a_recipe_of_the_same_networks(trained, family, tmp_path):
-    printed = trained.err.partition("generation 0 (")[0]
+def test_a_log_names_the_recipe_in_two_lines_and_says_where_it_is(trained, family, place):
+    first, second = trained.err.partition("generation 0 (")[0].splitlines()
+    assert first == f"model small_cnn; data npz:{place / 'small.npz'}; objective ban; generations 2; seed 0"
+    path = second.removeprefix("all settings of a network: ").partition(", and ")[0]
+    for name in ids(family):
+        assert json.loads(Path(path.replace("ID", name)).read_text())["training"]["learning_rate"] == 0.1
+        assert '"learning_rate": 0.1' in good(*second.partition("`anew ")[2].rstrip("`").replace("ID", name).split())
+
+
+def test_a_log_names_what_else_a_recipe_asks_for():
+    recipe = read_recipe(None, {"siblings": "cwtm,dkpp", "sibling_seeds": "4,5", "teacher_model": {"name": "mlp"}})
+    first, _ = terminal.recipe_in_words(recipe, Path("f")).splitlines()
+    assert first == "model small_cnn; data digits; teacher mlp; objective ban, cwtm, dkpp; generations 3; seed 0, 4, 5"
+    given = read_recipe(None, {"teacher": "t.safetensors"})
+    assert "; teacher t.safetensors; " in terminal.recipe_in_words(given, Path("f"))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="asks for a pseudo-terminal")
+def test_on_a_terminal_the_whole_recipe_is_printed_and_is_one_of_the_same_networks(copied, family, place, tmp_path):
+    import pty
+    import tty
+
+    controller, its_terminal = pty.openpty()
+    tty.setraw(its_terminal)
+    arguments = ["--data", f"npz:{place / 'small.npz'}", "--out", copied, *QUICK]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "anew", "train", *map(str, arguments)],
+        stdout=subprocess.DEVNULL,
+        stderr=its_terminal,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "TERM": "xterm"},
+    )
+    os.close(its_terminal)
+    said = b""
+    # A terminal that nobody writes to any more is an error to its reader.
+    with contextlib.suppress(OSError):
+        while piece := os.read(controller, 4096):
+            said += piece
+    os.close(controller)
+    assert process.wait(timeout=60) == 0, said
+    printed, found, _ = said.decode().partition("generation 0 (")
+    assert found and "learning_rate = 0.1" in printed
     (tmp_path / "printed.toml").write_text(printed)
-    again = call("train", "--recipe", tmp_path / "printed.toml", "--out", tmp_path / "again")
-    assert again.code == 0 and again.err.startswith(printed)
+    assert call("train", "--recipe", tmp_path / "printed.toml", "--out", tmp_path / "again").code == 0
     assert ids(tmp_path / "again") == ids(family)
 
 

@@ -100,7 +100,9 @@ def train(
     how = Execution(device, threads, save_minutes, force, ask, disk_budget, tuple(trust or ()), jobs)
     how.torch_device()
     console = Console(stderr=True)
-    watcher = terminal.watcher(console, fields.to_toml(whole), jobs)
+    # Whoever sits there sees the recipe whole; a log names it, since every network keeps it.
+    recipe_said = fields.to_toml(whole) if console.is_terminal else terminal.recipe_in_words(whole, out)
+    watcher = terminal.watcher(console, recipe_said, jobs)
     try:
         trained = lineage.train_lineage(whole, lineage.load_data(whole.data), out, how, watcher)
     finally:

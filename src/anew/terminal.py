@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -12,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from anew.spec import Spec
+from anew.spec import Recipe, Spec
 
 LINE_EVERY_SECONDS = 2.0
 
@@ -123,6 +124,23 @@ class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
         rate = (task.speed or 0) * task.fields["batch_size"]
         return Text(f"{rate:,.0f} examples/s")
+
+
+def recipe_in_words(recipe: Recipe, out: Path) -> str:
+    """Return two lines for a log: what a recipe trains, and where all its settings are."""
+    teacher = recipe.teacher or (recipe.teacher_model.name if recipe.teacher_model is not None else "")
+    said = {
+        "model": recipe.model.name,
+        "data": recipe.data.source,
+        "teacher": teacher,
+        "objective": ", ".join([recipe.objective.name, *recipe.siblings]),
+        "generations": str(recipe.generations),
+        "seed": ", ".join(map(str, [recipe.seed, *recipe.sibling_seeds])),
+    }
+    return (
+        f"{'; '.join(f'{name} {value}' for name, value in said.items() if value)}\n"
+        f"all settings of a network: {out / 'networks' / 'ID' / 'spec.json'}, and `anew show {out} ID`"
+    )
 
 
 def watcher(console: Console, heading: str = "", jobs: int = 1) -> Lines:
