@@ -132,7 +132,7 @@ def loaded_modules(command, *arguments, code=0):
         (["--help"], 0, [*COMMANDS, "--debug"]),
         ([], 0, COMMANDS),
         (["train", "--help"], 0, ["--learning-rate", "--save-minutes", "--model.options KEY=VALUE", "--teacher "]),
-        (["train", "--epochs", "0"], 2, ["training.epochs must be"]),
+        (["train", "--epochs", "-1"], 2, ["training.epochs must be"]),
         (["study", "run", "--help"], 0, ["--scale", "--controls", "--force"]),
         (["trian"], 2, ["trian"]),
     ],
@@ -414,7 +414,7 @@ def test_a_reader_that_goes_away_is_no_error(family):
 
 
 def test_debug_shows_where_an_error_arose():
-    done = call("train", "--epochs", "0", "--debug")
+    done = call("train", "--epochs", "-1", "--debug")
     assert done.code == 2 and done.err.startswith("Traceback") and "fields.py" in done.err
     assert done.err.splitlines()[-1].startswith("anew: training.epochs must be")
     assert good("data", "--debug") == good("data")
@@ -472,7 +472,6 @@ def test_a_device_that_is_not_there(wrong, place, family):
 WHOLE = {"epochs": "training.epochs", "batch-size": "training.batch_size", "generations": "generations", "seed": "seed"}
 BAD_NUMBERS = [
     *((option, value) for option in WHOLE for value in ("-1", "99999999999999999999999", "many", "1.5", "nan", "")),
-    ("epochs", "0"),
     ("batch-size", "0"),
     *(("learning-rate", value) for value in ("-0.1", "0", "1e9", "nan", "inf", "fast", "")),
     *(("threads", value) for value in ("-1", "0", "99999999999999999999999", "1.5", "many")),

@@ -76,6 +76,10 @@ def numpy_loss_and_gradient(name, z, t, y, r, **options):
     if name == "cwtm":
         w = p.max(-1) / p.max(-1).sum()
         return (w * cross(hot, z)).sum(), w[..., None] * (q - hot)
+    if name == "teacher-smoothing":
+        c = p.max(-1).mean()
+        target = np.where(hot == 1, c, (1 - c) / (classes - 1))
+        return cross(target, z).mean(), (q - target) / count
     target = permuted(p, r)
     return cross(target, z).mean(), (q - target) / count
 
@@ -129,8 +133,22 @@ def test_a_teacher_sure_of_the_labels_makes_all_objectives_the_label_loss(batch)
     z, _, y, _ = batch
     sure = torch.where(torch.nn.functional.one_hot(y, z.shape[-1]).bool(), 0.0, -1e4).double()
     expected = objectives.label(z, y)
-    for loss in (objectives.ban(z, sure), objectives.ban_l(z, sure, y), objectives.cwtm(z, sure, y)):
+    losses = [objectives.ban(z, sure)]
+    losses += [of(z, sure, y) for of in (objectives.ban_l, objectives.cwtm, objectives.teacher_smoothing)]
+    for loss in losses:
         torch.testing.assert_close(loss, expected)
+
+
+@given(batch=batches())
+@settings(deadline=None)
+def test_teacher_smoothing_is_label_smoothing_and_knows_the_mean_confidence_alone(batch):
+    z, t, y, _ = batch
+    classes = z.shape[-1]
+    c = torch.softmax(t, -1).amax(-1).mean().item()
+    loss = objectives.teacher_smoothing(z, t, y)
+    torch.testing.assert_close(loss, objectives.label(z, y, min(1.0, (1 - c) * classes / (classes - 1))))
+    # Whichever class the teacher is sure of, on whichever example: nothing of it is left.
+    torch.testing.assert_close(objectives.teacher_smoothing(z, t.flip(-1).flip(0), y), loss)
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)

@@ -77,6 +77,15 @@ def test_killed_and_from_run_to_run_two_processes_have_the_same_bits(pair, tmp_p
     assert weights(tmp_path / "again") == weights(place / "two")
 
 
+def test_two_processes_exchange_a_shuffled_teachers_answers_as_one_does(pair, tmp_path):
+    _, npz, _ = pair
+    for run, processes in (("one", 1), ("two", 2)):
+        finish(start(tmp_path / run, npz, *OPTIONS, "--objective.shuffled", processes=processes))
+    for folder in Family.open(tmp_path / "one").folders():
+        moved, apart, _, _ = movements(tmp_path / "one", folder, tmp_path / "two" / "networks")
+        assert apart < 0.01 * moved
+
+
 def test_a_batch_that_cannot_be_cut_is_refused(pair, tmp_path):
     _, npz, _ = pair
     options = [15 if option == 16 else option for option in OPTIONS]

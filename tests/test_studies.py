@@ -130,6 +130,28 @@ def test_controls_are_columns_like_any_other():
     members = study.cell("DenseNet-90-60", "4 independent", 0, data)
     assert len({spec.seed for spec in members}) == 4 and not any(spec.teachers for spec in members)
     assert members[0] == study.cell("DenseNet-90-60", "Teacher", 0, data)[0]
+    names = [
+        "Teacher again", "Teacher again (2)", "Teacher again (3)", "Teacher, 4x epochs", "4 independent",
+        "labels smoothed by Teacher", "BAN, Teacher shuffled", "Teacher untrained", "BAN, Teacher untrained",
+    ]  # fmt: skip
+    assert list(study.columns) == [*STUDIES["table2"].columns, *names]
+    teacher, ban, smoothed, shuffled, untrained, student = (
+        study.cell("DenseNet-90-60", name, 0, data)[0] for name in ("Teacher", "BAN", *names[5:])
+    )
+    assert smoothed == replace(ban, objective=ObjectiveSpec("teacher-smoothing"))
+    assert shuffled == replace(ban, objective=ObjectiveSpec("ban", shuffled=True))
+    assert (untrained.training.epochs, untrained.generation) == (0, 0) and untrained.seed != teacher.seed
+    assert untrained.is_untrained and student == replace(ban, teachers=(untrained,))
+    # One pass serves the teacher's students, but those of its shuffled answers have a pass of their own.
+    groups = siblings(study.specs(on))
+    assert all(len({spec.objective.shuffled for spec in group}) == 1 for group in groups)
+    assert sorted(len(group) for group in groups if group[0].generation == 1) == [1] * 24 + [6] * 12
+
+
+def test_controls_take_the_studys_own_reference_and_leave_its_columns():
+    assert "BAN, generation 1 shuffled" in with_controls(STUDIES["bonus"]).columns
+    with pytest.raises(AnewError, match="has a column '2 independent', a control's name; rename it"):
+        with_controls(replace(SMALL, columns={**SMALL.columns, "2 independent": Column()}))
 
 
 SMALL = Study(

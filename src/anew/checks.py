@@ -98,7 +98,7 @@ def signal(
     for batch in itertools.islice(batches.whole().epoch(0), SIGNAL_BATCHES):
         logits = trial(batch.inputs).detach().float().requires_grad_()
         permutation = batch.permutation(data.spec.seed, len(data.classes)) if objective.uses_permutation else None
-        terms = objective.terms(logits, teacher.ask(batch.inputs), batch.labels, permutation, **options)
+        terms = objective.terms(logits, teacher.ask_about(batch), batch.labels, permutation, **options)
         label = terms.label if terms.label is not None else objectives.label(logits, batch.labels)
         assert terms.teacher is not None, "only objectives with a teacher are checked"
         from_teacher += _squared_gradient(terms.teacher, logits)

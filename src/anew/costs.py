@@ -97,6 +97,8 @@ def measure(recipe: Recipe, data: Data, how: Execution, rounds: int = 5, steps: 
     if recipe.objective.name == "label":
         raise AnewError("objective 'label' has no teacher, so there is nothing to compare; choose another --objective")
     training = recipe.training
+    if training.epochs == 0:
+        raise AnewError("training.epochs must be a whole number >= 1 where costs are measured, got 0; set --epochs")
     with how.settings() as device, torch_generator(0, device), tempfile.TemporaryDirectory() as place:
         batches = Batches(data, training.batch_size, device)
         label = ObjectiveSpec("label", smoothing=recipe.label_smoothing)

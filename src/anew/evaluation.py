@@ -140,8 +140,7 @@ def evaluate_lineage(
         best = None
         if spec.training.best_epoch and not spec.weights and family.folder(spec.id).best.exists():
             best = score_logits(*read_outputs(family.folder(spec.id), split, "best"))
-        name = "given" if spec.weights else spec.objective.name
-        rows.append(Row((number,), (spec.id,), name, score_logits(logits, labels), best))
+        rows.append(Row((number,), (spec.id,), spec.origin, score_logits(logits, labels), best))
     for members in _ensembles(len(lineage), all_subsets):
         mean = ensemble.log_mean([outputs[member][0] for member in members])
         rows.append(Row(members, tuple(lineage[m].id for m in members), "", metrics.scores(mean, labels)))
@@ -154,7 +153,7 @@ def evaluate_networks(family: Family, specs: Sequence[Spec], split: str = "test"
     for spec in specs:
         if family.folder(spec.id).is_done:
             scores = score_logits(*read_outputs(family.folder(spec.id), split))
-            rows.append(Row((spec.generation,), (spec.id,), spec.objective.name, scores, seed=spec.seed))
+            rows.append(Row((spec.generation,), (spec.id,), spec.origin, scores, seed=spec.seed))
     return rows
 
 

@@ -38,6 +38,8 @@ class Rule:
     flag: str = ""
     identity: bool = True
     """Whether the field is part of what a network is; False for where and how something is found."""
+    later: bool = False
+    """Whether the field came after ids were first given: at its default it is no part of them, so that they stay."""
 
 
 def option(
@@ -50,9 +52,10 @@ def option(
     choices: tuple[str, ...] = (),
     flag: str = "",
     identity: bool = True,
+    later: bool = False,
 ) -> Any:
     """Make a dataclass field with its rule: low <= value <= high (low < value with `above`), one of `choices`."""
-    rule = Rule(help, low, high, above, choices, flag, identity)
+    rule = Rule(help, low, high, above, choices, flag, identity, later)
     metadata = {"rule": rule}
     if isinstance(default, type):
         return dataclasses.field(default_factory=default, metadata=metadata)
@@ -162,6 +165,8 @@ def write(described: Any, *, identity: bool = False) -> dict[str, Any]:
         if identity and not rule.identity:
             continue
         value = getattr(described, name)
+        if identity and rule.later and value == getattr(type(described), name):
+            continue
         if dataclasses.is_dataclass(value):
             written[name] = write(value, identity=identity)
         elif kind == Options:

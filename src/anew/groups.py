@@ -116,6 +116,8 @@ def _teacher(session: Session, spec: Spec, batches: Batches, data: Data) -> Teac
             )
     teacher = Teacher(live, targets, batches.batch_size, store, session.progress.notice, session.world)
     teacher.verify(batches, training.precision)
+    if spec.objective.shuffled:
+        teacher.shuffle(batches)
     return teacher
 
 

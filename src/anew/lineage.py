@@ -74,8 +74,7 @@ def train_lineage(recipe: Recipe, data: Data, out: Path, how: Execution, progres
 
 def filled_objective(objective: ObjectiveSpec) -> ObjectiveSpec:
     """Return the objective with its own defaults filled in, so that equal settings have equal ids."""
-    options = objectives.fill_options(objective.name, objective.options)
-    return ObjectiveSpec(objective.name, top_k=objective.top_k, **options)
+    return replace(objective, **objectives.fill_options(objective.name, objective.options))
 
 
 def filled_siblings(recipe: Recipe, spec: Spec) -> list[Spec]:

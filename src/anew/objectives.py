@@ -86,6 +86,21 @@ def cwtm(student_logits: Logits, teacher_logits: Logits, labels: Labels) -> Loss
     return (weights / weights.sum() * losses).sum()
 
 
+def teacher_smoothing(student_logits: Logits, teacher_logits: Logits, labels: Labels) -> Loss:
+    """Label smoothing as strong as the teacher's mean confidence: mean of -sum_i s_i log q_i.
+
+    The target s is c on the label and (1 - c) / (C - 1) on every other class, with c = 1/B sum_s max_i p_{s,i} the
+    mean over the batch's examples and views, as CWTM's weights are the batch's. It equals `label` with the smoothing
+    (1 - c) C / (C - 1). A control: it keeps how confident the teacher is on the whole, and nothing of any example.
+    """
+    _same_shape(student_logits, teacher_logits)
+    confidence = _probabilities(teacher_logits).amax(-1).mean()
+    log_q = F.log_softmax(_at_least_float32(student_logits), dim=-1)
+    on_label = log_q.gather(-1, labels.unsqueeze(-1)).squeeze(-1)
+    elsewhere = (log_q.sum(-1) - on_label) / (log_q.shape[-1] - 1)
+    return -(confidence * on_label + (1 - confidence) * elsewhere).mean()
+
+
 def dkpp(student_logits: Logits, teacher_logits: Logits, permutation: Int64[Tensor, "*batch classes"]) -> Loss:
     """Dark knowledge with permuted predictions: CE(p', q), p' = p with all but its argmax permuted per example.
 
@@ -193,6 +208,10 @@ def _cwtm_terms(z: Tensor, t: Tensor, y: Tensor, r: Tensor | None = None) -> Ter
     return Terms(teacher=cwtm(z, t, y), label=None)
 
 
+def _teacher_smoothing_terms(z: Tensor, t: Tensor, y: Tensor, r: Tensor | None = None) -> Terms:
+    return Terms(teacher=teacher_smoothing(z, t, y), label=None)
+
+
 def _dkpp_terms(z: Tensor, t: Tensor, y: Tensor, r: Tensor) -> Terms:
     return Terms(teacher=dkpp(z, t, r), label=None)
 
@@ -221,6 +240,7 @@ OBJECTIVES: Mapping[str, Objective] = {
             {"label_weight": Option(0.5, 0.0, 1.0)},
         ),
         Objective("cwtm", "labels, weighted by the teacher's confidence", _cwtm_terms),
+        Objective("teacher-smoothing", "labels, smoothed by the teacher's mean confidence", _teacher_smoothing_terms),
         Objective(
             "dkpp",
             "teacher with its dark knowledge permuted",

@@ -65,7 +65,7 @@ class Run:
     @property
     def name(self) -> str:
         """How the network is called in messages."""
-        return f"network {self.spec.id} (generation {self.spec.generation}, {self.spec.objective.name})"
+        return f"network {self.spec.id} (generation {self.spec.generation}, {self.spec.origin})"
 
     @property
     def minutes_unsaved(self) -> float:
@@ -126,14 +126,19 @@ class Run:
         return row
 
     def check_teacher(self, teacher: Teacher, knowledge: Knowledge, progress: Progress, *, force: bool) -> None:
-        """Measure the teacher's term before the first step, and stop where teacher or term are worth nothing."""
+        """Measure the teacher's term before the first step, and stop where teacher or term are worth nothing.
+
+        An untrained teacher is a control, worth nothing by design: it is said and stops nobody.
+        """
         signal = checks.signal(self.network, teacher, self.objective, self.options, self.batches, self.data)
         progress.notice(
             f"teacher: {knowledge.accuracy:.1%} of the {knowledge.measured_on} examples right (chance "
             f"{knowledge.chance:.1%}); {self.spec.objective.name}: |gradient of the teacher's term| / |gradient of the "
             f"label term| = {signal:.3g}"
         )
-        if not force:
+        if all(one.is_untrained for one in self.spec.teachers):
+            progress.notice("this teacher is untrained, as its 0 epochs ask: a control, which no check stops")
+        elif not force:
             knowledge.demand()
             checks.demand_signal(self.spec.objective.name, signal)
         self.checks = {**knowledge.to_json(), "signal": signal, "forced": force}

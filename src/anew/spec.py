@@ -79,7 +79,9 @@ class DataSpec:
 class TrainingSpec:
     """How a network is trained: the optimizer, its schedule, and what else decides the weights."""
 
-    epochs: int = option(20, "passes over the training examples", low=1, high=HUGE, flag="--epochs")
+    epochs: int = option(
+        20, "passes over the training examples; 0 is an untrained network", low=0, high=HUGE, flag="--epochs"
+    )
     batch_size: int = option(128, "examples in a step", low=1, high=HUGE, flag="--batch-size")
     optimizer: str = option("sgd", "SGD with Nesterov momentum, or AdamW", choices=("sgd", "adamw"), flag="--optimizer")
     learning_rate: float = option(
@@ -136,7 +138,7 @@ class TrainingSpec:
 class ObjectiveSpec:
     """What a student minimises; options that are not given take the objective's own defaults."""
 
-    name: str = option("ban", "label, kd, ban, ban+l, cwtm or dkpp")
+    name: str = option("ban", "label, kd, ban, ban+l, cwtm, teacher-smoothing or dkpp")
     smoothing: float | None = option(None, "label: label smoothing")
     temperature: float | None = option(None, "kd: temperature")
     alpha: float | None = option(None, "kd: weight of the teacher")
@@ -147,11 +149,17 @@ class ObjectiveSpec:
         low=1,
         high=HUGE,
     )
+    shuffled: bool = option(
+        False,
+        "a control: for each example learn from the teacher's answers to another one of the same predicted class",
+        later=True,
+    )
 
     @property
     def options(self) -> dict[str, float | None]:
         """The options by name, None where not given."""
-        return {name: value for name, value in fields.write(self).items() if name not in ("name", "top_k")}
+        of_all = ("name", "top_k", "shuffled")
+        return {name: value for name, value in fields.write(self).items() if name not in of_all}
 
 
 @dataclass(frozen=True)
@@ -221,6 +229,20 @@ class Spec:
         return 1 + max(teacher.generation for teacher in self.teachers) if self.teachers else 0
 
     @property
+    def is_untrained(self) -> bool:
+        """Whether the network keeps its first weights, because its description asks for no epoch."""
+        return self.training.epochs == 0 and not self.weights
+
+    @property
+    def origin(self) -> str:
+        """What made the weights, as people are told of it: an objective, or that they were given or never trained."""
+        if self.weights:
+            return "given"
+        if self.is_untrained:
+            return "untrained"
+        return f"{self.objective.name}, shuffled teacher" if self.objective.shuffled else self.objective.name
+
+    @property
     def lineage(self) -> tuple[Spec, ...]:
         """The chain of first teachers down to this network, oldest first."""
         return (*(self.teachers[0].lineage if self.teachers else ()), self)
@@ -253,6 +275,11 @@ def lineage_of(recipe: Recipe, data: DataSpec, teacher: Spec | None = None) -> t
             "objective 'label' has no teacher, so it makes no generations; choose another --objective, or set "
             "--generations 0 (independent networks: other values of --seed)"
         )
+    if recipe.training.epochs == 0 and recipe.generations > 0:
+        raise AnewError(
+            "training.epochs must be a whole number >= 1 where students learn, got 0; set --epochs, or --generations 0 "
+            "for an untrained network alone"
+        )
     if teacher is not None and recipe.teacher_model is not None and not teacher.weights:
         raise AnewError("teacher_model: the given teacher brings its own architecture; drop --teacher-model")
     first = teacher or Spec(
@@ -276,7 +303,9 @@ def siblings_of(recipe: Recipe, spec: Spec) -> tuple[Spec, ...]:
     """
     if spec.weights:
         return (spec,)
-    further = [ObjectiveSpec(name, top_k=recipe.objective.top_k) for name in recipe.siblings] if spec.teachers else []
+    # What is asked of the teacher is asked once for all.
+    asked = ObjectiveSpec(top_k=recipe.objective.top_k, shuffled=recipe.objective.shuffled)
+    further = [replace(asked, name=name) for name in recipe.siblings] if spec.teachers else []
     together = [
         replace(spec, objective=objective, seed=seed)
         for objective in (spec.objective, *further)

@@ -38,7 +38,7 @@ class Lines:
 
     def _which(self, spec: Spec) -> str:
         """Return which of several networks is meant; nothing where there is one."""
-        return f"{spec.objective.name}, seed {spec.seed}, " if self._several else ""
+        return f"{spec.origin}, seed {spec.seed}, " if self._several else ""
 
     def _print_heading(self) -> None:
         if self._heading:
@@ -207,14 +207,13 @@ def curves(series: Sequence[tuple[str, Sequence[float]]], title: str, height: in
 
 
 def _title(spec: Spec) -> str:
-    name = "given" if spec.weights else spec.objective.name
-    return f"generation {spec.generation} ({spec.model.name}, {name})"
+    return f"generation {spec.generation} ({spec.model.name}, {spec.origin})"
 
 
 def _titles(specs: Sequence[Spec]) -> str:
     if len(specs) == 1:
         return _title(specs[0])
-    names = ", ".join(dict.fromkeys(spec.objective.name for spec in specs))
+    names = ", ".join(dict.fromkeys(spec.origin for spec in specs))
     return f"generation {specs[0].generation} ({specs[0].model.name}, {len(specs)} siblings: {names})"
 
 

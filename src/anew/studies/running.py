@@ -75,6 +75,7 @@ def siblings(specs: Sequence[Spec]) -> list[list[Spec]]:
             "teachers": [teacher.id for teacher in spec.teachers],
             "batch_size": training.batch_size,
             "asked": (training.precision, training.memory_format, training.compile, spec.objective.top_k),
+            "shuffled": spec.objective.shuffled,
         }
         return repr(shared)
 

@@ -46,7 +46,7 @@ class Column:
     ensemble: tuple[str, ...] = option((), "columns whose probabilities are averaged, in place of a network")
     model: ModelSpec | None = option(None, "another architecture than the row's")
     seed: int = option(0, "tells networks apart that are equal otherwise", low=0, high=SEEDS_APART - 1)
-    epochs: float = option(1.0, "how many times the study's epochs", low=0.0, above=True, high=1000.0)
+    epochs: float = option(1.0, "how many times the study's epochs; 0 is an untrained network", low=0.0, high=1000.0)
     label_smoothing: float = option(0.0, "label smoothing of a network that learns from the labels", low=0.0, high=1.0)
 
 
@@ -74,6 +74,11 @@ class Study:
     def __post_init__(self) -> None:
         if not self.rows or not self.columns or not self.seeds:
             raise AnewError(f"study '{self.name}': needs rows, columns and seeds, one at least of each")
+        if self.training.epochs == 0:
+            raise AnewError(
+                f"study '{self.name}': training.epochs must be a whole number >= 1, got 0; set --epochs (an untrained "
+                "network is a column with epochs = 0)"
+            )
         if len(set(self.seeds)) < len(self.seeds):
             twice = next(seed for seed in self.seeds if self.seeds.count(seed) > 1)
             raise AnewError(f"study '{self.name}': seed {twice} is given twice; name each seed once")
@@ -97,6 +102,8 @@ class Study:
         where = f"study '{self.name}', column '{name}'"
         if column.ensemble and column.teacher:
             raise AnewError(f"{where}: has a teacher and an ensemble; give one of them")
+        if column.teacher and not column.epochs:
+            raise AnewError(f"{where}: has a teacher and learns in 0 epochs; give it epochs, or drop the teacher")
         for other in (*column.ensemble, *([column.teacher] if column.teacher else [])):
             if other not in self.columns or self.column(row, other) is None:
                 raise AnewError(
@@ -121,13 +128,13 @@ class Study:
         """Return the spec of a column's network on a row, with the data as it was found for this seed."""
         column = self.column(row, name)
         assert column is not None and not column.ensemble, "only networks have a spec"
-        epochs = max(1, round(self.training.epochs * column.epochs))
+        epochs = max(1, round(self.training.epochs * column.epochs)) if column.epochs else 0
         teachers: tuple[Spec, ...] = ()
         objective = ObjectiveSpec("label", smoothing=column.label_smoothing)
         if column.teacher:
             teachers = (self.spec(row, column.teacher, seed, data),)
             options = objectives.fill_options(column.objective.name, column.objective.options)
-            objective = ObjectiveSpec(column.objective.name, top_k=column.objective.top_k, **options)
+            objective = replace(column.objective, **options)
         return Spec(
             column.model or self.rows[row],
             data,

@@ -14,6 +14,7 @@ from anew import randomness
 from anew.data.batches import Batch, Batches
 from anew.errors import AnewError
 from anew.parallel import World
+from anew.teachers.exchange import Exchange
 from anew.teachers.live import LiveTeacher
 from anew.teachers.store import FLUSH_SECONDS, Store
 from anew.teachers.targets import Targets
@@ -47,19 +48,39 @@ class Teacher:
         """How many answers the networks gave, and for how many examples of batches targets were given."""
         self._notice = notice
         self._writes = store is not None
+        self._exchange: Exchange | None = None
+
+    def shuffle(self, batches: Batches) -> None:
+        """From now on answer to each training example with what belongs to another one: see `Exchange`.
+
+        Its class is what the teacher says of the picture itself, without augmentation. Several processes ask about a
+        share each, in batches of the fixed size, so the partners are the same however many there are.
+        """
+        predicted = torch.zeros_like(batches.labels)
+        for start in range(self.world.rank * self.batch_size, len(predicted), self.world.size * self.batch_size):
+            part = slice(start, start + self.batch_size)
+            predicted[part] = self.ask(batches.inputs[part]).argmax(-1)
+        self._exchange = Exchange.within(self.world.sum(predicted), batches)
 
     def teach(self, epoch: Iterable[Batch]) -> Iterator[tuple[Batch, Float[Tensor, "batch classes"]]]:
-        """Yield an epoch's batches, each with the teacher's logits (B, C), float32, for exactly its views."""
+        """Yield an epoch's batches, each with the teacher's logits (B, C), float32, for exactly its views.
+
+        Once shuffled, for the same views of the examples' partners.
+        """
         batches = iter(epoch)
         while ahead := list(islice(batches, 1)):
             ahead += islice(batches, self._ahead(ahead[0]) - 1)
-            for batch, words in zip(ahead, self._words(ahead), strict=True):
+            for batch, words in zip(ahead, self._words([self._asked_for(one) for one in ahead]), strict=True):
                 self.served += len(batch.labels)
                 yield batch, self.targets.read(self.world.gather(words))
 
     def ask(self, inputs: Num[Tensor, "asked ..."]) -> Float[Tensor, "asked classes"]:
         """Return the logits for inputs as they are, asked live."""
         return self.targets.read(self._ask(inputs))
+
+    def ask_about(self, batch: Batch) -> Float[Tensor, "batch classes"]:
+        """Return the logits that `teach` gives for a whole batch, asked live."""
+        return self.ask(self._asked_for(batch).inputs)
 
     def verify(self, batches: Batches, precision: str) -> None:
         """Ask for a random sample of the stored answers again and compare; `AnewError` where they are another's.
@@ -103,6 +124,10 @@ class Teacher:
         if self.store is not None:
             self.flush()
             self.store.close()
+
+    def _asked_for(self, batch: Batch) -> Batch:
+        """Return the batch whose answers are given for this one: itself, or once shuffled its partners."""
+        return batch if self._exchange is None else self._exchange(batch)
 
     def _words(self, batches: Sequence[Batch]) -> Sequence[Int16[Tensor, "batch words"]]:
         """Return the rows for this process's parts of batches: stored where they are there, asked for otherwise."""
