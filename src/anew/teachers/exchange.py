@@ -25,7 +25,8 @@ class Exchange:
     @classmethod
     def within(cls, predicted: Int64[Tensor, "examples"], batches: Batches) -> Exchange:
         """Exchange among all training examples with the same `predicted` class, by the data seed's own stream."""
-        return cls(batches, partners_within(predicted, randomness.key(batches.seed, "shuffled teacher")))
+        partners = partners_within(predicted.cpu(), randomness.key(batches.seed, "shuffled teacher"))
+        return cls(batches, partners.to(batches.device))
 
     def __call__(self, batch: Batch) -> Batch:
         """Return the batch that is asked about in place of this one: the partners, in the same views."""
@@ -39,12 +40,12 @@ def partners_within(groups: Int64[Tensor, "examples"], stream: int) -> Int64[Ten
 
     Each group is one cycle in random order, so that no example is its own partner but one that is alone.
     """
-    shuffled = randomness.order(stream, len(groups)).to(groups.device)
+    shuffled = randomness.order(stream, len(groups))
     # Group by group, and in random order within each.
     members = shuffled[torch.argsort(groups[shuffled], stable=True)]
     sizes = torch.unique_consecutive(groups[members], return_counts=True)[1]
     ends = sizes.cumsum(0)
     # Each member's partner is the one after it; the last one's is the first.
-    following = torch.arange(1, len(groups) + 1, device=groups.device)
+    following = torch.arange(1, len(groups) + 1)
     following[ends - 1] = ends - sizes
     return torch.zeros_like(members).scatter(0, members, members[following])

@@ -61,6 +61,7 @@ class Teacher:
             part = slice(start, start + self.batch_size)
             predicted[part] = self.ask(batches.inputs[part]).argmax(-1)
         self._exchange = Exchange.within(self.world.sum(predicted), batches)
+        self._notice("a control: this teacher's answers are exchanged among training examples of one predicted class")
 
     def teach(self, epoch: Iterable[Batch]) -> Iterator[tuple[Batch, Float[Tensor, "batch classes"]]]:
         """Yield an epoch's batches, each with the teacher's logits (B, C), float32, for exactly its views.
