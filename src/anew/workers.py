@@ -17,7 +17,7 @@ from multiprocessing import connection, get_context, parent_process
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -43,6 +43,7 @@ class Finished:
     failed: dict[str, AnewError]
 
 
+@runtime_checkable
 class Workers(Protocol):
     """Train groups, so many at once."""
 
