@@ -32,6 +32,8 @@ app = App(
     help="Train neural networks anew: generation after generation, each taught by the one before, and their average.",
     version=__version__,
     help_format="plaintext",
+    # `main` says that what was saved is whole.
+    suppress_keyboard_interrupt=False,
     help_epilogue="Any command takes --debug, which shows where in the code an error arose.",
 )
 

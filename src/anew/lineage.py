@@ -58,10 +58,12 @@ def train_lineage(recipe: Recipe, data: Data, out: Path, how: Execution, progres
             session.in_turn(lambda: given.bring(family, data, session.device))
         for spec, together in zip(lineage, generations, strict=True):
             was_there = family.folder(spec.id).is_done
+            failed: dict[str, AnewError] = {}
             for finished in train_groups([together], lambda spec: data, family, trainers):
-                failures += finished.failed.values()
-                if spec.id in finished.failed:
-                    raise finished.failed[spec.id]
+                failed |= finished.failed
+            failures += failed.values()
+            if spec.id in failed:
+                raise failed[spec.id]
             if spec is not lineage[-1] and not was_there and _is_still_falling(family.folder(spec.id)):
                 session.progress.notice(
                     "this teacher's validation loss was still falling when its training ended: students of an "

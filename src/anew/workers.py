@@ -142,7 +142,8 @@ class Processes:
         """End the workers, which have nothing to do any more or are to do nothing more."""
         for worker in self._workers:
             if worker is not None:
-                worker.process.terminate()
+                # What is saved is whole, whenever a process ends.
+                worker.process.kill()
                 worker.process.join()
                 worker.pipe.close()
         self._workers = [None] * self.count
@@ -253,17 +254,21 @@ def _work(pipe: Connection, family: Path, how: Execution, number: int) -> None:
         os.environ["LOCAL_RANK"] = str(number % torch.cuda.device_count())
     how = replace(how, threads=how.threads_of_a_job)
     data: Data | None = None
-    while True:
-        try:
+    try:
+        while True:
             specs, new = pickle.loads(pipe.recv_bytes())
-        except EOFError:
-            return
-        data = new or data
-        assert data is not None
-        outcome = _outcome(pipe, family, how, specs, data)
-        pipe.send(outcome)
-        if outcome[0] == "interrupted":
-            return
+            data = new or data
+            assert data is not None
+            outcome = _outcome(pipe, family, how, specs, data)
+            pipe.send(outcome)
+            if outcome[0] == "interrupted":
+                return
+    except (EOFError, ConnectionError):
+        # The parent has gone.
+        return
+    except KeyboardInterrupt:
+        # A second Ctrl-C stops at once, and the parent says so.
+        return
 
 
 def _outcome(pipe: Connection, family: Path, how: Execution, specs: Sequence[Spec], data: Data) -> tuple[str, Any]:
