@@ -17,7 +17,9 @@ from anew.workers import Finished
 from conftest import quick
 from runs import finish, kill, kill_at_random, saved_steps, start, weights
 
-OPTIONS = (*quick(epochs=4, generations=2), "--siblings", "cwtm,dkpp", "--ask", "table")
+SIBLINGS = ("--siblings", "cwtm,dkpp", "--ask", "table")
+OPTIONS = (*quick(epochs=4, generations=2), *SIBLINGS)
+LONG = (*quick(epochs=400, generations=2), *SIBLINGS, "--jobs", 2)
 
 
 def workers_of(process):
@@ -34,10 +36,12 @@ def workers_of(process):
     return found
 
 
-def wait_for(what, seconds=90):
+def wait_for(what, process=None, seconds=90):
+    """Wait until something is there, as long as a process lives."""
     deadline = time.monotonic() + seconds
     while not (found := what()):
         assert time.monotonic() < deadline
+        assert process is None or process.poll() is None, process.communicate()
         time.sleep(0.01)
     return found
 
@@ -76,8 +80,8 @@ def test_two_workers_give_the_bits_of_one_process_and_say_who_is_meant(one, tmp_
 def test_a_worker_that_is_killed_is_replaced_and_its_networks_go_on(one, tmp_path):
     family, npz = one
     process = start(tmp_path / "f", npz, *OPTIONS, "--jobs", 2, "--save-minutes", "0.00001")
-    wait_for(lambda: saved_steps(tmp_path / "f"))
-    os.kill(wait_for(lambda: workers_of(process))[0], signal.SIGKILL)
+    wait_for(lambda: saved_steps(tmp_path / "f"), process)
+    os.kill(wait_for(lambda: workers_of(process), process)[0], signal.SIGKILL)
     said = finish(process)
     assert "was killed (SIGKILL); another goes on from what it saved" in said
     assert weights(tmp_path / "f") == weights(family)
@@ -101,8 +105,8 @@ def test_a_worker_that_is_killed_again_and_again_fails_its_networks_alone(one, t
 def test_workers_end_with_a_process_that_is_killed_and_the_command_goes_on(one, tmp_path):
     family, npz = one
     process = start(tmp_path / "f", npz, *OPTIONS, "--jobs", 2, "--save-minutes", "0.00001")
-    workers = wait_for(lambda: workers_of(process))
-    wait_for(lambda: saved_steps(tmp_path / "f"))
+    workers = wait_for(lambda: workers_of(process), process)
+    wait_for(lambda: saved_steps(tmp_path / "f"), process)
     # The parent alone, not its group.
     process.kill()
     process.communicate()
@@ -111,19 +115,18 @@ def test_workers_end_with_a_process_that_is_killed_and_the_command_goes_on(one, 
     assert weights(tmp_path / "f") == weights(family)
 
 
+@pytest.mark.slow
 def test_kills_at_random_change_nothing(one, tmp_path):
     family, npz = one
     kill_at_random(tmp_path / "f", npz, 2, seed=1, options=(*OPTIONS, "--jobs", 2))
     assert weights(tmp_path / "f") == weights(family)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("everybody", [False, True])
+@pytest.mark.parametrize(("number", "everybody"), [(signal.SIGTERM, False), (signal.SIGINT, True)])
 def test_a_request_to_stop_saves_in_every_worker(one, tmp_path, number, everybody):
     _, npz = one
-    long = (*OPTIONS, "--jobs", 2, "--epochs", 400)
-    process = start(tmp_path / "f", npz, *long)
-    wait_for(lambda: saved_steps(tmp_path / "f"))
+    process = start(tmp_path / "f", npz, *LONG)
+    wait_for(lambda: saved_steps(tmp_path / "f"), process)
     time.sleep(random.Random(number).uniform(0, 0.5))
     # In a terminal, Ctrl-C reaches the workers as well.
     if everybody:
@@ -135,13 +138,26 @@ def test_a_request_to_stop_saves_in_every_worker(one, tmp_path, number, everybod
     assert "the same command goes on from there" in said.splitlines()[-1]
     assert "Traceback" not in said
     assert saved_steps(tmp_path / "f")
-    again = start(tmp_path / "f", npz, *long)
+    again = start(tmp_path / "f", npz, *LONG)
     said_again = []
     while "to go" not in "".join(said_again):
         said_again.append(again.stderr.readline())
     kill(again)
     # Not from the start, where a network is 400 epochs of 20 steps.
     assert " of " in said_again[-1] and "8,000 of 8,000" not in said_again[-1]
+
+
+def test_a_second_ctrl_c_stops_at_once(one, tmp_path):
+    _, npz = one
+    process = start(tmp_path / "f", npz, *LONG)
+    wait_for(lambda: saved_steps(tmp_path / "f"), process)
+    for _ in range(2):
+        os.killpg(process.pid, signal.SIGINT)
+        time.sleep(0.01)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert said.splitlines()[-1].startswith("anew: stopped at once; what was saved is whole")
+    assert "Traceback" not in said
 
 
 def test_what_makes_no_sense_is_refused(one, tmp_path):
@@ -201,7 +217,7 @@ def test_every_network_is_trained_once_and_after_its_teachers(tmp_path, count):
     done = [spec.id for one in train_groups(groups, lambda spec: None, family, trainers) for spec in one.specs]
     assert sorted(done) == sorted(spec.id for group in groups for spec in group)
     assert len(set(done)) == len(done)
-    assert trainers.most == count
+    assert trainers.most == count if count <= 3 else 3 < trainers.most <= count
     if count == 1:
         assert max(map(len, trainers.given)) == 3
 

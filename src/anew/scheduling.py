@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 from anew.data import Data
 from anew.errors import AnewError
 from anew.family import Family
 from anew.spec import Spec
 from anew.workers import Finished, Workers
+
+One = TypeVar("One")
 
 
 def train_groups(
@@ -44,7 +47,7 @@ def train_groups(
         yield finished
 
 
-def spread(groups: Sequence[list[Spec]], count: int) -> list[list[Spec]]:
+def spread(groups: Sequence[list[One]], count: int) -> list[list[One]]:
     """Cut the largest of groups in halves until there are at least `count`, or all are single networks."""
     parts = list(groups)
     while parts and len(parts) < count and max(map(len, parts)) > 1:
