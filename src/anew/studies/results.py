@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
-from anew import ensemble, evaluation, statistics
+from anew import ensemble, evaluation, network, statistics
 from anew.family import Family
-from anew.spec import Spec
+from anew.network import Interface
+from anew.spec import ModelSpec, Spec
 from anew.statistics import Difference, Estimate
 from anew.studies.running import StudyData
 from anew.studies.study import Study
@@ -29,6 +30,10 @@ class Cell:
     """Why a seed is not there, by seed."""
     estimate: Estimate | None
     published: float | None
+    parameters: int
+    """What the cell's networks learn in all; what is frozen is not counted."""
+    published_parameters: float | None
+    """In millions."""
     difference: Difference | None = None
     """Ours less the reference column's, in points."""
     corrected_p: float = math.nan
@@ -81,6 +86,15 @@ def collect(study: Study, family: Family, data: StudyData, failed: Mapping[str, 
         for seed in study.seeds
         if study.column(row, name) is not None
     }
+    counts: dict[tuple[ModelSpec, tuple[str, ...]], int] = {}
+
+    def trained(spec: Spec) -> int:
+        # Building only to count is not for nothing, and many cells have the same network.
+        key = (spec.model, spec.frozen)
+        if key not in counts:
+            counts[key] = network.count_trained(spec, Interface.of(data.of(spec)))
+        return counts[key]
+
     cells: list[Cell] = []
     for row in study.rows:
         for name in study.shown or study.columns:
@@ -94,7 +108,13 @@ def collect(study: Study, family: Family, data: StudyData, failed: Mapping[str, 
             if name != study.reference and study.column(row, study.reference) is not None:
                 theirs = {seed: wrong[row, study.reference, seed] for seed in study.seeds}
                 difference = _compare(found, theirs)
-            cells.append(Cell(row, name, errors, missing, estimate, study.published.get((row, name)), difference))
+            cells.append(
+                Cell(
+                    row, name, errors, missing, estimate, study.published.get((row, name)),
+                    sum(map(trained, study.cell(row, name, study.seeds[0], data(study.seeds[0])))),
+                    study.published_parameters.get((row, name)), difference,
+                )
+            )  # fmt: skip
     return Results(study, _judged(cells), data(study.seeds[0]).fingerprint)
 
 
