@@ -125,11 +125,9 @@ def outline(spec: ModelSpec, interface: Interface) -> nn.Module:
     return models.outline(spec.name, interface.input_shape, len(interface.classes), dict(spec.options))
 
 
-def count_trained(spec: Spec, interface: Interface) -> int:
+def count_trained(spec: ModelSpec, frozen: tuple[str, ...], interface: Interface) -> int:
     """Return the number of parameters that a network learns: all but those that are frozen."""
-    model = outline(spec.model, interface)
-    for name in spec.frozen:
-        model.get_submodule(name).requires_grad_(False)
+    model = Network(outline(spec, interface), spec, interface, frozen)
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 

@@ -51,9 +51,8 @@ class Run:
         self.world = world or World()
         self.objective = objectives.find(spec.objective.name)
         self.options = objectives.fill_options(spec.objective.name, spec.objective.options)
-        self.network = self._place(
-            network.build(spec, Interface.of(data), teacher.model if teacher is not None else None)
-        )
+        copied = teacher.model if teacher is not None else None
+        self.network = self._place(network.build(spec, Interface.of(data), copied))
         self.optimizer = optimization.optimizer(self.network, spec.training, batches.device)
         self._runner = Runner(self.world.share(self.network.train()), spec.training.precision, spec.training.compile)
         self.steps = spec.training.epochs * batches.steps

@@ -208,7 +208,7 @@ class Spec:
 
     def __post_init__(self) -> None:
         if self.frozen and not self.teachers:
-            raise AnewError(f"frozen: {', '.join(self.frozen)} would be a teacher's, and there is none; drop it")
+            raise AnewError(f"frozen: {', '.join(self.frozen)} are parts of a teacher, and there is none; drop them")
 
     @cached_property
     def id(self) -> str:

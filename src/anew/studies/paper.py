@@ -315,6 +315,7 @@ def _scaled(
     rows = {name: model(spec) for name, spec in study.rows.items()}
     columns = {name: column(one) or one for name, one in study.columns.items()}
     named = {**rows, **{name: one.model for name, one in columns.items() if one.model is not None}}
+    networks = ", ".join(f"{name} is {_said(spec)}" for name, spec in named.items())
     return replace(
         study,
         rows=rows,
@@ -322,10 +323,7 @@ def _scaled(
         exceptions={cell: column(one) for cell, one in study.exceptions.items()},
         data=data,
         training=replace(study.training, epochs=epochs, batch_size=batch_size),
-        notes=(
-            *study.notes,
-            f"{note} Networks: {', '.join(f'{name} is {_said(spec)}' for name, spec in named.items())}.",
-        ),
+        notes=(*study.notes, f"{note} Networks: {networks}."),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ import torch
 from anew import ensemble, evaluation, network, statistics
 from anew.family import Family
 from anew.network import Interface
-from anew.spec import ModelSpec, Spec
+from anew.spec import Spec
 from anew.statistics import Difference, Estimate
 from anew.studies.running import StudyData
 from anew.studies.study import Study
@@ -86,15 +87,7 @@ def collect(study: Study, family: Family, data: StudyData, failed: Mapping[str, 
         for seed in study.seeds
         if study.column(row, name) is not None
     }
-    counts: dict[tuple[ModelSpec, tuple[str, ...]], int] = {}
-
-    def trained(spec: Spec) -> int:
-        # Building only to count is not for nothing, and many cells have the same network.
-        key = (spec.model, spec.frozen)
-        if key not in counts:
-            counts[key] = network.count_trained(spec, Interface.of(data.of(spec)))
-        return counts[key]
-
+    count = cache(network.count_trained)
     cells: list[Cell] = []
     for row in study.rows:
         for name in study.shown or study.columns:
@@ -108,10 +101,11 @@ def collect(study: Study, family: Family, data: StudyData, failed: Mapping[str, 
             if name != study.reference and study.column(row, study.reference) is not None:
                 theirs = {seed: wrong[row, study.reference, seed] for seed in study.seeds}
                 difference = _compare(found, theirs)
+            members = study.cell(row, name, study.seeds[0], data(study.seeds[0]))
             cells.append(
                 Cell(
                     row, name, errors, missing, estimate, study.published.get((row, name)),
-                    sum(map(trained, study.cell(row, name, study.seeds[0], data(study.seeds[0])))),
+                    sum(count(one.model, one.frozen, Interface.of(data.of(one))) for one in members),
                     study.published_parameters.get((row, name)), difference,
                 )
             )  # fmt: skip

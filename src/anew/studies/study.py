@@ -119,9 +119,7 @@ class Study:
         if column.teacher and not objectives.find(column.objective.name).uses_teacher:
             raise AnewError(f"{where}: objective '{column.objective.name}' has no teacher; choose another, or drop it")
         if column.frozen and not column.teacher:
-            raise AnewError(
-                f"{where}: freezes {', '.join(column.frozen)}, which a teacher would have; give it a teacher"
-            )
+            raise AnewError(f"{where}: freezes parts of a teacher and has none; give it a teacher, or drop frozen")
         seen, at = [name], column
         while at.teacher:
             if at.teacher in seen:
