@@ -344,8 +344,8 @@ def test_two_processes_leave_frozen_parts_alone_as_well(npz, tmp_path):
     ("options", "says"),
     [
         (
-            ["--frozen", "clasifier"],
-            "model 'small_cnn' has no part 'clasifier' .did you mean 'classifier'.*it has: fea",
+            ["--frozen", "classifierr"],
+            "model 'small_cnn' has no part 'classifierr' .did you mean 'classifier'.*it has: fea",
         ),
         (["--frozen", "features,classifier"], "nothing of model 'small_cnn' is left to train; freeze less of it"),
         (["--frozen", "classifier", "--generations", 0], "there are no students; drop --frozen"),
