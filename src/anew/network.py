@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from jaxtyping import Float, Num
@@ -66,7 +66,7 @@ class Network(nn.Module):
         """Normalise and run the model."""
         return self.model((inputs.float() - self.mean) * self.scale)
 
-    def train(self, mode: bool = True) -> Self:
+    def train(self, mode: bool = True) -> Network:
         """Set training or evaluation mode, but leave what is frozen in evaluation mode."""
         super().train(mode)
         for name in self.frozen:
@@ -121,8 +121,9 @@ def demand_frozen(spec: Spec, interface: Interface) -> None:
 
 
 def outline(spec: ModelSpec, interface: Interface) -> nn.Module:
-    """Return a model to look at its parameters' names and shapes."""
-    return models.outline(spec.name, interface.input_shape, len(interface.classes), dict(spec.options))
+    """Return a model to look at its parameters' names and shapes; nobody else's random numbers are drawn for it."""
+    with randomness.torch_generator(0):
+        return models.outline(spec.name, interface.input_shape, len(interface.classes), dict(spec.options))
 
 
 def count_trained(spec: ModelSpec, frozen: tuple[str, ...], interface: Interface) -> int:
