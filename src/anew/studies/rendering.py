@@ -22,7 +22,7 @@ def lines(results: Results) -> list[list[str]]:
     return [_line(cell, len(results.study.seeds)) for cell in results.cells]
 
 
-TERMINAL = ("", "error %", "+-", "seeds", "published", "difference", "+-", "p (Holm)", "", "M (published)")
+TERMINAL = ("", "error %", "+-", "seeds", "published", "difference", "+-", "p (Holm)", "")
 
 
 def for_terminal(results: Results) -> list[list[str]]:
@@ -35,7 +35,7 @@ def for_terminal(results: Results) -> list[list[str]]:
                 whole = _line(cell, len(results.study.seeds))
                 narrow.append(
                     [f"  {cell.column}", whole[2], _half(cell.estimate), whole[4], whole[5], whole[6],
-                     _half(cell.difference), *whole[8:10], _parameters(cell)]
+                     _half(cell.difference), *whole[8:10]]
                 )  # fmt: skip
     return narrow
 
@@ -60,6 +60,9 @@ def about(results: Results) -> list[str]:
         + "; p-values are corrected for all comparisons of this table (Holm).",
         *study.notes,
     ]
+    if study.published_parameters:
+        names = [f"{cell.row}, {cell.column}: {_parameters(cell)}" for cell in results.cells]
+        said.append(f"Parameters that are learned, in millions (published): {'; '.join(names)}.")
     missing = {why for cell in results.cells for why in cell.missing.values()}
     return said + [f"missing: {why}" for why in sorted(missing)]
 
