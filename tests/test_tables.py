@@ -250,7 +250,7 @@ def test_parameter_counts_are_shown_in_every_format(tmp_path):
         lines = [line for line in rendering.FORMATS[form](results).splitlines() if "4x depth" in line]
         assert any(millions in line and "12.6" in line for line in lines)
     assert json.loads(rendering.as_json(results))["cells"][4]["parameters"] == cell.parameters
-    short = f"{cell.parameters / 1e6:.2f} (12.6)"
+    short = f"{millions} (12.6)"
     # In a terminal, which is narrow, they are said below the table.
     assert short in rendering.latex(results) and any(f"4x depth: {short}" in line for line in rendering.about(results))
 

@@ -139,7 +139,7 @@ def _line(cell: Cell, seeds: int) -> list[str]:
 
 def _parameters(cell: Cell) -> str:
     published = f" ({cell.published_parameters:g})" if cell.published_parameters is not None else ""
-    return f"{cell.parameters / 1e6:.2f}{published}"
+    return f"{cell.parameters / 1e6:.3f}{published}"
 
 
 def _short(cell: Cell | None) -> str:
