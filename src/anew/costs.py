@@ -104,7 +104,10 @@ def measure(recipe: Recipe, data: Data, how: Execution, rounds: int = 5, steps: 
         label = ObjectiveSpec("label", smoothing=recipe.label_smoothing)
         alone = Spec(recipe.model, data.spec, training, label, recipe.seed)
         teaching = replace(alone, model=recipe.teacher_model or recipe.model)
-        student = replace(alone, objective=filled_objective(recipe.objective), teachers=(teaching,))
+        student = replace(
+            alone, objective=filled_objective(recipe.objective), teachers=(teaching,), frozen=recipe.frozen
+        )
+        network.demand_frozen(student, Interface.of(data))
         together = filled_siblings(recipe, student)
         placed = network.place(network.build(teaching, Interface.of(data)), device, training.memory_format)
         live = LiveTeacher([placed], training.precision, training.compile)
@@ -113,7 +116,7 @@ def measure(recipe: Recipe, data: Data, how: Execution, rounds: int = 5, steps: 
         stores = Path(place)
 
         def runs(*specs: Spec) -> list[Run]:
-            return [Run(spec, NetworkFolder(stores / spec.id), data, batches) for spec in specs]
+            return [Run(spec, NetworkFolder(stores / spec.id), data, batches, teacher=placed) for spec in specs]
 
         def teacher(store: Store | None) -> Teacher:
             return Teacher(live, targets, batches.batch_size, store)

@@ -51,6 +51,9 @@ def train_lineage(recipe: Recipe, data: Data, out: Path, how: Execution, progres
     given = find_teacher(recipe, data, [*named, *how.trust]) if recipe.teacher is not None else None
     lineage = lineage_of(recipe, data.spec, given.spec if given is not None else None)
     generations = [filled_siblings(recipe, spec) for spec in lineage]
+    if recipe.frozen:
+        for spec in lineage[-recipe.generations :]:
+            network.demand_frozen(spec, Interface.of(data))
     failures: list[AnewError] = []
     with groups.session(out, how, progress) as session, workers(session) as trainers:
         family = session.family

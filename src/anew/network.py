@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from anew import fields, models, randomness, storage
 from anew.data.split import Data
-from anew.errors import AnewError
+from anew.errors import AnewError, did_you_mean
 from anew.spec import ModelSpec, Spec
 
 
@@ -45,11 +45,17 @@ class Interface:
 
 
 class Network(nn.Module):
-    """A model behind its normalisation: takes inputs as they are stored, uint8 or float, and returns logits (B, C)."""
+    """A model behind its normalisation: takes inputs as they are stored, uint8 or float, and returns logits (B, C).
 
-    def __init__(self, model: nn.Module, spec: ModelSpec, interface: Interface) -> None:
+    The model's modules named in `frozen` have no gradients, and stay in evaluation mode, so that batch norms in them
+    keep their statistics too.
+    """
+
+    def __init__(self, model: nn.Module, spec: ModelSpec, interface: Interface, frozen: tuple[str, ...] = ()) -> None:
         super().__init__()
-        self.model, self.spec, self.interface = model, spec, interface
+        self.model, self.spec, self.interface, self.frozen = model, spec, interface, frozen
+        for name in frozen:
+            model.get_submodule(name).requires_grad_(False)
         shape = (1, -1, *(1 for _ in interface.input_shape[1:]))
         self.mean: Tensor
         self.scale: Tensor
@@ -59,6 +65,13 @@ class Network(nn.Module):
     def forward(self, inputs: Num[Tensor, "batch ..."]) -> Float[Tensor, "batch classes"]:
         """Normalise and run the model."""
         return self.model((inputs.float() - self.mean) * self.scale)
+
+    def train(self, mode: bool = True) -> Network:
+        """Set training or evaluation mode, but leave what is frozen in evaluation mode."""
+        super().train(mode)
+        for name in self.frozen:
+            self.model.get_submodule(name).eval()
+        return self
 
     def save(self, path: Path, about: dict[str, Any]) -> None:
         """Write weights and interface to a safetensors file, atomically; `about` goes into the header as well."""
@@ -87,11 +100,69 @@ class Runner:
             return self._call(inputs)
 
 
-def build(spec: Spec, interface: Interface) -> Network:
-    """Build a network with the first weights of its spec: from the stream of its seed and generation, on the CPU."""
+def build(spec: Spec, interface: Interface, teacher: nn.Module | None = None) -> Network:
+    """Build a network with the first weights of its spec: from the stream of its seed and generation, on the CPU.
+
+    What the spec freezes is copied from `teacher`, its first teacher's model.
+    """
     with randomness.torch_generator(randomness.key(spec.seed, "weights", spec.generation)):
         model = models.build(spec.model.name, interface.input_shape, len(interface.classes), dict(spec.model.options))
-    return Network(model, spec.model, interface)
+    if spec.frozen:
+        assert teacher is not None, "what is frozen is a teacher's"
+        model.load_state_dict(_frozen_tensors(spec, model, teacher), strict=False)
+    return Network(model, spec.model, interface, spec.frozen)
+
+
+def demand_frozen(spec: Spec, interface: Interface) -> None:
+    """Raise `AnewError` where what a spec freezes is not in student and teacher alike; nothing is built for it."""
+    if spec.frozen:
+        student, teacher = (outline(one.model, interface) for one in (spec, spec.teachers[0]))
+        _frozen_tensors(spec, student, teacher)
+
+
+def outline(spec: ModelSpec, interface: Interface) -> nn.Module:
+    """Return a model to look at its parameters' names and shapes; nobody else's random numbers are drawn for it."""
+    with randomness.torch_generator(0):
+        return models.outline(spec.name, interface.input_shape, len(interface.classes), dict(spec.options))
+
+
+def count_trained(spec: ModelSpec, frozen: tuple[str, ...], interface: Interface) -> int:
+    """Return the number of parameters that a network learns: all but those that are frozen."""
+    model = Network(outline(spec, interface), spec, interface, frozen)
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+def _frozen_tensors(spec: Spec, student: nn.Module, teacher: nn.Module) -> dict[str, Tensor]:
+    """Return the teacher's tensors that a student copies; `AnewError` where they do not fit or nothing is left."""
+    copied: dict[str, Tensor] = {}
+    names = (spec.model.name, spec.teachers[0].model.name)
+    for part in spec.frozen:
+        parts: list[dict[str, Tensor]] = []
+        for name, model in zip(names, (student, teacher), strict=True):
+            try:
+                module = model.get_submodule(part) if part else None
+            except AttributeError:
+                module = None
+            if module is None:
+                known = [child for child, _ in model.named_children()]
+                raise AnewError(
+                    f"frozen: model '{name}' has no part '{part}'{did_you_mean(part, known)}; it has: "
+                    f"{', '.join(known)}"
+                )
+            parts.append({f"{part}.{key}": value for key, value in module.state_dict().items()})
+        own, theirs = parts
+        for key in sorted(own.keys() | theirs.keys()):
+            shapes = [tuple(one[key].shape) if key in one else "none" for one in parts]
+            if shapes[0] != shapes[1]:
+                raise AnewError(
+                    f"frozen: '{key}' has shape {shapes[0]} in student '{names[0]}' and {shapes[1]} in teacher "
+                    f"'{names[1]}', so it cannot be copied; choose another student, or do not freeze '{part}'"
+                )
+        copied |= theirs
+    frozen = tuple(f"{part}." for part in spec.frozen)
+    if all(name.startswith(frozen) for name, _ in student.named_parameters()):
+        raise AnewError(f"frozen: nothing of model '{names[0]}' is left to train; freeze less of it")
+    return copied
 
 
 def place(network: Network, device: torch.device, memory_format: str) -> Network:

@@ -38,13 +38,21 @@ class Run:
     """One network being trained: its weights, its optimizer, how far it got, and how that is saved and restored."""
 
     def __init__(
-        self, spec: Spec, folder: NetworkFolder, data: Data, batches: Batches, world: World | None = None
+        self,
+        spec: Spec,
+        folder: NetworkFolder,
+        data: Data,
+        batches: Batches,
+        world: World | None = None,
+        teacher: Network | None = None,
     ) -> None:
+        """Build the network; what its spec freezes is copied from `teacher`, its first."""
         self.spec, self.data, self.batches, self.folder = spec, data, batches, folder
         self.world = world or World()
         self.objective = objectives.find(spec.objective.name)
         self.options = objectives.fill_options(spec.objective.name, spec.objective.options)
-        self.network = self._place(network.build(spec, Interface.of(data)))
+        copied = teacher.model if teacher is not None else None
+        self.network = self._place(network.build(spec, Interface.of(data), copied))
         self.optimizer = optimization.optimizer(self.network, spec.training, batches.device)
         self._runner = Runner(self.world.share(self.network.train()), spec.training.precision, spec.training.compile)
         self.steps = spec.training.epochs * batches.steps

@@ -179,6 +179,9 @@ class Recipe:
         (), "further seeds: every network is trained with each of them too, side by side", low=0, high=2**63 - 1
     )
     label_smoothing: float = option(0.0, "label smoothing of generation 0", low=0.0, high=1.0)
+    frozen: tuple[str, ...] = option(
+        (), "parts of the model that every student copies from its teacher and never trains, such as first,classifier"
+    )
     teacher_model: ModelSpec | None = option(None, "architecture of generation 0, where it is another one")
     teacher: str | None = option(
         None,
@@ -191,6 +194,7 @@ class Spec:
     """One network to train: everything that decides its weights, and its teachers, whose outputs are averaged.
 
     `weights` is the hash of a checkpoint that was given and not trained here; training and objective say nothing then.
+    `frozen` are modules of the model that are copied from the first teacher and stay as they are.
     """
 
     model: ModelSpec
@@ -200,6 +204,11 @@ class Spec:
     seed: int = 0
     teachers: tuple[Spec, ...] = ()
     weights: str = ""
+    frozen: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.frozen and not self.teachers:
+            raise AnewError(f"frozen: {', '.join(self.frozen)} are parts of a teacher, and there is none; drop them")
 
     @cached_property
     def id(self) -> str:
@@ -221,6 +230,8 @@ class Spec:
             "seed": self.seed,
             "teachers": [teacher.id for teacher in self.teachers],
             "weights": self.weights,
+            # Where nothing is frozen nothing is said, so that ids are those from before this could be said.
+            **({"frozen": list(self.frozen)} if self.frozen else {}),
         }
 
     @property
@@ -262,6 +273,7 @@ class Spec:
             seed=written["seed"],
             teachers=teachers,
             weights=written["weights"],
+            frozen=tuple(written.get("frozen", ())),
         )
 
 
@@ -282,6 +294,8 @@ def lineage_of(recipe: Recipe, data: DataSpec, teacher: Spec | None = None) -> t
         )
     if teacher is not None and recipe.teacher_model is not None and not teacher.weights:
         raise AnewError("teacher_model: the given teacher brings its own architecture; drop --teacher-model")
+    if recipe.frozen and not recipe.generations:
+        raise AnewError("frozen: students copy these parts, and there are no students; drop --frozen")
     first = teacher or Spec(
         model=recipe.teacher_model or recipe.model,
         data=data,
@@ -291,7 +305,12 @@ def lineage_of(recipe: Recipe, data: DataSpec, teacher: Spec | None = None) -> t
     )
     specs = [*first.lineage]
     for _ in range(recipe.generations):
-        specs.append(Spec(recipe.model, data, recipe.training, recipe.objective, recipe.seed, teachers=(specs[-1],)))
+        specs.append(
+            Spec(
+                recipe.model, data, recipe.training, recipe.objective, recipe.seed, teachers=(specs[-1],),
+                frozen=tuple(sorted(set(recipe.frozen))),
+            )
+        )  # fmt: skip
     return tuple(specs)
 
 

@@ -49,7 +49,8 @@ def train_siblings(
     """
     with ExitStack() as locks, randomness.torch_generator(0, batches.device):
         held = {folder.id: locks.enter_context(NetworkLock(folder.path)) for folder in folders if world.leads}
-        runs = [Run(*one, data, batches, world) for one in zip(specs, folders, strict=True)]
+        first = teacher.live.networks[0] if teacher is not None else None
+        runs = [Run(*one, data, batches, world, first) for one in zip(specs, folders, strict=True)]
         failures = _begin(runs, teacher, how, progress)
         runs = [run for run in runs if run.spec.id not in failures]
         world.wait()

@@ -1,9 +1,14 @@
 """Architectures, by name: anew's own, timm's, torchvision's and the user's."""
 
-from anew.models.building import Entry, build, catalogue, is_own_code
+from anew.models.building import Entry, build, catalogue, is_own_code, outline
 from anew.models.densenet import DenseNet
+from anew.models.matched_resnet import MatchedResNet
+from anew.models.pre_activation_resnet import PreActivationResNet
 from anew.models.resnet import ResNet
 from anew.models.small import MLP, LeNet, SmallCNN
 from anew.models.wide_resnet import WideResNet
 
-__all__ = ["MLP", "DenseNet", "Entry", "LeNet", "ResNet", "SmallCNN", "WideResNet", "build", "catalogue", "is_own_code"]
+__all__ = [
+    "MLP", "DenseNet", "Entry", "LeNet", "MatchedResNet", "PreActivationResNet", "ResNet", "SmallCNN", "WideResNet",
+    "build", "catalogue", "is_own_code", "outline",
+]  # fmt: skip

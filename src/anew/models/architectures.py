@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from anew.errors import AnewError
-from anew.models.densenet import PAPER, DenseNet
+from anew.models.densenet import PAPER, DenseNet, block_growths, usual
+from anew.models.matched_resnet import MatchedResNet
+from anew.models.pre_activation_resnet import PreActivationResNet
 from anew.models.resnet import DEPTHS, ResNet
 from anew.models.small import MLP, LeNet, SmallCNN
 from anew.models.wide_resnet import WideResNet
@@ -90,6 +92,28 @@ def _check_densenet(name: str, numbers: tuple[int, ...], options: Options) -> No
             f"model '{name}': depth must be 6 n + 4 (but for the paper's own networks), got {depth}; the nearest are "
             f"densenet-{lower}-{growth} and densenet-{lower + 6}-{growth}, or set the option layers"
         )
+    hidden = (int(options.get("hidden1", 0)), int(options.get("hidden2", 0)), int(options.get("hidden3", 0)))
+    if hidden[2] and options.get("transitions", 2) < 3:
+        raise AnewError(f"model '{name}': hidden3 is the size after a third transition; set the option transitions=3")
+    usual_layers, usual_channels = usual(depth, growth)
+    layers, first = int(options.get("layers", usual_layers)), int(options.get("first_channels", usual_channels))
+    compression = options.get("compression", 0.5)
+    for block, found in enumerate(block_growths(growth, layers, first, compression, hidden), 1):
+        if found < 1:
+            raise AnewError(
+                f"model '{name}': no growth leads its block {block} to hidden{block}={hidden[block - 1]} with "
+                f"compression {compression:g}; raise hidden{block} or lower compression"
+            )
+
+
+def _check_pre_activation_resnet(name: str, numbers: tuple[int, ...], options: Options) -> None:
+    (depth,) = numbers
+    if (depth - 2) % 9:
+        lower = max(11, depth - (depth - 2) % 9)
+        raise AnewError(
+            f"model '{name}': depth must be 9 n + 2, got {depth}; the nearest are pre_activation_resnet-{lower} and "
+            f"pre_activation_resnet-{lower + 9}"
+        )
 
 
 def _features(shape: Shape) -> int:
@@ -101,6 +125,8 @@ def _features(shape: Shape) -> int:
 
 _DROPOUT = {"dropout": Range(float, 0, 1)}
 _DEPTH = Range(int, 10, 2000)
+_HIDDEN = {f"hidden{stage}": Range(int, 1, 100_000) for stage in (1, 2, 3)}
+_MATCHED = {"ratio": Range(float, 0.01, 10), "first_channels": Range(int, 1, 10_000), **_HIDDEN}
 
 ARCHITECTURES: tuple[Architecture, ...] = (
     Architecture(
@@ -124,12 +150,44 @@ ARCHITECTURES: tuple[Architecture, ...] = (
             "layers": Range(int, 1, 500),
             "first_channels": Range(int, 1, 10_000),
             "bottleneck": Range(int, 1, 64),
+            "transitions": Range(int, 2, 3),
+            **_HIDDEN,
             **_DROPOUT,
         },
         numbers={"depth": _DEPTH, "growth": Range(int, 1, 1000)},
         check=_check_densenet,
         smallest=4,
         examples=tuple(f"densenet-{one}" for one in ("40-12", "100-12", "112-33", "90-60", "80-80", "80-120")),
+    ),
+    Architecture(
+        "pre_activation_resnet",
+        "pre-activation residual network with bottlenecks (He et al. 2016)",
+        lambda shape, classes, numbers, options: PreActivationResNet(shape[0], classes, *numbers),
+        numbers={"depth": _DEPTH},
+        check=_check_pre_activation_resnet,
+        smallest=4,
+        examples=("pre_activation_resnet-164", "pre_activation_resnet-1001"),
+    ),
+    *(
+        Architecture(
+            f"matched_{kind}_resnet",
+            f"{what} with a DenseNet's stage outputs (the paper's BAN-{kind.title()}-ResNet)",
+            lambda shape, classes, numbers, options, kind=kind: MatchedResNet(
+                shape[0],
+                classes,
+                *numbers,
+                bottleneck=kind == "pre",
+                **options,  # type: ignore[arg-type]
+            ),
+            options=_MATCHED if kind == "pre" else {**_MATCHED, **_DROPOUT},
+            numbers={"units": Range(int, 1, 1000)},
+            smallest=4,
+            examples=(example,),
+        )
+        for kind, what, example in (
+            ("wide", "wide residual network", "matched_wide_resnet-4"),
+            ("pre", "pre-activation bottlenecks", "matched_pre_resnet-14"),
+        )
     ),
     *(
         Architecture(

@@ -34,17 +34,19 @@ def build(name: str, input_shape: Shape, classes: int, options: Mapping[str, Sca
     Raises `AnewError` where the name, an option or the input does not fit, and where the model, tried on two blank
     inputs, does not return one logit a class.
     """
-    given = dict(options or {})
-    if name.startswith("timm:"):
-        model = _build_timm(name, input_shape, classes, given)
-    elif name.startswith("torchvision:"):
-        model = _build_torchvision(name, input_shape, classes, given)
-    elif is_own_code(name):
-        model = _build_own(name, input_shape, classes, given)
-    else:
-        model = _build_known(name, input_shape, classes, given)
+    model = _build(name, input_shape, classes, options)
     _try(name, model, input_shape, classes)
     return model
+
+
+def outline(name: str, input_shape: Shape, classes: int, options: Mapping[str, Scalar] | None = None) -> nn.Module:
+    """Return a model to look at its parameters' names and shapes: untried, and where anew knows it without memory.
+
+    Raises `AnewError` where the name, an option or the input does not fit.
+    """
+    # What others wrote may want numbers as it is built, so it is built in earnest.
+    with torch.device("cpu" if ":" in name else "meta"):
+        return _build(name, input_shape, classes, options)
 
 
 def is_own_code(name: str) -> bool:
@@ -67,6 +69,17 @@ def catalogue(input_shape: Shape = (3, 32, 32), classes: int = 10) -> list[Entry
                 count = sum(parameter.numel() for parameter in model.parameters())
                 entries.append(Entry(name, architecture.summary, count))
     return entries
+
+
+def _build(name: str, input_shape: Shape, classes: int, options: Mapping[str, Scalar] | None) -> nn.Module:
+    given = dict(options or {})
+    if name.startswith("timm:"):
+        return _build_timm(name, input_shape, classes, given)
+    if name.startswith("torchvision:"):
+        return _build_torchvision(name, input_shape, classes, given)
+    if is_own_code(name):
+        return _build_own(name, input_shape, classes, given)
+    return _build_known(name, input_shape, classes, given)
 
 
 def _build_known(name: str, input_shape: Shape, classes: int, options: dict[str, Scalar]) -> nn.Module:

@@ -38,23 +38,45 @@ class DenseLayer(nn.Module):
 
 
 class Transition(nn.Module):
-    """A 1x1 convolution to fewer channels, and half the size by average pooling."""
+    """A 1x1 convolution to fewer channels, and half the size by average pooling, but at the network's end."""
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, halves: bool = True) -> None:
         super().__init__()
         self.norm = nn.BatchNorm2d(in_channels)
         self.conv = nn.Conv2d(in_channels, out_channels, 1, bias=False)
+        self.halves = halves
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch fewer h w"]:
         """Return the compressed input."""
-        return F.avg_pool2d(self.conv(F.relu(self.norm(x), inplace=True)), 2)
+        compressed = self.conv(F.relu(self.norm(x), inplace=True))
+        return F.avg_pool2d(compressed, 2) if self.halves else compressed
+
+
+def block_growths(
+    growth: int, layers: int, first_channels: int, compression: float, hidden: tuple[int, int, int]
+) -> list[int]:
+    """Return the growth in each block: where `hidden` gives its channels after compression, what leads to them."""
+    growths: list[int] = []
+    width = first_channels
+    for kept in hidden:
+        growths.append(round((kept / compression - width) / layers) if kept else growth)
+        width = kept or int((width + layers * growth) * compression)
+    return growths
+
+
+def usual(depth: int, growth: int) -> tuple[int, int]:
+    """Return the layers in a block and the first convolution's channels of a name: the paper's, or (depth - 4) / 6."""
+    return PAPER.get((depth, growth), ((depth - 4) // 6, 2 * growth))
 
 
 class DenseNet(nn.Module):
     """DenseNet-BC-depth-growth: three dense blocks of `layers` layers, a transition after the first two.
 
     `layers` and `first_channels` of 0 mean those of the paper's network of that name, or the usual (depth - 4) / 6 and
-    2 x growth. Takes pictures (B, C, H, W) of 4x4 and more, returns logits (B, classes).
+    2 x growth. With `transitions` of 3 a 1x1 convolution compresses the last block's output too, without halving it.
+    `hidden1`, `hidden2` and `hidden3`, where not 0, are the channels after the blocks' transitions: a block's growth is
+    then the one that `compression` leads from to them. Takes pictures (B, C, H, W) of 4x4 and more, returns logits
+    (B, classes).
     """
 
     def __init__(
@@ -68,20 +90,24 @@ class DenseNet(nn.Module):
         first_channels: int = 0,
         bottleneck: int = 4,
         dropout: float = 0.0,
+        transitions: int = 2,
+        hidden1: int = 0,
+        hidden2: int = 0,
+        hidden3: int = 0,
     ) -> None:
         super().__init__()
-        usual = ((depth - 4) // 6, 2 * growth)
-        paper_layers, paper_channels = PAPER.get((depth, growth), usual)
-        width = first_channels or paper_channels
+        usual_layers, usual_channels = usual(depth, growth)
+        layers, width = layers or usual_layers, first_channels or usual_channels
+        hidden = (hidden1, hidden2, hidden3)
         self.first = conv3x3(channels, width)
         blocks: list[nn.Module] = []
-        for block in range(3):
-            for _ in range(layers or paper_layers):
-                blocks.append(DenseLayer(width, growth, bottleneck, dropout))
-                width += growth
-            if block < 2:
-                compressed = max(1, int(width * compression))
-                blocks.append(Transition(width, compressed))
+        for block, block_growth in enumerate(block_growths(growth, layers, width, compression, hidden)):
+            for _ in range(layers):
+                blocks.append(DenseLayer(width, block_growth, bottleneck, dropout))
+                width += block_growth
+            if block < transitions:
+                compressed = hidden[block] or max(1, int(width * compression))
+                blocks.append(Transition(width, compressed, halves=block < 2))
                 width = compressed
         self.blocks = nn.Sequential(*blocks)
         self.norm = nn.BatchNorm2d(width)

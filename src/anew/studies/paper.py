@@ -121,6 +121,124 @@ TABLE3 = Study(
     ),
 )
 
+LAYERS, GROWTH = 14, 60
+
+
+def _dense_nets(layers: int, growth: int) -> dict[str, ModelSpec]:
+    """Return Table 4's networks by column: a DenseNet, and students with its hidden sizes after every transition.
+
+    The published counts of Tables 4 and 5 come out where a 1x1 convolution follows the last block too, so that the
+    hidden sizes of DenseNet-90-60 are 480, 660 and 750. A student `times` as deep has that many times the layers and
+    grows by that much less. The teacher's compression takes away half of a block's channels: a student with `times` the
+    compression takes away `times` that half, and grows so that what is left is the teacher's.
+    """
+    first = 2 * growth
+    hidden, width = list[int](), first
+    for _ in range(3):
+        width = (width + layers * growth) // 2
+        hidden.append(width)
+
+    def network(layers: int, growth: int, **options: float) -> ModelSpec:
+        # The depth that usually means so many layers, but for the teacher, which is called DenseNet-90-60.
+        name = "densenet-90-60" if (layers, growth) == (LAYERS, GROWTH) else f"densenet-{6 * layers + 4}-{growth}"
+        given = {"first_channels": first, "layers": layers, "transitions": 3, **options}
+        return ModelSpec(name, tuple(sorted(given.items())))
+
+    kept = {f"hidden{stage}": channels for stage, channels in enumerate(hidden, 1)}
+    return {
+        REFERENCE: network(layers, growth),
+        **{f"{times:g}x depth": network(round(layers * times), round(growth / times)) for times in (0.5, 2, 3, 4)},
+        **{
+            f"{times:g}x compr.": network(layers, growth, compression=1 - times / 2, **kept)
+            for times in (0.5, 0.75, 1.5)
+        },
+    }
+
+
+def _hidden_sizes(layers: int, growth: int) -> dict[str, int]:
+    """Return the first channels and the hidden sizes of the teacher in `_dense_nets`, as options of its students."""
+    options = dict(_dense_nets(layers, growth)["0.5x compr."].options)
+    return {name: int(options[name]) for name in ("first_channels", "hidden1", "hidden2", "hidden3")}
+
+
+def _residual_nets(layers: int, growth: int, depth: int, pre_units: int) -> dict[str, ModelSpec]:
+    """Return Table 5's networks by row: a usual one of a depth, and students matched to the teacher's hidden sizes."""
+
+    def student(name: str, ratio: float) -> ModelSpec:
+        return ModelSpec(name, tuple(sorted({**_hidden_sizes(layers, growth), "ratio": ratio}.items())))
+
+    return {
+        "Pre-activation ResNet-1001": ModelSpec(f"pre_activation_resnet-{depth}"),
+        "BAN-Pre-ResNet-14-0.5": student(f"matched_pre_resnet-{pre_units}", 0.5),
+        "BAN-Pre-ResNet-14-1": student(f"matched_pre_resnet-{pre_units}", 1.0),
+        "BAN-Wide-ResNet-1-1": student("matched_wide_resnet-1", 1.0),
+        "BAN-Match-Wide-ResNet-2-1": student("matched_wide_resnet-2", 1.0),
+        "BAN-Wide-ResNet-4-0.5": student("matched_wide_resnet-4", 0.5),
+        "BAN-Wide-ResNet-4-1": student("matched_wide_resnet-4", 1.0),
+    }
+
+
+DENSE_NETS = _dense_nets(LAYERS, GROWTH)
+
+TABLE4 = Study(
+    name="table4",
+    title="Table 4: test error on CIFAR-100 of DenseNet-90-60's students of other depth and compression",
+    rows={"DenseNet-90-60": DENSE_NETS[REFERENCE]},
+    columns={
+        REFERENCE: Column(),
+        **{name: replace(_student(), model=model) for name, model in DENSE_NETS.items() if name != REFERENCE},
+    },
+    data=DataSpec(source="cifar100"),
+    training=CIFAR_TRAINING,
+    published=_published(
+        tuple(DENSE_NETS), {"DenseNet-90-60": (17.69, 16.95, 16.43, 16.64, 16.64, 19.83, 17.30, 18.89)}
+    ),
+    published_parameters=_published(
+        tuple(DENSE_NETS), {"DenseNet-90-60": (22.4, 21.2, 13.7, 12.9, 12.6, 5.1, 10.1, 80.5)}
+    ),
+)
+
+RESIDUAL_NETS = _residual_nets(LAYERS, GROWTH, depth=1001, pre_units=14)
+
+TABLE5 = Study(
+    name="table5",
+    title="Table 5: test error on CIFAR-100 of DenseNet-90-60's residual students, first and last layers the teacher's",
+    rows=RESIDUAL_NETS,
+    columns={
+        REFERENCE: Column(model=DENSE_NETS[REFERENCE]),
+        "baseline": Column(),
+        "BAN": replace(_student(), frozen=("first", "classifier")),
+    },
+    data=DataSpec(source="cifar100"),
+    training=CIFAR_TRAINING,
+    # The teacher is Table 4's, the same in every row.
+    published=_published(
+        (REFERENCE, "baseline", "BAN"),
+        {
+            "Pre-activation ResNet-1001": (17.69, 22.71, None),
+            "BAN-Pre-ResNet-14-0.5": (17.69, 20.28, 18.80),
+            "BAN-Pre-ResNet-14-1": (17.69, 18.84, 17.39),
+            "BAN-Wide-ResNet-1-1": (17.69, 20.40, 19.12),
+            "BAN-Match-Wide-ResNet-2-1": (17.69, 18.83, 17.42),
+            "BAN-Wide-ResNet-4-0.5": (17.69, 19.63, 17.13),
+            "BAN-Wide-ResNet-4-1": (17.69, 18.77, 17.18),
+        },
+    ),
+    published_parameters=_published(
+        ("baseline", "BAN"),
+        {
+            "Pre-activation ResNet-1001": (10.2, None),
+            "BAN-Pre-ResNet-14-0.5": (7.3, 7.3),
+            "BAN-Pre-ResNet-14-1": (17.7, 17.7),
+            "BAN-Wide-ResNet-1-1": (20.9, 20.9),
+            "BAN-Match-Wide-ResNet-2-1": (43.1, 43.1),
+            "BAN-Wide-ResNet-4-0.5": (24.3, 24.3),
+            "BAN-Wide-ResNet-4-1": (87.3, 87.3),
+        },
+    ),
+    exceptions={("Pre-activation ResNet-1001", "BAN"): None},
+)
+
 BONUS = Study(
     name="bonus",
     title="The slides' experiment: three generations of ResNet-50 on CIFAR-10 without augmentation",
@@ -145,44 +263,74 @@ BONUS = Study(
     },
 )  # fmt: skip
 
-STUDIES: Mapping[str, Study] = {study.name: study for study in (TABLE1, TABLE2, TABLE3, BONUS)}
+STUDIES: Mapping[str, Study] = {study.name: study for study in (TABLE1, TABLE2, TABLE3, TABLE4, TABLE5, BONUS)}
 
 
-def _tiny_model(name: str) -> ModelSpec:
+def _modified(layers: int, growth: int, depth: int, pre_units: int) -> dict[ModelSpec, ModelSpec]:
+    """Return the networks of Tables 4 and 5 of another size, by the paper's."""
+    whole = (*DENSE_NETS.values(), *RESIDUAL_NETS.values())
+    return dict(
+        zip(
+            whole,
+            (*_dense_nets(layers, growth).values(), *_residual_nets(layers, growth, depth, pre_units).values()),
+            strict=True,
+        )
+    )
+
+
+# Two layers a block is the least that can be halved; growth 12 that can be divided by 2, 3 and 4.
+TINY_MODIFIED = _modified(layers=2, growth=12, depth=11, pre_units=3)
+SMALL_MODIFIED = _modified(layers=4, growth=12, depth=29, pre_units=6)
+
+
+def _tiny_model(model: ModelSpec) -> ModelSpec:
     """Digits are 8x8: each architecture by its smallest kin, growing from row to row as the paper's do."""
+    if model in TINY_MODIFIED:
+        return TINY_MODIFIED[model]
     growth = {"112-33": 4, "90-60": 6, "80-80": 8, "80-120": 12}
     width = {"28-1": 1, "28-2": 2, "28-5": 3, "28-10": 4}
-    family, _, size = name.partition("-")
+    family, _, size = model.name.partition("-")
     if family == "densenet":
         return ModelSpec(f"densenet-10-{growth[size]}")
     return ModelSpec(f"wide_resnet-10-{width[size]}") if family == "wide_resnet" else ModelSpec("small_cnn")
 
 
-def _small_model(name: str) -> ModelSpec:
+def _small_model(model: ModelSpec) -> ModelSpec:
     """For 10,000 pictures of 32x32 on a processor: depth 10 in place of 28, DenseNets of 22 layers."""
+    if model in SMALL_MODIFIED:
+        return SMALL_MODIFIED[model]
     growth = {"112-33": 8, "90-60": 12, "80-80": 16, "80-120": 24}
-    family, _, size = name.partition("-")
+    family, _, size = model.name.partition("-")
     if family == "densenet":
         return ModelSpec(f"densenet-22-{growth[size]}")
     return ModelSpec(f"wide_resnet-10-{size.partition('-')[2]}") if family == "wide_resnet" else ModelSpec("resnet18")
 
 
 def _scaled(
-    study: Study, model: Callable[[str], ModelSpec], data: DataSpec, epochs: int, batch_size: int, note: str
+    study: Study, model: Callable[[ModelSpec], ModelSpec], data: DataSpec, epochs: int, batch_size: int, note: str
 ) -> Study:
     def column(one: Column | None) -> Column | None:
-        return replace(one, model=model(one.model.name)) if one is not None and one.model is not None else one
+        return replace(one, model=model(one.model)) if one is not None and one.model is not None else one
 
-    rows = {name: model(spec.name) for name, spec in study.rows.items()}
+    rows = {name: model(spec) for name, spec in study.rows.items()}
+    columns = {name: column(one) or one for name, one in study.columns.items()}
+    named = {**rows, **{name: one.model for name, one in columns.items() if one.model is not None}}
+    networks = ", ".join(f"{name} is {_said(spec)}" for name, spec in named.items())
     return replace(
         study,
         rows=rows,
-        columns={name: column(one) or one for name, one in study.columns.items()},
+        columns=columns,
         exceptions={cell: column(one) for cell, one in study.exceptions.items()},
         data=data,
         training=replace(study.training, epochs=epochs, batch_size=batch_size),
-        notes=(*study.notes, f"{note} Networks: {', '.join(f'{row} is {spec.name}' for row, spec in rows.items())}."),
+        notes=(*study.notes, f"{note} Networks: {networks}."),
     )
+
+
+def _said(model: ModelSpec) -> str:
+    """Return a model's name with its options."""
+    options = " ".join(f"{name}={value:g}" for name, value in model.options if not isinstance(value, str))
+    return f"{model.name} ({options})" if options else model.name
 
 
 def _tiny(study: Study) -> Study:

@@ -13,7 +13,7 @@ from anew.studies.results import Cell, Results
 
 COLUMNS = (
     "row", "column", "error %", "95 % interval", "seeds", "published %", "difference", "95 % interval of it",
-    "p (Holm)", "verdict",
+    "p (Holm)", "verdict", "parameters, M", "published, M",
 )  # fmt: skip
 
 
@@ -35,7 +35,7 @@ def for_terminal(results: Results) -> list[list[str]]:
                 whole = _line(cell, len(results.study.seeds))
                 narrow.append(
                     [f"  {cell.column}", whole[2], _half(cell.estimate), whole[4], whole[5], whole[6],
-                     _half(cell.difference), *whole[8:]]
+                     _half(cell.difference), *whole[8:10]]
                 )  # fmt: skip
     return narrow
 
@@ -60,6 +60,9 @@ def about(results: Results) -> list[str]:
         + "; p-values are corrected for all comparisons of this table (Holm).",
         *study.notes,
     ]
+    if study.published_parameters:
+        names = [f"{cell.row}, {cell.column}: {_parameters(cell)}" for cell in results.cells]
+        said.append(f"Parameters that are learned, in millions (published): {'; '.join(names)}.")
     missing = {why for cell in results.cells for why in cell.missing.values()}
     return said + [f"missing: {why}" for why in sorted(missing)]
 
@@ -81,10 +84,14 @@ def as_csv(results: Results) -> str:
 def latex(results: Results) -> str:
     """Return the table as a LaTeX tabular, rows by columns: mean and half the interval."""
     study = results.study
-    body = [
-        " & ".join([_escape(row), *(_short(results.cell(row, name)) for name in study.columns)]) + r" \\"
-        for row in study.rows
-    ]
+    body: list[str] = []
+    for row in study.rows:
+        cells = [results.cell(row, name) for name in study.columns]
+        body.append(" & ".join([_escape(row), *map(_short, cells)]) + r" \\")
+        # The paper gives parameters in some of its tables; there they stand below the errors.
+        if any(cell is not None and cell.published_parameters is not None for cell in cells):
+            counts = ["--" if cell is None else _parameters(cell) for cell in cells]
+            body.append(" & ".join(["parameters, M (published)", *counts]) + r" \\")
     head = " & ".join(["", *map(_escape, study.columns)]) + r" \\"
     comments = [f"% {line}" for line in about(results)]
     begin = rf"\begin{{tabular}}{{l{'r' * len(study.columns)}}}"
@@ -125,7 +132,14 @@ def _line(cell: Cell, seeds: int) -> list[str]:
         f"{difference.low:+.2f} to {difference.high:+.2f}" if difference else "-",
         f"{cell.corrected_p:.3f}" if difference else "-",
         cell.verdict or "-",
+        f"{cell.parameters / 1e6:.3f}",
+        f"{cell.published_parameters:g}" if cell.published_parameters is not None else "-",
     ]
+
+
+def _parameters(cell: Cell) -> str:
+    published = f" ({cell.published_parameters:g})" if cell.published_parameters is not None else ""
+    return f"{cell.parameters / 1e6:.3f}{published}"
 
 
 def _short(cell: Cell | None) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from typing import Any
 
 import torch
 
-from anew import ensemble, evaluation, statistics
+from anew import ensemble, evaluation, network, statistics
 from anew.family import Family
+from anew.network import Interface
 from anew.spec import Spec
 from anew.statistics import Difference, Estimate
 from anew.studies.running import StudyData
@@ -29,6 +31,10 @@ class Cell:
     """Why a seed is not there, by seed."""
     estimate: Estimate | None
     published: float | None
+    parameters: int
+    """What the cell's networks learn in all; what is frozen is not counted."""
+    published_parameters: float | None
+    """In millions."""
     difference: Difference | None = None
     """Ours less the reference column's, in points."""
     corrected_p: float = math.nan
@@ -81,6 +87,7 @@ def collect(study: Study, family: Family, data: StudyData, failed: Mapping[str, 
         for seed in study.seeds
         if study.column(row, name) is not None
     }
+    count = cache(network.count_trained)
     cells: list[Cell] = []
     for row in study.rows:
         for name in study.shown or study.columns:
@@ -94,7 +101,14 @@ def collect(study: Study, family: Family, data: StudyData, failed: Mapping[str, 
             if name != study.reference and study.column(row, study.reference) is not None:
                 theirs = {seed: wrong[row, study.reference, seed] for seed in study.seeds}
                 difference = _compare(found, theirs)
-            cells.append(Cell(row, name, errors, missing, estimate, study.published.get((row, name)), difference))
+            members = study.cell(row, name, study.seeds[0], data(study.seeds[0]))
+            cells.append(
+                Cell(
+                    row, name, errors, missing, estimate, study.published.get((row, name)),
+                    sum(count(one.model, one.frozen, Interface.of(data.of(one))) for one in members),
+                    study.published_parameters.get((row, name)), difference,
+                )
+            )  # fmt: skip
     return Results(study, _judged(cells), data(study.seeds[0]).fingerprint)
 
 

@@ -9,10 +9,11 @@ from itertools import groupby
 from pathlib import Path
 
 from anew import data as data_sources
-from anew import fields, groups
+from anew import fields, groups, network
 from anew.data import Data, Source
 from anew.execution import Execution
 from anew.lineage import demand_model
+from anew.network import Interface
 from anew.progress import Progress
 from anew.scheduling import train_groups
 from anew.spec import DataSpec, Spec
@@ -55,6 +56,8 @@ def run(study: Study, out: Path, how: Execution, progress: Progress, data: Study
     specs = study.specs(data)
     for model in {(spec.model, spec.data.fingerprint): spec for spec in specs}.values():
         demand_model(model.model, data.of(model))
+    for spec in specs:
+        network.demand_frozen(spec, Interface.of(data.of(spec)))
     failed: dict[str, str] = {}
     with groups.session(out, how, progress) as session, workers(session) as trainers:
         for finished in train_groups(siblings(specs), data.of, session.family, trainers):

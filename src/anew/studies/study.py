@@ -48,6 +48,7 @@ class Column:
     seed: int = option(0, "tells networks apart that are equal otherwise", low=0, high=SEEDS_APART - 1)
     epochs: float = option(1.0, "how many times the study's epochs; 0 is an untrained network", low=0.0, high=1000.0)
     label_smoothing: float = option(0.0, "label smoothing of a network that learns from the labels", low=0.0, high=1.0)
+    frozen: tuple[str, ...] = option((), "parts of the model that are copied from the teacher and never trained")
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,8 @@ class Study:
     reference: str = REFERENCE
     published: Mapping[tuple[str, str], float] = field(default_factory=dict[tuple[str, str], float])
     """Test error in percent, by row and column."""
+    published_parameters: Mapping[tuple[str, str], float] = field(default_factory=dict[tuple[str, str], float])
+    """Millions of parameters, by row and column."""
     exceptions: Mapping[tuple[str, str], Column | None] = field(default_factory=dict[tuple[str, str], "Column | None"])
     """Cells that differ from their column; None for those that are not there."""
     shown: tuple[str, ...] = ()
@@ -115,6 +118,8 @@ class Study:
                 raise AnewError(f"{where}: names '{other}', which is an ensemble; name its members")
         if column.teacher and not objectives.find(column.objective.name).uses_teacher:
             raise AnewError(f"{where}: objective '{column.objective.name}' has no teacher; choose another, or drop it")
+        if column.frozen and not column.teacher:
+            raise AnewError(f"{where}: freezes parts of a teacher and has none; give it a teacher, or drop frozen")
         seen, at = [name], column
         while at.teacher:
             if at.teacher in seen:
@@ -142,6 +147,7 @@ class Study:
             objective,
             SEEDS_APART * seed + column.seed,
             teachers,
+            frozen=tuple(sorted(set(column.frozen))),
         )
 
     def cell(self, row: str, name: str, seed: int, data: DataSpec) -> tuple[Spec, ...]:

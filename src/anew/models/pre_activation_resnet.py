@@ -1,0 +1,60 @@
+"""Pre-activation residual networks with bottlenecks: He et al. 2016, "Identity mappings" (arXiv 1603.05027)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from anew.models.layers import conv3x3, initialise
+
+
+class BottleneckUnit(nn.Module):
+    """A 1x1 convolution to fewer channels, a 3x3 and a 1x1, each after batch norm and ReLU, added to the input."""
+
+    def __init__(self, in_channels: int, inner_channels: int, channels: int, stride: int = 1) -> None:
+        super().__init__()
+        self.norm1 = nn.BatchNorm2d(in_channels)
+        self.conv1 = nn.Conv2d(in_channels, inner_channels, 1, bias=False)
+        self.norm2 = nn.BatchNorm2d(inner_channels)
+        self.conv2 = conv3x3(inner_channels, inner_channels, stride)
+        self.norm3 = nn.BatchNorm2d(inner_channels)
+        self.conv3 = nn.Conv2d(inner_channels, channels, 1, bias=False)
+        same = stride == 1 and in_channels == channels
+        self.shortcut = None if same else nn.Conv2d(in_channels, channels, 1, stride, bias=False)
+
+    def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch out_channels h w"]:
+        """Return the unit's output; where the shape changes, the shortcut starts from the activated input."""
+        activated = F.relu(self.norm1(x), inplace=True)
+        shortcut = x if self.shortcut is None else self.shortcut(activated)
+        hidden = F.relu(self.norm2(self.conv1(activated)), inplace=True)
+        hidden = F.relu(self.norm3(self.conv2(hidden)), inplace=True)
+        return shortcut + self.conv3(hidden)
+
+
+class PreActivationResNet(nn.Module):
+    """Three stages of (depth - 2) / 9 bottleneck units with 64, 128 and 256 channels, a quarter of them inside.
+
+    Takes pictures (B, C, H, W) of 4x4 and more, returns logits (B, classes).
+    """
+
+    def __init__(self, channels: int, classes: int, depth: int) -> None:
+        super().__init__()
+        self.first = conv3x3(channels, 16)
+        units: list[nn.Module] = []
+        width = 16
+        for stage, out_channels in enumerate((64, 128, 256)):
+            for unit in range((depth - 2) // 9):
+                stride = 2 if stage > 0 and unit == 0 else 1
+                units.append(BottleneckUnit(width, out_channels // 4, out_channels, stride))
+                width = out_channels
+        self.units = nn.Sequential(*units)
+        self.norm = nn.BatchNorm2d(width)
+        self.classifier = nn.Linear(width, classes)
+        initialise(self)
+
+    def forward(self, pictures: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
+        """Return the logits."""
+        x = F.relu(self.norm(self.units(self.first(pictures))), inplace=True)
+        return self.classifier(torch.mean(x, dim=(2, 3)))
