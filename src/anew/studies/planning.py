@@ -34,9 +34,10 @@ from anew.spec import ModelSpec, Spec, TrainingSpec
 from anew.teachers import StoreKey, Targets, choose
 
 FORWARDS_OF_A_STEP = 3
-# Files of text whose length hangs on what comes out: a line of metrics, a network's record.
+# Text whose length hangs on what comes out: a line of metrics, a finished network's record, how far a state got.
 METRICS_LINE_BYTES = 200
-RECORD_BYTES = 2200
+RECORD_BYTES = 1200
+PROGRESS_BYTES = 700
 HIGHEST_RATE = 1e12
 
 
@@ -69,7 +70,7 @@ class Footprint:
             tensors += [
                 (f"optimizer.{number}.{name}", 4, shape) for number, shape in enumerate(self.learned) for name in kept
             ]
-        return file_bytes(tensors, " " * RECORD_BYTES)
+        return file_bytes(tensors, " " * PROGRESS_BYTES)
 
 
 @cache

@@ -66,10 +66,10 @@ def run(study: Study, out: Path, how: Execution, progress: Progress, data: Study
     """
     data = data or StudyData(study)
     specs = study.specs(data)
-    for model in {(spec.model, spec.data.fingerprint): spec for spec in specs}.values():
-        demand_model(model.model, data.of(model))
     if not how.force:
         planning.demand_room(study.name, needs(siblings(specs), out, data.contents, how), how.jobs, out)
+    for model in {(spec.model, spec.data.fingerprint): spec for spec in specs}.values():
+        demand_model(model.model, data.of(model))
     failed: dict[str, str] = {}
     with groups.session(out, how, progress) as session, workers(session) as trainers:
         for finished in train_groups(siblings(specs), data.of, session.family, trainers):
