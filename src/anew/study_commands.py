@@ -1,4 +1,4 @@
-"""`anew study list`, `plan`, `run` and `show`: tables of many networks, and the options that say which study is meant."""
+"""`anew study list`, `plan`, `run` and `show`: tables of many networks, and the options that say which is meant."""
 
 from __future__ import annotations
 

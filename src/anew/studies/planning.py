@@ -168,6 +168,9 @@ class GroupNeeds:
             return 0
         teachers = len(self.specs[0].teachers)
         examples = min(CHECKED_EXAMPLES, self.sizes.validation or self.sizes.training)
+        if self.specs[0].objective.shuffled:
+            # Each training example is asked about once, to find its class.
+            examples += self.sizes.training
         return teachers * (examples + len(self.specs) * self.first_batches * self.batch_size)
 
     @property
