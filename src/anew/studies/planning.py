@@ -228,7 +228,8 @@ def _group_needs(
         if way == "table":
             before, after = (_met(key, shown / count.training, past) for past in (earlier, earlier + epochs))
             answers = max(0, round(after) - max(round(before), there or 0))
-            store_bytes = key.bytes if there is None and place not in begun else 0
+            if there is None and place not in begun:
+                store_bytes = key.bytes + len(json.dumps({"format": FORMAT, "key": key.to_json()}, indent=1))
             begun[place] = earlier + epochs
     states = [_footprint(spec, contents).state_bytes(spec.training) for spec in specs]
     return GroupNeeds(
