@@ -76,12 +76,12 @@ class _Contender:
 
     def steps(self, count: int, device: torch.device) -> float:
         """Take steps; returns seconds per step and network, with all work of the device done."""
-        _wait(device)
+        wait(device)
         started = time.perf_counter()
         for batch, targets in itertools.islice(self._taught, count):
             for run in self.runs:
                 run.learn(batch, targets)
-        _wait(device)
+        wait(device)
         return (time.perf_counter() - started) / count / len(self.runs)
 
 
@@ -112,7 +112,7 @@ def measure(recipe: Recipe, data: Data, how: Execution, rounds: int = 5, steps: 
         placed = network.place(network.build(teaching, Interface.of(data)), device, training.memory_format)
         live = LiveTeacher([placed], training.precision, training.compile)
         targets = Targets(len(data.classes), recipe.objective.top_k)
-        key = store_key(student, batches, data, targets)
+        key = store_key(student, len(data.training), batches.batch_size, targets)
         stores = Path(place)
 
         def runs(*specs: Spec) -> list[Run]:
@@ -194,7 +194,8 @@ def _conclusions(costs: list[Cost], epochs: int, views: int, examples: int) -> l
     return [f"a network of {epochs} epochs here, without evaluation: {words}", f"measured, the fastest way is: {best}"]
 
 
-def _wait(device: torch.device) -> None:
+def wait(device: torch.device) -> None:
+    """Wait until a device has done all that it was told."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":

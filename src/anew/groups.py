@@ -12,7 +12,7 @@ from typing import TypeVar
 import torch
 
 from anew import fields, network, parallel
-from anew.data import Batches, Data
+from anew.data import Batches, Data, Views
 from anew.errors import AnewError
 from anew.execution import Execution
 from anew.family import Family
@@ -93,7 +93,7 @@ def _teacher(session: Session, spec: Spec, batches: Batches, data: Data) -> Teac
     ]
     live = LiveTeacher(networks, training.precision, training.compile)
     targets = Targets(classes, spec.objective.top_k)
-    key = store_key(spec, batches, data, targets)
+    key = store_key(spec, len(data.training), batches.batch_size, targets)
     choice = choose(
         session.how.ask,
         views=key.views,
@@ -121,18 +121,19 @@ def _teacher(session: Session, spec: Spec, batches: Batches, data: Data) -> Teac
     return teacher
 
 
-def store_key(spec: Spec, batches: Batches, data: Data, targets: Targets) -> StoreKey:
-    """Return the key of the store that a student's teacher fills."""
-    training = spec.training
+def store_key(spec: Spec, examples: int, batch_size: int, targets: Targets) -> StoreKey:
+    """Return the key of the store that a student's teacher fills, for so many training examples in batches."""
+    training, data = spec.training, spec.data
+    assert data.views is not None, "a spec's data is described as it was found"
     return StoreKey(
         teachers=tuple(one.id for one in spec.teachers),
-        data=fields.write(data.spec, identity=True),
+        data=fields.write(data, identity=True),
         precision=training.precision,
         memory_format=training.memory_format,
         compile=training.compile,
-        batch_size=batches.batch_size,
-        examples=len(data.training),
-        views=data.views.count,
+        batch_size=batch_size,
+        examples=examples,
+        views=Views(data.views, data.padding, data.padding_mode).count,
         words=targets.words,
         targets="logits" if targets.top_k is None else f"top {targets.top_k} of {targets.classes}",
     )

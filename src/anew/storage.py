@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -46,6 +48,13 @@ def ensure_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise AnewError(f"{path}: cannot be made ({error.strerror}); give a folder that can be written") from error
+
+
+def free_bytes(path: Path) -> float:
+    """Return the free bytes of the disk on which a file or folder lies, or would lie; infinity where it has no size."""
+    there = next(one for one in (path, *path.absolute().parents) if one.exists())
+    usage = shutil.disk_usage(there)
+    return usage.free if usage.total else math.inf
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

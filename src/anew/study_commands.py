@@ -1,4 +1,4 @@
-"""`anew study list`, `run` and `show`: tables of many networks, and the options that say which study is meant."""
+"""`anew study list`, `plan`, `run` and `show`: tables of many networks, and the options that say which is meant."""
 
 from __future__ import annotations
 
@@ -86,6 +86,53 @@ def list_studies() -> None:
     print("also a file of your own: anew study run my_study.toml")
 
 
+@study.command(name="plan")
+def plan_study(
+    name: StudyName,
+    /,
+    *,
+    out: Annotated[Path, Parameter(help="The family's folder: what it holds is not trained again.")] = DEFAULT_FAMILY,
+    choice: Choice = AS_IT_IS,
+    device: Annotated[str, Parameter(help="Where to measure: cpu, cuda, mps or auto.")] = "auto",
+    threads: Annotated[int | None, WHOLE, Parameter(help="Torch's threads on the CPU.")] = None,
+    workers: Annotated[
+        int,
+        WHOLE,
+        Parameter(name=("--workers", "--gpus"), help="So many groups are trained at once, each as fast as one alone."),
+    ] = 1,
+    rate: Annotated[
+        float | None,
+        Parameter(
+            help="Examples a second at which the study's largest network is trained, in place of measuring; others by "
+            "their FLOPs."
+        ),
+    ] = None,
+    form: Annotated[
+        Literal["table", "markdown", "json"], Parameter(name="--format", help="A table, Markdown or JSON.")
+    ] = "table",
+) -> None:
+    """Say what a study takes: networks, examples, disk, and time on this machine or at a given rate.
+
+    Takes the options that the study would be run with; trains nothing to an end and keeps nothing. Data sets whose
+    sizes are known (cifar10, cifar100, mnist, fashion-mnist) need not be at hand.
+    """
+    from rich.console import Console
+
+    from anew import studies, terminal
+    from anew.execution import Execution
+    from anew.studies import plan_rendering
+
+    chosen = choice.of(name)
+    found = studies.plan(chosen, out, Execution(device, threads), rate, workers)
+    if form != "table":
+        print(plan_rendering.FORMATS[form](found))
+        return
+    console = Console()
+    console.print(terminal.table(*plan_rendering.for_terminal(found), chosen.title))
+    for line in plan_rendering.about(found):
+        console.print(line, markup=False, highlight=False)
+
+
 @study.command(name="run")
 def run_study(
     name: StudyName,
@@ -98,7 +145,11 @@ def run_study(
     device: Annotated[str, Parameter(help="Where to run: cpu, cuda, mps or auto.")] = "auto",
     threads: Annotated[int | None, WHOLE, Parameter(help="Torch's threads on the CPU.")] = None,
     force: Annotated[
-        bool, Parameter(negative=(), help="Go on where a teacher is at chance or its term does nothing.")
+        bool,
+        Parameter(
+            negative=(),
+            help="Go on where a teacher is at chance, its term does nothing, or the disk has no room for the study.",
+        ),
     ] = False,
 ) -> None:
     """Train what a study needs and the family does not hold, then print its table; again does what is missing."""

@@ -3,15 +3,18 @@
 from anew.data.arrays import as_inputs
 from anew.data.batches import Batch, Batches
 from anew.data.examples import Examples
-from anew.data.sources import Source, from_arrays, from_dataset, load
-from anew.data.split import Data, prepare
+from anew.data.sources import Contents, MissingDataError, Source, from_arrays, from_dataset, load
+from anew.data.split import Data, Sizes, prepare, sizes
 from anew.data.views import Views
 
 __all__ = [
     "Batch",
     "Batches",
+    "Contents",
     "Data",
     "Examples",
+    "MissingDataError",
+    "Sizes",
     "Source",
     "Views",
     "as_inputs",
@@ -19,4 +22,5 @@ __all__ = [
     "from_dataset",
     "load",
     "prepare",
+    "sizes",
 ]

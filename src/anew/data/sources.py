@@ -24,10 +24,36 @@ from anew.data.parquet_files import read_files
 from anew.data.pictures import read_all, read_picture
 from anew.errors import AnewError, did_you_mean, in_one_line
 
-__all__ = ["SOURCES", "Kind", "Source", "from_arrays", "from_dataset", "load", "read_picture"]
+__all__ = [
+    "SOURCES",
+    "Contents",
+    "Kind",
+    "MissingDataError",
+    "Source",
+    "from_arrays",
+    "from_dataset",
+    "load",
+    "read_picture",
+]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
 FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+
+
+class MissingDataError(AnewError):
+    """The files of a data set are not at hand."""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """How many examples of what form a source holds: all that is needed to say what training on it takes."""
+
+    training: int
+    test: int
+    """Examples of its own test set; 0 where one is cut off from the training examples."""
+    input_shape: tuple[int, ...]
+    classes: int
+    views: str
 
 
 @dataclass(frozen=True)
@@ -43,6 +69,12 @@ class Source:
     views: str
     fingerprint: str
 
+    @property
+    def contents(self) -> Contents:
+        """How many examples of what form the source holds."""
+        test = len(self.test) if self.test is not None else 0
+        return Contents(len(self.train), test, tuple(self.train.inputs.shape[1:]), len(self.classes), self.views)
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -51,6 +83,8 @@ class Kind:
     summary: str
     read: Callable[[str, Path, bool], Source]
     needs_place: bool = False
+    contents: Contents | None = None
+    """What every such source holds, where that is known without its files."""
 
 
 def load(source: str, root: Path = Path("data"), download: bool = False) -> Source:
@@ -192,8 +226,8 @@ def _read_cifar(which: str, torchvision_name: str) -> Callable[[str, Path, bool]
     return read
 
 
-def _missing(name: str, files: str) -> AnewError:
-    return AnewError(
+def _missing(name: str, files: str) -> MissingDataError:
+    return MissingDataError(
         f"data '{name}': is not there (looked for {files}); name its folder with --data.root, or add --data.download"
     )
 
@@ -303,13 +337,25 @@ def _read_npz(name: str, place: Path, download: bool) -> Source:
 SOURCES: Mapping[str, Kind] = {
     "digits": Kind("scikit-learn's 1,797 grey 8x8 digits, always at hand", _read_digits),
     "fashion-mnist": Kind(
-        "Fashion-MNIST in torchvision's layout (or fashion-mnist:PATH)", _read_idx("FashionMNIST", FASHION, "crop+flip")
+        "Fashion-MNIST in torchvision's layout (or fashion-mnist:PATH)",
+        _read_idx("FashionMNIST", FASHION, "crop+flip"),
+        contents=Contents(60_000, 10_000, (1, 28, 28), 10, "crop+flip"),
     ),
     "mnist": Kind(
-        "MNIST in torchvision's layout (or mnist:PATH)", _read_idx("MNIST", [str(digit) for digit in range(10)], "none")
+        "MNIST in torchvision's layout (or mnist:PATH)",
+        _read_idx("MNIST", [str(digit) for digit in range(10)], "none"),
+        contents=Contents(60_000, 10_000, (1, 28, 28), 10, "none"),
     ),
-    "cifar10": Kind("CIFAR-10 in torchvision's layout (or cifar10:PATH)", _read_cifar("cifar10", "CIFAR10")),
-    "cifar100": Kind("CIFAR-100 in torchvision's layout (or cifar100:PATH)", _read_cifar("cifar100", "CIFAR100")),
+    "cifar10": Kind(
+        "CIFAR-10 in torchvision's layout (or cifar10:PATH)",
+        _read_cifar("cifar10", "CIFAR10"),
+        contents=Contents(50_000, 10_000, (3, 32, 32), 10, "crop+flip"),
+    ),
+    "cifar100": Kind(
+        "CIFAR-100 in torchvision's layout (or cifar100:PATH)",
+        _read_cifar("cifar100", "CIFAR100"),
+        contents=Contents(50_000, 10_000, (3, 32, 32), 100, "crop+flip"),
+    ),
     "folder": Kind("folder:PATH, one folder of pictures a class, or train/ and test/ with such", _read_folder, True),
     "parquet": Kind("parquet:PATH, train and test Parquet files with image bytes and labels", _read_parquet, True),
     "npz": Kind("npz:PATH, NumPy arrays x_train, y_train, x_test, y_test, or x and y", _read_npz, True),

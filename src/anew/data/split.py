@@ -9,7 +9,7 @@ from torch import Tensor
 
 from anew import randomness
 from anew.data.examples import Examples
-from anew.data.sources import Source
+from anew.data.sources import Contents, Source
 from anew.data.views import Views
 from anew.errors import AnewError
 from anew.spec import DataSpec
@@ -36,6 +36,31 @@ class Data:
     def input_shape(self) -> tuple[int, ...]:
         """The shape of one input: (C, H, W) or (F,)."""
         return tuple(self.training.inputs.shape[1:])
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How many examples a split has for training, for validation and for the test."""
+
+    training: int
+    validation: int
+    test: int
+
+
+def sizes(contents: Contents, spec: DataSpec) -> Sizes:
+    """Return the sizes of the split that `prepare` makes, without the examples; `AnewError` where none would train."""
+    left = contents.training
+    test = contents.test or round(spec.test * left)
+    left -= 0 if contents.test else test
+    if spec.limit is not None:
+        left = min(left, spec.limit)
+    validation = round(spec.validation * left)
+    if left - validation < 1:
+        raise AnewError(
+            f"data '{spec.source}': no training example is left of {left} after the splits; raise --limit, or lower "
+            "--data.validation"
+        )
+    return Sizes(left - validation, validation, test)
 
 
 def prepare(source: Source, spec: DataSpec) -> Data:

@@ -1,9 +1,10 @@
 """Tables of cells over many networks: the paper's, and a user's own."""
 
 from anew.studies.choosing import choose
+from anew.studies.estimating import plan
 from anew.studies.paper import STUDIES
 from anew.studies.results import Results, collect
 from anew.studies.running import StudyData, run
 from anew.studies.study import Column, Study, read_study
 
-__all__ = ["STUDIES", "Column", "Results", "Study", "StudyData", "choose", "collect", "read_study", "run"]
+__all__ = ["STUDIES", "Column", "Results", "Study", "StudyData", "choose", "collect", "plan", "read_study", "run"]

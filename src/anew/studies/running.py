@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import cache
 from itertools import groupby
 from pathlib import Path
 
 from anew import data as data_sources
-from anew import fields, groups, network
-from anew.data import Data, Source
+from anew import fields, groups, network, storage
+from anew.data import Contents, Data, Source
 from anew.execution import Execution
+from anew.family import Family
 from anew.lineage import demand_model
 from anew.network import Interface
 from anew.progress import Progress
 from anew.scheduling import train_groups
 from anew.spec import DataSpec, Spec
+from anew.studies import planning
+from anew.studies.planning import GroupNeeds
 from anew.studies.study import SEEDS_APART, Study
+from anew.teachers import Store, StoreKey
 from anew.workers import workers
 
 
@@ -37,11 +42,19 @@ class StudyData:
         """Return the data that a spec of the study learns from."""
         return self._prepared((spec.data.seed - self._spec.seed) // SEEDS_APART)
 
-    def _prepare(self, seed: int) -> Data:
+    @property
+    def contents(self) -> Contents:
+        """How many examples of what form the source holds."""
+        return self._read().contents
+
+    def _read(self) -> Source:
         if self._source is None:
             self._source = data_sources.load(self._spec.source, Path(self._spec.root), self._spec.download)
+        return self._source
+
+    def _prepare(self, seed: int) -> Data:
         # Order, views and split vary with the seed: what is measured over seeds is all that chance decides.
-        return data_sources.prepare(self._source, replace(self._spec, seed=self._spec.seed + SEEDS_APART * seed))
+        return data_sources.prepare(self._read(), replace(self._spec, seed=self._spec.seed + SEEDS_APART * seed))
 
 
 def run(study: Study, out: Path, how: Execution, progress: Progress, data: StudyData | None = None) -> dict[str, str]:
@@ -49,11 +62,13 @@ def run(study: Study, out: Path, how: Execution, progress: Progress, data: Study
 
     `data` is the study's, where the caller has read it already or needs it again.
 
-    A network that fails takes its students with it and nothing else. Raises `AnewError` where the study cannot run, and
-    `Interrupted`, after saving.
+    A network that fails takes its students with it and nothing else. Raises `AnewError` where the study cannot run or
+    the disk has no room for it (`how.force` goes on), and `Interrupted`, after saving.
     """
     data = data or StudyData(study)
     specs = study.specs(data)
+    if not how.force:
+        planning.demand_room(study.name, needs(siblings(specs), out, data.contents, how), how.jobs, out)
     for model in {(spec.model, spec.data.fingerprint): spec for spec in specs}.values():
         demand_model(model.model, data.of(model))
     for spec in specs:
@@ -65,6 +80,23 @@ def run(study: Study, out: Path, how: Execution, progress: Progress, data: Study
             for text in dict.fromkeys(str(error) for error in finished.failed.values()):
                 progress.notice(text)
     return failed
+
+
+def needs(together: Sequence[Sequence[Spec]], out: Path, contents: Contents, how: Execution) -> list[GroupNeeds]:
+    """Return what groups of siblings take that the family at `out`, where there is one, does not hold whole."""
+    free = storage.free_bytes(out)
+    if not (out / "family.json").exists():
+        return planning.needs(together, (), contents, how, free)
+    family = Family.open(out)
+    held = {spec.id for group in together for spec in group if family.folder(spec.id).is_done}
+
+    def filled(key: StoreKey) -> int | None:
+        if not key.folder(family.stores).exists():
+            return None
+        with closing(Store.open(family.stores, key)) as store:
+            return store.count
+
+    return planning.needs(together, held, contents, how, free, filled)
 
 
 def siblings(specs: Sequence[Spec]) -> list[list[Spec]]:
