@@ -47,6 +47,15 @@ class Difference:
     """Of Wilcoxon's signed-rank test, which assumes no normal distribution, over seeds."""
 
 
+@dataclass(frozen=True)
+class Interval:
+    """A number measured on examples, and the bootstrap's interval over those examples; NaN where it is not defined."""
+
+    value: float
+    low: float
+    high: float
+
+
 def estimate(values: Values) -> Estimate:
     """Return mean, standard deviation and Student's t interval of values over seeds."""
     numbers = np.asarray(values, np.float64)
