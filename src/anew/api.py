@@ -88,6 +88,7 @@ def train(
     disk_budget: float = DEFAULT_BUDGET_GIGABYTES,
     trust: Sequence[str] = (),
     jobs: int = 1,
+    keep_epochs: int | None = None,
     progress: bool | Progress = True,
 ) -> Result:
     """Train a lineage: a network from labels, then the same architecture anew from the one before, and evaluate all.
@@ -114,7 +115,16 @@ def train(
     path = Path(recipe) if isinstance(recipe, str | Path) else None
     whole = spec.override(spec.read_recipe(path, written), _without_none(flat))
     watcher = progress if not isinstance(progress, bool) else _watcher(progress, jobs)
-    how = Execution(device, threads, force=force, ask=ask, disk_budget=disk_budget, trust=tuple(trust), jobs=jobs)
+    how = Execution(
+        device,
+        threads,
+        force=force,
+        ask=ask,
+        disk_budget=disk_budget,
+        trust=tuple(trust),
+        jobs=jobs,
+        keep_epochs=keep_epochs,
+    )
     trained = lineage.train_lineage(whole, _data(data, whole), Path(out), how, watcher)
     return Result(trained.family, trained.lineage, trained.rows, trained.failures)
 

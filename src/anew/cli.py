@@ -85,6 +85,7 @@ def train(
     disk_budget: float = 4.0,
     trust: list[str] | None = None,
     jobs: Annotated[int, WHOLE] = 1,
+    keep_epochs: Annotated[int | None, WHOLE] = None,
     **given: Any,
 ) -> None:
     """Train a lineage and evaluate it; the same command goes on where it was stopped or killed.
@@ -99,7 +100,7 @@ def train(
     from anew import lineage, parallel, terminal
     from anew.execution import Execution
 
-    how = Execution(device, threads, save_minutes, force, ask, disk_budget, tuple(trust or ()), jobs)
+    how = Execution(device, threads, save_minutes, force, ask, disk_budget, tuple(trust or ()), jobs, keep_epochs)
     how.torch_device()
     console = Console(stderr=True)
     # Whoever sits there sees the recipe whole; a log names it, since every network keeps it.
@@ -129,6 +130,7 @@ _TRAIN_OPTIONS = {
     "disk_budget": "GB that the stored targets of one teacher may take",
     "trust": "a model of your own, package.module:callable, that a teacher's file may name (repeat for several)",
     "jobs": "train so many siblings at once, each in a process with its share of the threads",
+    "keep_epochs": "keep the weights of every so-many-th epoch, for `anew insight` to show how training went",
 }
 
 
