@@ -7,7 +7,7 @@ All in float64, by SciPy; intervals hold with probability 95 %.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from scipy import stats
 
 CONFIDENCE = 0.95
 BOOTSTRAP_SAMPLES = 10_000
+MEANS_SAMPLES = 1_000
 Values = Sequence[float] | NDArray[np.float64]
 
 
@@ -100,6 +101,34 @@ def over_examples(ours_wrong: NDArray[np.bool_], theirs_wrong: NDArray[np.bool_]
     low, high = np.quantile(points, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     mean = 100 * (only_ours - only_theirs) / count
     return Difference(mean, float(low), float(high), p, "McNemar, bootstrap over test examples", count)
+
+
+def bootstrap(
+    columns: NDArray[np.float64], of_means: Callable[[NDArray[np.float64]], Sequence[Any]], seed: int = 0
+) -> list[Interval]:
+    """Return functions of means over examples with the bootstrap's intervals by percentiles: 1,000 samples of examples.
+
+    `columns` (N, K) are numbers of each example. `of_means` takes means (S, K), a row a sample, and returns arrays
+    (S,), one for each quantity; most are ratios of means. Samples in which one is not finite do not count for it; where
+    it is not finite for the examples themselves, value and interval are NaN.
+    """
+    count = len(columns)
+    generator = np.random.default_rng(seed)
+    drawn = np.empty((MEANS_SAMPLES, columns.shape[1]))
+    for sample in range(MEANS_SAMPLES):
+        times = np.bincount(generator.integers(0, count, count), minlength=count)
+        drawn[sample] = times @ columns / count
+    with np.errstate(divide="ignore", invalid="ignore"):
+        values = [float(one[0]) for one in of_means(columns.mean(0, keepdims=True))]
+        samples = [np.asarray(one, np.float64) for one in of_means(drawn)]
+    return [_percentiles(value, one[np.isfinite(one)]) for value, one in zip(values, samples, strict=True)]
+
+
+def _percentiles(value: float, samples: NDArray[np.float64]) -> Interval:
+    if not math.isfinite(value) or not len(samples):
+        return Interval(math.nan, math.nan, math.nan)
+    low, high = np.quantile(samples, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return Interval(value, float(low), float(high))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
