@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 
 from anew import data as data_sources
 from anew import ensemble, evaluation, lineage, network, spec, terminal
+from anew import insight as insights
 from anew.data import Data, Source
 from anew.errors import AnewError
 from anew.evaluation import Row
@@ -55,6 +56,30 @@ class Result:
         examples = data_sources.Examples(given, torch.zeros(len(given), dtype=torch.int64))
         logits = [evaluation.predict(self.network(one), examples, torch.device("cpu")) for one in generations]
         return ensemble.log_mean(logits).exp()
+
+    def insight(
+        self,
+        split: insights.Split = "test",
+        *,
+        examples: int | None = None,
+        data: Examples | None = None,
+        device: str = "cpu",
+    ) -> insights.Insight:
+        """Measure what the lineage learned, as `anew insight` does: gradients, dark knowledge, calibration, fidelity.
+
+        `data` is what was given to `train`, where that was no source's name: for the training examples, and for the
+        epochs whose weights were kept.
+        """
+        trusted = [spec.model.name for spec in self.lineage]
+        with Execution(device).settings() as where:
+            if data is None or isinstance(data, str):
+                return insights.collect_with_data(
+                    self.family, self.lineage, split, examples=examples, source=data, device=where, trusted=trusted
+                )
+            prepared = data_sources.prepare(_source(data), self.lineage[-1].data)
+            return insights.collect(
+                self.family, self.lineage, split, examples=examples, data=prepared, device=where, trusted=trusted
+            )
 
     def __str__(self) -> str:
         console = Console(width=100, no_color=True)

@@ -109,7 +109,7 @@ def collect(
     """Measure what a finished lineage learned, on the examples of a split, or on so many of them drawn at random.
 
     `data` are the lineage's own data (see `find_data`): needed for `train`, where 10,000 examples are looked at unless
-    told otherwise, and for the epochs whose weights were kept; where it is not given those are left out, with a notice.
+    told otherwise, and for the epochs whose weights were kept, which are left out where it is not given.
     `trusted` are names of models of the user's own that the family's files may name.
 
     Raises `AnewError` for a network that is not finished, files that are damaged, a family without stored outputs, a
@@ -160,6 +160,34 @@ def collect(
         fidelity=fidelity.measure(seen.logits, seen.labels),
         notices=tuple(notices),
     )
+
+
+def collect_with_data(
+    family: Family,
+    lineage: Sequence[Spec],
+    split: Split = "test",
+    *,
+    examples: int | None = None,
+    source: str | None = None,
+    root: str | Path | None = None,
+    device: torch.device | None = None,
+    trusted: Collection[str] = (),
+) -> Insight:
+    """Collect, with the lineage's data read again where something needs them, as `find_data` reads them.
+
+    Data that are not there are an error where the split is `train`, and a notice where only kept epochs are left out.
+    """
+    kept = any(family.folder(spec.id).kept_epochs() for spec in lineage[1:])
+    data, missing = None, ""
+    if split == "train" or kept or source is not None:
+        try:
+            data = find_data(lineage, source, root)
+        except AnewError as error:
+            if split == "train" or source is not None or root is not None:
+                raise
+            missing = f"Weights of further epochs were kept and are left out: {error}."
+    found = collect(family, lineage, split, examples=examples, data=data, device=device, trusted=trusted)
+    return replace(found, notices=(*found.notices, missing)) if missing else found
 
 
 def find_data(lineage: Sequence[Spec], source: str | None = None, root: str | Path | None = None) -> Data:
@@ -277,9 +305,6 @@ def _gradients(
     """Measure every student's gradients at its kept epochs and at its end, towards its teacher at the teacher's end."""
     if len(lineage) == 1:
         notices.append("There is no student yet, so there are no gradients and nothing to compare.")
-    kept = any(folder.kept_epochs() for folder in folders[1:])
-    if kept and data is None:
-        notices.append("Weights of further epochs were kept, but not the data are at hand to look at them.")
     if data is not None:
         chosen = {"test": data.test, "validation": data.validation, "train": data.training}[split].take(seen.places)
     else:
