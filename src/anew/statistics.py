@@ -7,7 +7,7 @@ All in float64, by SciPy; intervals hold with probability 95 %.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,9 @@ from scipy import stats
 CONFIDENCE = 0.95
 BOOTSTRAP_SAMPLES = 10_000
 MEANS_SAMPLES = 1_000
+DRAWN_AT_ONCE = 1_000_000
 Values = Sequence[float] | NDArray[np.float64]
+Columns = Mapping[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -103,25 +105,27 @@ def over_examples(ours_wrong: NDArray[np.bool_], theirs_wrong: NDArray[np.bool_]
     return Difference(mean, float(low), float(high), p, "McNemar, bootstrap over test examples", count)
 
 
-def bootstrap(
-    columns: NDArray[np.float64], of_means: Callable[[NDArray[np.float64]], Sequence[Any]], seed: int = 0
-) -> list[Interval]:
-    """Return functions of means over examples with the bootstrap's intervals by percentiles: 1,000 samples of examples.
+def bootstrap(columns: Columns, of_means: Callable[[Columns], Columns], seed: int = 0) -> dict[str, Interval]:
+    """Return functions of means over examples, by name, with the bootstrap's intervals by percentiles.
 
-    `columns` (N, K) are numbers of each example. `of_means` takes means (S, K), a row a sample, and returns arrays
-    (S,), one for each quantity; most are ratios of means. Samples in which one is not finite do not count for it; where
-    it is not finite for the examples themselves, value and interval are NaN.
+    `columns` are numbers of each example (N,), by name. `of_means` takes their means, one for each of 1,000 samples of
+    examples, and returns quantities of the same shape; most are ratios of means. Samples in which one is not finite do
+    not count for it; where it is not finite for the examples themselves, value and interval are NaN.
     """
-    count = len(columns)
+    names, numbers = list(columns), np.stack(list(columns.values()), axis=-1)
+    count = len(numbers)
     generator = np.random.default_rng(seed)
-    drawn = np.empty((MEANS_SAMPLES, columns.shape[1]))
-    for sample in range(MEANS_SAMPLES):
-        times = np.bincount(generator.integers(0, count, count), minlength=count)
-        drawn[sample] = times @ columns / count
+    drawn: list[NDArray[np.float64]] = [numbers.mean(0, keepdims=True)]
+    at_once = max(1, DRAWN_AT_ONCE // count)
+    for start in range(0, MEANS_SAMPLES, at_once):
+        samples = min(at_once, MEANS_SAMPLES - start)
+        chosen = generator.integers(0, count, (samples, count)) + count * np.arange(samples)[:, None]
+        times = np.bincount(chosen.ravel(), minlength=samples * count).reshape(samples, count)
+        drawn.append(times @ numbers / count)
+    means = np.concatenate(drawn)
     with np.errstate(divide="ignore", invalid="ignore"):
-        values = [float(one[0]) for one in of_means(columns.mean(0, keepdims=True))]
-        samples = [np.asarray(one, np.float64) for one in of_means(drawn)]
-    return [_percentiles(value, one[np.isfinite(one)]) for value, one in zip(values, samples, strict=True)]
+        found = of_means(dict(zip(names, means.T, strict=True)))
+    return {name: _percentiles(float(one[0]), one[1:][np.isfinite(one[1:])]) for name, one in found.items()}
 
 
 def _percentiles(value: float, samples: NDArray[np.float64]) -> Interval:

@@ -177,10 +177,17 @@ def compare(
     """
     negative, positive = right_before & ~right_after, ~right_before & right_after
     repaired = negative & right_ensemble if right_ensemble is not None else torch.full_like(negative, False)
-    columns = torch.stack([negative, positive, repaired], dim=-1).double()
-    losses, gains, share = statistics.bootstrap(
-        columns.numpy(), lambda m: (100 * m[:, 0], 100 * m[:, 1], 100 * m[:, 2] / m[:, 0])
+    flips = {"lost": negative, "won": positive, "repaired": repaired}
+    intervals = statistics.bootstrap(
+        {name: one.double().numpy() for name, one in flips.items()},
+        lambda mean: {
+            "negative_flips": 100 * mean["lost"],
+            "positive_flips": 100 * mean["won"],
+            "repaired": 100 * mean["repaired"] / mean["lost"],
+        },
     )
+    if right_ensemble is None:
+        intervals["repaired"] = Interval(math.nan, math.nan, math.nan)
     changes: list[ClassChange] = []
     for number, one in enumerate(classes):
         of_class = labels == number
@@ -192,9 +199,7 @@ def compare(
         after=after,
         name=name,
         difference=statistics.over_examples((~right_after).numpy(), (~right_before).numpy()),
-        negative_flips=losses,
-        positive_flips=gains,
-        repaired=share if right_ensemble is not None else Interval(math.nan, math.nan, math.nan),
+        **intervals,
         # A class without examples has no change, and comes last.
         classes=tuple(sorted(changes, key=lambda one: (one.examples == 0, -one.change if one.examples else 0))),
     )

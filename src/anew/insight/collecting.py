@@ -118,9 +118,10 @@ def collect(
     if examples is not None and examples < 1:
         raise AnewError(f"examples must be a whole number >= 1, got {examples}; set --examples")
     device = device or torch.device("cpu")
-    folders = [_sound(family, spec) for spec in lineage]
     # Where a student has several teachers, the others are beside the lineage.
     everybody = list(dict.fromkeys(one for spec in lineage for one in (*spec.teachers, spec)))
+    sound = {spec.id: _sound(family, spec) for spec in everybody}
+    folders = [sound[spec.id] for spec in lineage]
     if data is not None:
         _demand_same(data, lineage[-1])
     notices = _unfinished(family, lineage)
@@ -130,11 +131,11 @@ def collect(
         classes = data.classes
         places = _chosen(len(data.training), examples or TRAINING_EXAMPLES)
         chosen = data.training.take(places)
-        says = {one.id: _ask(_sound(family, one).weights, chosen, device, trusted) for one in everybody}
+        says = {one.id: _ask(one, sound[one.id].weights, chosen, device, trusted) for one in everybody}
         labels = chosen.labels
     else:
-        classes = tuple(_stored(folders[0])[1]["classes"])
-        says, labels = _read_stored(family, everybody, split)
+        classes = tuple(_stored(folders[-1])[1]["classes"])
+        says, labels = _read_stored(family, list(sound.values()), split)
         places = _chosen(len(labels), examples)
         says, labels = {one: logits[places] for one, logits in says.items()}, labels[places]
     seen = _Seen(
@@ -268,12 +269,14 @@ def _permutation(lineage: Sequence[Spec], places: Tensor, classes: int) -> Tenso
     return randomness.bits(randomness.key(lineage[-1].data.seed, "insight permutation"), counters)
 
 
-def _read_stored(family: Family, specs: Sequence[Spec], split: str) -> tuple[dict[str, Tensor], Tensor]:
+def _read_stored(
+    family: Family, folders: Sequence[NetworkFolder], split: str
+) -> tuple[dict[str, Tensor], Int64[Tensor, "examples"]]:
     """Return the stored logits of networks by their ids, and the labels, which must be the same."""
-    for spec in specs:
-        _stored(_sound(family, spec))
-    outputs = {spec.id: evaluation.read_outputs(family.folder(spec.id), split) for spec in specs}
-    labels = outputs[specs[-1].id][1]
+    for folder in folders:
+        _stored(folder)
+    outputs = {folder.id: evaluation.read_outputs(folder, split) for folder in folders}
+    labels = outputs[folders[-1].id][1]
     if any(not torch.equal(labels, other) for _, other in outputs.values()):
         raise AnewError(
             f"{family.path}: the networks of this lineage were evaluated on different {split} examples, so they cannot "
@@ -287,9 +290,11 @@ def _together(logits: Sequence[Tensor]) -> Float[Tensor, "examples classes"]:
 
 
 def _ask(
-    path: Path, examples: Examples, device: torch.device, trusted: Collection[str]
+    spec: Spec, path: Path, examples: Examples, device: torch.device, trusted: Collection[str]
 ) -> Float[Tensor, "examples classes"]:
-    return evaluation.predict(network.load(path, trusted).to(device), examples, device)
+    """Return the logits of a network with the weights at a path, computed as at the end of its training."""
+    asked = network.place(network.load(path, trusted), device, spec.training.memory_format)
+    return evaluation.predict(asked, examples, device)
 
 
 def _gradients(
@@ -315,7 +320,7 @@ def _gradients(
         epochs = [(spec.training.epochs, seen.logits[generation])]
         if chosen is not None:
             epochs = [
-                *((epoch, _ask(folder.at_epoch(epoch), chosen, device, trusted)) for epoch in folder.kept_epochs()),
+                *((one, _ask(spec, folder.at_epoch(one), chosen, device, trusted)) for one in folder.kept_epochs()),
                 *epochs,
             ]
         found += [

@@ -95,20 +95,20 @@ def measure(
     is_called = F.one_hot(called, p.shape[-1]).bool()
     # Again from the logits: 1 - max p has no digits left where a network is nearly certain.
     log_rest = F.log_softmax(logits.double().masked_fill(is_called, -math.inf), dim=-1)
-    columns = [p.amax(-1), p.gather(-1, labels[:, None]).squeeze(-1), _entropy(log_p), _entropy(log_rest)]
-    confidence, correct, entropy, dark_entropy = statistics.bootstrap(
-        torch.stack(columns, dim=-1).numpy(), lambda means: list(means.T)
-    )
+    columns = {
+        "confidence": p.amax(-1),
+        "correct": p.gather(-1, labels[:, None]).squeeze(-1),
+        "entropy": _entropy(log_p),
+        "dark_entropy": _entropy(log_rest),
+    }
+    intervals = statistics.bootstrap({name: one.numpy() for name, one in columns.items()}, lambda mean: mean)
     similar = similarity(p, called)
     permuted = similarity(objectives.permute_dark_knowledge(p, permutation), called)
     confusion = confusion_matrix(labels, called, p.shape[-1])
     return DarkKnowledge(
         generation=generation,
         id=network_id,
-        confidence=confidence,
-        correct=correct,
-        entropy=entropy,
-        dark_entropy=dark_entropy,
+        **intervals,
         similarity=_rows(similar),
         permuted=_rows(permuted),
         confusion=tuple(tuple(map(int, row)) for row in confusion.tolist()),

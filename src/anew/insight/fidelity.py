@@ -74,7 +74,7 @@ def _gain(members: tuple[int, ...], logits: Sequence[Tensor], right: Sequence[Te
     together = ensemble.log_mean([logits[one] for one in members]).argmax(-1) == labels
     own = torch.stack([right[one] for one in members]).double()
     gains = together.double() - own.mean(0)
-    (gain,) = statistics.bootstrap(100 * gains[:, None].numpy(), lambda means: [means[:, 0]])
+    found = statistics.bootstrap({"gain": 100 * gains.numpy()}, lambda mean: mean)
     pairs = list(itertools.combinations(members, 2))
     errors = [_percent(~right[one]) for one in members]
     return EnsembleGain(
@@ -82,7 +82,7 @@ def _gain(members: tuple[int, ...], logits: Sequence[Tensor], right: Sequence[Te
         name=row_name(members),
         error=_percent(~together),
         mean_member_error=sum(errors) / len(errors),
-        gain=gain,
+        gain=found["gain"],
         best_member_error=min(errors),
         disagreement=sum(_percent(right[i] ^ right[j]) for i, j in pairs) / len(pairs),
         double_faults=sum(_percent(~right[i] & ~right[j]) for i, j in pairs) / len(pairs),

@@ -18,9 +18,7 @@ All in float64; gradients are of one example's loss, without the 1/B of a batch'
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -30,7 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from anew import objectives, statistics
-from anew.statistics import Interval
+from anew.statistics import Columns, Interval
 
 RATIO_BINS = 10
 
@@ -152,22 +150,27 @@ def measure(
     permuted = objectives.permute_dark_knowledge(p, permutation)
     confidence = p.amax(-1)
     ban, dkpp = (terms(student_logits, targets, labels) for targets in (p, permuted))
-    columns = torch.stack(
-        [ban.label.norm(dim=-1), confidence, confidence**2, _cosine(ban.distillation, dkpp.distillation)], dim=-1
-    )
-    label_norm, effective, alike = statistics.bootstrap(
-        columns.numpy(), lambda m: (m[:, 0], m[:, 1] ** 2 / m[:, 2], m[:, 3])
+    found = statistics.bootstrap(
+        _arrays(
+            label=ban.label.norm(dim=-1),
+            weight=confidence,
+            squared=confidence**2,
+            cosine=_cosine(ban.distillation, dkpp.distillation),
+        ),
+        lambda mean: {
+            "label_norm": mean["label"],
+            "cwtm_effective": mean["weight"] ** 2 / mean["squared"],
+            "ban_dkpp_cosine": mean["cosine"],
+        },
     )
     return Gradients(
         generation=generation,
         id=network_id,
         epoch=epoch,
         examples=len(labels),
-        label_norm=label_norm,
-        cwtm_effective=effective,
         ban=_pull("ban", ban, p, confidence, labels),
         dkpp=_pull("dkpp", dkpp, permuted, confidence, labels),
-        ban_dkpp_cosine=alike,
+        **found,
     )
 
 
@@ -180,44 +183,43 @@ def _pull(objective: str, found: Terms, targets: Tensor, confidence: Tensor, lab
     target = targets.gather(-1, labels[:, None]).squeeze(-1)
     has_ratio = found.wrong > 0
     ratio = torch.where(has_ratio, -found.correct / found.wrong.clamp_min(1e-300), 0.0)
-    alike, by_size = _line(target, ratio, has_ratio.double()), _line(target, ratio, found.wrong.square())
-    columns = torch.stack(
-        [
-            energy.sqrt(), found.correct.abs(), found.dark.norm(dim=-1), _cosine(gradient, label),
-            energy, found.dark.square().sum(-1), along, label_energy, confidence * along, confidence**2 * label_energy,
-            explained, -found.correct * found.wrong,
-            *alike, *by_size,
-        ],
-        dim=-1,
-    )  # fmt: skip
+    columns = _arrays(
+        norm=energy.sqrt(),
+        correct_norm=found.correct.abs(),
+        dark_norm=found.dark.norm(dim=-1),
+        cosine=_cosine(gradient, label),
+        energy=energy,
+        dark=found.dark.square().sum(-1),
+        along=along,
+        label=label_energy,
+        along_weighted=confidence * along,
+        label_weighted=confidence**2 * label_energy,
+        explained=explained,
+        ratio=-found.correct * found.wrong,
+        size=found.wrong.square(),
+    )
+    lines = {
+        name: _line(target, ratio, weight)
+        for name, weight in (("ratio_r2", has_ratio.double()), ("ratio_r2_weighted", found.wrong.square()))
+    }
+    columns |= {f"{name} {one}": values for name, line in lines.items() for one, values in line.items()}
 
-    def of_means(m: NDArray[np.float64]) -> Sequence[Any]:
-        total = m[:, 4]
-        return (
-            *(m[:, number] for number in range(4)),
-            m[:, 5] / total,
-            m[:, 6] ** 2 / (m[:, 7] * total),
-            m[:, 8] ** 2 / (m[:, 9] * total),
-            m[:, 10] / total,
-            m[:, 11] / m[:, 18],
-            _r2(*m[:, 12:18].T),
-            _r2(*m[:, 18:24].T),
-        )
+    def of_means(mean: Columns) -> Columns:
+        return {
+            **{name: mean[name] for name in ("norm", "correct_norm", "dark_norm", "cosine")},
+            "dark_share": mean["dark"] / mean["energy"],
+            "by_labels": mean["along"] ** 2 / (mean["label"] * mean["energy"]),
+            "by_confidence": mean["along_weighted"] ** 2 / (mean["label_weighted"] * mean["energy"]),
+            "by_any_weight": mean["explained"] / mean["energy"],
+            "ratio_mean": mean["ratio"] / mean["size"],
+            **{name: _r2({one: mean[f"{name} {one}"] for one in line}) for name, line in lines.items()},
+        }
 
-    found_intervals = statistics.bootstrap(columns.numpy(), of_means)
-    return Pull(objective, *found_intervals, ratio_bins=_ratio_bins(target[has_ratio], ratio[has_ratio]))
+    intervals = statistics.bootstrap(columns, of_means)
+    return Pull(objective, ratio_bins=_ratio_bins(target[has_ratio], ratio[has_ratio]), **intervals)
 
 
-def _r2(
-    weight: NDArray[np.float64], x: NDArray[np.float64], y: NDArray[np.float64], xx: NDArray[np.float64],
-    yy: NDArray[np.float64], xy: NDArray[np.float64],
-) -> NDArray[np.float64]:  # fmt: skip
-    """Return the share of y's variance that a straight line in x explains, from weighted means of the products."""
-    covariance = xy / weight - x * y / weight**2
-    return covariance**2 / ((xx / weight - (x / weight) ** 2) * (yy / weight - (y / weight) ** 2))
-
-
-def _line(x: Tensor, y: Tensor, weight: Tensor) -> list[Tensor]:
+def _line(x: Tensor, y: Tensor, weight: Tensor) -> dict[str, NDArray[np.float64]]:
     """Return what `_r2` needs the means of: weight, and its products with x and y and theirs.
 
     R^2 does not change when a constant is taken off x or y or divides them; so the sums keep their digits.
@@ -225,10 +227,22 @@ def _line(x: Tensor, y: Tensor, weight: Tensor) -> list[Tensor]:
 
     def standard(values: Tensor) -> Tensor:
         centred = values - (weight * values).sum() / weight.sum()
-        return centred / ((weight * centred.square()).sum() / weight.sum()).sqrt()
+        deviation = ((weight * centred.square()).sum() / weight.sum()).sqrt()
+        # What varies by rounding alone is constant, and a line through it explains nothing: NaN.
+        return centred / torch.where(deviation > 1e-12 * values.abs().max(), deviation, torch.nan)
 
     x, y = standard(x), standard(y)
-    return [weight, *(weight * one for one in (x, y, x * x, y * y, x * y))]
+    return _arrays(w=weight, x=weight * x, y=weight * y, xx=weight * x * x, yy=weight * y * y, xy=weight * x * y)
+
+
+def _r2(mean: Columns) -> NDArray[np.float64]:
+    """Return the share of y's variance that a straight line in x explains, from weighted means of the products."""
+    x, y, xx, yy, xy = (mean[name] / mean["w"] for name in ("x", "y", "xx", "yy", "xy"))
+    return (xy - x * y) ** 2 / ((xx - x**2) * (yy - y**2))
+
+
+def _arrays(**columns: Tensor) -> dict[str, NDArray[np.float64]]:
+    return {name: one.double().numpy() for name, one in columns.items()}
 
 
 def _cosine(one: Tensor, other: Tensor) -> Tensor:
