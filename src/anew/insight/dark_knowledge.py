@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -150,7 +151,8 @@ def _rank_correlation(one: Tensor, other: Tensor, rows: Tensor) -> float:
     first, second = one[beside].numpy(), other[beside].numpy()
     if len(first) < 3 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return math.nan
-    return float(stats.spearmanr(first, second).statistic)
+    correlation: Any = stats.spearmanr(first, second)
+    return float(correlation.statistic)
 
 
 def _entropy(log_probabilities: Tensor) -> Tensor:
