@@ -1,4 +1,4 @@
-"""The command line: `anew train`, `evaluate`, `insight`, `predict`, `show`, `verify`, `bench`, `models`, `data`, `study`.
+"""The command line: `anew train`, `evaluate`, `insight`, `predict`, `show`, `verify`, `bench`, `models`, `data`, ...
 
 Every command is a plain function; what a recipe can say becomes an option of `anew train` by itself. What a user can
 mend is one line on standard error and exit code 2; results go to standard output, progress to standard error. Torch
