@@ -501,10 +501,11 @@ def test_insight_from_stored_outputs_alone(family, place):
     (temperature,) = {one.temperature for one in found.calibration if one.name == "generation 1"}
     logits, labels = evaluation.read_outputs(opened.folder(lineage[1].id), "validation")
     assert temperature == calibration.fit_temperature(logits, labels)
-    # What a student of generation 1 learns from is generation 0.
-    z, t = (evaluation.read_outputs(opened.folder(lineage[one].id), "test")[0] for one in (1, 0))
-    expected = (torch.softmax(z.double(), -1) - torch.softmax(t.double(), -1)).norm(dim=-1).mean().item()
-    assert found.gradients[0].ban.norm.value == pytest.approx(expected)
+    # What a student learns from is the generation before.
+    q = [torch.softmax(evaluation.read_outputs(opened.folder(spec.id), "test")[0].double(), -1) for spec in lineage]
+    for one in found.gradients:
+        expected = (q[one.generation] - q[one.generation - 1]).norm(dim=-1).mean().item()
+        assert one.ban.norm.value == pytest.approx(expected)
     assert insight.collect(opened, lineage) == found
 
 
@@ -660,6 +661,12 @@ def test_data_that_are_not_at_hand(copied, place, family, tmp_path, arrays):
         insight.collect(Family.open(family), lineage, "train", data=wrong)
     with pytest.raises(AnewError, match="split train: needs the data"):
         insight.collect(Family.open(family), lineage, "train")
+
+
+def test_students_of_a_shuffled_teacher_are_named(arrays, tmp_path):
+    found = train(arrays, tmp_path / "f", generations=1, objective={"name": "ban", "shuffled": True}).insight()
+    assert [one.objective for one in found.lineage] == ["label", "ban, shuffled teacher"]
+    assert "Generation 1 learned from a shuffled teacher" in found.notices[0]
 
 
 def test_several_lineages_need_a_choice(arrays, tmp_path):

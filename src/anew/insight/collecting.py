@@ -45,7 +45,7 @@ class Member:
     id: str
     model: str
     objective: str
-    """`given` for a network that was given and not trained here."""
+    """What made its weights: an objective, or `given`, or `untrained`."""
     seed: int
     teachers: tuple[str, ...]
     kept_epochs: tuple[int, ...]
@@ -239,7 +239,7 @@ def _unfinished(family: Family, lineage: Sequence[Spec]) -> list[str]:
     """Return a notice for each network that would carry this lineage on and is not finished."""
     begun = [family.spec(folder.id) for folder in family.folders() if not folder.is_done]
     return [
-        f"generation {spec.generation} ({spec.id}, {spec.objective.name}) is not trained to its end and is left out."
+        f"generation {spec.generation} ({spec.id}, {spec.origin}) is not trained to its end and is left out."
         for spec in begun
         if lineage[-1] in spec.lineage
     ]
@@ -250,7 +250,7 @@ def _member(generation: int, spec: Spec, folder: NetworkFolder) -> Member:
         generation=generation,
         id=spec.id,
         model=spec.model.name,
-        objective="given" if spec.weights else spec.objective.name,
+        objective=spec.origin,
         seed=spec.seed,
         teachers=tuple(teacher.id for teacher in spec.teachers),
         kept_epochs=(*folder.kept_epochs(), *(() if spec.weights else (spec.training.epochs,))),
@@ -314,6 +314,11 @@ def _gradients(
         chosen = {"test": data.test, "validation": data.validation, "train": data.training}[split].take(seen.places)
     else:
         chosen = None
+    notices += [
+        f"Generation {generation} learned from a shuffled teacher: gradients are towards its own answers."
+        for generation, spec in enumerate(lineage)
+        if spec.objective.shuffled
+    ]
     found: list[Gradients] = []
     for generation in range(1, len(lineage)):
         spec, folder, teacher = lineage[generation], folders[generation], seen.teachers[generation - 1]
