@@ -27,7 +27,7 @@ from anew.studies.paper import scaled, with_controls
 from anew.study_commands import AS_IT_IS
 from conftest import QUICK
 
-COMMANDS = ("train", "evaluate", "predict", "show", "verify", "models", "data")
+COMMANDS = ("train", "evaluate", "insight", "predict", "show", "verify", "models", "data")
 
 
 @dataclass

@@ -27,7 +27,7 @@ groups
 workers
 scheduling
 lineage prediction terminal
-costs studies
+costs studies insight
 api
 anew cli study_commands command_options __main__
 """

@@ -21,7 +21,7 @@ from anew.version import __version__
 os.environ.setdefault("MKL_CBWR", "AUTO")
 
 if TYPE_CHECKING:
-    from anew import data, ensemble, metrics, models, objectives
+    from anew import data, ensemble, insight, metrics, models, objectives
     from anew.api import Result, train
     from anew.family import Family
     from anew.spec import Recipe, Spec
@@ -35,6 +35,7 @@ __all__ = [
     "__version__",
     "data",
     "ensemble",
+    "insight",
     "metrics",
     "models",
     "objectives",
@@ -48,7 +49,7 @@ _HOMES = {
     "Spec": "anew.spec",
     "train": "anew.api",
 }
-_MODULES = ("data", "ensemble", "metrics", "models", "objectives")
+_MODULES = ("data", "ensemble", "insight", "metrics", "models", "objectives")
 
 
 def __getattr__(name: str) -> Any:

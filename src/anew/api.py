@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 
 from anew import data as data_sources
 from anew import ensemble, evaluation, lineage, network, spec, terminal
+from anew import insight as insights
 from anew.data import Data, Source
 from anew.errors import AnewError
 from anew.evaluation import Row
@@ -56,6 +57,30 @@ class Result:
         logits = [evaluation.predict(self.network(one), examples, torch.device("cpu")) for one in generations]
         return ensemble.log_mean(logits).exp()
 
+    def insight(
+        self,
+        split: insights.Split = "test",
+        *,
+        examples: int | None = None,
+        data: Examples | None = None,
+        device: str = "cpu",
+    ) -> insights.Insight:
+        """Measure what the lineage learned, as `anew insight` does: gradients, dark knowledge, calibration, fidelity.
+
+        `data` is what was given to `train`, where that was no source's name: for the training examples, and for the
+        epochs whose weights were kept.
+        """
+        trusted = [spec.model.name for spec in self.lineage]
+        with Execution(device).settings() as where:
+            if data is None or isinstance(data, str):
+                return insights.collect_with_data(
+                    self.family, self.lineage, split, examples=examples, source=data, device=where, trusted=trusted
+                )
+            prepared = data_sources.prepare(_source(data), self.lineage[-1].data)
+            return insights.collect(
+                self.family, self.lineage, split, examples=examples, data=prepared, device=where, trusted=trusted
+            )
+
     def __str__(self) -> str:
         console = Console(width=100, no_color=True)
         with console.capture() as text:
@@ -88,6 +113,7 @@ def train(
     disk_budget: float = DEFAULT_BUDGET_GIGABYTES,
     trust: Sequence[str] = (),
     jobs: int = 1,
+    keep_epochs: int | None = None,
     progress: bool | Progress = True,
 ) -> Result:
     """Train a lineage: a network from labels, then the same architecture anew from the one before, and evaluate all.
@@ -114,7 +140,16 @@ def train(
     path = Path(recipe) if isinstance(recipe, str | Path) else None
     whole = spec.override(spec.read_recipe(path, written), _without_none(flat))
     watcher = progress if not isinstance(progress, bool) else _watcher(progress, jobs)
-    how = Execution(device, threads, force=force, ask=ask, disk_budget=disk_budget, trust=tuple(trust), jobs=jobs)
+    how = Execution(
+        device,
+        threads,
+        force=force,
+        ask=ask,
+        disk_budget=disk_budget,
+        trust=tuple(trust),
+        jobs=jobs,
+        keep_epochs=keep_epochs,
+    )
     trained = lineage.train_lineage(whole, _data(data, whole), Path(out), how, watcher)
     return Result(trained.family, trained.lineage, trained.rows, trained.failures)
 

@@ -1,4 +1,4 @@
-"""The command line: `anew train`, `evaluate`, `predict`, `show`, `verify`, `bench`, `models`, `data`, `study`.
+"""The command line: `anew train`, `evaluate`, `insight`, `predict`, `show`, `verify`, `bench`, `models`, `data`, ...
 
 Every command is a plain function; what a recipe can say becomes an option of `anew train` by itself. What a user can
 mend is one line on standard error and exit code 2; results go to standard output, progress to standard error. Torch
@@ -85,6 +85,7 @@ def train(
     disk_budget: float = 4.0,
     trust: list[str] | None = None,
     jobs: Annotated[int, WHOLE] = 1,
+    keep_epochs: Annotated[int | None, WHOLE] = None,
     **given: Any,
 ) -> None:
     """Train a lineage and evaluate it; the same command goes on where it was stopped or killed.
@@ -99,7 +100,7 @@ def train(
     from anew import lineage, parallel, terminal
     from anew.execution import Execution
 
-    how = Execution(device, threads, save_minutes, force, ask, disk_budget, tuple(trust or ()), jobs)
+    how = Execution(device, threads, save_minutes, force, ask, disk_budget, tuple(trust or ()), jobs, keep_epochs)
     how.torch_device()
     console = Console(stderr=True)
     # Whoever sits there sees the recipe whole; a log names it, since every network keeps it.
@@ -129,6 +130,7 @@ _TRAIN_OPTIONS = {
     "disk_budget": "GB that the stored targets of one teacher may take",
     "trust": "a model of your own, package.module:callable, that a teacher's file may name (repeat for several)",
     "jobs": "train so many siblings at once, each in a process with its share of the threads",
+    "keep_epochs": "keep the weights of every so-many-th epoch, for `anew insight` to show how training went",
 }
 
 
@@ -309,6 +311,75 @@ def verify(family: Path, /) -> None:
     )
 
 
+def insight(
+    family: Path,
+    /,
+    *,
+    split: Literal["test", "validation", "train"] = "test",
+    lineage: str = "",
+    examples: Annotated[int | None, WHOLE] = None,
+    form: Annotated[Literal["table", "json", "markdown"], Parameter(name="--format")] = "table",
+    data: str | None = None,
+    root: Path | None = None,
+    device: str = "auto",
+    threads: Annotated[int | None, WHOLE] = None,
+    trust: Annotated[list[str] | None, Parameter(negative_iterable=())] = None,
+) -> None:
+    """Print what the students learned: gradients, dark knowledge, calibration, who is harmed, how alike they are.
+
+    Parameters
+    ----------
+    family
+        The folder that `anew train --out` wrote.
+    split
+        Which examples: the test set or the validation split, from the stored outputs, or the training examples, which
+        the networks are shown again.
+    lineage
+        The network at the end of the lineage to look at, by the start of its id; needed where a family has several.
+    examples
+        Look at so many examples, drawn at random; all stored ones, or 10,000 training examples, where not given.
+    form
+        A table, JSON (docs/insight.md says what is in it) or Markdown.
+    data
+        Where the data lie now, such as parquet:PATH, if not where they were; for --split train and kept epochs.
+    root
+        The folder of torchvision's data sets, if not where it was.
+    device
+        Where to run: cpu, cuda, mps or auto.
+    threads
+        Torch's threads on the CPU.
+    trust
+        A model of your own, package.module:callable, that the family's files may name; repeat for several.
+    """
+    from rich.console import Console
+
+    from anew import insight as insights
+    from anew import prediction, terminal
+    from anew.execution import Execution
+    from anew.family import Family
+    from anew.insight import wording
+
+    opened = Family.open(family)
+    chosen = prediction.choose_lineage(opened, lineage, "--lineage")
+    with Execution(device, threads).settings() as where:
+        found = insights.collect_with_data(
+            opened, chosen, split, examples=examples, source=data, root=root, device=where, trusted=trust or ()
+        )
+    if form == "json":
+        print(json.dumps(found.to_json(), indent=1))
+    elif form == "markdown":
+        print(wording.markdown(found))
+    else:
+        console = Console()
+        console.print(wording.heading(found), markup=False, highlight=False)
+        for section in wording.sections(found):
+            console.print()
+            console.print(terminal.table(section.columns, section.rows, section.title))
+            console.print(section.about, markup=False, highlight=False, style="dim")
+        for notice in found.notices:
+            console.print(notice, markup=False, highlight=False)
+
+
 def bench(
     *,
     recipe: Path | None = None,
@@ -445,7 +516,17 @@ def data(source: str = "", /, *, root: Path = Path("data"), download: bool = Fal
 
 with_recipe(train, _TRAIN_OPTIONS)
 with_recipe(bench, _BENCH_OPTIONS)
-_COMMANDS: tuple[Callable[..., None], ...] = (train, evaluate, predict, show, verify, bench, models, data)
+_COMMANDS: tuple[Callable[..., None], ...] = (
+    train,
+    evaluate,
+    insight,
+    predict,
+    show,
+    verify,
+    bench,
+    models,
+    data,
+)
 for _command in _COMMANDS:
     app.command(_command)
 app.command(study)

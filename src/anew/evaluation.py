@@ -101,12 +101,7 @@ class Row:
     @property
     def name(self) -> str:
         """How the row is called: `generation 2`, or `ensemble 0-2`, or `ensemble 0,2` where it has gaps."""
-        if len(self.generations) == 1:
-            beside = f" beside, seed {self.seed}" if self.seed is not None else ""
-            return f"generation {self.generations[0]}{beside}"
-        first, last = self.generations[0], self.generations[-1]
-        whole = self.generations == tuple(range(first, last + 1))
-        return f"ensemble {first}-{last}" if whole else "ensemble " + ",".join(map(str, self.generations))
+        return row_name(self.generations) + (f" beside, seed {self.seed}" if self.seed is not None else "")
 
     def to_json(self) -> dict[str, Any]:
         """Return the row as `anew evaluate --json` prints it."""
@@ -119,6 +114,15 @@ class Row:
             **({"best_epoch": self.best.to_json()} if self.best else {}),
             **({"seed": self.seed} if self.seed is not None else {}),
         }
+
+
+def row_name(generations: tuple[int, ...]) -> str:
+    """Return what a generation or an ensemble is called: `generation 2`, `ensemble 0-2`, `ensemble 0,2`."""
+    if len(generations) == 1:
+        return f"generation {generations[0]}"
+    first, last = generations[0], generations[-1]
+    whole = generations == tuple(range(first, last + 1))
+    return f"ensemble {first}-{last}" if whole else "ensemble " + ",".join(map(str, generations))
 
 
 def evaluate_lineage(

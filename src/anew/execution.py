@@ -34,6 +34,8 @@ class Execution:
     """Models of own code, `package.module:callable`, that a teacher's file may name."""
     jobs: int = 1
     """How many networks are trained at once, each by a process with its own threads."""
+    keep_epochs: int | None = None
+    """Keep the weights of every so-many-th epoch beside the last's; none where not given."""
 
     def __post_init__(self) -> None:
         if self.threads is not None and not 1 <= self.threads <= 1024:
@@ -50,6 +52,12 @@ class Execution:
             )
         if not 0 <= self.disk_budget <= 1e9:
             raise AnewError(f"disk-budget must be a number of GB >= 0, got {self.disk_budget:g}; set --disk-budget")
+        if self.keep_epochs is not None and self.keep_epochs < 1:
+            raise AnewError(f"keep-epochs must be a whole number >= 1, got {self.keep_epochs}; set --keep-epochs")
+
+    def keeps(self, epoch: int) -> bool:
+        """Say whether the weights after so many epochs are to be kept."""
+        return self.keep_epochs is not None and epoch % self.keep_epochs == 0
 
     @property
     def threads_of_a_job(self) -> int:

@@ -6,6 +6,7 @@ family/
     spec.json                everything that decides its weights; teachers by id
     weights.safetensors      the weights at the last epoch, with what is needed to use them in the header
     best.safetensors         the weights of the epoch that validation picked, where that was asked for
+    epoch-<n>.safetensors    the weights after n epochs, of every epoch that was to be kept but the last
     metrics.jsonl            one line an epoch
     outputs.safetensors      logits and labels of the validation and the test examples
     state/                   what a resumed run needs; gone when done
@@ -55,6 +56,15 @@ class NetworkFolder:
     def best(self) -> Path:
         """The weights of the epoch that validation picked."""
         return self.path / "best.safetensors"
+
+    def at_epoch(self, epoch: int) -> Path:
+        """The weights after so many epochs, where they were kept."""
+        return self.path / f"epoch-{epoch}.safetensors"
+
+    def kept_epochs(self) -> list[int]:
+        """Return the epochs whose weights were kept, in order; the last epoch's are `weights` and not among them."""
+        numbers = [path.stem.removeprefix("epoch-") for path in self.path.glob("epoch-*.safetensors")]
+        return sorted(int(number) for number in numbers if number.isdecimal())
 
     @property
     def metrics(self) -> Path:
@@ -114,9 +124,9 @@ class NetworkFolder:
 
     def finish(self, record: dict[str, Any]) -> None:
         """Mark the network done: hash its files, write `done.json`, and only then drop what resuming needed."""
-        files = [
-            path for path in (self.spec_file, self.weights, self.best, self.metrics, self.outputs) if path.exists()
-        ]
+        kept = [self.at_epoch(epoch) for epoch in self.kept_epochs()]
+        candidates = (self.spec_file, self.weights, self.best, *kept, self.metrics, self.outputs)
+        files = [path for path in candidates if path.exists()]
         hashes = {path.name: {"sha256": storage.sha256(path), "bytes": path.stat().st_size} for path in files}
         whole = {"format": FORMAT, **record, "files": hashes}
         storage.write_json(self.done_file, {**whole, "sha256": storage.sha256_of_json(whole)})

@@ -38,7 +38,7 @@ def predict_files(
     trusted: Collection[str] = (),
 ) -> list[Prediction]:
     """Predict the classes of picture files with the chosen generations of the lineage that ends at network `end`."""
-    lineage = _choose_lineage(family, end)
+    lineage = choose_lineage(family, end)
     specs = [lineage[number] for number in choose_generations(generations, len(lineage))]
     networks = [network.load(family.folder(spec.id).weights, trusted).to(device) for spec in specs]
     shape = networks[0].interface.input_shape
@@ -88,7 +88,11 @@ def choose_generations(text: str, count: int) -> tuple[int, ...]:
     return chosen
 
 
-def _choose_lineage(family: Family, end: str) -> tuple[Spec, ...]:
+def choose_lineage(family: Family, end: str = "", flag: str = "--network") -> tuple[Spec, ...]:
+    """Return the lineage that ends at the network whose id starts with `end`, or the only one that there is.
+
+    `AnewError` where it is not finished, or there is none or more than one to choose by `flag`.
+    """
     if end:
         folder = family.find(end)
         if not folder.is_done:
@@ -99,5 +103,5 @@ def _choose_lineage(family: Family, end: str) -> tuple[Spec, ...]:
         raise AnewError(f"{family.path}: holds no finished network; `anew train --out {family.path}` trains or goes on")
     if len(lineages) > 1:
         ends = ", ".join(f"{lineage[-1].id} ({lineage[-1].objective.name})" for lineage in lineages)
-        raise AnewError(f"{family.path}: holds {len(lineages)} lineages; choose one with --network: {ends}")
+        raise AnewError(f"{family.path}: holds {len(lineages)} lineages; choose one with {flag}: {ends}")
     return lineages[0]

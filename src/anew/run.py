@@ -133,6 +133,16 @@ class Run:
         self.epoch += 1
         return row
 
+    def keep_epoch(self) -> None:
+        """Keep the weights as they are after the epochs so far, to be looked at when the network is done.
+
+        Before the epoch is saved: where a kill comes between, the epoch is trained again and writes the same bytes.
+        The last epoch's are what `finish` writes.
+        """
+        if self.world.leads and self.epoch < self.spec.training.epochs:
+            about = {"id": self.spec.id, "generation": self.spec.generation, "epoch": self.epoch}
+            self.network.save(self.folder.at_epoch(self.epoch), about)
+
     def check_teacher(self, teacher: Teacher, knowledge: Knowledge, progress: Progress, *, force: bool) -> None:
         """Measure the teacher's term before the first step, and stop where teacher or term are worth nothing.
 

@@ -7,7 +7,7 @@ All in float64, by SciPy; intervals hold with probability 95 %.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,10 @@ from scipy import stats
 
 CONFIDENCE = 0.95
 BOOTSTRAP_SAMPLES = 10_000
+MEANS_SAMPLES = 1_000
+DRAWN_AT_ONCE = 1_000_000
 Values = Sequence[float] | NDArray[np.float64]
+Columns = Mapping[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,15 @@ class Difference:
     count: int
     p_rank: float = math.nan
     """Of Wilcoxon's signed-rank test, which assumes no normal distribution, over seeds."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A number measured on examples, and the bootstrap's interval over those examples; NaN where it is not defined."""
+
+    value: float
+    low: float
+    high: float
 
 
 def estimate(values: Values) -> Estimate:
@@ -91,6 +103,36 @@ def over_examples(ours_wrong: NDArray[np.bool_], theirs_wrong: NDArray[np.bool_]
     low, high = np.quantile(points, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     mean = 100 * (only_ours - only_theirs) / count
     return Difference(mean, float(low), float(high), p, "McNemar, bootstrap over test examples", count)
+
+
+def bootstrap(columns: Columns, of_means: Callable[[Columns], Columns], seed: int = 0) -> dict[str, Interval]:
+    """Return functions of means over examples, by name, with the bootstrap's intervals by percentiles.
+
+    `columns` are numbers of each example (N,), by name. `of_means` takes their means, one for each of 1,000 samples of
+    examples, and returns quantities of the same shape; most are ratios of means. Samples in which one is not finite do
+    not count for it; where it is not finite for the examples themselves, value and interval are NaN.
+    """
+    names, numbers = list(columns), np.stack(list(columns.values()), axis=-1)
+    count = len(numbers)
+    generator = np.random.default_rng(seed)
+    drawn: list[NDArray[np.float64]] = [numbers.mean(0, keepdims=True)]
+    at_once = max(1, DRAWN_AT_ONCE // count)
+    for start in range(0, MEANS_SAMPLES, at_once):
+        samples = min(at_once, MEANS_SAMPLES - start)
+        chosen = generator.integers(0, count, (samples, count)) + count * np.arange(samples)[:, None]
+        times = np.bincount(chosen.ravel(), minlength=samples * count).reshape(samples, count)
+        drawn.append(times @ numbers / count)
+    means = np.concatenate(drawn)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = of_means(dict(zip(names, means.T, strict=True)))
+    return {name: _percentiles(float(one[0]), one[1:][np.isfinite(one[1:])]) for name, one in found.items()}
+
+
+def _percentiles(value: float, samples: NDArray[np.float64]) -> Interval:
+    if not math.isfinite(value) or not len(samples):
+        return Interval(math.nan, math.nan, math.nan)
+    low, high = np.quantile(samples, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return Interval(value, float(low), float(high))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -86,6 +86,8 @@ def train_siblings(
             for run in [run for run in runs if run.epoch == epoch]:
                 with _stopping_alone(run, runs, failures, progress):
                     row = run.end_epoch()
+                    if how.keeps(run.epoch):
+                        run.keep_epoch()
                     save(run)
                     progress.epoch_done(run.spec, row)
     return failures
