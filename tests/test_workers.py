@@ -11,7 +11,7 @@ import pytest
 
 from anew import AnewError
 from anew.family import Family
-from anew.scheduling import spread, train_groups
+from anew.scheduling import awaited_apart, most_awaited_first, spread, train_groups
 from anew.spec import DataSpec, ModelSpec, ObjectiveSpec, Spec, TrainingSpec
 from anew.workers import Finished
 from conftest import quick
@@ -230,6 +230,20 @@ def test_a_failure_takes_its_students_alone(tmp_path):
         failed |= one.failed
     assert [str(error) for error in failed.values()] == ["it burst", "its teacher failed: it burst"]
     assert len([folder for folder in family.folders() if folder.is_done]) == 3
+
+
+def test_the_longest_lineage_goes_first(tmp_path):
+    (first,), students, _ = tree([0])
+    last = replace(students[2], teachers=(students[2],))
+    alone = replace(first, seed=9)
+    order = most_awaited_first([[alone], [first], students, [last]])
+    assert order == [[first], students, [alone], [last]]
+    assert awaited_apart([students, [last]]) == [[students[2]], students[:2], [last]]
+    trainers = Recorder(Family.create(tmp_path / "f"), 1)
+    assert sum(
+        1 for _ in train_groups([[alone], [first], students, [last]], lambda spec: None, trainers.family, trainers)
+    )
+    assert [group[0] for group in trainers.given] == [first, students[0], alone, last]
 
 
 def test_groups_are_cut_only_where_workers_would_stand_idle():

@@ -17,12 +17,13 @@ One = TypeVar("One")
 def train_groups(
     groups: Sequence[Sequence[Spec]], data: Callable[[Spec], Data], family: Family, workers: Workers
 ) -> Iterator[Finished]:
-    """Train groups, oldest generation first, and yield each (or each part of one) when it is finished.
+    """Train groups, those first that most generations wait for, and yield each (or part of one) when it is finished.
 
-    A network that fails takes its students with it and nothing else. Groups are cut into parts where workers would
-    stand idle. Raises `Interrupted`, after saving.
+    A network that fails takes its students with it and nothing else. With several workers, siblings that nobody waits
+    for are trained apart from their others, and groups are cut where workers would stand idle. Raises `Interrupted`,
+    after saving.
     """
-    waiting = [list(group) for group in groups]
+    waiting = most_awaited_first(groups if workers.count == 1 else awaited_apart(groups))
     failed: dict[str, AnewError] = {}
     running = 0
     while waiting or running:
@@ -38,13 +39,38 @@ def train_groups(
         parts = spread(ready, workers.count - running)
         for part in parts[: workers.count - running]:
             workers.start(part, data(part[0]))
-        waiting = [*parts[workers.count - running :], *waiting]
+        waiting = most_awaited_first([*parts[workers.count - running :], *waiting])
         running = min(workers.count, running + len(parts))
         assert running, "a teacher is neither trained nor failed"
         finished = workers.wait()
         running -= 1
         failed |= finished.failed
         yield finished
+
+
+def most_awaited_first(groups: Sequence[Sequence[Spec]]) -> list[list[Spec]]:
+    """Return groups in the order of how many generations wait for them, most first.
+
+    Where there are many workers, the longest lineage decides how long all takes.
+    """
+    awaited = _awaited(groups)
+    return sorted(map(list, groups), key=lambda group: -max(awaited.get(spec.id, 0) for spec in group))
+
+
+def awaited_apart(groups: Sequence[Sequence[Spec]]) -> list[list[Spec]]:
+    """Cut each group into the networks that others learn from and those that nobody waits for."""
+    awaited = _awaited(groups)
+    parts = [[spec for spec in group if (spec.id in awaited) is kept] for group in groups for kept in (True, False)]
+    return [part for part in parts if part]
+
+
+def _awaited(groups: Sequence[Sequence[Spec]]) -> dict[str, int]:
+    """Return how many generations follow each network that others learn from, by id."""
+    awaited: dict[str, int] = {}
+    for spec in sorted((spec for group in groups for spec in group), key=lambda one: -one.generation):
+        for teacher in spec.teachers:
+            awaited[teacher.id] = max(awaited.get(teacher.id, 0), awaited.get(spec.id, 0) + 1)
+    return awaited
 
 
 def spread(groups: Sequence[list[One]], count: int) -> list[list[One]]:

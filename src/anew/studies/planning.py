@@ -29,7 +29,7 @@ from anew.execution import Execution
 from anew.family import FORMAT
 from anew.groups import store_key
 from anew.network import Interface
-from anew.scheduling import spread
+from anew.scheduling import awaited_apart, most_awaited_first, spread
 from anew.spec import ModelSpec, Spec, TrainingSpec
 from anew.teachers import StoreKey, Targets, choose
 
@@ -424,11 +424,11 @@ def group_seconds(one: GroupNeeds, speeds: Speeds) -> float:
 def schedule(groups: Sequence[Sequence[Spec]], seconds: Callable[[Sequence[Spec]], float], workers: int) -> float:
     """Return when so many equal workers have trained groups of siblings, as `scheduling.train_groups` gives them out.
 
-    Each group when its teachers are there, in the given order, cut into parts where workers would stand idle; `seconds`
-    tells of a group, or a part of one, how long a worker takes for it. No worker stands idle while a group could be
-    trained, so this is at most (2 - 1 / workers) times the best for the same parts (Graham 1969).
+    Each group when its teachers are there, the most awaited first, cut into parts where workers would stand idle;
+    `seconds` tells of a group, or a part of one, how long a worker takes for it. No worker stands idle while a group
+    could be trained, so this is at most (2 - 1 / workers) times the best for the same parts (Graham 1969).
     """
-    waiting = [list(group) for group in groups]
+    waiting = most_awaited_first(groups if workers == 1 else awaited_apart(groups))
     absent = {spec.id for group in groups for spec in group}
     running: list[tuple[float, int, list[Spec]]] = []
     now, begun = 0.0, itertools.count()
@@ -439,7 +439,7 @@ def schedule(groups: Sequence[Sequence[Spec]], seconds: Callable[[Sequence[Spec]
         parts = spread(ready, idle)
         for part in parts[:idle]:
             heapq.heappush(running, (now + seconds(part), next(begun), part))
-        waiting = [*parts[idle:], *waiting]
+        waiting = most_awaited_first([*parts[idle:], *waiting])
         now, _, finished = heapq.heappop(running)
         absent -= {spec.id for spec in finished}
     return now
