@@ -28,9 +28,9 @@ def study(tmp_path, arrays):
     return write_study(tmp_path, arrays, epochs=3)
 
 
-def write(command, study, *options):
+def write(command, study, *options, threads=1):
     return command(
-        "study", "run", study, "--out", "family", "--threads", 1, "--on", "slurm-script", "--scripts", "scripts",
+        "study", "run", study, "--out", "family", "--threads", threads, "--on", "slurm-script", "--scripts", "scripts",
         *options, check=0,
     ).stdout  # fmt: skip
 
@@ -78,7 +78,7 @@ def test_the_scripts_train_the_bits_of_one_process(command, study, tmp_path):
 
 
 def test_a_script_asks_slurm_for_what_a_group_needs(command, study, tmp_path):
-    write(command, study, "--threads", 3, "--gpus-per-network", 2, "--force")
+    write(command, study, "--gpus-per-network", 2, "--force", threads=3)
     text = (tmp_path / "scripts" / "generation-1.sh").read_text()
     assert "#SBATCH --cpus-per-task=6\n#SBATCH --gres=gpu:2\n" in text
     assert "-m torch.distributed.run --standalone --nproc-per-node 2 -m anew study train" in text
