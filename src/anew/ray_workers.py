@@ -13,7 +13,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -253,7 +253,7 @@ def _import() -> Any:
 
 
 @contextmanager
-def _connected(ray: Any, address: str) -> Iterator[None]:
+def _connected(ray: Any, address: str) -> Generator[None]:
     """Connect to a cluster, or start one on this machine alone, which ends with the block; `AnewError` where it fails.
 
     Where this process is connected already, that serves.
@@ -301,7 +301,7 @@ def _demand_reachable(address: str) -> None:
 
 
 @contextmanager
-def _kept_signals() -> Iterator[None]:
+def _kept_signals() -> Generator[None]:
     """Put back the handler of SIGTERM that Ray replaces while it starts: here it is a request to save and stop."""
     if threading.current_thread() is not threading.main_thread():
         yield
