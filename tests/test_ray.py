@@ -129,7 +129,7 @@ def test_a_study_that_is_stopped_and_killed_goes_on_to_the_same_bits(place, on_r
     said = process.communicate(timeout=300)[1]
     assert process.returncode == 130, said
     assert "the same command goes on from there" in said.splitlines()[-1] and "Traceback" not in said
-    assert "stopped and saved at step" in said.splitlines()[-1]
+    assert re.match(r"anew: generation \d.* stopped and saved at step \d+ of 300; the same", said.splitlines()[-1])
     before = saved_steps(out)
     process = on_ray(study, out)
     wait_for(lambda: saved_steps(out) != before)

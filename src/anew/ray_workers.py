@@ -140,7 +140,7 @@ class RayWorkers:
         try:
             report: _Report = self._ray.get(reference)
         except Interrupted as error:
-            return self._lost(specs, f"was asked to stop {ATTEMPTS} times ({error})")
+            return self._lost(specs, f"was asked to stop {ATTEMPTS} times ({_in_its_words(error)})")
         except self._ray.exceptions.RayTaskError as error:
             if isinstance(error.cause, ImportError):
                 raise AnewError(
@@ -183,7 +183,7 @@ class RayWorkers:
             try:
                 self._ray.get(reference)
             except Interrupted as error:
-                said = str(error)
+                said = _in_its_words(error)
             except self._ray.exceptions.RayError:
                 # It had not begun, or was still starting, and has nothing to save.
                 continue
@@ -225,6 +225,11 @@ class _Kept(Silent):
 
     def network_done(self, spec: Spec, record: dict[str, Any], *, found: bool) -> None:
         self.kept.append(("network_done", (spec, record), {"found": found}))
+
+
+def _in_its_words(error: Exception) -> str:
+    """Return what an error of a task said there, without where Ray says it came from."""
+    return str(getattr(error, "cause", error))
 
 
 def _room(machines: Sequence[dict[str, float]], needs: dict[str, float]) -> int:
