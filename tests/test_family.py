@@ -14,7 +14,8 @@ import torch
 
 from anew import AnewError, storage
 from anew.family import FORMAT, Family
-from anew.lock import NetworkLock
+from anew.interruption import StopRequest
+from anew.lock import DEAD_AFTER_SECONDS, OUTLIVES_DEATH, NetworkLock
 from anew.spec import DataSpec, ModelSpec, ObjectiveSpec, Spec, TrainingSpec
 
 SPEC = Spec(ModelSpec("mlp"), DataSpec(fingerprint="f"), TrainingSpec(), ObjectiveSpec("label", smoothing=0.0))
@@ -205,6 +206,28 @@ def test_another_hosts_lock_is_dead_when_its_heartbeat_is(tmp_path):
     old = time.time() - 120
     os.utime(path, (old, old))
     with NetworkLock(tmp_path):
+        pass
+
+
+def test_patience_outlives_what_died_on_another_host_and_nothing_else(tmp_path, holder):
+    with (
+        pytest.raises(AnewError, match=f"process {holder.pid} .* is training this network now"),
+        NetworkLock(tmp_path, patience=1.5),
+    ):
+        pass
+    elsewhere = tmp_path / "other"
+    elsewhere.mkdir()
+    (elsewhere / "lock").write_text(json.dumps({"host": "elsewhere", "process": 1, "started": "0", "token": "t"}))
+    last_beat = time.time() - DEAD_AFTER_SECONDS + 1.5
+    os.utime(elsewhere / "lock", (last_beat, last_beat))
+    with NetworkLock(elsewhere, patience=OUTLIVES_DEATH) as lock:
+        lock.check()
+        assert time.time() - last_beat >= DEAD_AFTER_SECONDS
+    # Who waits can be asked to stop, and then does not wait.
+    (elsewhere / "lock").write_text(json.dumps({"host": "elsewhere", "process": 1, "started": "0", "token": "t"}))
+    stop = StopRequest()
+    stop.requested = True
+    with pytest.raises(AnewError, match="on elsewhere"), NetworkLock(elsewhere, OUTLIVES_DEATH, stop):
         pass
 
 

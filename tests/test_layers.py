@@ -25,11 +25,11 @@ run
 training
 groups
 workers
-scheduling
+scheduling ray_workers
 lineage prediction terminal
 costs studies insight
 api
-anew cli study_commands command_options __main__
+anew cli study_commands study_place command_options __main__
 """
 
 ROOT = Path(anew.__file__).parent

@@ -36,6 +36,8 @@ class Execution:
     """How many networks are trained at once, each by a process with its own threads."""
     keep_epochs: int | None = None
     """Keep the weights of every so-many-th epoch beside the last's; none where not given."""
+    patience: float = 0.0
+    """Seconds to wait for a network that another process holds, as one may that died on another machine."""
 
     def __post_init__(self) -> None:
         if self.threads is not None and not 1 <= self.threads <= 1024:

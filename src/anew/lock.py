@@ -15,9 +15,13 @@ from filelock import FileLock
 
 from anew import storage
 from anew.errors import AnewError
+from anew.interruption import StopRequest
 
 HEARTBEAT_SECONDS = 5.0
 DEAD_AFTER_SECONDS = 60.0
+OUTLIVES_DEATH = 90.0
+"""A patience, in seconds, that is longer than an owner who died on another machine is taken for alive."""
+LOOK_SECONDS = 1.0
 
 
 class NetworkLock:
@@ -25,11 +29,12 @@ class NetworkLock:
 
     The file `lock` names host, process and when that process started; its modification time is the heartbeat. A lock
     is dead when its process is gone (same host) or its heartbeat is older than a minute (another host).
-    Raises `AnewError` on entry where a live process holds it.
+    Raises `AnewError` on entry where a live process still holds it after `patience` seconds, or a stop was requested.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, patience: float = 0.0, stop: StopRequest | None = None) -> None:
         self.folder = folder
+        self._patience, self._stop_request = patience, stop or StopRequest()
         self.path = folder / "lock"
         self.owner = {
             "host": socket.gethostname(),
@@ -41,16 +46,15 @@ class NetworkLock:
         self._heartbeat = threading.Thread(target=self._beat, daemon=True)
 
     def __enter__(self) -> NetworkLock:
-        # The guard makes "look, then take" one step among the processes of this machine; it is held for an instant.
         storage.ensure_folder(self.folder)
-        with FileLock(self.folder / ".lock-guard"):
-            holder = self._read()
-            if holder is not None and self._is_alive(holder):
+        give_up = time.monotonic() + self._patience
+        while (holder := self._take()) is not None:
+            if time.monotonic() >= give_up or self._stop_request.requested:
                 raise AnewError(
                     f"{self.folder}: process {holder.get('process')} on {holder.get('host')} is training this network "
                     "now; wait for it, or give another --out"
                 )
-            storage.write_bytes(self.path, json.dumps(self.owner).encode())
+            time.sleep(LOOK_SECONDS)
         self._heartbeat.start()
         return self
 
@@ -69,6 +73,16 @@ class NetworkLock:
             raise AnewError(
                 f"{self.folder}: another process took this network over while this one stood still; let it finish"
             )
+
+    def _take(self) -> dict[str, object] | None:
+        """Take the lock where no live process holds it; returns the one that does."""
+        # The guard makes "look, then take" one step among the processes of this machine; it is held for an instant.
+        with FileLock(self.folder / ".lock-guard"):
+            holder = self._read()
+            if holder is not None and self._is_alive(holder):
+                return holder
+            storage.write_bytes(self.path, json.dumps(self.owner).encode())
+        return None
 
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT_SECONDS):
@@ -92,7 +106,11 @@ class NetworkLock:
         process = holder.get("process")
         if holder.get("host") == self.owner["host"] and isinstance(process, int):
             return _process_exists(process) and _process_started(process) == holder.get("started")
-        return time.time() - self.path.stat().st_mtime < DEAD_AFTER_SECONDS
+        try:
+            return time.time() - self.path.stat().st_mtime < DEAD_AFTER_SECONDS
+        except FileNotFoundError:
+            # Given back between the reading and this look.
+            return False
 
 
 def _process_exists(process: int) -> bool:

@@ -10,6 +10,7 @@ from cyclopts import App, Parameter
 
 from anew.command_options import DEFAULT_FAMILY, WHOLE
 from anew.errors import AnewError
+from anew.study_place import HERE, Place
 
 if TYPE_CHECKING:
     from anew.studies import Results, Study
@@ -151,6 +152,7 @@ def run_study(
             help="Go on where a teacher is at chance, its term does nothing, or the disk has no room for the study.",
         ),
     ] = False,
+    place: Place = HERE,
 ) -> None:
     """Train what a study needs and the family does not hold, then print its table; again does what is missing."""
     from rich.console import Console
@@ -159,11 +161,17 @@ def run_study(
     from anew.execution import Execution
     from anew.family import Family
 
+    place.demand_sound()
     chosen = choice.of(name)
-    watcher = terminal.watcher(Console(stderr=True))
+    data_read = studies.StudyData(chosen)
+    asked = Execution(device, threads, force=force)
+    if place.on == "slurm-script":
+        place.write_scripts(chosen, out, asked, data_read)
+        return
+    how, trainers = place.trainers(asked)
+    watcher = terminal.watcher(Console(stderr=True), jobs=how.jobs if place.on == "here" else 2)
     try:
-        data_read = studies.StudyData(chosen)
-        failed = studies.run(chosen, out, Execution(device, threads, force=force), watcher, data_read)
+        failed = studies.run(chosen, out, how, watcher, data_read, trainers)
     finally:
         if isinstance(watcher, terminal.Bars):
             watcher.close()
@@ -171,6 +179,45 @@ def run_study(
     print(f"family: {out}")
     if failed:
         raise AnewError(f"study '{name}': {len(failed)} networks failed; the table says why")
+
+
+@study.command(name="train")
+def train_networks(
+    family: Annotated[Path, Parameter(help="The family's folder.")],
+    /,
+    *ids: Annotated[
+        str, Parameter(help="The networks, by the start of their ids; their teachers must be trained or be among them.")
+    ],
+    data: Annotated[
+        str, Parameter(help="Where their data are, if not where they were: a source such as parquet:PATH.")
+    ] = "",
+    root: Annotated[str, Parameter(help="The folder of torchvision's data sets, if it is another.")] = "",
+    device: Annotated[str, Parameter(help="Where to run: cpu, cuda, mps or auto.")] = "auto",
+    threads: Annotated[int | None, WHOLE, Parameter(help="Torch's threads on the CPU.")] = None,
+    ask: Annotated[str, Parameter(help="How teachers are asked: live, table or auto.")] = "auto",
+    force: Annotated[
+        bool, Parameter(negative=(), help="Go on where a teacher is at chance or its term does nothing.")
+    ] = False,
+) -> None:
+    """Train networks whose specs a family holds, as the scripts of `anew study run --on slurm-script` do."""
+    from rich.console import Console
+
+    from anew import terminal
+    from anew.execution import Execution
+    from anew.lock import OUTLIVES_DEATH
+    from anew.studies import running
+
+    if not ids:
+        raise AnewError(f"study train: no network was given; name one or more ids after the family, {family}")
+    how = Execution(device, threads, force=force, ask=ask, patience=OUTLIVES_DEATH)
+    watcher = terminal.watcher(Console(stderr=True))
+    try:
+        failed = running.train_networks(family, ids, how, watcher, data, root)
+    finally:
+        if isinstance(watcher, terminal.Bars):
+            watcher.close()
+    if failed:
+        raise AnewError(f"{len(failed)} networks failed: {'; '.join(dict.fromkeys(failed.values()))}")
 
 
 @study.command(name="show")

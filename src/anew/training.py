@@ -48,7 +48,8 @@ def train_siblings(
     saving, where a stop was requested. In every case the last saves stay whole.
     """
     with ExitStack() as locks, randomness.torch_generator(0, batches.device):
-        held = {folder.id: locks.enter_context(NetworkLock(folder.path)) for folder in folders if world.leads}
+        waiting = (how.patience, stop)
+        held = {folder.id: locks.enter_context(NetworkLock(folder.path, *waiting)) for folder in folders if world.leads}
         first = teacher.live.networks[0] if teacher is not None else None
         runs = [Run(*one, data, batches, world, first) for one in zip(specs, folders, strict=True)]
         failures = _begin(runs, teacher, how, progress)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, closing
 from dataclasses import replace
 from functools import cache
 from itertools import groupby
@@ -12,8 +12,10 @@ from pathlib import Path
 from anew import data as data_sources
 from anew import fields, groups, network, storage
 from anew.data import Contents, Data, Source
+from anew.errors import AnewError
 from anew.execution import Execution
 from anew.family import Family
+from anew.groups import Session
 from anew.lineage import demand_model
 from anew.network import Interface
 from anew.progress import Progress
@@ -23,7 +25,10 @@ from anew.studies import planning
 from anew.studies.planning import GroupNeeds
 from anew.studies.study import SEEDS_APART, Study
 from anew.teachers import Store, StoreKey
-from anew.workers import workers
+from anew.workers import Workers, workers
+
+Trainers = Callable[[Session], AbstractContextManager[Workers]]
+"""What makes those who train the groups of a session."""
 
 
 class StudyData:
@@ -57,15 +62,28 @@ class StudyData:
         return data_sources.prepare(self._read(), replace(self._spec, seed=self._spec.seed + SEEDS_APART * seed))
 
 
-def run(study: Study, out: Path, how: Execution, progress: Progress, data: StudyData | None = None) -> dict[str, str]:
+def run(
+    study: Study,
+    out: Path,
+    how: Execution,
+    progress: Progress,
+    data: StudyData | None = None,
+    trainers: Trainers = workers,
+) -> dict[str, str]:
     """Train what a study needs and the family at `out` does not hold; returns why networks failed, by id.
 
-    `data` is the study's, where the caller has read it already or needs it again.
+    `data` is the study's, where the caller has read it already or needs it again. `trainers` train: the processes of
+    this machine, or `ray_workers.on_ray(...)`.
 
     A network that fails takes its students with it and nothing else. Raises `AnewError` where the study cannot run or
     the disk has no room for it (`how.force` goes on), and `Interrupted`, after saving.
     """
     data = data or StudyData(study)
+    return _train(demanded(study, data, out, how), data.of, out, how, progress, trainers)
+
+
+def demanded(study: Study, data: StudyData, out: Path, how: Execution) -> list[Spec]:
+    """Return a study's networks, oldest first; `AnewError` where a model does not fit, or the disk at `out`."""
     specs = study.specs(data)
     if not how.force:
         planning.demand_room(study.name, needs(siblings(specs), out, data.contents, how), how.jobs, out)
@@ -73,12 +91,54 @@ def run(study: Study, out: Path, how: Execution, progress: Progress, data: Study
         demand_model(model.model, data.of(model))
     for spec in specs:
         network.demand_frozen(spec, Interface.of(data.of(spec)))
+    return specs
+
+
+def train_networks(
+    family: Path, ids: Sequence[str], how: Execution, progress: Progress, source: str = "", root: str = ""
+) -> dict[str, str]:
+    """Train networks whose specs a family holds, as the scripts for SLURM do; returns why some failed, by id.
+
+    `source` and `root` say where their data are, if not where the specs say. Raises `AnewError` where a teacher is
+    neither trained nor among them, and `Interrupted`, after saving.
+    """
+    opened = Family.open(family)
+    specs = [_found_at(opened.spec(opened.find(one).id), source, root) for one in dict.fromkeys(ids)]
+    for spec in specs:
+        for teacher in spec.teachers:
+            if not opened.folder(teacher.id).is_done and teacher.id not in {one.id for one in specs}:
+                raise AnewError(
+                    f"network {spec.id}: its teacher {teacher.id} is not trained yet (or failed); train that first"
+                )
+    sources: dict[str, Source] = {}
+
+    @cache
+    def data(described: DataSpec) -> Data:
+        if described.source not in sources:
+            sources[described.source] = data_sources.load(described.source, Path(described.root), described.download)
+        return data_sources.prepare(sources[described.source], described)
+
+    return _train(specs, lambda spec: data(spec.data), family, how, progress, workers)
+
+
+def _found_at(spec: Spec, source: str, root: str) -> Spec:
+    return replace(spec, data=replace(spec.data, source=source or spec.data.source, root=root or spec.data.root))
+
+
+def _train(
+    specs: Sequence[Spec],
+    data: Callable[[Spec], Data],
+    out: Path,
+    how: Execution,
+    progress: Progress,
+    trainers: Trainers,
+) -> dict[str, str]:
     failed: dict[str, str] = {}
-    with groups.session(out, how, progress) as session, workers(session) as trainers:
-        for finished in train_groups(siblings(specs), data.of, session.family, trainers):
+    with groups.session(out, how, progress) as session, trainers(session) as found:
+        for finished in train_groups(siblings(specs), data, session.family, found):
             failed |= {name: str(error) for name, error in finished.failed.items()}
             for text in dict.fromkeys(str(error) for error in finished.failed.values()):
-                progress.notice(text)
+                session.progress.notice(text)
     return failed
 
 
