@@ -119,6 +119,7 @@ def test_a_worker_that_is_killed_is_retried_and_goes_on_to_the_same_bits(place, 
 
 
 @needs_ray
+@pytest.mark.slow
 def test_a_study_that_is_stopped_and_killed_goes_on_to_the_same_bits(place, on_ray):
     study, folder = place
     out = folder / "stopped"

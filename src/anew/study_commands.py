@@ -157,7 +157,7 @@ def run_study(
     """Train what a study needs and the family does not hold, then print its table; again does what is missing."""
     from rich.console import Console
 
-    from anew import studies, terminal
+    from anew import parallel, studies, terminal
     from anew.execution import Execution
     from anew.family import Family
 
@@ -175,8 +175,9 @@ def run_study(
     finally:
         if isinstance(watcher, terminal.Bars):
             watcher.close()
-    _print_study(studies.collect(chosen, Family.open(out), data_read, failed))
-    print(f"family: {out}")
+    if parallel.leads():
+        _print_study(studies.collect(chosen, Family.open(out), data_read, failed))
+        print(f"family: {out}")
     if failed:
         raise AnewError(f"study '{name}': {len(failed)} networks failed; the table says why")
 

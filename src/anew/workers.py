@@ -128,13 +128,13 @@ class Processes:
     def wait(self) -> Finished:
         """Return the next group that is finished; raises `Interrupted`, after all have saved."""
         while True:
+            if self._session.stop.requested:
+                raise Interrupted(self._stop())
             for number, worker in enumerate(self._workers):
                 if worker is not None and worker.task is not None and worker.pipe.poll():
                     finished = self._hear(number, worker)
                     if finished is not None:
                         return finished
-            if self._session.stop.requested:
-                raise Interrupted(self._stop())
             busy = [worker.pipe for worker in self._workers if worker is not None and worker.task is not None]
             connection.wait(busy, LOOK_SECONDS)
 
