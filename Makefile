@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 FAMILY ?= families/demo
 
-.PHONY: help demo test lint test-slow bench clean
+.PHONY: help demo test lint test-slow test-browser bench clean
 
 help:  ## what there is to make
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## / -- /'
@@ -29,6 +29,10 @@ lint: .venv/ready
 
 test-slow: .venv/ready  ## long runs: ANEW_TEST_DATA=FOLDER with FashionMNIST/raw and cifar10/
 	$(BIN)/python -m pytest -m slow
+
+test-browser: .venv/ready  ## the report in headless Chromium (Debian: apt install chromium; else ANEW_CHROMIUM=PATH)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'playwright>=1.50'
+	$(BIN)/python -m pytest tests/test_report_browser.py
 
 bench: .venv/ready  ## speed and memory beside other people's loops: DATA=parquet:FOLDER for CIFAR-10, else digits
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'

@@ -20,6 +20,12 @@ install_import_hook("anew", "conftest.check_types")
 torch.set_num_threads(1)
 
 
+def without_page(arguments):
+    """A command's words, so that it writes no report: that takes a second or two, and test_report.py looks at it."""
+    trains = arguments[:1] == ("train",) or arguments[:2] == ("study", "run")
+    return (*arguments, "--no-page") if trains else arguments
+
+
 @pytest.fixture
 def command(tmp_path):
     """Run `anew ...` as a user does, in a folder of its own; returns the finished process."""
@@ -27,7 +33,7 @@ def command(tmp_path):
     def run(*arguments, check=None, limit=None, **environment):
         """With `limit`, the process is killed (SIGKILL) after so many seconds, where it is still running."""
         process = subprocess.Popen(
-            [sys.executable, "-m", "anew", *map(str, arguments)],
+            [sys.executable, "-m", "anew", *map(str, without_page(arguments))],
             cwd=tmp_path,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

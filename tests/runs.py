@@ -69,7 +69,7 @@ def interrupted_often(arrays, out, **given):
 def start(out, npz, *options, processes=1):
     """Start `anew train` as a process of its own, or as several under torchrun."""
     launcher = ["torch.distributed.run", "--nproc-per-node", str(processes), "-m"] if processes > 1 else []
-    common = ["--data", f"npz:{npz}", "--out", str(out), "--threads", "1"]
+    common = ["--data", f"npz:{npz}", "--out", str(out), "--threads", "1", "--no-page"]
     return subprocess.Popen(
         [sys.executable, "-m", *launcher, "anew", "train", *common, *map(str, options)],
         stdout=subprocess.DEVNULL,

@@ -25,9 +25,9 @@ from anew.spec import read_recipe
 from anew.studies import STUDIES
 from anew.studies.paper import scaled, with_controls
 from anew.study_commands import AS_IT_IS
-from conftest import QUICK
+from conftest import QUICK, without_page
 
-COMMANDS = ("train", "evaluate", "insight", "predict", "show", "verify", "models", "data")
+COMMANDS = ("train", "evaluate", "insight", "predict", "show", "report", "verify", "models", "data")
 
 
 @dataclass
@@ -43,7 +43,7 @@ def call(*arguments) -> Done:
     code = 0
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
-            cli.main([str(one) for one in arguments])
+            cli.main([str(one) for one in without_page(arguments)])
         except SystemExit as end:
             code = end.code
     return Done(code, out.getvalue(), err.getvalue())
@@ -157,7 +157,7 @@ def test_study_run_and_show_choose_by_the_same_options_and_say_the_same_of_them(
     said = [[line for line in lines if line.startswith("│ --")] for lines in helps]
     run, show = ({line.split()[1]: line.split()[2:] for line in lines} for lines in said)
     assert {option: run[option] for option in CHOOSING} == {option: show[option] for option in CHOOSING}
-    assert run.keys() - set(CHOOSING) == {"--out", "--device", "--threads", "--force"}
+    assert run.keys() - set(CHOOSING) == {"--out", "--device", "--threads", "--force", "--page"}
     assert show.keys() - set(CHOOSING) == {"--format"}
     assert all(len(words) > 3 for words in run.values())
 

@@ -28,8 +28,9 @@ workers
 scheduling ray_workers
 lineage prediction terminal
 costs studies insight
+report
 api
-anew cli study_commands study_place command_options __main__
+anew cli study_commands study_place report_command command_options __main__
 """
 
 ROOT = Path(anew.__file__).parent

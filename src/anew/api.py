@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 from anew import data as data_sources
 from anew import ensemble, evaluation, lineage, network, spec, terminal
 from anew import insight as insights
+from anew import report as reports
 from anew.data import Data, Source
 from anew.errors import AnewError
 from anew.evaluation import Row
@@ -24,6 +25,7 @@ from anew.execution import Execution
 from anew.family import Family
 from anew.network import Network
 from anew.progress import Progress, Silent
+from anew.report import figures, notebook
 from anew.spec import Recipe, Spec
 from anew.teachers.choice import DEFAULT_BUDGET_GIGABYTES
 
@@ -41,6 +43,8 @@ class Result:
     scores: list[Row]
     failures: list[AnewError] = field(default_factory=list[AnewError])
     """Why siblings of the lineage stopped, of those that did."""
+    data: Data | None = field(default=None, repr=False)
+    """What it learned from: a report's test pictures come from it."""
 
     def network(self, generation: int = -1) -> Network:
         """Load the network of a generation, in evaluation mode: a module from inputs as stored to logits (B, C)."""
@@ -80,6 +84,25 @@ class Result:
             return insights.collect(
                 self.family, self.lineage, split, examples=examples, data=prepared, device=where, trusted=trusted
             )
+
+    def report(self, path: str | Path) -> Path:
+        """Write the family's report with this lineage, as `anew report` does, and return its path.
+
+        `AnewError` where it cannot be written, or `anew[report]` is not installed.
+        """
+        reports.write(reports.gather(self.family, self.lineage, self.data), Path(path))
+        return Path(path)
+
+    def plot(self) -> Any:
+        """Return the learning curves and the test errors as a matplotlib figure, which a notebook shows.
+
+        `AnewError` where matplotlib is not installed: `pip install 'anew[report]'`.
+        """
+        return figures.of_lineage(self.family, self.lineage)
+
+    def _repr_html_(self) -> str:
+        answer = reports.answer_of(self.family, self.lineage)
+        return notebook.html(answer.sentence, answer.basis, self.scores)
 
     def __str__(self) -> str:
         console = Console(width=100, no_color=True)
@@ -150,8 +173,9 @@ def train(
         jobs=jobs,
         keep_epochs=keep_epochs,
     )
-    trained = lineage.train_lineage(whole, _data(data, whole), Path(out), how, watcher)
-    return Result(trained.family, trained.lineage, trained.rows, trained.failures)
+    read = _data(data, whole)
+    trained = lineage.train_lineage(whole, read, Path(out), how, watcher)
+    return Result(trained.family, trained.lineage, trained.rows, trained.failures, read)
 
 
 def _data(given: Examples | None, recipe: Recipe) -> Data:

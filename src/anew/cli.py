@@ -23,6 +23,7 @@ from cyclopts import App, Parameter
 from anew import fields
 from anew.command_options import DEFAULT_FAMILY, WHOLE, nested, with_recipe
 from anew.errors import AnewError
+from anew.report_command import report
 from anew.spec import HUGE
 from anew.study_commands import study
 from anew.version import __version__
@@ -86,6 +87,7 @@ def train(
     trust: list[str] | None = None,
     jobs: Annotated[int, WHOLE] = 1,
     keep_epochs: Annotated[int | None, WHOLE] = None,
+    page: bool = True,
     **given: Any,
 ) -> None:
     """Train a lineage and evaluate it; the same command goes on where it was stopped or killed.
@@ -99,6 +101,7 @@ def train(
 
     from anew import lineage, parallel, terminal
     from anew.execution import Execution
+    from anew.report.writing import write_after_training
 
     how = Execution(device, threads, save_minutes, force, ask, disk_budget, tuple(trust or ()), jobs, keep_epochs)
     how.torch_device()
@@ -107,7 +110,8 @@ def train(
     recipe_said = fields.to_toml(whole) if console.is_terminal else terminal.recipe_in_words(whole, out)
     watcher = terminal.watcher(console, recipe_said, jobs)
     try:
-        trained = lineage.train_lineage(whole, lineage.load_data(whole.data), out, how, watcher)
+        data_read = lineage.load_data(whole.data)
+        trained = lineage.train_lineage(whole, data_read, out, how, watcher)
     finally:
         if isinstance(watcher, terminal.Bars):
             watcher.close()
@@ -115,6 +119,9 @@ def train(
         output = Console()
         output.print(terminal.scores_table([row.to_json() for row in trained.rows], "test"))
         output.print(f"family: {out}", highlight=False, soft_wrap=True)
+        if page:
+            said = write_after_training(trained.family, trained.lineage, data_read)
+            output.print(said, markup=False, highlight=False, soft_wrap=True)
     if trained.failures:
         raise AnewError("; ".join(map(str, trained.failures)))
 
@@ -131,6 +138,7 @@ _TRAIN_OPTIONS = {
     "trust": "a model of your own, package.module:callable, that a teacher's file may name (repeat for several)",
     "jobs": "train so many siblings at once, each in a process with its share of the threads",
     "keep_epochs": "keep the weights of every so-many-th epoch, for `anew insight` to show how training went",
+    "page": "write the family's report at the end, as `anew report` does",
 }
 
 
@@ -522,6 +530,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     insight,
     predict,
     show,
+    report,
     verify,
     bench,
     models,

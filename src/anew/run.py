@@ -64,6 +64,9 @@ class Run:
         self.seconds = 0.0
         self.metrics_end = 0
         self.checks: dict[str, Any] = {}
+        self.teaching: dict[str, int] = {}
+        """Its share of what its teacher's networks were asked, and for how many of its pictures targets were given."""
+        self._taught_before: dict[str, int] = {}
         self.environments = [execution.environment(batches.device, self.world.size)]
         self.best: dict[str, Tensor] = {}
         self.best_row: dict[str, Any] = {}
@@ -161,6 +164,12 @@ class Run:
             checks.demand_signal(self.spec.objective.name, signal)
         self.checks = {**knowledge.to_json(), "signal": signal, "forced": force}
 
+    def count_teaching(self, teacher: Teacher, siblings: int) -> None:
+        """Note what the teacher was asked since this run's first step; siblings share its answers and their cost."""
+        share = round(teacher.asked * self.world.size / siblings)
+        so_far = {"asked": share, "served": teacher.served}
+        self.teaching = {name: self._taught_before.get(name, 0) + count for name, count in so_far.items()}
+
     def save(self) -> None:
         """Save everything that a resumed run needs, in one file that appears whole."""
         self._read_losses()
@@ -181,6 +190,7 @@ class Run:
             "seconds": self._seconds_so_far(),
             "metrics_end": self.metrics_end,
             "checks": self.checks,
+            "teaching": self.teaching,
             "environments": self.environments,
             "best_row": self.best_row,
         }
@@ -198,6 +208,8 @@ class Run:
         self.step, self.epoch, self.metrics_end = saved["step"], saved["epoch"], saved["metrics_end"]
         self.loss_sum, self.errors, self.seconds = saved["loss_sum"], saved["errors"], saved["seconds"]
         self.checks, self.best_row = saved["checks"], saved["best_row"]
+        # A state that an earlier version saved counts nothing.
+        self.teaching = self._taught_before = saved.get("teaching", {})
         now, before = self.environments[0], saved["environments"][-1]
         self.environments = saved["environments"] if now == before else [*saved["environments"], now]
         progress.notice(f"generation {self.spec.generation} goes on from step {self.step} of {self.steps}")
@@ -228,6 +240,8 @@ class Run:
                 "test": evaluation.score_logits(*evaluation.read_outputs(self.folder, "test")).to_json(),
                 "best_epoch": self.best_row,
                 "checks": self.checks,
+                "pictures": self.step * self.batches.batch_size,
+                "teacher": self.teaching,
                 "seconds": round(self._seconds_so_far(), 3),
                 "environments": self.environments,
             }

@@ -153,6 +153,7 @@ def run_study(
         ),
     ] = False,
     place: Place = HERE,
+    page: Annotated[bool, Parameter(help="Write the study's report at the end, as `anew report` does.")] = True,
 ) -> None:
     """Train what a study needs and the family does not hold, then print its table; again does what is missing."""
     from rich.console import Console
@@ -160,6 +161,7 @@ def run_study(
     from anew import parallel, studies, terminal
     from anew.execution import Execution
     from anew.family import Family
+    from anew.report.writing import write_after_study
 
     place.demand_sound()
     chosen = choice.of(name)
@@ -176,8 +178,11 @@ def run_study(
         if isinstance(watcher, terminal.Bars):
             watcher.close()
     if parallel.leads():
-        _print_study(studies.collect(chosen, Family.open(out), data_read, failed))
+        results = studies.collect(chosen, Family.open(out), data_read, failed)
+        _print_study(results)
         print(f"family: {out}")
+        if page:
+            print(write_after_study(Family.open(out), results, data_read))
     if failed:
         raise AnewError(f"study '{name}': {len(failed)} networks failed; the table says why")
 

@@ -55,12 +55,13 @@ def train_siblings(
         failures = _begin(runs, teacher, how, progress)
         runs = [run for run in runs if run.spec.id not in failures]
         world.wait()
-        steps, done = max(run.steps for run in runs), min(run.step for run in runs)
+        steps, done, together = max(run.steps for run in runs), min(run.step for run in runs), len(runs)
         progress.training_started(specs, steps, done, batches.batch_size)
 
         def save(run: Run) -> None:
             if teacher is not None:
                 teacher.flush(at_least_every=FLUSH_SECONDS)
+                run.count_teaching(teacher, together)
             if world.leads:
                 held[run.spec.id].check()
             run.save()

@@ -1,0 +1,58 @@
+"""A report as a file: whole or not at all; and after a training, which it never makes fail."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from anew import storage
+from anew.data import Data
+from anew.errors import AnewError, in_one_line
+from anew.family import Family
+from anew.report import page
+from anew.report.content import Report
+from anew.report.gathering import choose_lineage, gather
+from anew.spec import Spec
+from anew.studies import Results, StudyData
+
+
+def write(report: Report, path: Path) -> None:
+    """Write a report's page; `AnewError` where it cannot be written or `anew[report]` is missing."""
+    storage.write_bytes(path, page.render(report).encode())
+
+
+def as_json(report: Report) -> str:
+    """Return a report's data as JSON."""
+    return json.dumps(report.to_json(), indent=1)
+
+
+def write_after_training(family: Family, chosen: Sequence[Spec], data: Data) -> str:
+    """Write the report of a lineage that was just trained into its family, and return the line that says where.
+
+    Or why not: whatever goes wrong is said in that line. The training is finished, its page must not make it fail.
+    """
+    return _never_failing(family, "report", lambda: gather(family, chosen, data))
+
+
+def write_after_study(family: Family, results: Results, data: StudyData) -> str:
+    """Write the report of a study that was just run into its family, as `write_after_training` does."""
+
+    def gathered() -> Report:
+        among = [spec.id for spec in results.study.specs(data)]
+        chosen = choose_lineage(family, among=among)
+        return gather(family, chosen, data.of(chosen[-1]) if chosen else None, results)
+
+    return _never_failing(family, results.study.name, gathered)
+
+
+def _never_failing(family: Family, name: str, gathered: Callable[[], Report]) -> str:
+    path = family.path / "reports" / f"{name}.html"
+    try:
+        page.demand_all()
+        write(gathered(), path)
+    except AnewError as error:
+        return f"no report: {error}"
+    except Exception as error:  # what is trained is safe already, and a fault of the page is no fault of it
+        return f"no report: {in_one_line(error)}; `anew report {family.path} --debug` shows where"
+    return f"report: {path}"
