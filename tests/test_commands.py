@@ -157,7 +157,8 @@ def test_study_run_and_show_choose_by_the_same_options_and_say_the_same_of_them(
     said = [[line for line in lines if line.startswith("│ --")] for lines in helps]
     run, show = ({line.split()[1]: line.split()[2:] for line in lines} for lines in said)
     assert {option: run[option] for option in CHOOSING} == {option: show[option] for option in CHOOSING}
-    assert run.keys() - set(CHOOSING) == {"--out", "--device", "--threads", "--force", "--page"}
+    where = {"--on", "--jobs", "--scripts", "--gpus-per-network", "--ray-address"}
+    assert run.keys() - set(CHOOSING) - where == {"--out", "--device", "--threads", "--force", "--page"}
     assert show.keys() - set(CHOOSING) == {"--format"}
     assert all(len(words) > 3 for words in run.values())
 
