@@ -529,3 +529,12 @@ def test_charts_of_dots_do_not_lie_on_each_other():
 def test_minus_signs_are_for_numbers():
     assert page.typeset("-0.5 to -0.3") == "\u22120.5 to \u22120.3"
     assert page.typeset("wide_resnet-28-10, 2020-01-02") == "wide_resnet-28-10, 2020-01-02"
+
+
+def test_kept_epochs_are_shown_where_the_data_are_at_hand(npz, tmp_path):
+    result = train(f"npz:{npz}", tmp_path / "f", generations=1, keep_epochs=1)
+    epochs = {
+        name: [one.epoch for one in report.gather(result.family, result.lineage, data).insight.gradients]
+        for name, data in (("with", result.data), ("without", AnewError("not at hand")))
+    }
+    assert epochs == {"with": [1, 2, 3], "without": [3]}

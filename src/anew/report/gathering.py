@@ -48,7 +48,7 @@ def gather(
     notices = [_unfinished(one) for one in networks if not one.finished]
     all_subsets = len(chosen) <= ALL_SUBSETS_UP_TO
     shown = gallery_of(chosen, outputs, data) if chosen else Gallery(missing="no network is finished")
-    learned, why = insight_of(family, chosen)
+    learned, why = insight_of(family, chosen, data)
     return Report(
         family=family.path.resolve().name,
         model=first.model.name,
@@ -127,12 +127,14 @@ def gallery_of(
         return Gallery(missing=str(error))
 
 
-def insight_of(family: Family, chosen: Sequence[Spec]) -> tuple[Insight | None, list[str]]:
-    """Return what the lineage's students learned, or why that is not known."""
+def insight_of(
+    family: Family, chosen: Sequence[Spec], data: Data | AnewError | None = None
+) -> tuple[Insight | None, list[str]]:
+    """Return what the lineage's students learned, at kept epochs too where the data are at hand; or why not."""
     if not chosen:
         return None, []
     try:
-        return insight.collect(family, chosen), []
+        return insight.collect(family, chosen, data=data if isinstance(data, Data) else None), []
     except AnewError as error:
         return None, [f"What the students learned is not shown: {error}"]
 
