@@ -105,6 +105,7 @@ def wait_for(what, seconds=200):
 
 
 @needs_ray
+@pytest.mark.slow
 def test_a_worker_that_is_killed_is_retried_and_goes_on_to_the_same_bits(place, on_ray):
     study, folder = place
     process = on_ray(study, folder / "killed")

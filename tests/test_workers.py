@@ -110,7 +110,7 @@ def test_workers_end_with_a_process_that_is_killed_and_the_command_goes_on(one, 
     # The parent alone, not its group.
     process.kill()
     process.communicate()
-    wait_for(lambda: not any(map(exists, workers)), seconds=10)
+    wait_for(lambda: not any(map(exists, workers)), seconds=30)
     finish(start(tmp_path / "f", npz, *OPTIONS, "--jobs", 2))
     assert weights(tmp_path / "f") == weights(family)
 
@@ -147,6 +147,7 @@ def test_a_request_to_stop_saves_in_every_worker(one, tmp_path, number, everybod
     assert " of " in said_again[-1] and "8,000 of 8,000" not in said_again[-1]
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_stops_at_once(one, tmp_path):
     _, npz = one
     process = start(tmp_path / "f", npz, *LONG)
