@@ -261,6 +261,6 @@ def _print_study(results: Results) -> None:
     from anew.studies import rendering
 
     console = Console()
-    console.print(terminal.table(rendering.TERMINAL, rendering.for_terminal(results), results.study.title))
+    console.print(terminal.table(*rendering.for_terminal(results), results.study.title))
     for line in rendering.about(results):
         console.print(line, markup=False, highlight=False)

@@ -22,22 +22,40 @@ def lines(results: Results) -> list[list[str]]:
     return [_line(cell, len(results.study.seeds)) for cell in results.cells]
 
 
-TERMINAL = ("", "error %", "+-", "seeds", "published", "difference", "+-", "p (Holm)", "")
+def for_terminal(results: Results) -> tuple[list[str], list[list[str]]]:
+    """Return a narrower table: its columns, and its lines with a line of its own for each row's name.
 
-
-def for_terminal(results: Results) -> list[list[str]]:
-    """Return narrower lines, as `TERMINAL` names them, with a line of its own for each row's name."""
+    What nobody needs is left out: published figures where there are none, the number of seeds where all are done. A
+    dash for a verdict means that no difference is shown.
+    """
+    seeds = len(results.study.seeds)
+    wanted = {
+        "": True,
+        "error %": True,
+        "seeds": any(len(cell.errors) < seeds for cell in results.cells),
+        "published": any(cell.published is not None for cell in results.cells),
+        "difference": True,
+        "p (Holm)": True,
+        "shown": True,
+    }
     narrow: list[list[str]] = []
     for row in results.study.rows:
-        narrow.append([row, *[""] * (len(TERMINAL) - 1)])
+        narrow.append([row, *[""] * (sum(wanted.values()) - 1)])
         for cell in results.cells:
             if cell.row == row:
-                whole = _line(cell, len(results.study.seeds))
-                narrow.append(
-                    [f"  {cell.column}", whole[2], _half(cell.estimate), whole[4], whole[5], whole[6],
-                     _half(cell.difference), *whole[8:10]]
-                )  # fmt: skip
-    return narrow
+                whole = _line(cell, seeds)
+                verdict = whole[9] if whole[9] in ("better", "worse") else "-"
+                texts = [
+                    f"  {cell.column}", whole[2] + _around(cell.estimate), whole[4], whole[5],
+                    whole[6] + _around(cell.difference), whole[8], verdict,
+                ]  # fmt: skip
+                narrow.append([text for text, is_wanted in zip(texts, wanted.values(), strict=True) if is_wanted])
+    return [name for name, is_wanted in wanted.items() if is_wanted], narrow
+
+
+def _around(interval: Estimate | Difference | None) -> str:
+    half = _half(interval)
+    return "" if half == "-" else f" +- {half}"
 
 
 def _half(interval: Estimate | Difference | None) -> str:
@@ -57,7 +75,8 @@ def about(results: Results) -> list[str]:
         f"{training.optimizer}, learning rate {training.learning_rate:g}, {training.schedule}.",
         f"Test error of the last epoch; nothing was chosen on test. Differences are to '{study.reference}', paired "
         + ("by seed (paired t)" if len(study.seeds) > 1 else "by test example (McNemar, bootstrap)")
-        + "; p-values are corrected for all comparisons of this table (Holm).",
+        + "; p-values are corrected for all comparisons of this table (Holm). Neither better nor worse: no "
+        "difference shown.",
         *study.notes,
     ]
     if study.published_parameters:
