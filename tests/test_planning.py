@@ -211,8 +211,8 @@ def test_a_schedule_worked_out_by_hand():
         return 1.0 + len(part)
 
     assert schedule(groups, seconds, 1) == 4 + 2
-    # Two and one: the third network ends at 2 and its worker is idle, since the student waits for the other two.
-    assert schedule(groups, seconds, 2) == 3 + 2
+    # Whom the student waits for goes first and by itself: it ends at 2, the other two beside it at 3.
+    assert schedule(groups, seconds, 2) == 2 + 2
     assert schedule(groups, seconds, 3) == 2 + 2
     assert schedule([], seconds, 3) == 0.0
 
