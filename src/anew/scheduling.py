@@ -23,7 +23,7 @@ def train_groups(
     for are trained apart from their others, and groups are cut where workers would stand idle. Raises `Interrupted`,
     after saving.
     """
-    waiting = most_awaited_first(groups if workers.count == 1 else awaited_apart(groups))
+    waiting = in_order(groups, workers.count)
     failed: dict[str, AnewError] = {}
     running = 0
     while waiting or running:
@@ -34,18 +34,35 @@ def train_groups(
             waiting = [rest for group in waiting if (rest := [spec for spec in group if spec.id not in errors])]
             yield Finished(tuple(orphans), errors)
             continue
-        ready = [group for group in waiting if all(_is_there(one, family) for spec in group for one in spec.teachers)]
-        waiting = [group for group in waiting if group not in ready]
-        parts = spread(ready, workers.count - running)
-        for part in parts[: workers.count - running]:
+        parts, waiting = next_parts(waiting, workers.count - running, lambda spec: family.folder(spec.id).is_done)
+        for part in parts:
             workers.start(part, data(part[0]))
-        waiting = most_awaited_first([*parts[workers.count - running :], *waiting])
-        running = min(workers.count, running + len(parts))
+        running += len(parts)
         assert running, "a teacher is neither trained nor failed"
         finished = workers.wait()
         running -= 1
         failed |= finished.failed
         yield finished
+
+
+def in_order(groups: Sequence[Sequence[Spec]], workers: int) -> list[list[Spec]]:
+    """Return groups in the order in which they wait for so many workers."""
+    return most_awaited_first(groups if workers == 1 else awaited_apart(groups))
+
+
+def next_parts(
+    waiting: Sequence[list[Spec]], idle: int, is_there: Callable[[Spec], bool]
+) -> tuple[list[list[Spec]], list[list[Spec]]]:
+    """Return the groups, or parts of them, that so many idle workers are given now, and those that still wait.
+
+    `is_there` says whether a teacher is trained.
+    """
+    ready: list[list[Spec]] = []
+    later: list[list[Spec]] = []
+    for group in waiting:
+        (ready if all(is_there(one) for spec in group for one in spec.teachers) else later).append(group)
+    parts = spread(ready, idle)
+    return parts[:idle], most_awaited_first([*parts[idle:], *later])
 
 
 def most_awaited_first(groups: Sequence[Sequence[Spec]]) -> list[list[Spec]]:
@@ -81,10 +98,6 @@ def spread(groups: Sequence[list[One]], count: int) -> list[list[One]]:
         half = (len(parts[place]) + 1) // 2
         parts[place : place + 1] = [parts[place][:half], parts[place][half:]]
     return parts
-
-
-def _is_there(spec: Spec, family: Family) -> bool:
-    return family.folder(spec.id).is_done
 
 
 def _teacher_failed(spec: Spec, failed: dict[str, AnewError]) -> AnewError:

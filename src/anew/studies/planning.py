@@ -29,7 +29,7 @@ from anew.execution import Execution
 from anew.family import FORMAT
 from anew.groups import store_key
 from anew.network import Interface
-from anew.scheduling import awaited_apart, most_awaited_first, spread
+from anew.scheduling import in_order, next_parts
 from anew.spec import ModelSpec, Spec, TrainingSpec
 from anew.teachers import StoreKey, Targets, choose
 
@@ -428,20 +428,16 @@ def schedule(groups: Sequence[Sequence[Spec]], seconds: Callable[[Sequence[Spec]
     `seconds` tells of a group, or a part of one, how long a worker takes for it. No worker stands idle while a group
     could be trained, so this is at most (2 - 1 / workers) times the best for the same parts (Graham 1969).
     """
-    waiting = most_awaited_first(groups if workers == 1 else awaited_apart(groups))
+    waiting = in_order(groups, workers)
     absent = {spec.id for group in groups for spec in group}
     running: list[tuple[float, int, list[Spec]]] = []
     now, begun = 0.0, itertools.count()
     while waiting or running:
-        ready = [group for group in waiting if not any(one.id in absent for spec in group for one in spec.teachers)]
-        waiting = [group for group in waiting if group not in ready]
-        idle = workers - len(running)
-        parts = spread(ready, idle)
-        for part in parts[:idle]:
+        parts, waiting = next_parts(waiting, workers - len(running), lambda spec: spec.id not in absent)
+        for part in parts:
             heapq.heappush(running, (now + seconds(part), next(begun), part))
-        waiting = most_awaited_first([*parts[idle:], *waiting])
         now, _, finished = heapq.heappop(running)
-        absent -= {spec.id for spec in finished}
+        absent.difference_update(spec.id for spec in finished)
     return now
 
 
