@@ -19,16 +19,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from anew import groups, lock
+from anew import lock
 from anew.data import Data
 from anew.errors import AnewError, in_one_line
 from anew.execution import Execution
-from anew.family import Family
 from anew.groups import Session
 from anew.interruption import Interrupted
 from anew.progress import Silent
 from anew.spec import Spec
-from anew.workers import ATTEMPTS, LOOK_SECONDS, Finished, Workers, train
+from anew.workers import ATTEMPTS, LOOK_SECONDS, Finished, Workers, failed_together, train_elsewhere
 
 REACH_SECONDS = 5.0
 SETTINGS = b"\x04"
@@ -160,9 +159,8 @@ class RayWorkers:
         return Finished(specs, failed | dict.fromkeys(unseen, error))
 
     def _lost(self, specs: Sequence[Spec], what: str) -> Finished:
-        undone = [spec.id for spec in specs if not self._session.family.folder(spec.id).is_done]
         names = ", ".join(spec.id for spec in specs)
-        return Finished(tuple(specs), dict.fromkeys(undone, AnewError(f"the task of {names} {what}")))
+        return failed_together(self._session, specs, AnewError(f"the task of {names} {what}"))
 
     def _is_seen(self, spec: Spec) -> bool:
         """Say whether a network that a task finished is finished here."""
@@ -202,15 +200,7 @@ class _Report:
 def _train(family: Path, how: Execution, specs: Sequence[Spec], data: Data) -> _Report:
     """A task: train a group, from where it was left."""
     told = _Kept()
-    try:
-        # Never made here: a folder that is not there is not shared.
-        Family.open(family)
-        with groups.session(family, how, told) as session:
-            failed = {name: str(error) for name, error in train(session, specs, data).failed.items()}
-    except Interrupted:
-        raise
-    except AnewError as error:
-        failed = {spec.id: str(error) for spec in specs}
+    failed = train_elsewhere(family, how, told, specs, data)
     return _Report(failed, told.kept, socket.gethostname())
 
 

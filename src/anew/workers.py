@@ -25,6 +25,7 @@ from anew import groups
 from anew.data import Data
 from anew.errors import AnewError
 from anew.execution import Execution
+from anew.family import Family
 from anew.groups import Session
 from anew.interruption import Interrupted
 from anew.progress import Progress
@@ -85,8 +86,31 @@ def train(session: Session, specs: Sequence[Spec], data: Data) -> Finished:
     except Interrupted:
         raise
     except AnewError as error:
-        undone = [spec.id for spec in specs if not session.family.folder(spec.id).is_done]
-        return Finished(tuple(specs), dict.fromkeys(undone, error))
+        return failed_together(session, specs, error)
+
+
+def failed_together(session: Session, specs: Sequence[Spec], error: AnewError) -> Finished:
+    """Return a group that is over because of one error, which is that of each network that is not done."""
+    undone = [spec.id for spec in specs if not session.family.folder(spec.id).is_done]
+    return Finished(tuple(specs), dict.fromkeys(undone, error))
+
+
+def train_elsewhere(
+    family: Path, how: Execution, progress: Progress, specs: Sequence[Spec], data: Data
+) -> dict[str, str]:
+    """Train a group in a process of its own, in a family that is there; returns why networks failed, by id.
+
+    Raises `Interrupted` after saving.
+    """
+    try:
+        # Never made here: on another machine, a folder that is not there is not shared.
+        Family.open(family)
+        with groups.session(family, how, progress) as session:
+            return {name: str(error) for name, error in train(session, specs, data).failed.items()}
+    except Interrupted:
+        raise
+    except AnewError as error:
+        return {spec.id: str(error) for spec in specs}
 
 
 class ThisProcess:
@@ -178,9 +202,8 @@ class Processes:
             self._session.progress.notice(f"{death}; another goes on from what it saved")
             self._begin(number).give(task)
             return None
-        undone = [spec.id for spec in task.specs if not self._session.family.folder(spec.id).is_done]
         error = AnewError(f"{death}, {task.attempts} times with the same networks; lower --jobs if memory is short")
-        return Finished(task.specs, dict.fromkeys(undone, error))
+        return failed_together(self._session, task.specs, error)
 
     def _begin(self, number: int) -> _Worker:
         worker = _Worker.begin(self._session.family.path, self._session.how, number)
@@ -259,26 +282,15 @@ def _work(pipe: Connection, family: Path, how: Execution, number: int) -> None:
             specs, new = pickle.loads(pipe.recv_bytes())
             data = new or data
             assert data is not None
-            outcome = _outcome(pipe, family, how, specs, data)
-            pipe.send(outcome)
-            if outcome[0] == "interrupted":
-                return
+            pipe.send(("finished", train_elsewhere(family, how, _Told(pipe), specs, data)))
+    except Interrupted as error:
+        pipe.send(("interrupted", str(error)))
     except (EOFError, ConnectionError):
         # The parent has gone.
         return
     except KeyboardInterrupt:
         # A second Ctrl-C stops at once, and the parent says so.
         return
-
-
-def _outcome(pipe: Connection, family: Path, how: Execution, specs: Sequence[Spec], data: Data) -> tuple[str, Any]:
-    try:
-        with groups.session(family, how, _Told(pipe)) as session:
-            return "finished", {name: str(error) for name, error in train(session, specs, data).failed.items()}
-    except Interrupted as error:
-        return "interrupted", str(error)
-    except AnewError as error:
-        return "finished", {spec.id: str(error) for spec in specs}
 
 
 class _Told(Progress):
