@@ -222,4 +222,4 @@ def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _watcher(shown: bool, jobs: int) -> Progress:
-    return terminal.watcher(Console(stderr=True), jobs=jobs) if shown else Silent()
+    return terminal.watcher(Console(stderr=True), several=jobs > 1) if shown else Silent()

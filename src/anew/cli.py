@@ -101,25 +101,22 @@ def train(
 
     from anew import lineage, parallel, terminal
     from anew.execution import Execution
-    from anew.report.writing import write_after_training
 
     how = Execution(device, threads, save_minutes, force, ask, disk_budget, tuple(trust or ()), jobs, keep_epochs)
     how.torch_device()
     console = Console(stderr=True)
     # Whoever sits there sees the recipe whole; a log names it, since every network keeps it.
     recipe_said = fields.to_toml(whole) if console.is_terminal else terminal.recipe_in_words(whole, out)
-    watcher = terminal.watcher(console, recipe_said, jobs)
-    try:
+    with terminal.watching(console, recipe_said, several=jobs > 1) as watcher:
         data_read = lineage.load_data(whole.data)
         trained = lineage.train_lineage(whole, data_read, out, how, watcher)
-    finally:
-        if isinstance(watcher, terminal.Bars):
-            watcher.close()
     if parallel.leads():
         output = Console()
         output.print(terminal.scores_table([row.to_json() for row in trained.rows], "test"))
         output.print(f"family: {out}", highlight=False, soft_wrap=True)
         if page:
+            from anew.report.writing import write_after_training
+
             said = write_after_training(trained.family, trained.lineage, data_read)
             output.print(said, markup=False, highlight=False, soft_wrap=True)
     if trained.failures:

@@ -91,6 +91,11 @@ class NetworkFolder:
         """Whether the network is trained to its end and all its files are written."""
         return self.done_file.exists()
 
+    def demand_done(self) -> None:
+        """Raise `AnewError` where the network is not trained to its end."""
+        if not self.is_done:
+            raise AnewError(f"{self.path}: is not trained to its end; finish it with its own command first")
+
     @cached_property
     def done(self) -> dict[str, Any]:
         """What was recorded at the end: results, checks, environment, hashes; `AnewError` where it is damaged."""
@@ -247,6 +252,12 @@ class Family:
         if spec.id != network_id:
             raise AnewError(f"{path}: describes network {spec.id}, not {network_id}; restore it from a copy")
         return spec
+
+    def lineage_to(self, start: str) -> tuple[Spec, ...]:
+        """Return the lineage that ends at the network whose id starts so; `AnewError` where that is not finished."""
+        folder = self.find(start)
+        folder.demand_done()
+        return self.spec(folder.id).lineage
 
     def lineages(self) -> list[tuple[Spec, ...]]:
         """Return every chain of finished networks from the labels to one that taught no other, oldest first."""

@@ -94,10 +94,7 @@ def choose_lineage(family: Family, end: str = "", flag: str = "--network") -> tu
     `AnewError` where it is not finished, or there is none or more than one to choose by `flag`.
     """
     if end:
-        folder = family.find(end)
-        if not folder.is_done:
-            raise AnewError(f"{folder.path}: is not trained to its end; finish it with its own command first")
-        return family.spec(folder.id).lineage
+        return family.lineage_to(end)
     lineages = family.lineages()
     if not lineages:
         raise AnewError(f"{family.path}: holds no finished network; `anew train --out {family.path}` trains or goes on")

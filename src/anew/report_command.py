@@ -91,8 +91,7 @@ def _data_of(spec: Spec, choice: Choice) -> Data | AnewError:
     """Return the data that a lineage learned from, or why it is not at hand: a page without pictures is a page."""
     from anew import lineage
 
-    moved = {"source": choice.data, "root": None if choice.root is None else str(choice.root)}
     try:
-        return lineage.load_data(replace(spec.data, **{name: value for name, value in moved.items() if value}))
+        return lineage.load_data(spec.data.at(choice.data, choice.root))
     except AnewError as error:
         return error

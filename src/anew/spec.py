@@ -74,6 +74,10 @@ class DataSpec:
         None, "the standard deviation of each channel; measured where not given", low=0.0, above=True
     )
 
+    def at(self, source: str | None = None, root: str | Path | None = None) -> DataSpec:
+        """Return the same data where they lie now; what is not given stays."""
+        return replace(self, source=source or self.source, root=str(root) if root else self.root)
+
 
 @dataclass(frozen=True)
 class TrainingSpec:

@@ -161,7 +161,6 @@ def run_study(
     from anew import parallel, studies, terminal
     from anew.execution import Execution
     from anew.family import Family
-    from anew.report.writing import write_after_study
 
     place.demand_sound()
     chosen = choice.of(name)
@@ -171,18 +170,17 @@ def run_study(
         place.write_scripts(chosen, out, asked, data_read)
         return
     how, trainers = place.trainers(asked)
-    watcher = terminal.watcher(Console(stderr=True), jobs=how.jobs if place.on == "here" else 2)
-    try:
+    with terminal.watching(Console(stderr=True), several=how.jobs > 1 or place.on == "ray") as watcher:
         failed = studies.run(chosen, out, how, watcher, data_read, trainers)
-    finally:
-        if isinstance(watcher, terminal.Bars):
-            watcher.close()
     if parallel.leads():
-        results = studies.collect(chosen, Family.open(out), data_read, failed)
+        family = Family.open(out)
+        results = studies.collect(chosen, family, data_read, failed)
         _print_study(results)
         print(f"family: {out}")
         if page:
-            print(write_after_study(Family.open(out), results, data_read))
+            from anew.report.writing import write_after_study
+
+            print(write_after_study(family, results, data_read))
     if failed:
         raise AnewError(f"study '{name}': {len(failed)} networks failed; the table says why")
 
@@ -216,12 +214,8 @@ def train_networks(
     if not ids:
         raise AnewError(f"study train: no network was given; name one or more ids after the family, {family}")
     how = Execution(device, threads, force=force, ask=ask, patience=OUTLIVES_DEATH)
-    watcher = terminal.watcher(Console(stderr=True))
-    try:
+    with terminal.watching(Console(stderr=True)) as watcher:
         failed = running.train_networks(family, ids, how, watcher, data, root)
-    finally:
-        if isinstance(watcher, terminal.Bars):
-            watcher.close()
     if failed:
         raise AnewError(f"{len(failed)} networks failed: {'; '.join(dict.fromkeys(failed.values()))}")
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,11 @@ class Lines:
     `heading`, such as the recipe, is printed before the first of them: what is refused before that stands alone.
     """
 
-    def __init__(self, console: Console, heading: str = "", jobs: int = 1) -> None:
+    def __init__(self, console: Console, heading: str = "", *, several: bool = False) -> None:
         self.console = console
         self._heading = heading
         self._last_lines: dict[str, float] = {}
-        self._jobs = jobs
-        self._several = jobs > 1
+        self._groups, self._several = several, several
 
     def notice(self, text: str) -> None:
         """Print a line."""
@@ -50,7 +50,7 @@ class Lines:
 
     def training_started(self, specs: Sequence[Spec], steps: int, done: int, batch_size: int) -> None:
         """Print which networks are trained."""
-        self._several = self._jobs > 1 or len(specs) > 1
+        self._several = self._groups or len(specs) > 1
         self.notice(f"{_titles(specs)}: {steps - done:,} of {steps:,} steps to go, {batch_size} examples each")
 
     def step_done(self) -> None:
@@ -143,9 +143,20 @@ def recipe_in_words(recipe: Recipe, out: Path) -> str:
     )
 
 
-def watcher(console: Console, heading: str = "", jobs: int = 1) -> Lines:
-    """Return bars on a terminal, lines elsewhere, and where several networks are trained at once."""
-    return Bars(console, heading) if console.is_terminal and jobs == 1 else Lines(console, heading, jobs)
+def watcher(console: Console, heading: str = "", *, several: bool = False) -> Lines:
+    """Return bars on a terminal, lines elsewhere, and where several groups are trained at once."""
+    return Bars(console, heading) if console.is_terminal and not several else Lines(console, heading, several=several)
+
+
+@contextmanager
+def watching(console: Console, heading: str = "", *, several: bool = False) -> Generator[Lines]:
+    """Watch a training, and take what is drawn away at its end, as before an error is printed."""
+    found = watcher(console, heading, several=several)
+    try:
+        yield found
+    finally:
+        if isinstance(found, Bars):
+            found.close()
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "", numbers_from: int = 1) -> Table:

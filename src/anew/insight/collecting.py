@@ -193,10 +193,8 @@ def collect_with_data(
 
 def find_data(lineage: Sequence[Spec], source: str | None = None, root: str | Path | None = None) -> Data:
     """Read a lineage's data again, from where it was or from where it lies now; `AnewError` where it is not there."""
-    spec = lineage[-1].data
-    spec = replace(spec, source=source or spec.source, root=str(root) if root is not None else spec.root)
     try:
-        return load_data(spec)
+        return load_data(lineage[-1].data.at(source, root))
     except AnewError as error:
         raise AnewError(
             f"the family's data are not at hand ({error}); say where they lie now with --data, and --root"
@@ -206,8 +204,7 @@ def find_data(lineage: Sequence[Spec], source: str | None = None, root: str | Pa
 def _sound(family: Family, spec: Spec) -> NetworkFolder:
     """Return a network's folder; `AnewError` where it is not finished or its files are not as they were written."""
     folder = family.folder(spec.id)
-    if not folder.is_done:
-        raise AnewError(f"{folder.path}: is not trained to its end; finish it with its own command first")
+    folder.demand_done()
     wrong = folder.verify()
     if wrong:
         raise AnewError(f"{wrong[0]}; restore it from a copy")

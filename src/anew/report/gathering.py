@@ -77,10 +77,7 @@ def choose_lineage(family: Family, end: str = "", among: Sequence[str] | None = 
     networks that count. () where none is finished.
     """
     if end:
-        folder = family.find(end)
-        if not folder.is_done:
-            raise AnewError(f"{folder.path}: is not trained to its end; finish it with its own command first")
-        return family.spec(folder.id).lineage
+        return family.lineage_to(end)
     ids = [folder.id for folder in family.folders()] if among is None else among
     chains = [family.spec(one).lineage for one in ids if family.folder(one).is_done]
     return max(chains, key=len, default=())
@@ -166,7 +163,7 @@ def network_of(folder: NetworkFolder, spec: Spec) -> Network:
         id=spec.id,
         generation=spec.generation,
         model=spec.model.name,
-        objective="given" if spec.weights else spec.objective.name,
+        objective=spec.origin,
         seed=spec.seed,
         teachers=tuple(teacher.id for teacher in spec.teachers),
         finished=folder.is_done,

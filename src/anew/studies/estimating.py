@@ -36,7 +36,7 @@ from anew.spec import DataSpec, Spec
 from anew.studies import planning
 from anew.studies.planning import Asking, GroupNeeds, NetworkKind, Pace, Plan, Speeds, TeacherKind
 from anew.studies.running import needs, siblings
-from anew.studies.study import SEEDS_APART, Study
+from anew.studies.study import Study, data_of_seed
 from anew.teachers import LiveTeacher, Store, Targets, Teacher
 
 ROUNDS = 5
@@ -84,7 +84,7 @@ class FoundData:
 
     def described(self, seed: int) -> DataSpec:
         """Return the data's description for a seed of the study."""
-        return replace(self.spec, seed=self.spec.seed + SEEDS_APART * seed)
+        return data_of_seed(self.spec, seed)
 
     def examples(self) -> Source:
         """Return the examples, or noise of their form."""

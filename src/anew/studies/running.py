@@ -23,7 +23,7 @@ from anew.scheduling import train_groups
 from anew.spec import DataSpec, Spec
 from anew.studies import planning
 from anew.studies.planning import GroupNeeds
-from anew.studies.study import SEEDS_APART, Study
+from anew.studies.study import SEEDS_APART, Study, data_of_seed
 from anew.teachers import Store, StoreKey
 from anew.workers import Workers, workers
 
@@ -59,7 +59,7 @@ class StudyData:
 
     def _prepare(self, seed: int) -> Data:
         # Order, views and split vary with the seed: what is measured over seeds is all that chance decides.
-        return data_sources.prepare(self._read(), replace(self._spec, seed=self._spec.seed + SEEDS_APART * seed))
+        return data_sources.prepare(self._read(), data_of_seed(self._spec, seed))
 
 
 def run(
@@ -103,7 +103,8 @@ def train_networks(
     neither trained nor among them, and `Interrupted`, after saving.
     """
     opened = Family.open(family)
-    specs = [_found_at(opened.spec(opened.find(one).id), source, root) for one in dict.fromkeys(ids)]
+    found = [opened.spec(opened.find(one).id) for one in dict.fromkeys(ids)]
+    specs = [replace(spec, data=spec.data.at(source, root)) for spec in found]
     for spec in specs:
         for teacher in spec.teachers:
             if not opened.folder(teacher.id).is_done and teacher.id not in {one.id for one in specs}:
@@ -119,10 +120,6 @@ def train_networks(
         return data_sources.prepare(sources[described.source], described)
 
     return _train(specs, lambda spec: data(spec.data), family, how, progress, workers)
-
-
-def _found_at(spec: Spec, source: str, root: str) -> Spec:
-    return replace(spec, data=replace(spec.data, source=source or spec.data.source, root=root or spec.data.root))
 
 
 def _train(

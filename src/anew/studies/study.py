@@ -180,6 +180,11 @@ class Study:
         return replace(self, rows=kept, shown=columns)
 
 
+def data_of_seed(data: DataSpec, seed: int) -> DataSpec:
+    """Return the description of a study's data for one of its seeds: split, order and views are drawn by it."""
+    return replace(data, seed=data.seed + SEEDS_APART * seed)
+
+
 def read_study(path: Path) -> Study:
     """Read a study from TOML; `AnewError` for a file that is missing or not TOML, an unknown key, a wrong value."""
     try:
