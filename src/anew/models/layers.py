@@ -1,6 +1,8 @@
-"""What the convolutional architectures share: a 3x3 convolution without bias, and how weights begin."""
+"""What the convolutional architectures share: a 3x3 convolution without bias, stages of units, how weights begin."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterable
 
 from torch import nn
 
@@ -8,6 +10,22 @@ from torch import nn
 def conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
     """Return a 3x3 convolution that keeps the size (or halves it, with stride 2); its bias would vanish in a norm."""
     return nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
+
+
+def residual_stages(
+    width: int, stages: Iterable[tuple[int, int]], unit: Callable[[int, int, int], nn.Module]
+) -> nn.Sequential:
+    """Return stages of residual units, each given as (units, channels that they put out), from `width` channels on.
+
+    `unit` makes one from its channels in and out and its stride: 2, which halves the picture, where a stage after the
+    first begins.
+    """
+    units: list[nn.Module] = []
+    for stage, (count, channels) in enumerate(stages):
+        for number in range(count):
+            units.append(unit(width, channels, 2 if stage > 0 and number == 0 else 1))
+            width = channels
+    return nn.Sequential(*units)
 
 
 def initialise(network: nn.Module) -> None:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from anew.models.layers import conv3x3, initialise
+from anew.models.layers import conv3x3, initialise, residual_stages
 
 
 class BottleneckUnit(nn.Module):
@@ -42,16 +42,12 @@ class PreActivationResNet(nn.Module):
     def __init__(self, channels: int, classes: int, depth: int) -> None:
         super().__init__()
         self.first = conv3x3(channels, 16)
-        units: list[nn.Module] = []
-        width = 16
-        for stage, out_channels in enumerate((64, 128, 256)):
-            for unit in range((depth - 2) // 9):
-                stride = 2 if stage > 0 and unit == 0 else 1
-                units.append(BottleneckUnit(width, out_channels // 4, out_channels, stride))
-                width = out_channels
-        self.units = nn.Sequential(*units)
-        self.norm = nn.BatchNorm2d(width)
-        self.classifier = nn.Linear(width, classes)
+        stages = [((depth - 2) // 9, out_channels) for out_channels in (64, 128, 256)]
+        self.units = residual_stages(
+            16, stages, lambda into, out, stride: BottleneckUnit(into, out // 4, out, stride)
+        )
+        self.norm = nn.BatchNorm2d(256)
+        self.classifier = nn.Linear(256, classes)
         initialise(self)
 
     def forward(self, pictures: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from anew.models.layers import conv3x3, initialise
+from anew.models.layers import conv3x3, initialise, residual_stages
 
 # Blocks in each of the four stages, and whether they have bottlenecks.
 DEPTHS: dict[int, tuple[tuple[int, int, int, int], bool]] = {
@@ -20,11 +22,11 @@ DEPTHS: dict[int, tuple[tuple[int, int, int, int], bool]] = {
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions, or with a bottleneck 1x1, 3x3 and 1x1 to four times the channels, added to the input."""
+    """Two 3x3 convolutions, or with a bottleneck 1x1, 3x3 of a quarter of the channels and 1x1, added to the input."""
 
-    def __init__(self, in_channels: int, channels: int, stride: int, bottleneck: bool) -> None:
+    def __init__(self, in_channels: int, out_channels: int, stride: int, bottleneck: bool) -> None:
         super().__init__()
-        out_channels = 4 * channels if bottleneck else channels
+        channels = out_channels // 4 if bottleneck else out_channels
         if bottleneck:
             convolutions = [
                 nn.Conv2d(in_channels, channels, 1, bias=False),
@@ -63,15 +65,10 @@ class ResNet(nn.Module):
         counts, bottleneck = DEPTHS[depth]
         self.first = conv3x3(channels, 64)
         self.norm = nn.BatchNorm2d(64)
-        blocks: list[nn.Module] = []
-        width = 64
-        for stage, count in enumerate(counts):
-            for block in range(count):
-                stride = 2 if stage > 0 and block == 0 else 1
-                blocks.append(ResidualBlock(width, 64 * 2**stage, stride, bottleneck))
-                width = 64 * 2**stage * (4 if bottleneck else 1)
-        self.blocks = nn.Sequential(*blocks)
-        self.classifier = nn.Linear(width, classes)
+        widths = [64 * 2**stage * (4 if bottleneck else 1) for stage in range(len(counts))]
+        stages = zip(counts, widths, strict=True)
+        self.blocks = residual_stages(64, stages, partial(ResidualBlock, bottleneck=bottleneck))
+        self.classifier = nn.Linear(widths[-1], classes)
         initialise(self)
 
     def forward(self, pictures: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:

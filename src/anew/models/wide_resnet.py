@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from anew.models.layers import conv3x3, initialise
+from anew.models.layers import conv3x3, initialise, residual_stages
 
 
 class WideBasicBlock(nn.Module):
@@ -40,16 +42,10 @@ class WideResNet(nn.Module):
     def __init__(self, channels: int, classes: int, depth: int, width: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.first = conv3x3(channels, 16)
-        blocks: list[nn.Module] = []
-        in_channels = 16
-        for group, out_channels in enumerate((16 * width, 32 * width, 64 * width)):
-            for block in range((depth - 4) // 6):
-                stride = 2 if group > 0 and block == 0 else 1
-                blocks.append(WideBasicBlock(in_channels, out_channels, stride, dropout))
-                in_channels = out_channels
-        self.blocks = nn.Sequential(*blocks)
-        self.norm = nn.BatchNorm2d(in_channels)
-        self.classifier = nn.Linear(in_channels, classes)
+        groups = [((depth - 4) // 6, channels * width) for channels in (16, 32, 64)]
+        self.blocks = residual_stages(16, groups, partial(WideBasicBlock, dropout=dropout))
+        self.norm = nn.BatchNorm2d(64 * width)
+        self.classifier = nn.Linear(64 * width, classes)
         initialise(self)
 
     def forward(self, pictures: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
