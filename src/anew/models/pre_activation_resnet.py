@@ -43,9 +43,7 @@ class PreActivationResNet(nn.Module):
         super().__init__()
         self.first = conv3x3(channels, 16)
         stages = [((depth - 2) // 9, out_channels) for out_channels in (64, 128, 256)]
-        self.units = residual_stages(
-            16, stages, lambda into, out, stride: BottleneckUnit(into, out // 4, out, stride)
-        )
+        self.units = residual_stages(16, stages, lambda into, out, stride: BottleneckUnit(into, out // 4, out, stride))
         self.norm = nn.BatchNorm2d(256)
         self.classifier = nn.Linear(256, classes)
         initialise(self)
