@@ -70,7 +70,7 @@ def find_teacher(recipe: Recipe, data: Data, trusted: Collection[str] = ()) -> G
     if wrong:
         raise AnewError(f"teacher '{recipe.teacher}': {wrong[0]}; restore it from a copy")
     spec = other.spec(folder.id)
-    if replace(spec.data, source="", root="", download=False) != replace(data.spec, source="", root="", download=False):
+    if not spec.data.is_same(data.spec):
         return _from_file(folder.weights, recipe.teacher_model, recipe.model, data, trusted)
     if recipe.teacher_model is not None:
         raise _brings_its_own(recipe.teacher)

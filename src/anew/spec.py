@@ -74,6 +74,11 @@ class DataSpec:
         None, "the standard deviation of each channel; measured where not given", low=0.0, above=True
     )
 
+    def is_same(self, other: DataSpec) -> bool:
+        """Say whether these are the same examples, split and augmented alike, wherever they lie."""
+        mine, theirs = (replace(one, source="", root="", download=False) for one in (self, other))
+        return mine == theirs
+
     def at(self, source: str | None = None, root: str | Path | None = None) -> DataSpec:
         """Return the same data where they lie now; what is not given stays."""
         return replace(self, source=source or self.source, root=str(root) if root else self.root)

@@ -224,8 +224,7 @@ def _stored(folder: NetworkFolder) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def _demand_same(data: Data, spec: Spec) -> None:
-    given, wanted = (replace(one, source="", root="", download=False) for one in (data.spec, spec.data))
-    if given != wanted:
+    if not data.spec.is_same(spec.data):
         raise AnewError(
             f"data '{data.spec.source}': are not those that the lineage was trained on (fingerprint "
             f"{data.spec.fingerprint}, wanted {spec.data.fingerprint}, or another split); give the same data"
