@@ -289,6 +289,7 @@ def test_a_killed_study_goes_on_to_the_same_bits(question, command, tmp_path):
         (["table2", "--scale", "tiny", "--seeds", 1, 1], "seed 1 is given twice"),
         (["table2", "--scale", "tiny", "--seeds", -1], "seeds must be whole numbers >= 0"),
         (["table2", "--scale", "tiny", "--epochs", 0], "training.epochs must be"),
+        (["table2", "--scale", "tiny", "--jobs", 0], "jobs must be a whole number >= 1"),
         (["nowhere.toml"], "cannot be read"),
         (["table2", "--data.root", "x"], "Unknown option"),
         (["table2", "--out", "/proc/f", "--scale", "tiny"], "cannot be made"),

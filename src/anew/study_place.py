@@ -50,6 +50,11 @@ class Place:
     ] = None
     scripts: Annotated[Path, Parameter(help="The folder that scripts are written to.")] = Path("slurm")
 
+    @property
+    def jobs_here(self) -> int:
+        """How many groups at once, or parts of a generation, where Ray does not say it."""
+        return 1 if self.jobs is None else self.jobs
+
     def demand_sound(self) -> None:
         """Raise `AnewError` where an option of one place is given for another."""
         if self.ray_address and self.on != "ray":
@@ -74,13 +79,13 @@ class Place:
             return replace(how, device="cpu"), ray_workers.on_ray(cluster, how)
         from anew.workers import workers
 
-        return replace(how, jobs=self.jobs or 1), workers
+        return replace(how, jobs=self.jobs_here), workers
 
     def write_scripts(self, study: Study, out: Path, how: Execution, data: StudyData) -> None:
         """Write the scripts for SLURM and print what to do with them."""
         from anew.studies import slurm
 
-        how = replace(how, jobs=self.jobs or 1)
+        how = replace(how, jobs=self.jobs_here)
         written = slurm.write_scripts(study, out, how, self.scripts, int(self.gpus_per_network or 0), data)
         if not written:
             print(f"nothing to do: {out} holds all networks of study '{study.name}'")
