@@ -23,7 +23,8 @@ from anew.evaluation import evaluate_lineage
 from anew.family import FORMAT, Family
 from anew.spec import read_recipe
 from anew.studies import STUDIES
-from anew.studies.paper import scaled, with_controls
+from anew.studies.controls import with_controls
+from anew.studies.scales import scaled
 from anew.study_commands import AS_IT_IS
 from conftest import QUICK, without_page
 

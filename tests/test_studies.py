@@ -13,8 +13,9 @@ from anew.family import Family
 from anew.progress import Silent
 from anew.spec import DataSpec, ModelSpec, ObjectiveSpec, TrainingSpec
 from anew.studies import STUDIES, Column, Study, StudyData, collect, rendering
-from anew.studies.paper import scaled, with_controls
+from anew.studies.controls import with_controls
 from anew.studies.running import siblings
+from anew.studies.scales import scaled
 from runs import kill, weights
 
 CPU = Execution("cpu", 1)

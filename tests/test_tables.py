@@ -3,6 +3,7 @@
 import itertools
 import json
 from dataclasses import replace
+from decimal import ROUND_DOWN, ROUND_HALF_EVEN, Decimal
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from anew.network import Interface
 from anew.progress import Silent
 from anew.spec import DataSpec, ModelSpec, ObjectiveSpec, Spec, TrainingSpec
 from anew.studies import STUDIES, Column, Study, StudyData, collect, rendering
-from anew.studies.paper import scaled
+from anew.studies.scales import SCALES, scaled
 from conftest import quick
 from runs import RECIPE, finish, interrupted_often, kill_at_random, start, train, weights
 
@@ -89,10 +90,17 @@ def test_students_learn_from_the_teacher_alone_and_the_others_from_labels(name):
         assert spec.frozen == (("classifier", "first") if (name, column) == ("table5", "BAN") else ())
 
 
-def test_one_teacher_serves_all_of_tables_4_and_5():
-    four, five = (specs_of(STUDIES[name]) for name in ("table4", "table5"))
+@pytest.mark.parametrize("scale", SCALES)
+def test_table_2s_densenet_90_60_serves_tables_3_to_5(scale):
+    two, three, four, five = (specs_of(scaled(STUDIES[f"table{number}"], scale)) for number in (2, 3, 4, 5))
     teachers = {spec.teachers[0].id for spec in (*four.values(), *five.values()) if spec.teachers}
-    assert teachers == {four["DenseNet-90-60", "Teacher"].id}
+    assert teachers == {two["DenseNet-90-60", "Teacher"].id}
+    students = [spec for (_, column), spec in three.items() if column == "DenseNet-90-60"]
+    assert {spec.model for spec in students} == {two["DenseNet-90-60", "Teacher"].model} and len(students) == 4
+
+
+def test_baselines_of_table_5_are_its_students_trained_from_labels():
+    five = specs_of(STUDIES["table5"])
     assert len(STUDIES["table5"].specs(on)) == 3 * (1 + 7 + 6)
     for row in STUDIES["table5"].rows:
         if (row, "BAN") in five:
@@ -130,6 +138,26 @@ def test_parameter_counts_beside_the_papers(cell):
     count = network.count_trained(spec.model, spec.frozen, CIFAR_100)
     assert f"{count / 1e6:.3f}" == ours and STUDIES[table].published_parameters[row, column] == published
     assert (abs(count / 1e6 - published) < 0.1) == (cell in MET)
+
+
+def test_table_1s_parameter_counts_are_the_papers():
+    # In millions, as the paper prints them: rounded or cut off, with the table's 10 classes or (Wide-ResNet-28-1) 100.
+    published = {
+        "Wide-ResNet-28-1": "0.38", "Wide-ResNet-28-2": "1.48", "Wide-ResNet-28-5": "9.16", "Wide-ResNet-28-10": "36",
+        "DenseNet-112-33": "6.3", "DenseNet-90-60": "16.1", "DenseNet-80-80": "22.4", "DenseNet-80-120": "50.4",
+    }  # fmt: skip
+    table = STUDIES["table1"]
+    assert table.published_parameters == {(row, "Teacher"): float(printed) for row, printed in published.items()}
+    for row, printed in published.items():
+        one = Decimal(1).scaleb(-len(printed.partition(".")[2]))
+        counts = [
+            Decimal(network.count_trained(table.rows[row], (), replace(CIFAR_100, classes=CIFAR_100.classes[:classes])))
+            for classes in (10, 100)
+        ]
+        as_printed = {
+            (count / 1_000_000).quantize(one, way) for count in counts for way in (ROUND_DOWN, ROUND_HALF_EVEN)
+        }
+        assert Decimal(printed) in as_printed, (row, counts)
 
 
 def test_every_published_count_is_looked_at_and_a_baseline_has_its_students():

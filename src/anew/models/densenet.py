@@ -11,6 +11,7 @@ from anew.models.layers import conv3x3, initialise
 
 # What the paper's parameter counts come out with: (layers in a block, channels of the first convolution). Born-again
 # networks' own code is not public; the usual rule, (depth - 4) / 6 layers and 2 x growth channels, gives other counts.
+# With a third transition it does nearly: the networks of the tables, whose students need it (studies/networks.py).
 PAPER = {
     (112, 33): (17, 66),
     (90, 60): (15, 16),

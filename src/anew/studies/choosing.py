@@ -10,7 +10,9 @@ from typing import Any
 from anew import fields
 from anew.errors import AnewError, did_you_mean
 from anew.spec import DataSpec, TrainingSpec
-from anew.studies.paper import STUDIES, scaled, with_controls
+from anew.studies.controls import with_controls
+from anew.studies.paper import STUDIES
+from anew.studies.scales import scaled
 from anew.studies.study import Study, read_study
 
 

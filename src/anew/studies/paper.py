@@ -1,29 +1,19 @@
-"""The paper's tables and the slides' experiment as studies, with the published figures, and how they are scaled down.
+"""The paper's tables and the slides' experiment as studies, with the published figures.
 
 Furlanello et al. 2018 (arXiv 1805.04770). What the sources leave open, and what was chosen, is in docs/reproduction.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
-from anew.errors import AnewError, did_you_mean
-from anew.spec import DataSpec, ModelSpec, ObjectiveSpec, TrainingSpec
+from anew.spec import DataSpec, ObjectiveSpec, TrainingSpec
+from anew.studies.networks import DENSE_NETS, DENSE_ROWS, RESIDUAL_NETS, SLIDES_NET, WIDE_ROWS
 from anew.studies.study import REFERENCE, Column, Study
 
 CIFAR_TRAINING = TrainingSpec(epochs=200)
 """Wide-ResNet's: Nesterov momentum, rate 0.1 dropped x0.2 at 30, 60 and 80 % of 200 epochs, decay 5e-4, batch 128."""
-
-WIDE = ("28-1", "28-2", "28-5", "28-10")
-DENSE = ("112-33", "90-60", "80-80", "80-120")
-
-
-def _rows(wide: tuple[str, ...] = (), dense: tuple[str, ...] = ()) -> dict[str, ModelSpec]:
-    return {
-        **{f"Wide-ResNet-{name}": ModelSpec(f"wide_resnet-{name}") for name in wide},
-        **{f"DenseNet-{name}": ModelSpec(f"densenet-{name}") for name in dense},
-    }
 
 
 def _published(
@@ -44,7 +34,7 @@ def _student(objective: str = "ban", teacher: str = REFERENCE, seed: int = 0) ->
 TABLE1 = Study(
     name="table1",
     title="Table 1: test error on CIFAR-10 of teachers and their born-again students",
-    rows=_rows(WIDE, DENSE),
+    rows={**WIDE_ROWS, **DENSE_ROWS},
     columns={REFERENCE: Column(), "BAN": _student()},
     data=DataSpec(source="cifar10"),
     training=CIFAR_TRAINING,
@@ -59,6 +49,19 @@ TABLE1 = Study(
             "DenseNet-90-60": (3.81, 3.50),
             "DenseNet-80-80": (3.48, 3.49),
             "DenseNet-80-120": (3.37, 3.54),
+        },
+    ),
+    published_parameters=_published(
+        (REFERENCE,),
+        {
+            "Wide-ResNet-28-1": (0.38,),
+            "Wide-ResNet-28-2": (1.48,),
+            "Wide-ResNet-28-5": (9.16,),
+            "Wide-ResNet-28-10": (36,),
+            "DenseNet-112-33": (6.3,),
+            "DenseNet-90-60": (16.1,),
+            "DenseNet-80-80": (22.4,),
+            "DenseNet-80-120": (50.4,),
         },
     ),
 )
@@ -80,7 +83,7 @@ TABLE2_COLUMNS: dict[str, Column] = {
 TABLE2 = Study(
     name="table2",
     title="Table 2: test error on CIFAR-100 of students, controls, sequences and ensembles",
-    rows=_rows(dense=DENSE),
+    rows=DENSE_ROWS,
     columns=TABLE2_COLUMNS,
     data=DataSpec(source="cifar100"),
     training=CIFAR_TRAINING,
@@ -102,11 +105,11 @@ TABLE2 = Study(
 TABLE3 = Study(
     name="table3",
     title="Table 3: test error on CIFAR-100 of students of Wide-ResNet teachers, alike and DenseNet-90-60",
-    rows=_rows(WIDE),
+    rows=WIDE_ROWS,
     columns={
         REFERENCE: Column(),
         "BAN": _student(),
-        "DenseNet-90-60": replace(_student(), model=ModelSpec("densenet-90-60")),
+        "DenseNet-90-60": replace(_student(), model=DENSE_ROWS["DenseNet-90-60"]),
     },
     data=DataSpec(source="cifar100"),
     training=CIFAR_TRAINING,
@@ -121,69 +124,10 @@ TABLE3 = Study(
     ),
 )
 
-LAYERS, GROWTH = 14, 60
-
-
-def _dense_nets(layers: int, growth: int) -> dict[str, ModelSpec]:
-    """Return Table 4's networks by column: a DenseNet, and students with its hidden sizes after every transition.
-
-    The published counts of Tables 4 and 5 come out where a 1x1 convolution follows the last block too, so that the
-    hidden sizes of DenseNet-90-60 are 480, 660 and 750. A student `times` as deep has that many times the layers and
-    grows by that much less. The teacher's compression takes away half of a block's channels: a student with `times` the
-    compression takes away `times` that half, and grows so that what is left is the teacher's.
-    """
-    first = 2 * growth
-    hidden, width = list[int](), first
-    for _ in range(3):
-        width = (width + layers * growth) // 2
-        hidden.append(width)
-
-    def network(layers: int, growth: int, **options: float) -> ModelSpec:
-        # The depth that usually means so many layers, but for the teacher, which is called DenseNet-90-60.
-        name = "densenet-90-60" if (layers, growth) == (LAYERS, GROWTH) else f"densenet-{6 * layers + 4}-{growth}"
-        given = {"first_channels": first, "layers": layers, "transitions": 3, **options}
-        return ModelSpec(name, tuple(sorted(given.items())))
-
-    kept = {f"hidden{stage}": channels for stage, channels in enumerate(hidden, 1)}
-    return {
-        REFERENCE: network(layers, growth),
-        **{f"{times:g}x depth": network(round(layers * times), round(growth / times)) for times in (0.5, 2, 3, 4)},
-        **{
-            f"{times:g}x compr.": network(layers, growth, compression=1 - times / 2, **kept)
-            for times in (0.5, 0.75, 1.5)
-        },
-    }
-
-
-def _hidden_sizes(layers: int, growth: int) -> dict[str, int]:
-    """Return the first channels and the hidden sizes of the teacher in `_dense_nets`, as options of its students."""
-    options = dict(_dense_nets(layers, growth)["0.5x compr."].options)
-    return {name: int(options[name]) for name in ("first_channels", "hidden1", "hidden2", "hidden3")}
-
-
-def _residual_nets(layers: int, growth: int, depth: int, pre_units: int) -> dict[str, ModelSpec]:
-    """Return Table 5's networks by row: a usual one of a depth, and students matched to the teacher's hidden sizes."""
-
-    def student(name: str, ratio: float) -> ModelSpec:
-        return ModelSpec(name, tuple(sorted({**_hidden_sizes(layers, growth), "ratio": ratio}.items())))
-
-    return {
-        "Pre-activation ResNet-1001": ModelSpec(f"pre_activation_resnet-{depth}"),
-        "BAN-Pre-ResNet-14-0.5": student(f"matched_pre_resnet-{pre_units}", 0.5),
-        "BAN-Pre-ResNet-14-1": student(f"matched_pre_resnet-{pre_units}", 1.0),
-        "BAN-Wide-ResNet-1-1": student("matched_wide_resnet-1", 1.0),
-        "BAN-Match-Wide-ResNet-2-1": student("matched_wide_resnet-2", 1.0),
-        "BAN-Wide-ResNet-4-0.5": student("matched_wide_resnet-4", 0.5),
-        "BAN-Wide-ResNet-4-1": student("matched_wide_resnet-4", 1.0),
-    }
-
-
-DENSE_NETS = _dense_nets(LAYERS, GROWTH)
-
 TABLE4 = Study(
     name="table4",
     title="Table 4: test error on CIFAR-100 of DenseNet-90-60's students of other depth and compression",
-    rows={"DenseNet-90-60": DENSE_NETS[REFERENCE]},
+    rows={"DenseNet-90-60": DENSE_ROWS["DenseNet-90-60"]},
     columns={
         REFERENCE: Column(),
         **{name: replace(_student(), model=model) for name, model in DENSE_NETS.items() if name != REFERENCE},
@@ -198,14 +142,12 @@ TABLE4 = Study(
     ),
 )
 
-RESIDUAL_NETS = _residual_nets(LAYERS, GROWTH, depth=1001, pre_units=14)
-
 TABLE5 = Study(
     name="table5",
     title="Table 5: test error on CIFAR-100 of DenseNet-90-60's residual students, first and last layers the teacher's",
     rows=RESIDUAL_NETS,
     columns={
-        REFERENCE: Column(model=DENSE_NETS[REFERENCE]),
+        REFERENCE: Column(model=DENSE_ROWS["DenseNet-90-60"]),
         "baseline": Column(),
         "BAN": replace(_student(), frozen=("first", "classifier")),
     },
@@ -242,7 +184,7 @@ TABLE5 = Study(
 BONUS = Study(
     name="bonus",
     title="The slides' experiment: three generations of ResNet-50 on CIFAR-10 without augmentation",
-    rows={"ResNet-50": ModelSpec("resnet50")},
+    rows={"ResNet-50": SLIDES_NET},
     columns={
         "generation 1": Column(),
         "generation 2": _student(teacher="generation 1"),
@@ -264,132 +206,3 @@ BONUS = Study(
 )  # fmt: skip
 
 STUDIES: Mapping[str, Study] = {study.name: study for study in (TABLE1, TABLE2, TABLE3, TABLE4, TABLE5, BONUS)}
-
-
-def _modified(layers: int, growth: int, depth: int, pre_units: int) -> dict[ModelSpec, ModelSpec]:
-    """Return the networks of Tables 4 and 5 of another size, by the paper's."""
-    whole = (*DENSE_NETS.values(), *RESIDUAL_NETS.values())
-    return dict(
-        zip(
-            whole,
-            (*_dense_nets(layers, growth).values(), *_residual_nets(layers, growth, depth, pre_units).values()),
-            strict=True,
-        )
-    )
-
-
-# Two layers a block is the least that can be halved; growth 12 that can be divided by 2, 3 and 4.
-TINY_MODIFIED = _modified(layers=2, growth=12, depth=11, pre_units=3)
-SMALL_MODIFIED = _modified(layers=4, growth=12, depth=29, pre_units=6)
-
-
-def _tiny_model(model: ModelSpec) -> ModelSpec:
-    """Digits are 8x8: each architecture by its smallest kin, growing from row to row as the paper's do."""
-    if model in TINY_MODIFIED:
-        return TINY_MODIFIED[model]
-    growth = {"112-33": 4, "90-60": 6, "80-80": 8, "80-120": 12}
-    width = {"28-1": 1, "28-2": 2, "28-5": 3, "28-10": 4}
-    family, _, size = model.name.partition("-")
-    if family == "densenet":
-        return ModelSpec(f"densenet-10-{growth[size]}")
-    return ModelSpec(f"wide_resnet-10-{width[size]}") if family == "wide_resnet" else ModelSpec("small_cnn")
-
-
-def _small_model(model: ModelSpec) -> ModelSpec:
-    """For 10,000 pictures of 32x32 on a processor: depth 10 in place of 28, DenseNets of 22 layers."""
-    if model in SMALL_MODIFIED:
-        return SMALL_MODIFIED[model]
-    growth = {"112-33": 8, "90-60": 12, "80-80": 16, "80-120": 24}
-    family, _, size = model.name.partition("-")
-    if family == "densenet":
-        return ModelSpec(f"densenet-22-{growth[size]}")
-    return ModelSpec(f"wide_resnet-10-{size.partition('-')[2]}") if family == "wide_resnet" else ModelSpec("resnet18")
-
-
-def _scaled(
-    study: Study, model: Callable[[ModelSpec], ModelSpec], data: DataSpec, epochs: int, batch_size: int, note: str
-) -> Study:
-    def column(one: Column | None) -> Column | None:
-        return replace(one, model=model(one.model)) if one is not None and one.model is not None else one
-
-    rows = {name: model(spec) for name, spec in study.rows.items()}
-    columns = {name: column(one) or one for name, one in study.columns.items()}
-    named = {**rows, **{name: one.model for name, one in columns.items() if one.model is not None}}
-    networks = ", ".join(f"{name} is {_said(spec)}" for name, spec in named.items())
-    return replace(
-        study,
-        rows=rows,
-        columns=columns,
-        exceptions={cell: column(one) for cell, one in study.exceptions.items()},
-        data=data,
-        training=replace(study.training, epochs=epochs, batch_size=batch_size),
-        notes=(*study.notes, f"{note} Networks: {networks}."),
-    )
-
-
-def _said(model: ModelSpec) -> str:
-    """Return a model's name with its options."""
-    options = " ".join(f"{name}={value:g}" for name, value in model.options if not isinstance(value, str))
-    return f"{model.name} ({options})" if options else model.name
-
-
-def _tiny(study: Study) -> Study:
-    data = DataSpec(source="digits", views="none" if study.data.views == "none" else "crop", padding=1)
-    note = "Scaled down (tiny): scikit-learn's digits, 6 epochs, batch 32; the paper's structure, not its figures."
-    return _scaled(study, _tiny_model, data, 6, 32, note)
-
-
-def _small(study: Study) -> Study:
-    note = (
-        "Scaled down (small): 10,000 training pictures of CIFAR-10, 15 epochs; published figures are of the full size."
-    )
-    return _scaled(study, _small_model, DataSpec(source="cifar10", limit=10_000, views=study.data.views), 15, 128, note)
-
-
-SCALES: Mapping[str, Callable[[Study], Study]] = {"tiny": _tiny, "small": _small, "full": lambda study: study}
-
-
-def scaled(study: Study, scale: str) -> Study:
-    """Return one of the paper's studies at a scale; `AnewError` for one that is not known."""
-    if scale not in SCALES:
-        raise AnewError(
-            f"scale must be one of {', '.join(SCALES)}, got '{scale}'{did_you_mean(scale, SCALES)}; set --scale"
-        )
-    return SCALES[scale](study)
-
-
-def with_controls(study: Study) -> Study:
-    """Return a study with the controls that ask whether distillation did it: columns like any other.
-
-    A second label-only network; one that is given the whole compute of the longest lineage; an ensemble of as many
-    independent label-only networks as that lineage has generations; labels smoothed as much as the teacher is unsure on
-    the whole; a student of the teacher with its answers exchanged between examples of the same predicted class; and an
-    untrained network with a student of its own. `AnewError` where the study has a column of such a name.
-    """
-    longest = max(_depth(study, row, name) for row in study.rows for name in study.columns)
-    again = [Column(seed=500 + number) for number in range(1, longest + 1)]
-    names = [f"{study.reference} again", *(f"{study.reference} again ({number})" for number in range(2, longest + 1))]
-    members = (study.reference, *names[:longest])
-    untrained = f"{study.reference} untrained"
-    controls = {
-        **dict(zip(names, again, strict=True)),
-        f"{study.reference}, {longest + 1}x epochs": Column(seed=500, epochs=longest + 1),
-        f"{longest + 1} independent": Column(ensemble=members),
-        f"labels smoothed by {study.reference}": _student("teacher-smoothing", study.reference),
-        f"BAN, {study.reference} shuffled": Column(study.reference, ObjectiveSpec("ban", shuffled=True)),
-        untrained: Column(seed=500, epochs=0),
-        f"BAN, {untrained}": _student(teacher=untrained),
-    }
-    for name in controls:
-        if name in study.columns:
-            raise AnewError(
-                f"study '{study.name}': has a column '{name}', a control's name; rename it, or drop --controls"
-            )
-    return replace(study, columns={**study.columns, **controls})
-
-
-def _depth(study: Study, row: str, name: str) -> int:
-    column = study.column(row, name)
-    if column is None or column.ensemble or not column.teacher:
-        return 0
-    return 1 + _depth(study, row, column.teacher)

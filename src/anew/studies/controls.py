@@ -1,0 +1,46 @@
+"""Columns that ask of any study whether distillation did it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from anew.errors import AnewError
+from anew.spec import ObjectiveSpec
+from anew.studies.study import Column, Study
+
+
+def with_controls(study: Study) -> Study:
+    """Return a study with the controls that ask whether distillation did it: columns like any other.
+
+    A second label-only network; one that is given the whole compute of the longest lineage; an ensemble of as many
+    independent label-only networks as that lineage has generations; labels smoothed as much as the teacher is unsure on
+    the whole; a student of the teacher with its answers exchanged between examples of the same predicted class; and an
+    untrained network with a student of its own. `AnewError` where the study has a column of such a name.
+    """
+    longest = max(_depth(study, row, name) for row in study.rows for name in study.columns)
+    again = [Column(seed=500 + number) for number in range(1, longest + 1)]
+    names = [f"{study.reference} again", *(f"{study.reference} again ({number})" for number in range(2, longest + 1))]
+    members = (study.reference, *names[:longest])
+    untrained = f"{study.reference} untrained"
+    controls = {
+        **dict(zip(names, again, strict=True)),
+        f"{study.reference}, {longest + 1}x epochs": Column(seed=500, epochs=longest + 1),
+        f"{longest + 1} independent": Column(ensemble=members),
+        f"labels smoothed by {study.reference}": Column(study.reference, ObjectiveSpec("teacher-smoothing")),
+        f"BAN, {study.reference} shuffled": Column(study.reference, ObjectiveSpec("ban", shuffled=True)),
+        untrained: Column(seed=500, epochs=0),
+        f"BAN, {untrained}": Column(untrained, ObjectiveSpec("ban")),
+    }
+    for name in controls:
+        if name in study.columns:
+            raise AnewError(
+                f"study '{study.name}': has a column '{name}', a control's name; rename it, or drop --controls"
+            )
+    return replace(study, columns={**study.columns, **controls})
+
+
+def _depth(study: Study, row: str, name: str) -> int:
+    column = study.column(row, name)
+    if column is None or column.ensemble or not column.teacher:
+        return 0
+    return 1 + _depth(study, row, column.teacher)
