@@ -7,10 +7,12 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
 from anew import AnewError, storage
 from anew.family import FORMAT, Family
@@ -238,6 +240,22 @@ def test_a_process_number_used_again_is_not_the_owner(tmp_path):
     )
     with NetworkLock(tmp_path):
         pass
+
+
+def test_whoever_has_the_guard_keeps_all_others_out(tmp_path):
+    folder = tmp_path / "networks" / "one"
+    with NetworkLock(folder):
+        (guard,) = folder.parent.glob(".*")
+        held = FileLock(guard)
+        held.acquire()
+    # Were the guard gone with the lock, the next would make one of its own and not wait.
+    with ThreadPoolExecutor() as pool:
+        entered = pool.submit(lambda: NetworkLock(folder).__enter__())
+        time.sleep(0.3)
+        waited = not entered.done()
+        held.release()
+        entered.result(timeout=30).__exit__(None, None, None)
+    assert waited
 
 
 def test_a_lock_taken_over_is_noticed(tmp_path):

@@ -11,9 +11,12 @@ import torch
 
 import anew
 from anew import AnewError, network, storage
+from anew.execution import Execution
 from anew.family import Family
+from anew.progress import Silent
+from anew.studies.running import train_networks
 from conftest import QUICK, quick
-from runs import RECIPE, interrupted_often, kill_at_random, metrics, saved_steps, start, train, weights
+from runs import RECIPE, finish, interrupted_often, kill_at_random, metrics, saved_steps, start, train, weights
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +177,33 @@ def test_two_processes_on_one_network(npz, tmp_path, refused):
     process.kill()
     process.communicate()
     assert f"process {process.pid} on" in said and "is training this network now" in said
+
+
+def test_who_waits_for_another_process_finds_the_network_done(npz, tmp_path):
+    out = tmp_path / "family"
+    process = start(out, npz, *quick(100, generations=1))
+    while not saved_steps(out):
+        assert process.poll() is None
+        time.sleep(0.01)
+    (folder,) = Family.open(out).folders()
+    watching = Watching()
+    assert not folder.is_done
+    assert train_networks(out, [folder.id], Execution("cpu", 1, patience=120.0), watching) == {}
+    finish(process)
+    assert watching.done == [folder.id] and watching.started == 0
+
+
+class Watching(Silent):
+    """Counts what begins, and keeps the ids of what is done."""
+
+    def __init__(self):
+        self.started, self.done = 0, []
+
+    def training_started(self, specs, steps, done, batch_size):
+        self.started += 1
+
+    def network_done(self, spec, record, *, found):
+        self.done.append(spec.id)
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_last_good_state(arrays, tmp_path):

@@ -65,7 +65,6 @@ class NetworkLock:
         self._heartbeat.join()
         if self._is_ours():
             self.path.unlink(missing_ok=True)
-        (self.folder / ".lock-guard").unlink(missing_ok=True)
 
     def check(self) -> None:
         """Raise `AnewError` where another process took the lock over, as after this one slept for minutes."""
@@ -76,8 +75,9 @@ class NetworkLock:
 
     def _take(self) -> dict[str, object] | None:
         """Take the lock where no live process holds it; returns the one that does."""
-        # The guard makes "look, then take" one step among the processes of this machine; it is held for an instant.
-        with FileLock(self.folder / ".lock-guard"):
+        # The guard makes "look, then take" one step among the processes of this machine; it is held for an instant. A
+        # family has one, which stays: a file that is removed would guard only those who had it open.
+        with FileLock(self.folder.parent / ".lock-guard"):
             holder = self._read()
             if holder is not None and self._is_alive(holder):
                 return holder

@@ -50,13 +50,18 @@ def train_siblings(
     with ExitStack() as locks, randomness.torch_generator(0, batches.device):
         waiting = (how.patience, stop)
         held = {folder.id: locks.enter_context(NetworkLock(folder.path, *waiting)) for folder in folders if world.leads}
+        world.wait()
+        # While this process waited for a lock, another may have trained that network to its end.
+        missing = [one for one in zip(specs, folders, strict=True) if not one[1].is_done]
+        if not missing:
+            return {}
         first = teacher.live.networks[0] if teacher is not None else None
-        runs = [Run(*one, data, batches, world, first) for one in zip(specs, folders, strict=True)]
+        runs = [Run(*one, data, batches, world, first) for one in missing]
         failures = _begin(runs, teacher, how, progress)
         runs = [run for run in runs if run.spec.id not in failures]
         world.wait()
         steps, done, together = max(run.steps for run in runs), min(run.step for run in runs), len(runs)
-        progress.training_started(specs, steps, done, batches.batch_size)
+        progress.training_started([run.spec for run in runs], steps, done, batches.batch_size)
 
         def save(run: Run) -> None:
             if teacher is not None:
