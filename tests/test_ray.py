@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -32,16 +33,26 @@ def place(arrays, tmp_path_factory):
 
 
 @pytest.fixture
-def on_ray():
-    """Start the study on a Ray of this machine alone; afterwards nothing of it may be left."""
-    # Sockets lie in there, whose paths must be short.
-    folder = tempfile.mkdtemp(prefix="r", dir="/tmp")
+def short_folder():
+    """A folder for Ray, whose sockets' paths must be short; afterwards nothing that was started with it may be left."""
+    folder = Path(tempfile.mkdtemp(prefix="r", dir="/tmp"))
+    yield folder
+    for number in of_ray(folder):
+        with suppress(ProcessLookupError):
+            os.kill(number, signal.SIGKILL)
+    wait_for(lambda: not of_ray(folder), 60)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def on_ray(short_folder):
+    """Start the study on a Ray of this machine alone, which ends with the command, however that ends."""
     started = []
 
     def start(study, out):
         process = run(
             # Ray keeps a token in the home.
-            study, "--out", out, "--on", "ray", "--jobs", 2, RAY_TMPDIR=folder, HOME=folder,
+            study, "--out", out, "--on", "ray", "--jobs", 2, RAY_TMPDIR=str(short_folder), HOME=str(short_folder),
             RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES=str(100 * 10**6),
         )  # fmt: skip
         started.append(process)
@@ -52,8 +63,7 @@ def on_ray():
         if process.poll() is None:
             process.kill()
             process.communicate()
-    wait_for(lambda: not of_ray(folder), 60)
-    shutil.rmtree(folder)
+    wait_for(lambda: not of_ray(short_folder), 60)
 
 
 def run(study, *options, **environment):
@@ -77,12 +87,17 @@ def finish(process):
 
 
 def of_ray(folder):
-    """The processes that a Ray with this temporary folder started, by the environment that they inherit."""
+    """The processes that a Ray with this temporary folder started."""
+    return having(f"RAY_TMPDIR={folder}")
+
+
+def having(setting):
+    """The processes with a setting in the environment that they inherited, and their commands."""
     found = {}
     for path in Path("/proc").glob("[0-9]*"):
         try:
-            # Not its name, which Ray's workers set: their names say whether they train.
-            if f"RAY_TMPDIR={folder}".encode() in (path / "environ").read_bytes().split(b"\0"):
+            # Not the name, which Ray's workers set: their names say whether they train.
+            if setting.encode() in (path / "environ").read_bytes().split(b"\0"):
                 command = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
                 found[int(path.name)] = command.strip()
         except OSError:
@@ -140,6 +155,36 @@ def test_a_study_that_is_stopped_and_killed_goes_on_to_the_same_bits(place, on_r
     process.communicate()
     finish(on_ray(study, out))
     assert weights(out) == weights(folder / "one")
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_machine_that_is_lost_is_survived_with_the_same_bits(place, short_folder):
+    study, folder = place
+    settings = {"RAY_TMPDIR": str(short_folder), "HOME": str(short_folder)}
+    node = [Path(sys.executable).parent / "ray", "start", "--num-cpus=1", "--object-store-memory=100000000"]
+    head = ["--head", "--port=0", "--include-dashboard=false", "--disable-usage-stats"]
+    said = told([*node, *head], settings | {"NODE": "head"})
+    address = re.search(r"--address='([0-9.:]+)'", said)[1]
+    told([*node, f"--address={address}"], settings | {"NODE": "other"})
+    out = folder / "lost"
+    process = run(study, "--out", out, "--on", "ray", "--ray-address", address, **settings)
+    # All that runs on the other machine, at once, while something is trained there.
+    wait_for(lambda: any(step > 20 for step in saved_steps(out).values()))
+    wait_for(lambda: any(command.startswith("ray::_train") for command in having("NODE=other").values()))
+    for number in having("NODE=other"):
+        with suppress(ProcessLookupError):
+            os.kill(number, signal.SIGKILL)
+    finish(process)
+    assert weights(out) == weights(folder / "one")
+    assert Family.open(out).verify() == (4, [])
+
+
+def told(command, environment):
+    """Run a command that must succeed; returns what it said."""
+    done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
 
 
 @needs_ray
