@@ -455,6 +455,7 @@ def test_training_ends_with_its_report(npz, tmp_path, command):
 STUDY = """
 title = "Small <b>study</b>"
 seeds = [0]
+controls = ["Control"]
 [data]
 source = "npz:{path}"
 [training]
@@ -467,6 +468,8 @@ small = "small_cnn"
 teacher = "Teacher"
 [columns.Both]
 ensemble = ["Teacher", "BAN"]
+[columns.Control]
+seed = 5
 [published.small]
 BAN = 3.5
 """
@@ -485,7 +488,10 @@ def test_a_study_opens_the_page(npz, tmp_path, command):
     assert shown["study"]["results"] == said and "Small <b>study</b>" in [text for _, text in parser.headings]
     (cell,) = [one for one in said["cells"] if one["column"] == "BAN"]
     start = parser.cells.index("BAN")
-    assert parser.cells[start + 1] == f"{cell['estimate']['mean']:.2f}" and parser.cells[start + 4] == "3.50"
+    assert parser.cells[start + 1] == f"{cell['estimate']['mean']:.2f}" and parser.cells[start + 5] == "3.50"
+    again = parser.cells.index("BAN", start + 1)
+    difference = cell["controls"]["Control"]["difference"]["mean"]
+    assert parser.cells[again + 1 : again + 3] == ["Control", f"{difference:+.2f}".replace("-", "\u2212")]
     assert "BAN on small" in shown["answer"]["sentence"]
 
 

@@ -1,11 +1,13 @@
 """Studies: the paper's tables cell by cell, networks trained once, failures that stay where they are."""
 
+import csv
 import json
 import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from anew import AnewError, storage, studies
 from anew.execution import Execution
@@ -149,6 +151,14 @@ def test_controls_are_columns_like_any_other():
     assert sorted(len(group) for group in groups if group[0].generation == 1) == [1] * 24 + [6] * 12
 
 
+def test_controls_are_known_as_such():
+    study = with_controls(STUDIES["table2"])
+    assert study.controls == tuple(list(study.columns)[len(STUDIES["table2"].columns) :])
+    for control in ("Techer", "Teacher"):
+        with pytest.raises(AnewError, match=f"control '{control}' is no column beside the reference"):
+            replace(SMALL, controls=(control,))
+
+
 def test_controls_take_the_studys_own_reference_and_leave_its_columns():
     assert "BAN, generation 1 shuffled" in with_controls(STUDIES["bonus"]).columns
     with pytest.raises(AnewError, match="has a column '2 independent', a control's name; rename it"):
@@ -192,11 +202,55 @@ def test_a_study_runs_and_runs_again_in_an_instant(small, tmp_path):
     expected = 100 * (probabilities.argmax(-1) != outputs[0]["test.labels"].numpy()).mean()
     assert cell.errors[1] == pytest.approx(expected)
     assert cell.estimate.mean == pytest.approx(np.mean(list(cell.errors.values())))
-    assert results.cell("wide", "Teacher").difference is None and cell.difference.count == 2
-    assert cell.corrected_p >= cell.difference.p and cell.verdict
+    assert results.cell("wide", "Teacher").comparison is None and cell.comparison.difference.count == 2
+    assert cell.comparison.corrected_p >= cell.comparison.difference.p and cell.comparison.verdict
     # One seed: compared by example.
     one = replace(small, seeds=(0,))
-    assert "McNemar" in collect(one, Family.open(out), StudyData(one)).cell("wide", "BAN").difference.test
+    comparison = collect(one, Family.open(out), StudyData(one)).cell("wide", "BAN").comparison
+    assert "McNemar" in comparison.difference.test
+    # One seed of several: not compared in another way than the others.
+    more = replace(small, seeds=(0, 99))
+    cell = collect(more, Family.open(out), StudyData(more)).cell("wide", "BAN")
+    assert cell.missing == {99: "not trained yet"} and cell.comparison is None
+
+
+def test_all_columns_but_controls_are_compared_with_the_controls(small, tmp_path):
+    out = tmp_path / "f"
+    study = replace(small, seeds=(0, 1, 2), controls=("CWTM", "Both"))
+    assert studies.run(study, out, CPU, Silent()) == {}
+    results = collect(study, Family.open(out), StudyData(study))
+    assert results.controls == ["CWTM", "Both"]
+    compared = {(cell.row, cell.column): dict(cell.controls) for cell in results.cells if cell.controls}
+    assert list(compared) == [("narrow", "BAN"), ("wide", "BAN")]
+    for control in study.controls:
+        p_values = []
+        for (row, column), found in compared.items():
+            ours, theirs = (np.array(list(results.cell(row, name).errors.values())) for name in (column, control))
+            difference = found[control].difference
+            assert difference.mean == pytest.approx((ours - theirs).mean()) and difference.count == 3
+            expected = stats.ttest_rel(ours, theirs)
+            if (ours - theirs).std() > 0:
+                assert difference.p == pytest.approx(expected.pvalue)
+                assert (difference.low, difference.high) == pytest.approx(expected.confidence_interval(0.95))
+            p_values.append(difference.p)
+        # Holm of two: the smaller doubled, the larger at least that.
+        small_p, large_p = sorted(p_values)
+        corrected = sorted(found[control].corrected_p for found in compared.values())
+        assert corrected == pytest.approx([min(1, 2 * small_p), max(min(1, 2 * small_p), large_p)])
+    # Every format has them all.
+    exported = json.loads(rendering.as_json(results))
+    cell = next(one for one in exported["cells"] if (one["row"], one["column"]) == ("wide", "BAN"))
+    assert list(cell["controls"]) == ["CWTM", "Both"] and exported["controls"] == ["CWTM", "Both"]
+    amount = f"{cell['controls']['Both']['difference']['mean']:+.2f}"
+    assert f"| wide | BAN | Both | {amount} |" in rendering.markdown(results)
+    (line,) = [one for one in csv.DictReader(
+        line for line in rendering.as_csv(results).splitlines() if not line.startswith("#")
+    ) if (one["row"], one["column"]) == ("wide", "BAN")]  # fmt: skip
+    assert line["difference (Both)"] == amount
+    columns, narrow = rendering.controls_for_terminal(results)
+    assert columns == ["", "[1] ", "[2] "] and [line[0] for line in narrow] == ["narrow", "  BAN", "wide", "  BAN"]
+    assert narrow[3][2].startswith(f"{cell['controls']['Both']['difference']['mean']:+.1f}")
+    assert "[1] CWTM; [2] Both" in rendering.about_controls(results)
 
 
 def test_a_failure_takes_its_students_and_nothing_else(small, tmp_path):
@@ -313,6 +367,8 @@ def test_what_makes_no_sense_is_refused(refused, arguments, says):
         (('objective = "ban"', 'objectve = "ban"'), "unknown key 'columns.BAN.objectve'"),
         (("seeds = [0]", "seeds = [0, 0]"), "seed 0 is given twice"),
         (("seeds = [0]", 'seeds = "0"'), "seeds must be a list of whole numbers"),
+        (("seeds = [0]", 'seeds = [0]\ncontrols = "BAN"'), "controls must be a list of columns' names"),
+        (("seeds = [0]", 'seeds = [0]\ncontrols = ["BAM"]'), "control 'BAM' is no column .*did you mean 'BAN'"),
         (("epochs = 2", "epochs = two"), "is not TOML"),
         (("BAN = 12.5", "BAM = 12.5"), "published.small.BAM must be a number"),
         (("small_cnn", "small_cn"), "model 'small_cn' is not known"),

@@ -51,6 +51,15 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class Judged:
+    """A difference that was looked at among others, and what it shows after Holm's correction for them."""
+
+    difference: Difference
+    corrected_p: float
+    verdict: str
+
+
+@dataclass(frozen=True)
 class Interval:
     """A number measured on examples, and the bootstrap's interval over those examples; NaN where it is not defined."""
 
@@ -144,6 +153,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
         corrected[index] = largest
     return corrected
+
+
+def judge(differences: Sequence[Difference]) -> list[Judged]:
+    """Return what differences that are looked at together show, in the order given: their p-values are corrected."""
+    corrected = holm([one.p for one in differences])
+    return [Judged(one, p, verdict(one, p)) for one, p in zip(differences, corrected, strict=True)]
 
 
 def verdict(difference: Difference, corrected_p: float) -> str:

@@ -256,5 +256,10 @@ def _print_study(results: Results) -> None:
 
     console = Console()
     console.print(terminal.table(*rendering.for_terminal(results), results.study.title))
-    for line in rendering.about(results):
+    about = rendering.about(results)
+    if results.controls:
+        console.print()
+        console.print(terminal.table(*rendering.controls_for_terminal(results), "Differences to the controls"))
+        about = [rendering.about_controls(results), *about]
+    for line in about:
         console.print(line, markup=False, highlight=False)

@@ -7,7 +7,6 @@ students, and the mean of all. The sentence tells of the last generation and of 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float
@@ -57,13 +56,11 @@ def of_lineages(lineages: Sequence[tuple[Outputs, Tensor]], given: bool) -> Answ
     outputs, labels = lineages[0]
     if len(outputs) == 1:
         return _alone(wrong(outputs, labels, (0,)), given)
-    comparisons = [
-        Comparison(name_of(chosen), chosen, _difference(lineages, chosen), 1.0, "") for chosen in compared(len(outputs))
-    ]
-    corrected = statistics.holm([one.difference.p for one in comparisons])
+    means = compared(len(outputs))
+    shown = statistics.judge([_difference(lineages, chosen) for chosen in means])
     judged = tuple(
-        replace(one, corrected_p=p, verdict=statistics.verdict(one.difference, p))
-        for one, p in zip(comparisons, corrected, strict=True)
+        Comparison(name_of(chosen), chosen, one.difference, one.corrected_p, one.verdict)
+        for chosen, one in zip(means, shown, strict=True)
     )
     last = judged[len(outputs) - 2]
     mean = judged[len(outputs) - 1]
@@ -101,7 +98,7 @@ def of_study(results: Results) -> Answer:
 
     The first is the table's first comparison, whatever it shows.
     """
-    judged = [cell for cell in results.cells if cell.difference is not None and cell.verdict]
+    judged = [(cell, cell.comparison) for cell in results.cells if cell.comparison is not None]
     reference, seeds = results.study.reference, len(results.study.seeds)
     basis = (
         f"Differences in test error to {reference}, "
@@ -110,16 +107,15 @@ def of_study(results: Results) -> Answer:
     )
     if not judged:
         return Answer(f"Nothing of this study can be compared with {reference} yet.", basis)
-    first = judged[0]
-    assert first.difference is not None, "filtered above"
-    name, amount = f"{first.column} on {first.row}", first.difference
+    cell, first = judged[0]
+    name, amount = f"{cell.column} on {cell.row}", first.difference
     if first.verdict in _MORE_OR_LESS:
         opening = f"{name} errs {_points(amount)} points {_MORE_OR_LESS[first.verdict]} than {reference}"
     else:
         opening = f"{name} shows no difference in error from {reference} ({_signed(amount)} points)"
     if len(judged) == 1:
         return Answer(f"{opening}.", basis)
-    counts = {word: sum(cell.verdict == word for cell in judged) for word in ("better", "worse")}
+    counts = {word: sum(one.verdict == word for _, one in judged) for word in ("better", "worse")}
     rest = len(judged) - sum(counts.values())
     return Answer(
         f"{opening}; of all {len(judged)} comparisons, {_count(counts['better'])} better, {_count(counts['worse'])} "

@@ -123,6 +123,9 @@ class StudyTable:
     title: str
     columns: tuple[str, ...]
     lines: tuple[tuple[str, ...], ...]
+    controls_columns: tuple[str, ...]
+    controls_lines: tuple[tuple[str, ...], ...]
+    """Comparisons with controls, where the study has any."""
     about: tuple[str, ...]
     results: Mapping[str, Any]
 

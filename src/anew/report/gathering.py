@@ -200,6 +200,8 @@ def _study(results: Results) -> StudyTable:
         title=results.study.title,
         columns=tuple(rendering.COLUMNS),
         lines=tuple(tuple(line) for line in rendering.lines(results)),
+        controls_columns=tuple(rendering.CONTROLS_COLUMNS),
+        controls_lines=tuple(tuple(line) for line in rendering.controls_lines(results)),
         about=tuple(rendering.about(results)),
         results=results.to_json(),
     )

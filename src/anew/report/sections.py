@@ -117,7 +117,7 @@ def study(report: Report) -> Chart | None:
     """Return the chart of a study's table: every cell's difference from the reference, with its interval."""
     if report.study is None:
         return None
-    cells = [cell for cell in report.study.results["cells"] if cell["difference"] is not None]
+    cells = [cell for cell in report.study.results["cells"] if cell["comparison"] is not None]
     if not cells:
         return None
     reference = report.study.results["reference"]
@@ -129,13 +129,13 @@ def study(report: Report) -> Chart | None:
             Series(
                 row,
                 tuple(cell["column"] for cell in some),
-                tuple(cell["difference"]["mean"] for cell in some),
-                tuple(cell["difference"]["low"] for cell in some),
-                tuple(cell["difference"]["high"] for cell in some),
+                tuple(cell["comparison"]["difference"]["mean"] for cell in some),
+                tuple(cell["comparison"]["difference"]["low"] for cell in some),
+                tuple(cell["comparison"]["difference"]["high"] for cell in some),
                 color=number + 1,
             )
         )
-    said = [f"{cell['column']} on {cell['row']} {_signed(cell['difference']['mean'])}" for cell in cells]
+    said = [f"{cell['column']} on {cell['row']} {_signed(cell['comparison']['difference']['mean'])}" for cell in cells]
     return Chart(
         "study-differences",
         f"Every column compared with {reference}",

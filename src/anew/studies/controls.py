@@ -36,7 +36,7 @@ def with_controls(study: Study) -> Study:
             raise AnewError(
                 f"study '{study.name}': has a column '{name}', a control's name; rename it, or drop --controls"
             )
-    return replace(study, columns={**study.columns, **controls})
+    return replace(study, columns={**study.columns, **controls}, controls=(*study.controls, *controls))
 
 
 def _depth(study: Study, row: str, name: str) -> int:

@@ -8,18 +8,30 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from anew.statistics import Difference, Estimate
+from anew.statistics import Difference, Estimate, Judged
 from anew.studies.results import Cell, Results
 
 COLUMNS = (
-    "row", "column", "error %", "95 % interval", "seeds", "published %", "difference", "95 % interval of it",
-    "p (Holm)", "verdict", "parameters, M", "published, M",
+    "row", "column", "error %", "95 % interval", "deviation", "seeds", "published %", "difference",
+    "95 % interval of it", "p (Holm)", "p (Wilcoxon)", "verdict", "parameters, M", "published, M",
+)  # fmt: skip
+CONTROLS_COLUMNS = (
+    "row", "column", "control", "difference", "95 % interval of it", "p (Holm)", "p (Wilcoxon)", "verdict",
 )  # fmt: skip
 
 
 def lines(results: Results) -> list[list[str]]:
     """Return a line of texts for every cell, as `COLUMNS` names them."""
     return [_line(cell, len(results.study.seeds)) for cell in results.cells]
+
+
+def controls_lines(results: Results) -> list[list[str]]:
+    """Return a line of texts for every comparison of a cell with a control, as `CONTROLS_COLUMNS` names them."""
+    return [
+        [cell.row, cell.column, control, *_compared(one)]
+        for cell in results.cells
+        for control, one in cell.controls.items()
+    ]
 
 
 def for_terminal(results: Results) -> tuple[list[str], list[list[str]]]:
@@ -43,14 +55,42 @@ def for_terminal(results: Results) -> tuple[list[str], list[list[str]]]:
         narrow.append([row, *[""] * (sum(wanted.values()) - 1)])
         for cell in results.cells:
             if cell.row == row:
-                whole = _line(cell, seeds)
-                verdict = whole[9] if whole[9] in ("better", "worse") else "-"
+                whole = dict(zip(COLUMNS, _line(cell, seeds), strict=True))
+                verdict = whole["verdict"] if _is_shown(cell.comparison) else "-"
                 texts = [
-                    f"  {cell.column}", whole[2] + _around(cell.estimate), whole[4], whole[5],
-                    whole[6] + _around(cell.difference), whole[8], verdict,
+                    f"  {cell.column}", whole["error %"] + _around(cell.estimate), whole["seeds"],
+                    whole["published %"],
+                    whole["difference"] + _around(cell.comparison.difference if cell.comparison else None),
+                    whole["p (Holm)"], verdict,
                 ]  # fmt: skip
                 narrow.append([text for text, is_wanted in zip(texts, wanted.values(), strict=True) if is_wanted])
     return [name for name, is_wanted in wanted.items() if is_wanted], narrow
+
+
+def controls_for_terminal(results: Results) -> tuple[list[str], list[list[str]]]:
+    """Return a narrow table of the differences to the controls, which have numbers; a star where one is shown."""
+    narrow: list[list[str]] = []
+    for row in results.study.rows:
+        narrow.append([row, *[""] * len(results.controls)])
+        for cell in results.cells:
+            if cell.row == row and cell.controls:
+                found = [cell.controls.get(control) for control in results.controls]
+                narrow.append([f"  {cell.column}", *(_starred(one) for one in found)])
+    return ["", *(f"[{number}] " for number, _ in enumerate(results.controls, 1))], narrow
+
+
+def about_controls(results: Results) -> str:
+    """Return what must be said with the narrow table: which control has which number."""
+    names = "; ".join(f"[{number}] {control}" for number, control in enumerate(results.controls, 1))
+    return f"Differences to controls: ours less theirs, in points; * where one is shown (better or worse). {names}."
+
+
+def _starred(one: Judged | None) -> str:
+    return "-" if one is None else f"{one.difference.mean:+.1f}{'*' if _is_shown(one) else ' '}"
+
+
+def _is_shown(one: Judged | None) -> bool:
+    return one is not None and one.verdict in ("better", "worse")
 
 
 def _around(interval: Estimate | Difference | None) -> str:
@@ -75,7 +115,7 @@ def about(results: Results) -> list[str]:
         f"{training.optimizer}, learning rate {training.learning_rate:g}, {training.schedule}.",
         f"Test error of the last epoch; nothing was chosen on test. Differences are to '{study.reference}', paired "
         + ("by seed (paired t)" if len(study.seeds) > 1 else "by test example (McNemar, bootstrap)")
-        + "; p-values are corrected for all comparisons of this table (Holm). Neither better nor worse: no "
+        + "; p-values are corrected for all comparisons with the same column (Holm). Neither better nor worse: no "
         "difference shown.",
         *study.notes,
     ]
@@ -88,15 +128,30 @@ def about(results: Results) -> list[str]:
 
 def markdown(results: Results) -> str:
     """Return the table in Markdown, with what must be said with it."""
-    rows = [COLUMNS, ["---"] * len(COLUMNS), *lines(results)]
-    table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
-    return "\n\n".join([table, *about(results)])
+    tables = [_markdown_table(COLUMNS, lines(results))]
+    if compared := controls_lines(results):
+        tables.append(_markdown_table(CONTROLS_COLUMNS, compared))
+    return "\n\n".join([*tables, *about(results)])
+
+
+def _markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    whole = [columns, ["---"] * len(columns), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in whole)
 
 
 def as_csv(results: Results) -> str:
-    """Return the table as CSV, a comment line for each thing that must be said with it."""
+    """Return the table as CSV, a comment line for each thing that must be said with it.
+
+    Comparisons with controls are further columns, which name them.
+    """
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([COLUMNS, *lines(results)])
+    controls = results.controls
+    names = [f"{what} ({control})" for control in controls for what in CONTROLS_COLUMNS[3:]]
+    compared = [
+        [said for control in controls for said in _compared(cell.controls.get(control))] for cell in results.cells
+    ]
+    rows = [[*line, *more] for line, more in zip(lines(results), compared, strict=True)]
+    csv.writer(text, lineterminator="\n").writerows([[*COLUMNS, *names], *rows])
     return "".join(f"# {line}\n" for line in about(results)) + text.getvalue()
 
 
@@ -139,20 +194,33 @@ FORMATS: Mapping[str, Callable[[Results], str]] = {
 
 
 def _line(cell: Cell, seeds: int) -> list[str]:
-    estimate, difference = cell.estimate, cell.difference
+    estimate = cell.estimate
+    several = estimate is not None and estimate.count > 1
     return [
         cell.row,
         cell.column,
         f"{estimate.mean:.2f}" if estimate else "-",
-        f"{estimate.low:.2f} to {estimate.high:.2f}" if estimate and estimate.count > 1 else "-",
+        f"{estimate.low:.2f} to {estimate.high:.2f}" if estimate and several else "-",
+        f"{estimate.deviation:.2f}" if estimate and several else "-",
         f"{len(cell.errors)}/{seeds}",
         f"{cell.published:.2f}" if cell.published is not None else "-",
-        f"{difference.mean:+.2f}" if difference else "-",
-        f"{difference.low:+.2f} to {difference.high:+.2f}" if difference else "-",
-        f"{cell.corrected_p:.3f}" if difference else "-",
-        cell.verdict or "-",
+        *_compared(cell.comparison),
         f"{cell.parameters / 1e6:.3f}",
         f"{cell.published_parameters:g}" if cell.published_parameters is not None else "-",
+    ]
+
+
+def _compared(one: Judged | None) -> list[str]:
+    """Return a comparison's difference, interval, p by Holm and by Wilcoxon, and verdict."""
+    if one is None:
+        return ["-"] * 5
+    found = one.difference
+    return [
+        f"{found.mean:+.2f}",
+        f"{found.low:+.2f} to {found.high:+.2f}",
+        f"{one.corrected_p:.3f}",
+        "-" if math.isnan(found.p_rank) else f"{found.p_rank:.3f}",
+        one.verdict,
     ]
 
 

@@ -63,6 +63,8 @@ class Study:
     training: TrainingSpec = field(default_factory=TrainingSpec)
     seeds: tuple[int, ...] = (0, 1, 2)
     reference: str = REFERENCE
+    controls: tuple[str, ...] = ()
+    """Columns that all others are compared with too."""
     published: Mapping[tuple[str, str], float] = field(default_factory=dict[tuple[str, str], float])
     """Test error in percent, by row and column."""
     published_parameters: Mapping[tuple[str, str], float] = field(default_factory=dict[tuple[str, str], float])
@@ -90,6 +92,12 @@ class Study:
                 f"study '{self.name}': reference '{self.reference}' is no column"
                 f"{did_you_mean(self.reference, self.columns)}; columns: {', '.join(self.columns)}"
             )
+        for control in self.controls:
+            if control not in self.columns or control == self.reference:
+                raise AnewError(
+                    f"study '{self.name}': control '{control}' is no column beside the reference"
+                    f"{did_you_mean(control, self.columns)}; columns: {', '.join(self.columns)}"
+                )
         for row in self.rows:
             for name in self.columns:
                 self._check(row, name)
@@ -193,7 +201,7 @@ def read_study(path: Path) -> Study:
         raise AnewError(f"study {path}: cannot be read ({error.strerror}); check the path") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise AnewError(f"study {path}: is not TOML ({error}); mend that line") from error
-    known = ("title", "seeds", "reference", "data", "training", "rows", "columns", "published")
+    known = ("title", "seeds", "reference", "controls", "data", "training", "rows", "columns", "published")
     for key in written:
         if key not in known:
             raise AnewError(f"study {path}: unknown key '{key}'{did_you_mean(key, known)}; known: {', '.join(known)}")
@@ -201,6 +209,9 @@ def read_study(path: Path) -> Study:
     seeds = written.get("seeds", [0, 1, 2])
     if not isinstance(seeds, list) or any(type(one) is not int or not 0 <= one < HUGE for one in seeds):
         raise AnewError(f"{where}: seeds must be a list of whole numbers >= 0, got {seeds!r}")
+    controls = written.get("controls", [])
+    if not isinstance(controls, list) or any(type(one) is not str for one in controls):
+        raise AnewError(f"{where}: controls must be a list of columns' names, got {controls!r}")
     tables = {name: written.get(name, {}) for name in ("rows", "columns", "published", "data", "training")}
     for name, table in tables.items():
         if not isinstance(table, dict):
@@ -227,5 +238,6 @@ def read_study(path: Path) -> Study:
         training=fields.read(TrainingSpec, tables["training"], where, ("training",)),
         seeds=tuple(seeds),
         reference=str(written.get("reference", next(iter(columns), REFERENCE))),
+        controls=tuple(controls),
         published=published,
     )
