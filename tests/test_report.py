@@ -181,15 +181,23 @@ def test_a_page_of_200_pictures_is_at_most_8_megabytes(tmp_path, gathered):
     assert path.stat().st_size <= 8 * 2**20
 
 
-def test_csv_holds_the_chart(gathered, written, read):
-    chart = sections.learning_curves(gathered.shown)
-    link = next(one for _, one in read.tags if one.get("download") == "learning-curves.csv")
+@pytest.mark.parametrize(
+    ("name", "of", "words", "measure"),
+    [
+        ("learning-curves", sections.learning_curves, "validation error, %", "validation_error"),
+        ("validation-losses", sections.validation_losses, "validation loss, nats", "validation_nll"),
+    ],
+)
+def test_csv_holds_the_chart(gathered, written, read, name, of, words, measure):
+    chart = of(gathered.shown)
+    assert [one.name for one in chart.series] == [f"generation {number}" for number in range(3)]
+    link = next(one for _, one in read.tags if one.get("download") == f"{name}.csv")
     text = base64.b64decode(link["href"].removeprefix("data:text/csv;base64,")).decode()
     rows = list(csv.DictReader(io.StringIO(text)))
     assert len(rows) == sum(len(one.x) for one in chart.series)
     network = gathered.shown[1]
-    mine = [float(row["validation error, %"]) for row in rows if row["series"] == "generation 1"]
-    assert mine == pytest.approx([row["validation_error"] for row in network.curve], rel=1e-9)
+    mine = [float(row[words]) for row in rows if row["series"] == "generation 1"]
+    assert mine == pytest.approx([row[measure] for row in network.curve], rel=1e-9)
 
 
 def test_json_is_the_whole_report(hostile, gathered, command, tmp_path):
@@ -216,7 +224,13 @@ def test_the_command_writes_a_page_and_figures(hostile, command, tmp_path):
     assert done.strip() == f"report: {where}"
     assert "<!DOCTYPE html>" in where.read_text()
     names = {path.name for path in (tmp_path / "paper").iterdir()}
-    assert {"learning-curves.svg", "learning-curves.png", "errors.svg", "differences.png"} <= names
+    assert {
+        "validation-losses.svg",
+        "learning-curves.svg",
+        "learning-curves.png",
+        "errors.svg",
+        "differences.png",
+    } <= names
     with Image.open(tmp_path / "paper" / "errors.png") as picture:
         assert picture.size[0] > 1500
     svg = (tmp_path / "paper" / "class-changes.svg").read_text()
@@ -488,7 +502,7 @@ def test_a_study_opens_the_page(npz, tmp_path, command):
     assert shown["study"]["results"] == said and "Small <b>study</b>" in [text for _, text in parser.headings]
     (cell,) = [one for one in said["cells"] if one["column"] == "BAN"]
     start = parser.cells.index("BAN")
-    assert parser.cells[start + 1] == f"{cell['estimate']['mean']:.2f}" and parser.cells[start + 5] == "3.50"
+    assert parser.cells[start + 1] == f"{cell['estimate']['mean']:.2f}" and parser.cells[start + 2] == "3.50"
     again = parser.cells.index("BAN", start + 1)
     difference = cell["controls"]["Control"]["difference"]["mean"]
     assert parser.cells[again + 1 : again + 3] == ["Control", f"{difference:+.2f}".replace("-", "\u2212")]

@@ -110,9 +110,9 @@ def of_study(results: Results) -> Answer:
     cell, first = judged[0]
     name, amount = f"{cell.column} on {cell.row}", first.difference
     if first.verdict in _MORE_OR_LESS:
-        opening = f"{name} errs {_points(amount)} points {_MORE_OR_LESS[first.verdict]} than {reference}"
+        opening = f"{_start(name)} errs {_points(amount)} points {_MORE_OR_LESS[first.verdict]} than {reference}"
     else:
-        opening = f"{name} shows no difference in error from {reference} ({_signed(amount)} points)"
+        opening = f"{_start(name)} shows no difference in error from {reference} ({_signed(amount)} points)"
     if len(judged) == 1:
         return Answer(f"{opening}.", basis)
     counts = {word: sum(one.verdict == word for _, one in judged) for word in ("better", "worse")}

@@ -118,7 +118,7 @@ class Gallery:
 
 @dataclass(frozen=True)
 class StudyTable:
-    """A study's table: its lines as `anew study show` prints them, what must be said with it, and all of it as data."""
+    """A study's table: its lines, what must be said with it, and all of it as data."""
 
     title: str
     columns: tuple[str, ...]

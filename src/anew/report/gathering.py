@@ -196,10 +196,11 @@ def _unfinished(network: Network) -> str:
 
 
 def _study(results: Results) -> StudyTable:
+    columns, lines = rendering.for_page(results)
     return StudyTable(
         title=results.study.title,
-        columns=tuple(rendering.COLUMNS),
-        lines=tuple(tuple(line) for line in rendering.lines(results)),
+        columns=tuple(columns),
+        lines=tuple(tuple(line) for line in lines),
         controls_columns=tuple(rendering.CONTROLS_COLUMNS),
         controls_lines=tuple(tuple(line) for line in rendering.controls_lines(results)),
         about=tuple(rendering.about(results)),

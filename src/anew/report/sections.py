@@ -59,7 +59,20 @@ def learning_curves(networks: Sequence[Network]) -> Chart | None:
     """Return the learning curves of all given networks in one chart: validation error, or training error without."""
     held_out = any("validation_error" in row for network in networks for row in network.curve)
     measure = "validation_error" if held_out else "train_error"
-    words = measure.replace("train", "training").replace("_", " ")
+    return _over_training(
+        "learning-curves", networks, measure, measure.replace("train", "training").replace("_", " "), " %"
+    )
+
+
+def validation_losses(networks: Sequence[Network]) -> Chart | None:
+    """Return the validation loss, the label's negative log-likelihood, of all given networks over training.
+
+    Training losses are none for comparison: each generation minimises another one.
+    """
+    return _over_training("validation-losses", networks, "validation_nll", "validation loss", " nats")
+
+
+def _over_training(name: str, networks: Sequence[Network], measure: str, words: str, unit: str) -> Chart | None:
     series = [
         Series(
             _curve_name(network),
@@ -73,13 +86,13 @@ def learning_curves(networks: Sequence[Network]) -> Chart | None:
     ]
     if not series:
         return None
-    ends = [f"{one.name} ends at {one.y[-1]:.1f} % after {len(one.y)} epochs" for one in series]
+    ends = [f"{one.name} ends at {one.y[-1]:.3g}{unit} after {len(one.y)} epochs" for one in series]
     return Chart(
-        "learning-curves",
+        name,
         f"{_start(words)} over training",
         "lines",
         "epoch",
-        f"{words}, %",
+        f"{words},{unit}",
         tuple(series),
         f"{_start(words)} by epoch: {'; '.join(ends)}.",
     )
@@ -156,6 +169,7 @@ def own_charts(report: Report) -> tuple[Chart, ...]:
         differences(report.answer.comparisons),
         study(report),
         learning_curves([*chain, *growing]),
+        validation_losses([*chain, *growing]),
         errors(report.rows),
     )
     return tuple(chart for chart in found if chart is not None)

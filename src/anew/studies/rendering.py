@@ -34,6 +34,19 @@ def controls_lines(results: Results) -> list[list[str]]:
     ]
 
 
+def for_page(results: Results) -> tuple[list[str], list[list[str]]]:
+    """Return the table's columns and lines without what a page has no room for, and what says nothing there."""
+    found = lines(results)
+    left_out = {"deviation", "p (Wilcoxon)"}
+    left_out |= {name for place, name in enumerate(COLUMNS) if all(line[place] == "-" for line in found)}
+    if not any(cell.missing for cell in results.cells):
+        left_out.add("seeds")
+    if "published, M" in left_out:
+        left_out.add("parameters, M")
+    kept = [place for place, name in enumerate(COLUMNS) if name == "verdict" or name not in left_out]
+    return [COLUMNS[place] for place in kept], [[line[place] for place in kept] for line in found]
+
+
 def for_terminal(results: Results) -> tuple[list[str], list[list[str]]]:
     """Return a narrower table: its columns, and its lines with a line of its own for each row's name.
 
