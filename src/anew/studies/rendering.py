@@ -83,8 +83,10 @@ def for_terminal(results: Results) -> tuple[list[str], list[list[str]]]:
 def controls_for_terminal(results: Results) -> tuple[list[str], list[list[str]]]:
     """Return a narrow table of the differences to the controls, which have numbers; a star where one is shown."""
     narrow: list[list[str]] = []
-    for row in results.study.rows:
-        narrow.append([row, *[""] * len(results.controls)])
+    rows = results.study.rows
+    for row in rows:
+        if len(rows) > 1:
+            narrow.append([row, *[""] * len(results.controls)])
         for cell in results.cells:
             if cell.row == row and cell.controls:
                 found = [cell.controls.get(control) for control in results.controls]
