@@ -267,6 +267,12 @@ huge = {{ name = "mlp", options = {{ hidden = 1000000, layers = 1000 }} }}
 """
 
 
+def test_students_with_frozen_parts_are_measured_too(small, tmp_path):
+    columns = {"Teacher": Column(), "BAN": Column("Teacher", ObjectiveSpec("ban"), frozen=("classifier",))}
+    planned = studies.plan(replace(small, columns=columns), tmp_path / "f", CPU)
+    assert planned.seconds > 0 and not (tmp_path / "f").exists()
+
+
 def test_what_does_not_fit_the_disk_is_not_begun(refused, npz, tmp_path):
     path = tmp_path / "huge.toml"
     # 999 layers of 10^12 weights are 4 PB; they are counted, never made.

@@ -196,8 +196,12 @@ class _Trainee:
         light = replace(data, validation=_few(data.validation, 0), test=few)
         folder = NetworkFolder(place)
         place.mkdir()
+        # Only where parts of a teacher are copied does a run ask for one; any weights will do.
+        teacher = network.build_empty(spec.teachers[0].model, Interface.of(data)) if spec.frozen else None
         self._whole: list[float] = []
-        self._run = self._timed_once(lambda: Run(replace(spec, training=training), folder, light, shown.batches))
+        self._run = self._timed_once(
+            lambda: Run(replace(spec, training=training), folder, light, shown.batches, teacher=teacher)
+        )
         self._targets: Tensor | None = None
         if spec.teachers:
             self._targets = torch.randn(shown.batches.batch_size, len(data.classes), device=self.device)

@@ -50,7 +50,7 @@ TINY = _networks(
 # For 10,000 pictures of 32x32 on a processor, a table in hours: depth 10 in place of 28, DenseNets of a layer or two a
 # block.
 SMALL = _networks(
-    ("10-1", "10-2", "10-5", "10-10"), ("10-8", "10-16", "10-24"),
+    ("10-1", "10-2", "10-3", "10-4"), ("10-8", "10-16", "10-24"),
     layers=2, growth=12, depth=29, pre_units=6, slides="resnet18",
 )  # fmt: skip
 
