@@ -26,7 +26,7 @@ training
 groups
 workers
 scheduling ray_workers
-lineage prediction terminal
+lineage prediction terminal markdown
 costs studies insight
 report
 api

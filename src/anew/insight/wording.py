@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from anew.insight.collecting import Insight
 from anew.insight.gradients import Pull
+from anew.markdown import table
 from anew.statistics import Interval
 
 _THOUGHTS = 10
@@ -54,10 +55,7 @@ def markdown(insight: Insight) -> str:
     lines = ["# Insight", "", f"{heading(insight)}.", ""]
     for section in sections(insight):
         lines += [f"## {section.title}", "", section.about, ""]
-        aligned = ["---", *["---:"] * (len(section.columns) - 1)]
-        for row in (section.columns, aligned, *section.rows):
-            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |")
-        lines.append("")
+        lines += [table(section.columns, section.rows, numbers_from=1), ""]
     lines += [f"- {notice}" for notice in insight.notices]
     return "\n".join(lines).rstrip()
 

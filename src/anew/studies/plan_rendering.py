@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 
+from anew.markdown import table
 from anew.studies.planning import Plan, in_bytes, in_time
 
 COLUMNS = ("network", "parameters", "GFLOPs", "there", "train", "trained on", "forward", "time", "disk")
@@ -61,8 +62,7 @@ def about(plan: Plan) -> list[str]:
 
 def markdown(plan: Plan) -> str:
     """Return the table in Markdown, with what must be said with it."""
-    rows = [list(COLUMNS), ["---", *["---:"] * (len(COLUMNS) - 1)], *lines(plan)]
-    return "\n\n".join(["\n".join("| " + " | ".join(row) + " |" for row in rows), *about(plan)])
+    return "\n\n".join([table(COLUMNS, lines(plan), numbers_from=1), *about(plan)])
 
 
 def as_json(plan: Plan) -> str:

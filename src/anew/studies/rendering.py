@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 
+from anew.markdown import table
 from anew.statistics import Difference, Estimate, Judged
 from anew.studies.results import Cell, Results
 
@@ -83,15 +84,15 @@ def for_terminal(results: Results) -> tuple[list[str], list[list[str]]]:
 def controls_for_terminal(results: Results) -> tuple[list[str], list[list[str]]]:
     """Return a narrow table of the differences to the controls, which have numbers; a star where one is shown."""
     narrow: list[list[str]] = []
-    rows = results.study.rows
+    rows, controls = results.study.rows, results.controls
     for row in rows:
         if len(rows) > 1:
-            narrow.append([row, *[""] * len(results.controls)])
+            narrow.append([row, *[""] * len(controls)])
         for cell in results.cells:
             if cell.row == row and cell.controls:
-                found = [cell.controls.get(control) for control in results.controls]
+                found = [cell.controls.get(control) for control in controls]
                 narrow.append([f"  {cell.column}", *(_starred(one) for one in found)])
-    return ["", *(f"[{number}] " for number, _ in enumerate(results.controls, 1))], narrow
+    return ["", *(f"[{number}] " for number, _ in enumerate(controls, 1))], narrow
 
 
 def about_controls(results: Results) -> str:
@@ -143,15 +144,10 @@ def about(results: Results) -> list[str]:
 
 def markdown(results: Results) -> str:
     """Return the table in Markdown, with what must be said with it."""
-    tables = [_markdown_table(COLUMNS, lines(results))]
+    tables = [table(COLUMNS, lines(results))]
     if compared := controls_lines(results):
-        tables.append(_markdown_table(CONTROLS_COLUMNS, compared))
+        tables.append(table(CONTROLS_COLUMNS, compared))
     return "\n\n".join([*tables, *about(results)])
-
-
-def _markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    whole = [columns, ["---"] * len(columns), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in whole)
 
 
 def as_csv(results: Results) -> str:

@@ -112,7 +112,7 @@ def collect(study: Study, family: Family, data: StudyData, failed: Mapping[str, 
                 study.published.get((row, name)),
                 sum(count(one.model, one.frozen, Interface.of(data.of(one))) for one in members),
                 study.published_parameters.get((row, name)), with_reference.get((row, name)),
-                {control: found[row, name] for control, found in with_controls.items() if (row, name) in found},
+                {control: of[row, name] for control, of in with_controls.items() if (row, name) in of},
             )
         )  # fmt: skip
     return Results(study, cells, data(study.seeds[0]).fingerprint)
