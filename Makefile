@@ -1,7 +1,11 @@
 # `make demo` and `make test` are all that a new user needs; each sets up `.venv` by itself.
 PYTHON ?= python3
 BIN := .venv/bin
+# Errors only: pip's warnings about package indexes would hide what this Makefile says.
+PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check
 FAMILY ?= families/demo
+# What the project consists of. Families, reports and other things that users make here are not linted.
+TRACKED = $(or $(shell git ls-files -- ':!tests/vendor' ':!*.png' 2>/dev/null),src tests benchmarks docs examples README.md)
 
 .PHONY: help demo test lint test-slow test-browser bench clean
 
@@ -11,8 +15,9 @@ help:  ## what there is to make
 # The stamp is newer than pyproject.toml when what it asks for is installed.
 .venv/ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("anew needs Python 3.11 or newer: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else None'
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@echo 'Installing anew and its tools into .venv: PyTorch is large, this takes some minutes ...'
+	@$(PYTHON) -m venv .venv
+	@$(PIP) --editable '.[dev]'
 	@touch $@
 
 demo: .venv/ready  ## train a teacher and three generations on scikit-learn's digits, show the results
@@ -24,18 +29,19 @@ test: lint  ## lint, types, tests
 lint: .venv/ready
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/codespell
+	@echo codespell
+	@$(BIN)/codespell $(TRACKED)
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 test-slow: .venv/ready  ## long runs: ANEW_TEST_DATA=FOLDER with FashionMNIST/raw and cifar10/
 	$(BIN)/python -m pytest -m slow
 
 test-browser: .venv/ready  ## the report in headless Chromium (Debian: apt install chromium; else ANEW_CHROMIUM=PATH)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'playwright>=1.50'
+	$(PIP) 'playwright>=1.50'
 	$(BIN)/python -m pytest tests/test_report_browser.py
 
 bench: .venv/ready  ## speed and memory beside other people's loops: DATA=parquet:FOLDER for CIFAR-10, else digits
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(PIP) --editable '.[bench]'
 	$(BIN)/python -m benchmarks $(if $(DATA),--data $(DATA)) --json bench.json --markdown bench.md $(BENCH)
 
 clean:  ## remove the environment and the demo's family
