@@ -38,7 +38,7 @@ test-slow: .venv/ready  ## long runs: ANEW_TEST_DATA=FOLDER with FashionMNIST/ra
 
 test-browser: .venv/ready  ## the report in headless Chromium (Debian: apt install chromium; else ANEW_CHROMIUM=PATH)
 	$(PIP) 'playwright>=1.50'
-	$(BIN)/python -m pytest tests/test_report_browser.py
+	$(BIN)/python -m pytest tests/report/test_report_browser.py
 
 bench: .venv/ready  ## speed and memory beside other people's loops: DATA=parquet:FOLDER for CIFAR-10, else digits
 	$(PIP) --editable '.[bench]'

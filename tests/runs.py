@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 
 import anew
-from anew import AnewError, storage
+from anew import AnewError
+from anew.core import files
 from anew.family import Family
 from conftest import QUICK
 
@@ -23,7 +24,7 @@ def train(arrays, out, **given):
 
 def weights(family):
     folders = [folder for folder in Family.open(Path(family)).folders() if folder.is_done]
-    return {folder.id: storage.sha256(folder.weights) for folder in folders}
+    return {folder.id: files.sha256(folder.weights) for folder in folders}
 
 
 def metrics(family):
@@ -99,7 +100,7 @@ def saved_steps(out):
     steps = {}
     for path in Path(out).glob("networks/*/state/state.safetensors"):
         try:
-            steps[path] = storage.read_tensors(path)[1]["step"]
+            steps[path] = files.read_tensors(path)[1]["step"]
         except AnewError:
             continue
     return steps

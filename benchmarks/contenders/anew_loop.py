@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import anew
-from anew.interruption import Interrupted
-from anew.progress import Silent
-from anew.spec import Spec
+from anew.core.callbacks import Silent
+from anew.core.interruption import Interrupted
+from anew.core.spec import Spec
 from benchmarks.contenders.plain import SOFT_WEIGHT, TEMPERATURE
 from benchmarks.worker import Setup, Turns
 

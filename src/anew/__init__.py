@@ -13,18 +13,19 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
-from anew.errors import AnewError
-from anew.version import __version__
+from anew.core.errors import AnewError
+from anew.core.version import __version__
 
 # Otherwise the last bits of MKL's float32 products depend on where a row stands in memory, and so on an example's place
 # in its batch, where rows are no multiple of 16 bytes. MKL reads it once, before its first product.
 os.environ.setdefault("MKL_CBWR", "AUTO")
 
 if TYPE_CHECKING:
-    from anew import data, ensemble, insight, metrics, models, objectives
+    from anew import data, models, objectives
     from anew.api import Result, train
+    from anew.core.spec import Recipe, Spec
+    from anew.evaluation import ensemble, insight, metrics
     from anew.family import Family
-    from anew.spec import Recipe, Spec
 
 __all__ = [
     "AnewError",
@@ -42,19 +43,27 @@ __all__ = [
     "train",
 ]
 
+# Where each public name lives. It is loaded when it is first used.
 _HOMES = {
     "Family": "anew.family",
-    "Recipe": "anew.spec",
+    "Recipe": "anew.core.spec",
     "Result": "anew.api",
-    "Spec": "anew.spec",
+    "Spec": "anew.core.spec",
     "train": "anew.api",
 }
-_MODULES = ("data", "ensemble", "insight", "metrics", "models", "objectives")
+_MODULES = {
+    "data": "anew.data",
+    "ensemble": "anew.evaluation.ensemble",
+    "insight": "anew.evaluation.insight",
+    "metrics": "anew.evaluation.metrics",
+    "models": "anew.models",
+    "objectives": "anew.objectives",
+}
 
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
-        return importlib.import_module(f"anew.{name}")
+        return importlib.import_module(_MODULES[name])
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'anew' has no attribute '{name}'")

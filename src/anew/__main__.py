@@ -1,5 +1,5 @@
 """`python -m anew`: the command line."""
 
-from anew.cli import main
+from anew.cli.main import main
 
 main()

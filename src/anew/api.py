@@ -15,19 +15,24 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from anew import data as data_sources
-from anew import ensemble, evaluation, lineage, network, spec, terminal
-from anew import insight as insights
+from anew import evaluation
 from anew import report as reports
+from anew.cli import terminal
+from anew.core import spec
+from anew.core.callbacks import Progress, Silent
+from anew.core.errors import AnewError
+from anew.core.execution import DEFAULT_BUDGET_GIGABYTES, Execution
+from anew.core.spec import Recipe, Spec
 from anew.data import Data, Source
-from anew.errors import AnewError
-from anew.evaluation import Row
-from anew.execution import Execution
+from anew.data.loading import load_data
+from anew.evaluation import Row, ensemble
+from anew.evaluation import insight as insights
 from anew.family import Family
-from anew.network import Network
-from anew.progress import Progress, Silent
+from anew.models import network
+from anew.models.network import Network
 from anew.report import figures, notebook
-from anew.spec import Recipe, Spec
-from anew.teachers.choice import DEFAULT_BUDGET_GIGABYTES
+from anew.training import lineage
+from anew.training.device import settings
 
 Array = Tensor | NDArray[Any]
 Examples = str | tuple[Array, Array] | tuple[Array, Array, Array, Array] | Dataset[Any] | Source
@@ -75,7 +80,7 @@ class Result:
         epochs whose weights were kept.
         """
         trusted = [spec.model.name for spec in self.lineage]
-        with Execution(device).settings() as where:
+        with settings(Execution(device)) as where:
             if data is None or isinstance(data, str):
                 return insights.collect_with_data(
                     self.family, self.lineage, split, examples=examples, source=data, device=where, trusted=trusted
@@ -180,7 +185,7 @@ def train(
 
 def _data(given: Examples | None, recipe: Recipe) -> Data:
     if given is None or isinstance(given, str):
-        return lineage.load_data(recipe.data)
+        return load_data(recipe.data)
     source = _source(given)
     named = spec.override(recipe, {"data": {"source": "arrays"}}).data
     return data_sources.prepare(source, named)

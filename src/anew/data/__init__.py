@@ -1,9 +1,9 @@
 """Where examples come from, how they are split and augmented, and how they become batches."""
 
-from anew.data.arrays import as_inputs
 from anew.data.batches import Batch, Batches
 from anew.data.examples import Examples
 from anew.data.sources import Contents, MissingDataError, Source, from_arrays, from_dataset, load
+from anew.data.sources.arrays import as_inputs
 from anew.data.split import Data, Sizes, prepare, sizes
 from anew.data.views import Views
 

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Int64, Num
 from torch import Tensor
 
-from anew import randomness
+from anew.core import randomness
 from anew.data.examples import Examples
 from anew.data.split import Data
 

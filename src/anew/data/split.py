@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from anew import randomness
+from anew.core import randomness
+from anew.core.errors import AnewError
+from anew.core.spec import DataSpec
 from anew.data.examples import Examples
 from anew.data.sources import Contents, Source
 from anew.data.views import Views
-from anew.errors import AnewError
-from anew.spec import DataSpec
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Int64, Num
 from torch import Tensor
 
-from anew import randomness
-from anew.errors import AnewError
+from anew.core import randomness
+from anew.core.errors import AnewError
 
 KINDS = ("none", "flip", "crop", "crop+flip")
 PADDING_MODES = ("zero", "reflect")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from anew.errors import AnewError
+from anew.core.errors import AnewError
 from anew.models.densenet import PAPER, DenseNet, block_growths, usual
 from anew.models.matched_resnet import MatchedResNet
 from anew.models.pre_activation_resnet import PreActivationResNet

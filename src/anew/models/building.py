@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from anew.errors import AnewError, did_you_mean, in_one_line
+from anew.core.errors import AnewError, did_you_mean, in_one_line
 from anew.models.architectures import ARCHITECTURES, Architecture, Shape
 
 Scalar = bool | int | float | str

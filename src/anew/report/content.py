@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from anew.insight import Insight
-from anew.statistics import Difference
+from anew.evaluation.insight import Insight
+from anew.evaluation.statistics import Difference
 
 FORMAT = 1
 """Of the report's JSON; docs/report.md says what is in it."""

@@ -9,14 +9,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from anew import evaluation, storage
-from anew.errors import AnewError
+from anew import evaluation
+from anew.core import files
+from anew.core.errors import AnewError
+from anew.core.spec import Spec
 from anew.family import Family
 from anew.report import sections
 from anew.report.charts import GREYISH, Chart, color_of, symbol_of
 from anew.report.content import Report
 from anew.report.gathering import network_of
-from anew.spec import Spec
 
 DOTS_PER_INCH = 300
 _WIDTH = 6.3
@@ -49,7 +50,7 @@ def write(report: Report, folder: Path) -> list[Path]:
         drawn = draw(chart)
         for form in ("svg", "png"):
             path = folder / f"{chart.name}.{form}"
-            storage.write_bytes(path, as_bytes(drawn, form))
+            files.write_bytes(path, as_bytes(drawn, form))
             paths.append(path)
     return paths
 

@@ -11,9 +11,9 @@ from jaxtyping import Float, Int64, Num
 from PIL import Image
 from torch import Tensor
 
-from anew import randomness
+from anew.core import randomness
+from anew.core.errors import AnewError
 from anew.data import Examples
-from anew.errors import AnewError
 from anew.report.content import Gallery, Picture
 
 MOST = 200

@@ -8,17 +8,19 @@ from typing import Any
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from anew import evaluation, fields, insight, storage
+from anew import evaluation
+from anew.core import fields, files
+from anew.core.errors import AnewError
+from anew.core.spec import Spec
+from anew.core.version import __version__
 from anew.data import Data
-from anew.errors import AnewError
+from anew.evaluation import insight
+from anew.evaluation.insight import Insight
 from anew.family import Family, NetworkFolder
-from anew.insight import Insight
-from anew.report import answer, gallery
+from anew.report import gallery, headline
 from anew.report.content import Answer, Cost, Gallery, Network, Report, StudyTable
-from anew.spec import Spec
 from anew.studies import rendering
 from anew.studies.results import Results
-from anew.version import __version__
 
 ALL_SUBSETS_UP_TO = 6
 """Generations: more than these have more than 57 ensembles, and the page lists those of consecutive ones."""
@@ -55,7 +57,7 @@ def gather(
         data=_data_name(first),
         examples=len(outputs[0][1]) if outputs else 0,
         classes=classes,
-        answer=answer.of_study(results) if results is not None else answer_of(family, chosen),
+        answer=headline.of_study(results) if results is not None else answer_of(family, chosen),
         notices=(*notices, *why),
         lineage=tuple(spec.id for spec in chosen),
         networks=networks,
@@ -100,12 +102,12 @@ def replicas(family: Family, chosen: Sequence[Spec]) -> list[tuple[Spec, ...]]:
 def answer_of(family: Family, chosen: Sequence[Spec]) -> Answer:
     """Return the answer of a lineage and its replicas."""
     if not chosen:
-        return answer.NOTHING_FINISHED
+        return headline.NOTHING_FINISHED
     lineages: list[tuple[list[Tensor], Tensor]] = []
     for one in replicas(family, chosen):
         outputs = [evaluation.read_outputs(family.folder(spec.id), "test") for spec in one]
         lineages.append(([logits for logits, _ in outputs], outputs[0][1]))
-    return answer.of_lineages(lineages, bool(chosen[0].weights))
+    return headline.of_lineages(lineages, bool(chosen[0].weights))
 
 
 def gallery_of(
@@ -149,7 +151,7 @@ def _outputs(
     outputs = [evaluation.read_outputs(family.folder(spec.id), "test") for spec in chosen]
     if not outputs:
         return [], ()
-    _, header = storage.read_tensors(family.folder(chosen[-1].id).outputs)
+    _, header = files.read_tensors(family.folder(chosen[-1].id).outputs)
     return outputs, tuple(header["classes"])
 
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module, resources
 from typing import Any
 
-from anew.errors import AnewError
-from anew.insight import wording
+from anew.core.errors import AnewError
+from anew.evaluation.insight import wording
 from anew.report import gallery, plotly_figures, sections
 from anew.report.charts import Chart, color_of, symbol_of
 from anew.report.content import Network, Picture, Report, plain

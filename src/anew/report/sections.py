@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from anew.insight import Calibration, DarkKnowledge, Fidelity, Gradients, Harm, Insight
+from anew.evaluation.insight import Calibration, DarkKnowledge, Fidelity, Gradients, Harm, Insight
+from anew.evaluation.statistics import Interval
 from anew.report.charts import Chart, Series, spoken
 from anew.report.content import Comparison, Network, Report
-from anew.statistics import Interval
 
 GREY = -1
 

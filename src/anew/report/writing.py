@@ -6,20 +6,20 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from anew import storage
+from anew.core import files
+from anew.core.errors import AnewError, in_one_line
+from anew.core.spec import Spec
 from anew.data import Data
-from anew.errors import AnewError, in_one_line
 from anew.family import Family
 from anew.report import page
 from anew.report.content import Report
 from anew.report.gathering import choose_lineage, gather
-from anew.spec import Spec
 from anew.studies import Results, StudyData
 
 
 def write(report: Report, path: Path) -> None:
     """Write a report's page; `AnewError` where it cannot be written or `anew[report]` is missing."""
-    storage.write_bytes(path, page.render(report).encode())
+    files.write_bytes(path, page.render(report).encode())
 
 
 def as_json(report: Report) -> str:

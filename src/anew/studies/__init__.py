@@ -1,8 +1,8 @@
 """Tables of cells over many networks: the paper's, and a user's own."""
 
 from anew.studies.choosing import choose
-from anew.studies.estimating import plan
 from anew.studies.paper import STUDIES
+from anew.studies.planning.measuring import plan
 from anew.studies.results import Results, collect
 from anew.studies.running import StudyData, run
 from anew.studies.study import Column, Study, read_study

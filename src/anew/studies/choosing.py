@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from anew import fields
-from anew.errors import AnewError, did_you_mean
-from anew.spec import DataSpec, TrainingSpec
+from anew.core import fields
+from anew.core.errors import AnewError, did_you_mean
+from anew.core.spec import DataSpec, TrainingSpec
 from anew.studies.controls import with_controls
 from anew.studies.paper import STUDIES
 from anew.studies.scales import scaled

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from anew.errors import AnewError
-from anew.spec import ObjectiveSpec
+from anew.core.errors import AnewError
+from anew.core.spec import ObjectiveSpec
 from anew.studies.study import Column, Study
 
 

@@ -5,7 +5,7 @@ Furlanello et al. 2018 (arXiv 1805.04770); how they were found from the publishe
 
 from __future__ import annotations
 
-from anew.spec import ModelSpec
+from anew.core.spec import ModelSpec
 from anew.studies.study import REFERENCE
 
 LAYERS, GROWTH = 14, 60

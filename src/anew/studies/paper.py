@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from anew.spec import DataSpec, ObjectiveSpec, TrainingSpec
+from anew.core.spec import DataSpec, ObjectiveSpec, TrainingSpec
 from anew.studies.networks import DENSE_NETS, DENSE_ROWS, RESIDUAL_NETS, SLIDES_NET, WIDE_ROWS
 from anew.studies.study import REFERENCE, Column, Study
 

@@ -8,8 +8,8 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from anew.markdown import table
-from anew.statistics import Difference, Estimate, Judged
+from anew.core.text import table
+from anew.evaluation.statistics import Difference, Estimate, Judged
 from anew.studies.results import Cell, Results
 
 COLUMNS = (

@@ -9,11 +9,13 @@ from typing import Any
 
 import torch
 
-from anew import ensemble, evaluation, network, statistics
+from anew import evaluation
+from anew.core.spec import Spec
+from anew.evaluation import ensemble, statistics
+from anew.evaluation.statistics import Difference, Estimate, Judged
 from anew.family import Family
-from anew.network import Interface
-from anew.spec import Spec
-from anew.statistics import Difference, Estimate, Judged
+from anew.models import network
+from anew.models.network import Interface
 from anew.studies.running import StudyData
 from anew.studies.study import Study
 

@@ -10,22 +10,26 @@ from itertools import groupby
 from pathlib import Path
 
 from anew import data as data_sources
-from anew import fields, groups, network, storage
+from anew.core import fields, files
+from anew.core.callbacks import Progress
+from anew.core.errors import AnewError
+from anew.core.execution import Execution
+from anew.core.spec import DataSpec, Spec
 from anew.data import Contents, Data, Source
-from anew.errors import AnewError
-from anew.execution import Execution
 from anew.family import Family
-from anew.groups import Session
-from anew.lineage import demand_model
-from anew.network import Interface
-from anew.progress import Progress
-from anew.scheduling import train_groups
-from anew.spec import DataSpec, Spec
-from anew.studies import planning
-from anew.studies.planning import GroupNeeds
+from anew.models import network
+from anew.models.network import Interface
+from anew.studies.planning import plan
+from anew.studies.planning.plan import GroupNeeds
 from anew.studies.study import SEEDS_APART, Study, data_of_seed
 from anew.teachers import Store, StoreKey
-from anew.workers import Workers, workers
+from anew.training import group as groups
+from anew.training.group import Session
+from anew.training.launch import slurm
+from anew.training.launch.scheduler import train_groups
+from anew.training.launch.slurm import Scripts
+from anew.training.launch.workers import Workers, workers
+from anew.training.lineage import demand_model
 
 Trainers = Callable[[Session], AbstractContextManager[Workers]]
 """What makes those who train the groups of a session."""
@@ -86,12 +90,24 @@ def demanded(study: Study, data: StudyData, out: Path, how: Execution) -> list[S
     """Return a study's networks, oldest first; `AnewError` where a model does not fit, or the disk at `out`."""
     specs = study.specs(data)
     if not how.force:
-        planning.demand_room(study.name, needs(siblings(specs), out, data.contents, how), how.jobs, out)
+        plan.demand_room(study.name, needs(siblings(specs), out, data.contents, how), how.jobs, out)
     for model in {(spec.model, spec.data.fingerprint): spec for spec in specs}.values():
         demand_model(model.model, data.of(model))
     for spec in specs:
         network.demand_frozen(spec, Interface.of(data.of(spec)))
     return specs
+
+
+def write_slurm_scripts(study: Study, out: Path, execution: Execution, scripts: Scripts, data: StudyData) -> list[Path]:
+    """Write scripts for SLURM that train what a study needs and the family at `out` does not hold.
+
+    Returns them, submit.sh last; none where all is trained. The family is made, with the spec of each network. Raises
+    `AnewError` where the study cannot run.
+    """
+    specs = demanded(study, data, out, execution)
+    family = Family.create(out)
+    missing = [spec for spec in specs if not family.begin(spec).is_done]
+    return slurm.write_scripts(scripts, siblings(missing), out, execution, study.data)
 
 
 def train_networks(
@@ -141,9 +157,9 @@ def _train(
 
 def needs(together: Sequence[Sequence[Spec]], out: Path, contents: Contents, how: Execution) -> list[GroupNeeds]:
     """Return what groups of siblings take that the family at `out`, where there is one, does not hold whole."""
-    free = storage.free_bytes(out)
+    free = files.free_bytes(out)
     if not (out / "family.json").exists():
-        return planning.needs(together, (), contents, how, free)
+        return plan.needs(together, (), contents, how, free)
     family = Family.open(out)
     held = {spec.id for group in together for spec in group if family.folder(spec.id).is_done}
 
@@ -153,7 +169,7 @@ def needs(together: Sequence[Sequence[Spec]], out: Path, contents: Contents, how
         with closing(Store.open(family.stores, key)) as store:
             return store.count
 
-    return planning.needs(together, held, contents, how, free, filled)
+    return plan.needs(together, held, contents, how, free, filled)
 
 
 def siblings(specs: Sequence[Spec]) -> list[list[Spec]]:

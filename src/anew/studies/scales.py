@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from anew.errors import AnewError, did_you_mean
-from anew.spec import DataSpec, ModelSpec
+from anew.core.errors import AnewError, did_you_mean
+from anew.core.spec import DataSpec, ModelSpec
 from anew.studies.networks import (
     DENSE_NETS,
     DENSE_ROWS,

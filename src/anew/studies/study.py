@@ -26,10 +26,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from anew import fields, objectives
-from anew.errors import AnewError, did_you_mean
-from anew.fields import option
-from anew.spec import HUGE, DataSpec, ModelSpec, ObjectiveSpec, Spec, TrainingSpec
+from anew import objectives
+from anew.core import fields
+from anew.core.errors import AnewError, did_you_mean
+from anew.core.fields import option
+from anew.core.spec import HUGE, DataSpec, ModelSpec, ObjectiveSpec, Spec, TrainingSpec
 
 # Seeds of a study are this far apart, so that columns of one study's seed never meet another's.
 SEEDS_APART = 1000

@@ -1,9 +1,9 @@
 """Where soft targets come from: networks asked live, or once a view and then read from a store."""
 
 from anew.teachers.choice import Choice, choose
+from anew.teachers.encoding import Targets
 from anew.teachers.live import LiveTeacher
 from anew.teachers.store import FLUSH_SECONDS, Store, StoreKey
-from anew.teachers.targets import Targets
 from anew.teachers.teacher import Teacher
 
 __all__ = ["FLUSH_SECONDS", "Choice", "LiveTeacher", "Store", "StoreKey", "Targets", "Teacher", "choose"]

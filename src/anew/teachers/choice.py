@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-WAYS = ("auto", "live", "table")
 WORTHWHILE = 0.1
-DEFAULT_BUDGET_GIGABYTES = 4.0
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Num
 from torch import Tensor
 
-from anew.network import Network, Runner
+from anew.models.network import Network, Runner
 from anew.objectives import mean_of_teachers
 
 

@@ -28,8 +28,8 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from anew import storage
-from anew.errors import AnewError
+from anew.core import files
+from anew.core.errors import AnewError
 
 FORMAT = 1
 FLUSH_SECONDS = 30.0
@@ -219,7 +219,7 @@ def _read_key(folder: Path) -> dict[str, Any]:
     """Return the key in a store's header; `AnewError` where it has none that this anew reads."""
     path = folder / "header.json"
     try:
-        header = storage.read_json(path)
+        header = files.read_json(path)
     except AnewError as error:
         raise _unusable(folder, "has a damaged header.json" if path.exists() else "has no header.json") from error
     if type(header.get("format")) is not int or header["format"] > FORMAT:
@@ -288,4 +288,4 @@ def _name(key: Mapping[str, Any]) -> str:
 
 
 def _hash(value: object) -> str:
-    return storage.sha256_of_json(value)[:16]
+    return files.sha256_of_json(value)[:16]

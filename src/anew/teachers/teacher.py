@@ -10,14 +10,14 @@ import torch
 from jaxtyping import Float, Int16, Num
 from torch import Tensor
 
-from anew import randomness
+from anew.core import randomness
+from anew.core.distributed import World
+from anew.core.errors import AnewError
 from anew.data.batches import Batch, Batches
-from anew.errors import AnewError
-from anew.parallel import World
-from anew.teachers.exchange import Exchange
+from anew.teachers.encoding import Targets
 from anew.teachers.live import LiveTeacher
+from anew.teachers.shuffled import Exchange
 from anew.teachers.store import FLUSH_SECONDS, Store
-from anew.teachers.targets import Targets
 
 AHEAD_BATCHES = 16
 AHEAD_BYTES = 64 << 20

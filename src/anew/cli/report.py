@@ -1,0 +1,98 @@
+"""`anew report`: a family on one page."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from anew.cli.study import AS_IT_IS, Choice
+from anew.core.errors import AnewError
+
+if TYPE_CHECKING:
+    from anew.core.spec import Spec
+    from anew.data import Data
+
+
+def report(
+    family: Annotated[Path, Parameter(help="The folder that `anew train --out` or `anew study run --out` wrote.")],
+    study: Annotated[
+        str, Parameter(help="A study whose table opens the page, with the options that it was run with.")
+    ] = "",
+    /,
+    *,
+    out: Annotated[
+        Path | None,
+        Parameter(
+            name=["--out", "-o"],
+            help="The file to write; FAMILY/reports/report.html (or the study's name) where not given.",
+        ),
+    ] = None,
+    form: Annotated[
+        Literal["html", "json"], Parameter(name="--format", help="A page, or its data as JSON (docs/report.md).")
+    ] = "html",
+    network: Annotated[
+        str, Parameter(help="Show the lineage that ends at the network whose id starts so; else the longest.")
+    ] = "",
+    figures: Annotated[
+        Path | None, Parameter(help="Also write every chart as SVG and PNG, for a paper, into this folder.")
+    ] = None,
+    pictures: Annotated[
+        bool, Parameter(name="--pictures", help="Show test pictures, for which the data is read.")
+    ] = True,
+    choice: Choice = AS_IT_IS,
+) -> None:
+    """Write one page that shows a family: the answer, its lineage, curves, ensembles, what students learned, pictures.
+
+    One HTML file that needs nothing else, neither a network nor a server. Where the data has moved, --data and --root
+    say where it lies now.
+    """
+    from anew import report as reports
+    from anew import studies
+    from anew.core import files
+    from anew.family import Family
+    from anew.report import figures as paper
+    from anew.report import page, writing
+
+    if form == "html":
+        page.demand_all()
+    if figures is not None:
+        paper.demand()
+    opened = Family.open(family)
+    results, among, data = None, None, None
+    if study:
+        chosen = choice.of(study)
+        read = studies.StudyData(chosen)
+        results = studies.collect(chosen, opened, read)
+        among = [spec.id for spec in chosen.specs(read)]
+    elif replace(choice, data=None, root=None) != AS_IT_IS:
+        raise AnewError("report: options of a study need its name; write it after the family")
+    shown = reports.choose_lineage(opened, network, among)
+    if not pictures:
+        data = AnewError("none were asked for (--no-pictures)")
+    elif shown:
+        data = _data_of(shown[-1], choice)
+    found = reports.gather(opened, shown, data, results)
+    if figures is not None:
+        paper.write(found, figures)
+    if form == "json" and out is None:
+        print(writing.as_json(found))
+        return
+    target = out or family / "reports" / f"{Path(study).stem or 'report'}.html"
+    if form == "json":
+        files.write_bytes(target, writing.as_json(found).encode() + b"\n")
+    else:
+        reports.write(found, target)
+    print(f"report: {target}")
+
+
+def _data_of(spec: Spec, choice: Choice) -> Data | AnewError:
+    """Return the data that a lineage learned from, or why it is not at hand: a page without pictures is a page."""
+    from anew.data.loading import load_data
+
+    try:
+        return load_data(spec.data.at(choice.data, choice.root))
+    except AnewError as error:
+        return error

@@ -1,0 +1,268 @@
+"""`anew study list`, `plan`, `run` and `show`: tables of many networks, and the options that say which is meant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import App, Parameter
+
+from anew.cli.options import DEFAULT_FAMILY, WHOLE
+from anew.cli.study_place import HERE, Place
+from anew.core.errors import AnewError
+
+if TYPE_CHECKING:
+    from anew.studies import Results, Study
+
+study = App(name="study", help="Tables of many networks: the paper's, and your own from a TOML file.")
+
+StudyName = Annotated[str, Parameter(help="A study of `anew study list`, or a TOML file of your own.")]
+_SEVERAL = Parameter(negative_iterable=(), consume_multiple=True)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Choice:
+    """What changes a study before it is trained or shown: the options that every command of a study takes.
+
+    The same options mean the same networks, so `anew study show` takes those that `anew study run` was given.
+    """
+
+    scale: Annotated[
+        str | None,
+        Parameter(
+            help="Of the paper's studies: tiny (digits, minutes), small (CIFAR-10, hours on a processor) or full."
+        ),
+    ] = None
+    seeds: Annotated[
+        list[int] | None, _SEVERAL, Parameter(help="Which seeds; the study's own (0 1 2) where not given.")
+    ] = None
+    rows: Annotated[list[str] | None, _SEVERAL, Parameter(help="Only these rows.")] = None
+    columns: Annotated[
+        list[str] | None,
+        _SEVERAL,
+        Parameter(help="Only these columns; what they learn from is trained all the same."),
+    ] = None
+    controls: Annotated[
+        bool,
+        Parameter(
+            negative=(),
+            help="Add the controls as columns: label-only networks with other seeds, with the whole compute, and "
+            "averaged.",
+        ),
+    ] = False
+    data: Annotated[str | None, Parameter(help="Another source than the study's, such as parquet:PATH.")] = None
+    root: Annotated[Path | None, Parameter(help="The folder of torchvision's data sets.")] = None
+    epochs: Annotated[int | None, WHOLE, Parameter(help="Another number of epochs.")] = None
+    limit: Annotated[int | None, WHOLE, Parameter(help="At most this many training examples.")] = None
+
+    def of(self, name: str) -> Study:
+        """Return the study of a name or a TOML file, changed as chosen; `AnewError` for what does not fit."""
+        from anew import studies
+
+        changes = {"source": self.data, "root": None if self.root is None else str(self.root), "limit": self.limit}
+        return studies.choose(
+            name, self.scale, self.seeds, self.rows, self.columns, self.controls, changes, self.epochs
+        )
+
+
+AS_IT_IS = Choice()
+"""No option given: the study as it is written."""
+
+
+@study.command(name="list")
+def list_studies() -> None:
+    """List the studies that are built in."""
+    from rich.console import Console
+
+    from anew.cli import terminal
+    from anew.studies import STUDIES
+
+    rows = [[one.name, str(len(one.rows)), str(len(one.columns)), one.title] for one in STUDIES.values()]
+    drawn = terminal.table(("study", "rows", "columns", "what"), rows)
+    drawn.columns[3].justify = "left"
+    drawn.columns[3].no_wrap = False
+    Console().print(drawn)
+    print("also a file of your own: anew study run my_study.toml")
+
+
+@study.command(name="plan")
+def plan_study(
+    name: StudyName,
+    /,
+    *,
+    out: Annotated[Path, Parameter(help="The family's folder: what it holds is not trained again.")] = DEFAULT_FAMILY,
+    choice: Choice = AS_IT_IS,
+    device: Annotated[str, Parameter(help="Where to measure: cpu, cuda, mps or auto.")] = "auto",
+    threads: Annotated[int | None, WHOLE, Parameter(help="Torch's threads on the CPU.")] = None,
+    workers: Annotated[
+        int,
+        WHOLE,
+        Parameter(name=("--workers", "--gpus"), help="So many groups are trained at once, each as fast as one alone."),
+    ] = 1,
+    rate: Annotated[
+        float | None,
+        Parameter(
+            help="Examples a second at which the study's largest network is trained, in place of measuring; others by "
+            "their FLOPs."
+        ),
+    ] = None,
+    form: Annotated[
+        Literal["table", "markdown", "json"], Parameter(name="--format", help="A table, Markdown or JSON.")
+    ] = "table",
+) -> None:
+    """Say what a study takes: networks, examples, disk, and time on this machine or at a given rate.
+
+    Takes the options that the study would be run with; trains nothing to an end and keeps nothing. Data sets whose
+    sizes are known (cifar10, cifar100, mnist, fashion-mnist) need not be at hand.
+    """
+    from rich.console import Console
+
+    from anew import studies
+    from anew.cli import terminal
+    from anew.core.execution import Execution
+    from anew.studies.planning import rendering as plan_rendering
+
+    chosen = choice.of(name)
+    found = studies.plan(chosen, out, Execution(device, threads), rate, workers)
+    if form != "table":
+        print(plan_rendering.FORMATS[form](found))
+        return
+    console = Console()
+    console.print(terminal.table(*plan_rendering.for_terminal(found), chosen.title))
+    for line in plan_rendering.about(found):
+        console.print(line, markup=False, highlight=False)
+
+
+@study.command(name="run")
+def run_study(
+    name: StudyName,
+    /,
+    *,
+    out: Annotated[
+        Path, Parameter(help="The family's folder; studies that need the same networks share them there.")
+    ] = DEFAULT_FAMILY,
+    choice: Choice = AS_IT_IS,
+    device: Annotated[str, Parameter(help="Where to run: cpu, cuda, mps or auto.")] = "auto",
+    threads: Annotated[int | None, WHOLE, Parameter(help="Torch's threads on the CPU.")] = None,
+    force: Annotated[
+        bool,
+        Parameter(
+            negative=(),
+            help="Go on where a teacher is at chance, its term does nothing, or the disk has no room for the study.",
+        ),
+    ] = False,
+    place: Place = HERE,
+    page: Annotated[bool, Parameter(help="Write the study's report at the end, as `anew report` does.")] = True,
+) -> None:
+    """Train what a study needs and the family does not hold, then print its table; again does what is missing."""
+    from rich.console import Console
+
+    from anew import studies
+    from anew.cli import terminal
+    from anew.core import distributed
+    from anew.core.execution import Execution
+    from anew.family import Family
+
+    place.demand_sound()
+    chosen = choice.of(name)
+    data_read = studies.StudyData(chosen)
+    asked = Execution(device, threads, force=force)
+    if place.on == "slurm-script":
+        place.write_scripts(chosen, out, asked, data_read)
+        return
+    how, trainers = place.trainers(asked)
+    with terminal.watching(Console(stderr=True), several=how.jobs > 1 or place.on == "ray") as watcher:
+        failed = studies.run(chosen, out, how, watcher, data_read, trainers)
+    if distributed.leads():
+        family = Family.open(out)
+        results = studies.collect(chosen, family, data_read, failed)
+        _print_study(results)
+        print(f"family: {out}")
+        if page:
+            from anew.report.writing import write_after_study
+
+            print(write_after_study(family, results, data_read))
+    if failed:
+        raise AnewError(f"study '{name}': {len(failed)} networks failed; the table says why")
+
+
+@study.command(name="train")
+def train_networks(
+    family: Annotated[Path, Parameter(help="The family's folder.")],
+    /,
+    *ids: Annotated[
+        str, Parameter(help="The networks, by the start of their ids; their teachers must be trained or be among them.")
+    ],
+    data: Annotated[
+        str, Parameter(help="Where their data are, if not where they were: a source such as parquet:PATH.")
+    ] = "",
+    root: Annotated[str, Parameter(help="The folder of torchvision's data sets, if it is another.")] = "",
+    device: Annotated[str, Parameter(help="Where to run: cpu, cuda, mps or auto.")] = "auto",
+    threads: Annotated[int | None, WHOLE, Parameter(help="Torch's threads on the CPU.")] = None,
+    ask: Annotated[str, Parameter(help="How teachers are asked: live, table or auto.")] = "auto",
+    force: Annotated[
+        bool, Parameter(negative=(), help="Go on where a teacher is at chance or its term does nothing.")
+    ] = False,
+) -> None:
+    """Train networks whose specs a family holds, as the scripts of `anew study run --on slurm-script` do."""
+    from rich.console import Console
+
+    from anew.cli import terminal
+    from anew.core.execution import Execution
+    from anew.family.lock import OUTLIVES_DEATH
+    from anew.studies import running
+
+    if not ids:
+        raise AnewError(f"study train: no network was given; name one or more ids after the family, {family}")
+    how = Execution(device, threads, force=force, ask=ask, patience=OUTLIVES_DEATH)
+    with terminal.watching(Console(stderr=True)) as watcher:
+        failed = running.train_networks(family, ids, how, watcher, data, root)
+    if failed:
+        raise AnewError(f"{len(failed)} networks failed: {'; '.join(dict.fromkeys(failed.values()))}")
+
+
+@study.command(name="show")
+def show_study(
+    name: StudyName,
+    family: Annotated[Path, Parameter(help="The folder that `anew study run --out` wrote.")],
+    /,
+    *,
+    choice: Choice = AS_IT_IS,
+    form: Annotated[
+        Literal["table", "markdown", "csv", "latex", "json"],
+        Parameter(name="--format", help="A table, Markdown, CSV, LaTeX or JSON."),
+    ] = "table",
+) -> None:
+    """Print a study's table from a family, with what is there; nothing is trained.
+
+    Takes the options that the study was run with.
+    """
+    from anew import studies
+    from anew.family import Family
+    from anew.studies import rendering
+
+    chosen = choice.of(name)
+    results = studies.collect(chosen, Family.open(family), studies.StudyData(chosen))
+    if form == "table":
+        _print_study(results)
+    else:
+        print(rendering.FORMATS[form](results))
+
+
+def _print_study(results: Results) -> None:
+    from rich.console import Console
+
+    from anew.cli import terminal
+    from anew.studies import rendering
+
+    console = Console()
+    console.print(terminal.table(*rendering.for_terminal(results), results.study.title))
+    about = rendering.about(results)
+    if results.controls:
+        console.print()
+        console.print(terminal.table(*rendering.controls_for_terminal(results), "Differences to the controls"))
+        about = [rendering.about_controls(results), *about]
+    for line in about:
+        console.print(line, markup=False, highlight=False)

@@ -1,0 +1,100 @@
+"""Where a study runs: options of `anew study run`, and what they mean for who trains its networks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from anew.cli.options import WHOLE
+from anew.core.errors import AnewError
+
+if TYPE_CHECKING:
+    from anew.core.execution import Execution
+    from anew.studies import Study, StudyData
+    from anew.studies.running import Trainers
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Place:
+    """Where the networks of a study are trained."""
+
+    on: Annotated[
+        Literal["here", "ray", "slurm-script"],
+        Parameter(help="Where: this machine, a Ray cluster, or nowhere yet: scripts for SLURM are written."),
+    ] = "here"
+    jobs: Annotated[
+        int | None,
+        WHOLE,
+        Parameter(
+            help="How many groups of networks are trained at once, each with its own --threads; here 1, on Ray as many "
+            "as there is room for."
+        ),
+    ] = None
+    ray_address: Annotated[
+        str,
+        Parameter(
+            help="A cluster's host:port, or auto for the one that this machine is part of; without it one of this "
+            "machine alone."
+        ),
+    ] = ""
+    gpus_per_network: Annotated[
+        float | None,
+        Parameter(
+            help="On Ray, the part of a GPU that siblings need, such as 0.25; in scripts the number of GPUs, a "
+            "torchrun process for each."
+        ),
+    ] = None
+    scripts: Annotated[Path, Parameter(help="The folder that scripts are written to.")] = Path("slurm")
+
+    @property
+    def jobs_here(self) -> int:
+        """How many groups at once, or parts of a generation, where Ray does not say it."""
+        return 1 if self.jobs is None else self.jobs
+
+    def demand_sound(self) -> None:
+        """Raise `AnewError` where an option of one place is given for another."""
+        if self.ray_address and self.on != "ray":
+            raise AnewError(
+                f"ray-address '{self.ray_address}': has no use with --on {self.on}; set --on ray, or drop it"
+            )
+        if self.gpus_per_network is not None and self.on == "here":
+            raise AnewError("gpus-per-network: has no use with --on here; set --device, or --on ray")
+        if self.on == "slurm-script" and (self.gpus_per_network or 0) % 1:
+            raise AnewError(
+                f"gpus-per-network must be a whole number for SLURM, got {self.gpus_per_network:g}; "
+                "set --gpus-per-network"
+            )
+
+    def trainers(self, how: Execution) -> tuple[Execution, Trainers]:
+        """Return how this process runs, and who trains."""
+        if self.on == "ray":
+            from anew.training.launch import ray
+
+            # What needs a device runs elsewhere; this process must have none.
+            cluster = ray.Cluster(self.ray_address, self.jobs, self.gpus_per_network)
+            return replace(how, device="cpu"), ray.on_ray(cluster, how)
+        from anew.training.launch.workers import workers
+
+        return replace(how, jobs=self.jobs_here), workers
+
+    def write_scripts(self, study: Study, out: Path, how: Execution, data: StudyData) -> None:
+        """Write the scripts for SLURM and print what to do with them."""
+        from anew.studies.running import write_slurm_scripts
+        from anew.training.launch.slurm import Scripts
+
+        scripts = Scripts(study.name, study.title, self.scripts, int(self.gpus_per_network or 0))
+        written = write_slurm_scripts(study, out, replace(how, jobs=self.jobs_here), scripts, data)
+        if not written:
+            print(f"nothing to do: {out} holds all networks of study '{study.name}'")
+            return
+        *arrays, submit = written
+        print(f"{len(arrays)} array jobs, a generation each: {', '.join(map(str, arrays))}")
+        print(f"hand them to SLURM: bash {submit} --partition NAME --time HOURS:00:00   (options are sbatch's)")
+        print(f"their logs come beside them; then `anew study show ... {out}` with this study's options; again is safe")
+
+
+HERE = Place()

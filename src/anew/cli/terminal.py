@@ -1,0 +1,233 @@
+"""What anew draws in a terminal: progress, tables, the lineage tree, learning curves; plain lines where it is none."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from anew.core.spec import Recipe, Spec
+
+LINE_EVERY_SECONDS = 2.0
+
+
+class Lines:
+    """Tells of a lineage's training in lines: an epoch a line, but not more often than every two seconds.
+
+    `heading`, such as the recipe, is printed before the first of them: what is refused before that stands alone.
+    """
+
+    def __init__(self, console: Console, heading: str = "", *, several: bool = False) -> None:
+        self.console = console
+        self._heading = heading
+        self._last_lines: dict[str, float] = {}
+        self._groups, self._several = several, several
+
+    def notice(self, text: str) -> None:
+        """Print a line."""
+        self._print_heading()
+        self._print(text)
+
+    def _which(self, spec: Spec) -> str:
+        """Return which of several networks is meant; nothing where there is one."""
+        return f"{spec.origin}, seed {spec.seed}, " if self._several else ""
+
+    def _print_heading(self) -> None:
+        if self._heading:
+            self._print(self._heading)
+            self._heading = ""
+
+    def _print(self, text: str) -> None:
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def training_started(self, specs: Sequence[Spec], steps: int, done: int, batch_size: int) -> None:
+        """Print which networks are trained."""
+        self._several = self._groups or len(specs) > 1
+        self.notice(f"{_titles(specs)}: {steps - done:,} of {steps:,} steps to go, {batch_size} examples each")
+
+    def step_done(self) -> None:
+        """Say nothing."""
+
+    def epoch_done(self, spec: Spec, row: dict[str, Any]) -> None:
+        """Print an epoch's line of metrics."""
+        epochs = spec.training.epochs
+        if row["epoch"] == epochs or time.monotonic() - self._last_lines.get(spec.id, 0.0) > LINE_EVERY_SECONDS:
+            self._last_lines[spec.id] = time.monotonic()
+            self.notice(f"  {self._which(spec)}epoch {row['epoch']}/{epochs}: {_epoch_in_words(row)}")
+
+    def network_done(self, spec: Spec, record: dict[str, Any], *, found: bool) -> None:
+        """Print a finished network's test error."""
+        how = "given" if "given" in record else "found, already trained" if found else f"{record['seconds']:.1f} s"
+        beside = f", seed {spec.seed}" if self._several else ""
+        self.notice(f"{_title(spec)}{beside}: test error {record['test']['error']:.2f} % ({how})")
+
+
+class Bars(Lines):
+    """Tells of a lineage's training with a bar for the network under way, its rate and the time left."""
+
+    def __init__(self, console: Console, heading: str = "") -> None:
+        super().__init__(console, heading)
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%"),
+            _Rate(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[metrics]}"),
+            console=console,
+            transient=True,
+        )
+        self._task: Any = None
+
+    def training_started(self, specs: Sequence[Spec], steps: int, done: int, batch_size: int) -> None:
+        """Start a bar."""
+        self._several = len(specs) > 1
+        self._print_heading()
+        self._bars.start()
+        self._task = self._bars.add_task(
+            _titles(specs), total=steps, completed=done, metrics="", batch_size=batch_size, found=done
+        )
+
+    def step_done(self) -> None:
+        """Move the bar by a step."""
+        self._bars.advance(self._task)
+
+    def epoch_done(self, spec: Spec, row: dict[str, Any]) -> None:
+        """Show the epoch's metrics behind the bar."""
+        metrics = f"{self._which(spec)}epoch {row['epoch']}/{spec.training.epochs} {_epoch_in_words(row)}"
+        self._bars.update(self._task, metrics=metrics)
+
+    def network_done(self, spec: Spec, record: dict[str, Any], *, found: bool) -> None:
+        """Take the bar away and print a line in its place."""
+        self.close()
+        super().network_done(spec, record, found=found)
+
+    def close(self) -> None:
+        """Take the bar away, as before an error is printed."""
+        if self._task is not None:
+            self._bars.remove_task(self._task)
+            self._task = None
+        self._bars.stop()
+
+
+class _Rate(ProgressColumn):
+    """Examples a second."""
+
+    def render(self, task: Task) -> Text:
+        rate = (task.speed or 0) * task.fields["batch_size"]
+        return Text(f"{rate:,.0f} examples/s")
+
+
+def recipe_in_words(recipe: Recipe, out: Path) -> str:
+    """Return two lines for a log: what a recipe trains, and where all its settings are."""
+    teacher = recipe.teacher or (recipe.teacher_model.name if recipe.teacher_model is not None else "")
+    said = {
+        "model": recipe.model.name,
+        "data": recipe.data.source,
+        "teacher": teacher,
+        "objective": ", ".join([recipe.objective.name, *recipe.siblings]),
+        "generations": str(recipe.generations),
+        "seed": ", ".join(map(str, [recipe.seed, *recipe.sibling_seeds])),
+    }
+    return (
+        f"{'; '.join(f'{name} {value}' for name, value in said.items() if value)}\n"
+        f"all settings of a network: {out / 'networks' / 'ID' / 'spec.json'}, and `anew show {out} ID`"
+    )
+
+
+def watcher(console: Console, heading: str = "", *, several: bool = False) -> Lines:
+    """Return bars on a terminal, lines elsewhere, and where several groups are trained at once."""
+    return Bars(console, heading) if console.is_terminal and not several else Lines(console, heading, several=several)
+
+
+@contextmanager
+def watching(console: Console, heading: str = "", *, several: bool = False) -> Generator[Lines]:
+    """Watch a training, and take what is drawn away at its end, as before an error is printed."""
+    found = watcher(console, heading, several=several)
+    try:
+        yield found
+    finally:
+        if isinstance(found, Bars):
+            found.close()
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "", numbers_from: int = 1) -> Table:
+    """Return a table whose columns from `numbers_from` on are aligned to the right."""
+    drawn = Table(title=title or None, title_justify="left", pad_edge=False, box=None, header_style="bold")
+    for number, column in enumerate(columns):
+        drawn.add_column(column, justify="right" if number >= numbers_from else "left", no_wrap=number > 0)
+    for row in rows:
+        drawn.add_row(*(Text(cell) for cell in row))
+    return drawn
+
+
+def scores_table(rows: Sequence[Mapping[str, Any]], split: str) -> Table:
+    """Return the table of `anew evaluate`: generations, then ensembles, from their JSON."""
+    lines: list[list[str]] = []
+    for row in rows:
+        lines.append([row["name"], row["objective"], *_scores_in_words(row)])
+        if "best_epoch" in row:
+            lines.append([f"{row['name']}, validation's epoch", row["objective"], *_scores_in_words(row["best_epoch"])])
+    examples = rows[0]["examples"] if rows else 0
+    columns = ("", "objective", "error %", "NLL", "ECE %", "Brier")
+    return table(columns, lines, f"{split}, {examples:,} examples", numbers_from=2)
+
+
+def _scores_in_words(scores: Mapping[str, Any]) -> list[str]:
+    return [f"{scores['error']:.2f}", f"{scores['nll']:.4f}", f"{scores['ece']:.2f}", f"{scores['brier']:.4f}"]
+
+
+def lineage_tree(path: str, specs: Sequence[Spec], records: Mapping[str, dict[str, Any] | None]) -> Tree:
+    """Return the tree of who learned from whom; `records` holds what each finished network recorded, else None."""
+    tree = Tree(Text(path, style="bold"))
+    branches: dict[str, Tree] = {}
+    for spec in sorted(specs, key=lambda one: (one.generation, one.id)):
+        record = records[spec.id]
+        state = "not finished" if record is None else f"test error {record['test']['error']:.2f} %"
+        parent = branches[spec.teachers[0].id] if spec.teachers and spec.teachers[0].id in branches else tree
+        branches[spec.id] = parent.add(Text(f"{spec.id}  {_title(spec)}, seed {spec.seed}: {state}"))
+    return tree
+
+
+def curves(series: Sequence[tuple[str, Sequence[float]]], title: str, height: int = 12, width: int = 64) -> str:
+    """Return learning curves as text: one mark for each series, its number; the values over epochs 1..n."""
+    values = [value for _, numbers in series for value in numbers]
+    if not values:
+        return ""
+    low, high = min(values), max(values)
+    span = (high - low) or 1.0
+    longest = max(len(numbers) for _, numbers in series)
+    canvas = [[" "] * width for _ in range(height)]
+    for name, numbers in series:
+        for epoch, value in enumerate(numbers):
+            column = round(epoch * (width - 1) / max(1, longest - 1))
+            canvas[round((high - value) / span * (height - 1))][column] = name
+    labels = [f"{high:10.3f} ", *[" " * 11] * (height - 2), f"{low:10.3f} "]
+    lines = [label + "|" + "".join(row) for label, row in zip(labels, canvas, strict=True)]
+    axis = f"{'':11}+{'-' * width}"
+    ends = f"{'':12}epoch 1{longest:>{width - 7}}"
+    return "\n".join([title, *lines, axis, ends])
+
+
+def _title(spec: Spec) -> str:
+    return f"generation {spec.generation} ({spec.model.name}, {spec.origin})"
+
+
+def _titles(specs: Sequence[Spec]) -> str:
+    if len(specs) == 1:
+        return _title(specs[0])
+    names = ", ".join(dict.fromkeys(spec.origin for spec in specs))
+    return f"generation {specs[0].generation} ({specs[0].model.name}, {len(specs)} siblings: {names})"
+
+
+def _epoch_in_words(row: Mapping[str, Any]) -> str:
+    held_out = f", validation error {row['validation_error']:.2f} %" if "validation_error" in row else ""
+    return f"loss {row['train_loss']:.4f}{held_out}"

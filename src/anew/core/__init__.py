@@ -1,0 +1,1 @@
+"""What everything stands on: descriptions of networks, their ids, errors, keyed random numbers, whole files."""

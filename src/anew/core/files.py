@@ -1,0 +1,162 @@
+"""Files that appear whole or not at all, and the hashes that prove it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+from anew.core.errors import AnewError
+
+_HEADER = "anew"
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically: to a temporary name beside it, flushed to the disk, then renamed.
+
+    Raises `AnewError` where the folder cannot be written or the disk is full; the old file, if any, is then untouched.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    ensure_folder(path.parent)
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _flush_folder(path.parent)
+    except OSError as error:
+        _remove_quietly(temporary)
+        raise AnewError(
+            f"{path}: cannot be written ({error.strerror}); free space or make the folder writable, then give the "
+            "same command again: what was saved is whole"
+        ) from error
+
+
+def ensure_folder(path: Path) -> None:
+    """Make a folder and those above it where they are missing; `AnewError` where that is not allowed."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise AnewError(f"{path}: cannot be made ({error.strerror}); give a folder that can be written") from error
+
+
+def free_bytes(path: Path) -> float:
+    """Return the free bytes of the disk on which a file or folder lies, or would lie; infinity where it has no size."""
+    there = next(one for one in (path, *path.absolute().parents) if one.exists())
+    usage = shutil.disk_usage(there)
+    return usage.free if usage.total else math.inf
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a mapping as indented JSON, atomically."""
+    write_bytes(path, (json.dumps(value, indent=1) + "\n").encode())
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a mapping written by `write_json`; `AnewError` where it is missing or damaged."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise AnewError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    except ValueError as error:
+        raise AnewError(f"{path}: is damaged ({error}); restore it from a copy, or remove its folder") from error
+    if not isinstance(value, dict):
+        raise AnewError(f"{path}: is damaged (no JSON object); restore it from a copy, or remove its folder")
+    return value
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+    """Write tensors and a JSON header as one safetensors file, atomically; equal content gives equal bytes."""
+    content: dict[str, Tensor] = {}
+    memory: set[int] = set()
+    for name, tensor in tensors.items():
+        plain = tensor.detach().cpu().contiguous()
+        # The format has no sharing: of tied weights each name gets its own copy.
+        shared = plain.untyped_storage().data_ptr() in memory
+        content[name] = plain.clone() if shared else plain
+        memory.add(plain.untyped_storage().data_ptr())
+    # One metadata key: safetensors writes several in no fixed order, and the hash of the file must not vary.
+    metadata = {_HEADER: json.dumps(header, sort_keys=True)}
+    write_bytes(path, safetensors.torch.save(content, metadata))
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a safetensors file: its tensors, on the CPU, and anew's header ({} where the file has none).
+
+    Raises `AnewError` for a file that is missing, truncated or of another format, such as a pickle.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            header = (file.metadata() or {}).get(_HEADER, "{}")
+            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(header)  # noqa: SIM118
+    except OSError as error:
+        raise AnewError(f"{path}: cannot be read ({error.strerror or error}); check the path") from error
+    except (safetensors.SafetensorError, ValueError) as error:
+        raise AnewError(f"{path}: {_what_it_is(path)} ({error}); give a whole safetensors file") from error
+
+
+def write_line(path: Path, at: int, value: Mapping[str, Any]) -> int:
+    """Write one line of JSON at byte `at` of a file, drop what lay beyond, and return where the line ends.
+
+    What a killed process wrote after its last save is so replaced, not repeated. `AnewError` where it cannot be.
+    """
+    line = (json.dumps(value) + "\n").encode()
+    try:
+        with path.open("r+b" if path.exists() else "w+b") as file:
+            file.truncate(at)
+            file.seek(at)
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise AnewError(
+            f"{path}: cannot be written ({error.strerror}); free space, then give the same command again"
+        ) from error
+    return at + len(line)
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_of_json(value: Any) -> str:
+    """Return the SHA-256 of a value's JSON with sorted keys, in hexadecimal: equal for equal content."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _what_it_is(path: Path) -> str:
+    with path.open("rb") as file:
+        start = file.read(4)
+    if start.startswith(b"PK") or start[:1] == b"\x80":
+        return "is a pickle (torch.save), which could run code and is never loaded; convert it with safetensors"
+    return "is truncated or no safetensors file"
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make a rename durable where folders can be flushed (not on Windows)."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _remove_quietly(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        # The folder itself is gone or read-only: the error on its way says so.
+        return

@@ -1,0 +1,45 @@
+"""Ctrl-C and SIGTERM: the step under way is finished and saved before the process ends."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+from anew.core.errors import AnewError
+
+
+class Interrupted(AnewError):  # noqa: N818 -- nothing failed
+    """Training was asked to stop and has saved; the same command goes on from there."""
+
+    exit_code = 130
+
+
+class StopRequest:
+    """Whether this process was asked to stop, as a context manager around training.
+
+    The first signal asks for a stop after the step under way, a second SIGINT stops at once. Signals reach only a
+    main thread; in others nothing is ever requested.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._kept: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> StopRequest:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._kept[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._kept.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.requested and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.requested = True

@@ -1,0 +1,174 @@
+"""The files of MNIST, Fashion-MNIST (IDX) and CIFAR (Python pickles), as torchvision lays them out."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import pickle
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anew.core.errors import AnewError
+
+IDX_FILES = {
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
+CIFAR_FILES = {
+    "cifar10": (
+        "cifar-10-batches-py",
+        [f"data_batch_{number}" for number in range(1, 6)],
+        ["test_batch"],
+        "batches.meta",
+    ),
+    "cifar100": ("cifar-100-python", ["train"], ["test"], "meta"),
+}
+Pair = tuple[NDArray[np.uint8], NDArray[Any]]
+
+
+def find_idx(root: Path, folder: str) -> Path | None:
+    """Return the folder that holds a data set's IDX files: ROOT/folder/raw, or the root itself at any level of that."""
+    for place in (root / folder / "raw", root / "raw", root):
+        if all(_plain_or_gzipped(place / name) for names in IDX_FILES.values() for name in names):
+            return place
+    return None
+
+
+def read_idx_pair(place: Path, split: str) -> Pair:
+    """Return pictures (N, H, W) and labels (N,) of a split from its two IDX files, gzipped or plain."""
+    names = IDX_FILES[split]
+    pictures, labels = (_read_idx(place / name, axes) for name, axes in zip(names, (3, 1), strict=True))
+    if len(pictures) != len(labels):
+        raise AnewError(
+            f"{place / names[0]}: holds {len(pictures)} pictures, {names[1]} {len(labels)} labels; fetch both again"
+        )
+    return pictures, labels
+
+
+def find_cifar(root: Path, name: str) -> Path | None:
+    """Return the folder that holds CIFAR's files: ROOT/cifar-10-batches-py, or the root itself."""
+    folder, train, test, meta = CIFAR_FILES[name]
+    for place in (root / folder, root):
+        if all((place / file).exists() for file in (*train, *test, meta)):
+            return place
+    return None
+
+
+def read_cifar(place: Path, name: str) -> tuple[Pair, Pair, tuple[str, ...]]:
+    """Return train and test pairs, pictures (N, 3, 32, 32), and the classes of CIFAR-10 or CIFAR-100 (fine labels)."""
+    _, train, test, meta = CIFAR_FILES[name]
+    label_key, names_key = ("labels", "label_names") if name == "cifar10" else ("fine_labels", "fine_label_names")
+    names = _entry(place / meta, _read_pickle(place / meta), names_key)
+    classes = tuple(one.decode() if isinstance(one, bytes) else str(one) for one in names)
+    pairs = [_read_cifar_files([place / file for file in files], label_key) for files in (train, test)]
+    return pairs[0], pairs[1], classes
+
+
+def _read_cifar_files(paths: list[Path], label_key: str) -> Pair:
+    pictures, labels = list[NDArray[np.uint8]](), list[NDArray[Any]]()
+    for path in paths:
+        content = _read_pickle(path)
+        rows = _entry(path, content, "data")
+        if not isinstance(rows, np.ndarray) or rows.dtype != np.uint8 or rows.ndim != 2 or rows.shape[1] != 3072:
+            raise AnewError(f"{path}: holds no rows of 3072 bytes, so it is no CIFAR file; fetch it again")
+        marks = np.array(_entry(path, content, label_key))
+        if marks.shape != (len(rows),) or marks.dtype.kind not in "iu":
+            raise AnewError(f"{path}: holds no whole-number label for each picture; fetch it again")
+        pictures.append(rows.reshape(-1, 3, 32, 32))
+        labels.append(marks)
+    return np.concatenate(pictures), np.concatenate(labels)
+
+
+def _entry(path: Path, content: Any, key: str) -> Any:
+    if isinstance(content, dict):
+        for spelling in (key, key.encode()):
+            if spelling in content:
+                return content[spelling]
+    raise AnewError(f"{path}: has no entry '{key}', so it is no CIFAR file; fetch it again")
+
+
+class _RefusedError(Exception):
+    """A pickle asks for more than arrays."""
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Reads pickles that hold numbers, texts, lists, dictionaries and NumPy arrays; all else is refused by name."""
+
+    def find_class(self, module: str, name: str, /) -> Any:
+        """Allow the few things that an array's pickle needs, and nothing that could do anything else."""
+        if name == "_reconstruct" and module in ("numpy.core.multiarray", "numpy._core.multiarray"):
+            return _reconstruct()
+        if name == "_frombuffer" and module in ("numpy.core.numeric", "numpy._core.numeric"):
+            return _from_buffer
+        if (module, name) == ("numpy", "ndarray"):
+            return np.ndarray
+        if (module, name) == ("numpy", "dtype"):
+            return np.dtype
+        if (module, name) == ("_codecs", "encode"):
+            return _latin1
+        raise _RefusedError(f"it asks for {module}.{name}")
+
+
+def _reconstruct() -> Callable[..., Any]:
+    # The place where arrays' own pickles find it; NumPy 1 has it elsewhere under the same function.
+    return np.ndarray.__reduce__(np.zeros(1, np.uint8))[0]  # type: ignore[return-value]
+
+
+def _latin1(text: str, encoding: str) -> bytes:
+    """Stand in for `_codecs.encode`, by which Python 3 writes bytes in old pickles; only that one encoding."""
+    if encoding != "latin1":
+        raise _RefusedError(f"it asks for the encoding {encoding}")
+    return text.encode("latin1")
+
+
+def _from_buffer(buffer: Any, dtype: Any, shape: Any, order: Any, axes: Any = None) -> NDArray[Any]:
+    """Stand in for NumPy's private function of that name, by which arrays come back from pickle's protocol 5."""
+    array: NDArray[Any] = np.frombuffer(buffer, dtype=dtype).reshape(shape, order=order)
+    return array if axes is None else array.transpose(axes)
+
+
+def _read_pickle(path: Path) -> Any:
+    try:
+        with path.open("rb") as file:
+            return _ArraysOnly(file, encoding="bytes").load()
+    except OSError as error:
+        raise AnewError(f"{path}: cannot be read ({error.strerror})") from error
+    except _RefusedError as error:
+        raise AnewError(
+            f"{path}: holds more than arrays ({error}) and was not loaded, since that could run code; fetch it again"
+        ) from error
+    except Exception as error:  # damaged pickles raise nearly anything
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        raise AnewError(f"{path}: is damaged ({said}); fetch it again") from error
+
+
+def _plain_or_gzipped(path: Path) -> Path | None:
+    for one in (path, path.with_name(path.name + ".gz")):
+        if one.exists():
+            return one
+    return None
+
+
+def _read_idx(path: Path, axes: int) -> NDArray[np.uint8]:
+    """Return the array in an IDX file: bytes 0, 0, 8 (unsigned), number of axes, sizes, then the values."""
+    found = _plain_or_gzipped(path)
+    assert found is not None, "find_idx saw it"
+    try:
+        content = found.read_bytes()
+        if found.suffix == ".gz":
+            content = gzip.decompress(content)
+    except (OSError, EOFError, zlib.error) as error:
+        raise AnewError(f"{found}: is truncated or damaged ({error}); fetch it again") from error
+    if len(content) < 4 + 4 * axes or content[:4] != bytes([0, 0, 8, axes]):
+        raise AnewError(f"{found}: is no IDX file of {axes} axes; fetch it again")
+    sizes = struct.unpack(f">{axes}I", content[4 : 4 + 4 * axes])
+    expected = 4 + 4 * axes + math.prod(sizes)
+    if len(content) != expected:
+        raise AnewError(f"{found}: has {len(content):,} bytes, its header promises {expected:,}; fetch it again")
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(sizes)

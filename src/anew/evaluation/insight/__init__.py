@@ -1,0 +1,28 @@
+"""What the students of a lineage learned, and why: gradients, dark knowledge, calibration and harm, fidelity."""
+
+from anew.evaluation.insight.calibration import Calibration, ClassChange, Harm, ReliabilityBin
+from anew.evaluation.insight.collecting import FORMAT, Insight, Member, Split, collect, collect_with_data, find_data
+from anew.evaluation.insight.dark_knowledge import DarkKnowledge, SecondThought
+from anew.evaluation.insight.fidelity import EnsembleGain, Fidelity
+from anew.evaluation.insight.gradients import Gradients, Pull, RatioBin
+
+__all__ = [
+    "FORMAT",
+    "Calibration",
+    "ClassChange",
+    "DarkKnowledge",
+    "EnsembleGain",
+    "Fidelity",
+    "Gradients",
+    "Harm",
+    "Insight",
+    "Member",
+    "Pull",
+    "RatioBin",
+    "ReliabilityBin",
+    "SecondThought",
+    "Split",
+    "collect",
+    "collect_with_data",
+    "find_data",
+]

@@ -1,0 +1,189 @@
+"""What networks think beyond their answer: classes that are alike to them, how sure they are, second thoughts.
+
+With a = argmax p of an example, the similarity of classes i != j is
+
+    (1)  S_ij = sum over examples with a = i of p_j / sum over them and over k != i of p_k
+
+and what it is held against is how often what is called i is truly j, of the errors among what is called i:
+
+    (2)  E_ij = (examples with a = i and y = j) / (examples with a = i and y != i)
+
+Both say "called i, may be j": of a network whose every probability is calibrated they are equal but for chance. They
+are compared by Spearman's rank correlation over the pairs i != j of those rows i that have errors, so that neither few
+large entries nor how often i is named decides.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from scipy import stats
+from torch import Tensor
+
+from anew import objectives
+from anew.evaluation import statistics
+from anew.evaluation.statistics import Interval
+
+SECOND_THOUGHTS = 24
+
+Matrix = tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
+class SecondThought:
+    """A picture that a network calls one class and nearly another."""
+
+    example: int
+    """Its place in the split (for `train`, among the training examples as split)."""
+    label: int
+    first: int
+    first_probability: float
+    second: int
+    second_probability: float
+
+
+@dataclass(frozen=True)
+class DarkKnowledge:
+    """What is in a generation's outputs beside the answer."""
+
+    generation: int
+    id: str
+    confidence: Interval
+    """Mean of the largest probability."""
+    correct: Interval
+    """Mean probability of the right class."""
+    entropy: Interval
+    """Mean entropy of the outputs, in nats."""
+    dark_entropy: Interval
+    """Mean entropy, in nats, of the outputs without their largest, scaled to sum 1: log(C - 1) where all other classes
+    are equally likely, 0 where there is one second thought.
+    """
+    similarity: Matrix
+    """Row i: where the probability beside the largest lies, over the examples called i. Rows sum to 1 (0 where nothing
+    is called i), the diagonal is 0.
+    """
+    permuted: Matrix
+    """The same after DKPP's permutation."""
+    confusion: tuple[tuple[int, ...], ...]
+    """Row i, column j: how many examples of class i are called j."""
+    agreement: float
+    """Spearman's rank correlation of `similarity` with the errors, equations (1) and (2); NaN where there are none."""
+    agreement_permuted: float
+    """The same of `permuted`: what the permutation leaves of it."""
+    kept_by_permutation: float
+    """Spearman's rank correlation of `similarity` with `permuted` over pairs i != j."""
+    second_thoughts: tuple[SecondThought, ...]
+    """The pictures with the likeliest second class, one for each pair of classes, likeliest first, at most 24."""
+
+
+def measure(
+    generation: int,
+    network_id: str,
+    logits: Float[Tensor, "examples classes"],
+    labels: Int64[Tensor, "examples"],
+    permutation: Int64[Tensor, "examples classes"],
+    places: Int64[Tensor, "examples"],
+) -> DarkKnowledge:
+    """Return what a network's logits hold beside the answer; `places` are the examples' numbers in their split."""
+    log_p = F.log_softmax(logits.double(), dim=-1)
+    p = log_p.exp()
+    called = p.argmax(-1)
+    is_called = F.one_hot(called, p.shape[-1]).bool()
+    # Again from the logits: 1 - max p has no digits left where a network is nearly certain.
+    log_rest = F.log_softmax(logits.double().masked_fill(is_called, -math.inf), dim=-1)
+    columns = {
+        "confidence": p.amax(-1),
+        "correct": p.gather(-1, labels[:, None]).squeeze(-1),
+        "entropy": _entropy(log_p),
+        "dark_entropy": _entropy(log_rest),
+    }
+    intervals = statistics.bootstrap({name: one.numpy() for name, one in columns.items()}, lambda mean: mean)
+    similar = similarity(p, called)
+    permuted = similarity(objectives.permute_dark_knowledge(p, permutation), called)
+    confusion = confusion_matrix(labels, called, p.shape[-1])
+    return DarkKnowledge(
+        generation=generation,
+        id=network_id,
+        **intervals,
+        similarity=_rows(similar),
+        permuted=_rows(permuted),
+        confusion=tuple(tuple(map(int, row)) for row in confusion.tolist()),
+        agreement=agreement(similar, confusion),
+        agreement_permuted=agreement(permuted, confusion),
+        kept_by_permutation=_rank_correlation(similar, permuted, similar.sum(-1) > 0),
+        second_thoughts=_second_thoughts(p, called, labels, places),
+    )
+
+
+def similarity(
+    probabilities: Float[Tensor, "examples classes"], called: Int64[Tensor, "examples"]
+) -> Float[Tensor, "classes classes"]:
+    """Return the matrix of equation (1): its rows sum to 1, or are 0 where nothing is called by their class."""
+    classes = probabilities.shape[-1]
+    rest = probabilities.scatter(-1, called[:, None], 0.0)
+    mass = torch.zeros(classes, classes, dtype=rest.dtype).index_add_(0, called, rest)
+    total = mass.sum(-1, keepdim=True)
+    return torch.where(total > 0, mass / total.clamp_min(1e-300), 0.0)
+
+
+def confusion_matrix(
+    labels: Int64[Tensor, "examples"], called: Int64[Tensor, "examples"], classes: int
+) -> Int64[Tensor, "classes classes"]:
+    """Return how many examples of class i (row) are called j (column)."""
+    return torch.bincount(labels * classes + called, minlength=classes * classes).view(classes, classes)
+
+
+def agreement(similar: Float[Tensor, "classes classes"], confusion: Int64[Tensor, "classes classes"]) -> float:
+    """Return Spearman's rank correlation of equation (1)'s matrix with equation (2)'s; NaN without errors."""
+    errors = confusion.T.double().fill_diagonal_(0)
+    total = errors.sum(-1, keepdim=True)
+    return _rank_correlation(similar, errors / total.clamp_min(1), total.squeeze(-1) > 0)
+
+
+def _rank_correlation(one: Tensor, other: Tensor, rows: Tensor) -> float:
+    """Return Spearman's correlation over the entries beside the diagonal of the given rows."""
+    beside = ~torch.eye(len(one), dtype=torch.bool) & rows[:, None]
+    first, second = one[beside].numpy(), other[beside].numpy()
+    if len(first) < 3 or np.ptp(first) == 0 or np.ptp(second) == 0:
+        return math.nan
+    correlation: Any = stats.spearmanr(first, second)
+    return float(correlation.statistic)
+
+
+def _entropy(log_probabilities: Tensor) -> Tensor:
+    probabilities = log_probabilities.exp()
+    return -torch.where(probabilities > 0, probabilities * log_probabilities, 0.0).sum(-1)
+
+
+def _rows(matrix: Tensor) -> Matrix:
+    return tuple(tuple(row) for row in matrix.tolist())
+
+
+def _second_thoughts(p: Tensor, called: Tensor, labels: Tensor, places: Tensor) -> tuple[SecondThought, ...]:
+    second_probability, second = p.scatter(-1, called[:, None], -1.0).max(-1)
+    found: list[SecondThought] = []
+    pairs = set[tuple[int, int]]()
+    for number in torch.argsort(second_probability, descending=True, stable=True).tolist():
+        pair = (int(called[number]), int(second[number]))
+        if pair in pairs:
+            continue
+        pairs.add(pair)
+        found.append(
+            SecondThought(
+                example=int(places[number]),
+                label=int(labels[number]),
+                first=pair[0],
+                first_probability=p[number, pair[0]].item(),
+                second=pair[1],
+                second_probability=second_probability[number].item(),
+            )
+        )
+        if len(found) == SECOND_THOUGHTS:
+            break
+    return tuple(found)

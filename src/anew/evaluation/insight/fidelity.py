@@ -1,0 +1,98 @@
+"""How alike the generations are, and what that leaves for their average to gain."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from anew.evaluation import ensemble, row_name, statistics
+from anew.evaluation.statistics import Interval
+
+Matrix = tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
+class EnsembleGain:
+    """An ensemble against its average member, errors in percent."""
+
+    generations: tuple[int, ...]
+    name: str
+    error: float
+    mean_member_error: float
+    gain: Interval
+    """Mean member's error less the ensemble's, in percentage points: more than 0 is a gain."""
+    best_member_error: float
+    disagreement: float
+    """Mean over pairs of members of the share of examples, in percent, that exactly one of the two gets right."""
+    double_faults: float
+    """Mean over pairs of members of the share of examples, in percent, that both get wrong."""
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """Every generation against every other, on one set of examples; rows and columns are generations."""
+
+    agreement: Matrix
+    """Share of the examples, in percent, to which both give the same class."""
+    kl: Matrix
+    """Row i, column j: mean of KL(p_i || p_j) in nats, how far j is from what i says."""
+    disagreement: Matrix
+    """Share of the examples, in percent, that exactly one of the two gets right (Kuncheva and Whitaker 2003)."""
+    double_faults: Matrix
+    """Share of the examples, in percent, that both get wrong."""
+    ensembles: tuple[EnsembleGain, ...]
+    """Of every run of neighbours in the lineage, shorter first."""
+
+
+def measure(logits: Sequence[Float[Tensor, "examples classes"]], labels: Int64[Tensor, "examples"]) -> Fidelity:
+    """Return how the networks with these logits (N, C), oldest first, agree, and what their ensembles gain."""
+    log_p = [F.log_softmax(one.double(), dim=-1) for one in logits]
+    called = [one.argmax(-1) for one in log_p]
+    right = [one == labels for one in called]
+    both = range(len(logits))
+
+    def matrix(entry: Callable[[int, int], float]) -> Matrix:
+        return tuple(tuple(entry(i, j) for j in both) for i in both)
+
+    return Fidelity(
+        agreement=matrix(lambda i, j: _percent(called[i] == called[j])),
+        kl=matrix(lambda i, j: _divergence(log_p[i], log_p[j])),
+        disagreement=matrix(lambda i, j: _percent(right[i] ^ right[j])),
+        double_faults=matrix(lambda i, j: _percent(~right[i] & ~right[j])),
+        ensembles=tuple(_gain(members, logits, right, labels) for members in ensemble.consecutive(len(logits))),
+    )
+
+
+def _gain(members: tuple[int, ...], logits: Sequence[Tensor], right: Sequence[Tensor], labels: Tensor) -> EnsembleGain:
+    together = ensemble.log_mean([logits[one] for one in members]).argmax(-1) == labels
+    own = torch.stack([right[one] for one in members]).double()
+    gains = together.double() - own.mean(0)
+    found = statistics.bootstrap({"gain": 100 * gains.numpy()}, lambda mean: mean)
+    pairs = list(itertools.combinations(members, 2))
+    errors = [_percent(~right[one]) for one in members]
+    return EnsembleGain(
+        generations=members,
+        name=row_name(members),
+        error=_percent(~together),
+        mean_member_error=sum(errors) / len(errors),
+        gain=found["gain"],
+        best_member_error=min(errors),
+        disagreement=sum(_percent(right[i] ^ right[j]) for i, j in pairs) / len(pairs),
+        double_faults=sum(_percent(~right[i] & ~right[j]) for i, j in pairs) / len(pairs),
+    )
+
+
+def _percent(chosen: Tensor) -> float:
+    return 100 * chosen.double().mean().item()
+
+
+def _divergence(one: Tensor, other: Tensor) -> float:
+    """Return the mean of KL(p || r) = sum_i p_i (log p_i - log r_i) in nats."""
+    p = one.exp()
+    return torch.where(p > 0, p * (one - other), 0.0).sum(-1).mean().item()

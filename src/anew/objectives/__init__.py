@@ -1,0 +1,43 @@
+"""What a student minimises: pure functions of logits and labels, and the table of their names."""
+
+from anew.objectives.losses import (
+    OBJECTIVES,
+    Labels,
+    Logits,
+    Loss,
+    Objective,
+    Option,
+    Terms,
+    ban,
+    ban_l,
+    cwtm,
+    dkpp,
+    fill_options,
+    find,
+    kd,
+    label,
+    mean_of_teachers,
+    permute_dark_knowledge,
+    teacher_smoothing,
+)
+
+__all__ = [
+    "OBJECTIVES",
+    "Labels",
+    "Logits",
+    "Loss",
+    "Objective",
+    "Option",
+    "Terms",
+    "ban",
+    "ban_l",
+    "cwtm",
+    "dkpp",
+    "fill_options",
+    "find",
+    "kd",
+    "label",
+    "mean_of_teachers",
+    "permute_dark_knowledge",
+    "teacher_smoothing",
+]

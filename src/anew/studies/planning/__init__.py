@@ -1,0 +1,1 @@
+"""What a study takes: networks, examples, disk and time."""

@@ -1,0 +1,311 @@
+"""A study's plan here: the sizes of its data, what its family holds, and speeds measured on this machine.
+
+Speeds are measured on the study's own data where it is at hand, and on noise of the same form where only its sizes are
+known: in rounds, each kind of network and teacher in turn, so that what else the machine does hits all alike.
+"""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from anew import data as data_sources
+from anew import evaluation
+from anew.core import files
+from anew.core.errors import AnewError
+from anew.core.execution import Execution
+from anew.core.randomness import torch_generator
+from anew.core.spec import DataSpec, Spec
+from anew.data import Batches, Contents, Data, Examples, MissingDataError, Source
+from anew.data.batches import Batch
+from anew.data.sources import SOURCES
+from anew.evaluation import EVALUATION_BATCH
+from anew.family import Family, NetworkFolder
+from anew.models import network
+from anew.models.network import Interface
+from anew.studies.planning import plan as planning
+from anew.studies.planning.plan import Asking, GroupNeeds, NetworkKind, Pace, Plan, Speeds, TeacherKind
+from anew.studies.running import needs, siblings
+from anew.studies.study import Study, data_of_seed
+from anew.teachers import LiveTeacher, Store, Targets, Teacher
+from anew.training.costs import wait
+from anew.training.device import settings
+from anew.training.group import store_key
+from anew.training.trainer import Run
+
+ROUNDS = 5
+SLICE_SECONDS = 0.3
+"""What a kind takes of a round, unless one step is longer."""
+MOST_BATCHES = 32
+SLOW_SECONDS = 2.0
+MOST_WORKERS = 100_000
+
+
+def plan(study: Study, out: Path, how: Execution, rate: float | None = None, workers: int = 1) -> Plan:
+    """Return what a study takes that the family at `out` does not hold; nothing is written there.
+
+    Times are of a short measurement, or follow from `rate`, the examples a second at which the study's largest network
+    is trained. Where the data is not at hand, its known sizes serve. Raises `AnewError` for a rate or a number of
+    workers that makes no sense, and where neither data nor sizes are there.
+    """
+    if not 1 <= workers <= MOST_WORKERS:
+        raise AnewError(f"workers must be a whole number >= 1 and <= {MOST_WORKERS}, got {workers}; set --workers")
+    if rate is not None and not 0 < rate <= planning.HIGHEST_RATE:
+        raise AnewError(
+            f"rate must be a number of examples a second > 0 and <= {planning.HIGHEST_RATE:g}, got {rate:g}; set --rate"
+        )
+    found = _find_data(study, out)
+    groups = siblings(study.specs(found.described))
+    missing = needs(groups, out, found.contents, how)
+    if rate is not None and missing:
+        speeds = planning.speeds_of_rate(rate, missing, found.contents)
+    else:
+        speeds = measure(missing, found, how)
+    free, notes = files.free_bytes(out), (*study.notes, *found.notes)
+    return planning.plan(study.name, groups, missing, found.contents, speeds, workers, free, notes)
+
+
+@dataclass(frozen=True)
+class FoundData:
+    """What is known of a study's data: its sizes, and the examples where they are at hand."""
+
+    spec: DataSpec
+    contents: Contents
+    source: Source | None
+    reading: float
+    """Seconds that reading took."""
+    notes: tuple[str, ...] = ()
+
+    def described(self, seed: int) -> DataSpec:
+        """Return the data's description for a seed of the study."""
+        return data_of_seed(self.spec, seed)
+
+    def examples(self) -> Source:
+        """Return the examples, or noise of their form."""
+        if self.source is not None:
+            return self.source
+        contents = self.contents
+
+        def noise(count: int) -> Examples:
+            inputs = torch.randint(256, (count, *contents.input_shape), dtype=torch.uint8)
+            if inputs.ndim == 4:
+                inputs = inputs.contiguous(memory_format=torch.channels_last)
+            return Examples(inputs, torch.arange(count) % contents.classes)
+
+        names = tuple(map(str, range(contents.classes)))
+        return Source(noise(contents.training), noise(contents.test), names, contents.views, self.spec.fingerprint)
+
+
+def _find_data(study: Study, out: Path) -> FoundData:
+    """Read the data where it is at hand; else take the sizes that every such source has."""
+    spec, started = study.data, time.perf_counter()
+    try:
+        source = data_sources.load(spec.source, Path(spec.root))
+    except MissingDataError:
+        contents = SOURCES[spec.source.partition(":")[0]].contents
+        if contents is None:
+            raise
+        described = replace(spec, views=spec.views or contents.views, fingerprint=fingerprint_in(spec, out))
+        note = f"{spec.source} is not at hand: planned by its known sizes"
+        return FoundData(described, contents, None, 0.0, (note,))
+    described = replace(spec, views=spec.views or source.views, fingerprint=source.fingerprint)
+    return FoundData(described, source.contents, source, time.perf_counter() - started)
+
+
+def fingerprint_in(spec: DataSpec, out: Path) -> str:
+    """Return the fingerprint that the networks of a family have for a source, so that what they are is known by id."""
+    if spec.fingerprint or not (out / "family.json").exists():
+        return spec.fingerprint
+    family = Family.open(out)
+    known = {one.data.fingerprint for one in (family.spec(folder.id) for folder in family.folders())
+             if one.data.source == spec.source}  # fmt: skip
+    return known.pop() if len(known) == 1 else ""
+
+
+def measure(missing: Sequence[GroupNeeds], found: FoundData, how: Execution) -> Speeds:
+    """Train a few steps of each kind of network, let each kind of teacher answer, and return how fast that is.
+
+    Nothing is kept. Raises `AnewError` as training does for what does not fit.
+    """
+    if not missing:
+        return Speeds("nothing to train", {}, {})
+    started = time.perf_counter()
+    with settings(how) as device, torch_generator(0, device), tempfile.TemporaryDirectory() as place:
+        data = data_sources.prepare(found.examples(), found.spec)
+        reading = found.reading + (time.perf_counter() - started) * len({one.specs[0].data for one in missing})
+        by_size = {one.batch_size: Batches(data, one.batch_size, device) for one in missing}
+        showings = {size: _Showing(batches) for size, batches in by_size.items()}
+        networks: dict[NetworkKind, _Trainee] = {}
+        teachers: dict[TeacherKind, _Asked] = {}
+        for one in missing:
+            shown = showings[one.batch_size]
+            for spec in one.specs:
+                kind = planning.network_kind(spec)
+                if kind not in networks:
+                    networks[kind] = _Trainee(spec, data, shown, Path(place) / str(len(networks)))
+            kind_of_teacher = planning.teacher_kind(one.specs[0])
+            if one.way and kind_of_teacher not in teachers:
+                teachers[kind_of_teacher] = _Asked(one, data, shown, Path(place) / f"teacher {len(teachers)}")
+        contenders = (*showings.values(), *networks.values(), *teachers.values())
+        for _ in range(ROUNDS):
+            for contender in contenders:
+                contender.measure()
+        return Speeds(
+            said=(
+                f"measured on this machine in {time.perf_counter() - started:,.0f} s: {ROUNDS} rounds of a few steps, "
+                f"{device.type}, {torch.get_num_threads()} threads"
+            ),
+            networks={kind: one.pace() for kind, one in networks.items()},
+            teachers={kind: one.asking() for kind, one in teachers.items()},
+            batch=max(statistics.median(one.seconds) for one in showings.values()),
+            reading=reading,
+        )
+
+
+class _Showing:
+    """Makes batches of views: the first few are kept for the others, and their seconds are measured again and again."""
+
+    def __init__(self, batches: Batches) -> None:
+        self.batches = batches
+        self.first = self._make()
+        self.seconds: list[float] = []
+
+    def _make(self) -> list[Batch]:
+        count = min(MOST_BATCHES, self.batches.steps)
+        return [batch for batch, _ in zip(self.batches.epoch(0), range(count), strict=False)]
+
+    def measure(self) -> None:
+        """Measure once."""
+        self.seconds.append(_timed(self._make, self.batches.device) / len(self.first))
+
+
+class _Trainee:
+    """One kind of network, trained for a few steps in every round and then finished and thrown away."""
+
+    def __init__(self, spec: Spec, data: Data, shown: _Showing, place: Path) -> None:
+        self.device, self._batches = shown.batches.device, shown.first
+        few = _few(data.test, EVALUATION_BATCH)
+        # Many epochs, because more steps are taken than its own may have; a rate at which nothing can grow.
+        training = replace(spec.training, epochs=10_000, learning_rate=1e-6, warmup=0.0, schedule="constant")
+        light = replace(data, validation=_few(data.validation, 0), test=few)
+        folder = NetworkFolder(place)
+        place.mkdir()
+        # Only where parts of a teacher are copied does a run ask for one; any weights will do.
+        teacher = network.build_empty(spec.teachers[0].model, Interface.of(data)) if spec.frozen else None
+        self._whole: list[float] = []
+        self._run = self._timed_once(
+            lambda: Run(replace(spec, training=training), folder, light, shown.batches, teacher=teacher)
+        )
+        self._targets: Tensor | None = None
+        if spec.teachers:
+            self._targets = torch.randn(shown.batches.batch_size, len(data.classes), device=self.device)
+        # The first steps allocate and compile.
+        slow = self._steps(1) > SLOW_SECONDS
+        one = self._steps(1) if slow else self._steps(2) and self._steps(1)
+        self._count = max(1, min(10 * MOST_BATCHES, round(SLICE_SECONDS / one)))
+        self._examples = few if one * EVALUATION_BATCH < SLOW_SECONDS * shown.batches.batch_size else _few(few, 100)
+        self._seconds: list[tuple[float, float, float]] = []
+
+    def _timed_once(self, work: Callable[[], Run]) -> Run:
+        made: list[Run] = []
+        self._whole.append(_timed(lambda: made.append(work()), self.device))
+        return made[0]
+
+    def _steps(self, count: int) -> float:
+        def learn() -> None:
+            for number in range(count):
+                self._run.learn(self._batches[number % len(self._batches)], self._targets)
+
+        return _timed(learn, self.device) / count
+
+    def measure(self) -> None:
+        """Measure a step, an evaluation and the end of an epoch once."""
+        step = self._steps(self._count)
+        evaluated = _timed(self._evaluate, self.device) / len(self._examples)
+
+        def end_epoch() -> None:
+            self._run.end_epoch()
+            self._run.save()
+
+        self._seconds.append((step, evaluated, _timed(end_epoch, self.device)))
+
+    def _evaluate(self) -> None:
+        evaluation.predict(self._run.network, self._examples, self.device)
+
+    def pace(self) -> Pace:
+        """Return the medians, with what it takes to begin and to finish."""
+        step, evaluated, epoch = (statistics.median(column) for column in zip(*self._seconds, strict=True))
+        finish = _timed(self._run.finish, self.device)
+        finish = max(0.0, finish - evaluated * len(self._run.data.test))
+        return Pace(step, evaluated, epoch, sum(self._whole) + finish)
+
+
+class _Asked:
+    """One kind of teacher, asked about the same batches live, for a new store, and from that store."""
+
+    def __init__(self, one: GroupNeeds, data: Data, shown: _Showing, place: Path) -> None:
+        spec, self.batches = one.specs[0], shown.batches
+        self._way, self._first, self._place = one.way, shown.first, place
+        training, started = spec.training, time.perf_counter()
+        placed = [
+            network.place(
+                network.build_empty(teacher.model, Interface.of(data)), self.batches.device, training.memory_format
+            )
+            for teacher in spec.teachers
+        ]
+        self._whole = time.perf_counter() - started
+        self._live = LiveTeacher(placed, training.precision, training.compile)
+        self._targets = Targets(len(data.classes), spec.objective.top_k)
+        self._key = store_key(spec, len(data.training), self.batches.batch_size, self._targets)
+        self._count = 1
+        first = self._teach(None)
+        seconds = first if first > SLOW_SECONDS else self._teach(None)
+        self._count = max(1, min(len(self._first), round(SLICE_SECONDS / seconds)))
+        self._seconds: list[tuple[float, float, float]] = []
+
+    def _teach(self, store: Store | None) -> float:
+        teacher = Teacher(self._live, self._targets, self.batches.batch_size, store)
+        batches = self._first[: self._count]
+
+        def teach() -> None:
+            for _ in teacher.teach(batches):
+                pass
+
+        return _timed(teach, self.batches.device) / self._count
+
+    def measure(self) -> None:
+        """Measure once: live, or a store that is filled and then read."""
+        if self._way == "live":
+            self._seconds.append((self._teach(None), 0.0, 0.0))
+            return
+        with closing(Store.open(self._place, self._key)) as store:
+            filling, reading = self._teach(store), self._teach(store)
+        shutil.rmtree(self._place)
+        self._seconds.append((filling, filling, reading))
+
+    def asking(self) -> Asking:
+        """Return the medians."""
+        live, filling, reading = (statistics.median(column) for column in zip(*self._seconds, strict=True))
+        return Asking(live, filling, reading, self._whole)
+
+
+def _few(examples: Examples, count: int) -> Examples:
+    return examples.take(torch.arange(min(count, len(examples))))
+
+
+def _timed(work: Callable[[], object], device: torch.device) -> float:
+    """Return the seconds that work takes, with all work of the device done."""
+    wait(device)
+    started = time.perf_counter()
+    work()
+    wait(device)
+    return time.perf_counter() - started

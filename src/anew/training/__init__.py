@@ -1,0 +1,1 @@
+"""One step, one network, one group of siblings, one lineage; `launch` decides which process trains what."""

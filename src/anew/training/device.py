@@ -1,0 +1,77 @@
+"""The device of an execution, torch's settings while networks run, and what the bits of a result may depend on."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from anew.core.errors import AnewError, did_you_mean
+from anew.core.execution import Execution
+from anew.core.version import __version__
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def torch_device(execution: Execution) -> torch.device:
+    """Return the device; `AnewError` where this machine has none of that kind."""
+    kind, _, number = execution.device.partition(":")
+    if kind not in DEVICES or (number and not number.isdigit()):
+        raise AnewError(
+            f"device must be one of {', '.join(DEVICES)} (or cuda:1, ...), got '{execution.device}'"
+            f"{did_you_mean(kind, DEVICES)}; set --device"
+        )
+    if kind == "auto":
+        kind = "cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu"
+    if kind == "cuda" and not number:
+        # torchrun numbers the processes of a machine, one for each GPU.
+        number = os.environ.get("LOCAL_RANK", "")
+    if (kind == "cuda" and int(number or 0) >= torch.cuda.device_count()) or (kind == "mps" and not _has_mps()):
+        raise AnewError(f"device '{execution.device}': this machine has no such device; set --device cpu")
+    return torch.device(f"{kind}:{number}" if number else kind)
+
+
+@contextmanager
+def settings(execution: Execution) -> Generator[torch.device]:
+    """Set torch's threads and deterministic algorithms for the code inside, and restore them after it."""
+    device = torch_device(execution)
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    benchmark = torch.backends.cudnn.benchmark
+    filling = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    if device.type == "cuda":
+        # cuBLAS reads it once, when it starts; without it torch refuses deterministic matrix products.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    try:
+        torch.set_num_threads(execution.threads or threads)
+        torch.use_deterministic_algorithms(True)
+        # Nothing here reads memory that was not written; filling it first would cost a pass over every new tensor.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+        torch.backends.cudnn.benchmark = False
+        yield device
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic)
+        torch.backends.cudnn.benchmark = benchmark
+        torch.utils.deterministic.fill_uninitialized_memory = filling  # type: ignore[attr-defined]
+
+
+def environment(device: torch.device, processes: int = 1) -> dict[str, Any]:
+    """Return what the bits of a result may depend on beside the spec: machine, device, threads, versions."""
+    return {
+        "machine": platform.machine(),
+        "processor": torch.backends.cpu.get_cpu_capability(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "threads": torch.get_num_threads(),
+        "processes": processes,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "anew": __version__,
+    }
+
+
+def _has_mps() -> bool:
+    return torch.backends.mps.is_available()

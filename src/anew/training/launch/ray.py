@@ -1,0 +1,308 @@
+"""Workers on a Ray cluster: each group of siblings is a task, with the processors and the GPU that it needs.
+
+The family lies in a folder that all machines of the cluster see; data sets travel through Ray's object store, once
+each. Ray gives a task whose worker or machine died to another, which goes on from what was saved. Tasks set their own
+number of threads, so a network's bits do not depend on Ray.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from anew.core.callbacks import Silent
+from anew.core.errors import AnewError, in_one_line
+from anew.core.execution import Execution
+from anew.core.interruption import Interrupted
+from anew.core.spec import Spec
+from anew.data import Data
+from anew.family import lock
+from anew.training.group import Session
+from anew.training.launch.workers import ATTEMPTS, LOOK_SECONDS, Finished, Workers, failed_together, train_elsewhere
+
+REACH_SECONDS = 5.0
+SETTINGS = b"\x04"
+HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + SETTINGS + b"\0\0\0\0\0"
+"""How a client of HTTP/2, and so of gRPC and Ray, begins: RFC 9113, section 3.4."""
+SEEN_SECONDS = 60.0
+"""How long a shared folder may take to show here what another machine wrote: NFS remembers for a minute at most."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Which Ray cluster, how many groups at once, and which part of a GPU each needs."""
+
+    address: str = ""
+    """Where it is, `host:port`, `ray://host:port`, or `auto`: the one that this machine is part of. Where not given,
+    that of the environment variable RAY_ADDRESS, and without it one of this machine alone, for as long as the study."""
+    jobs: int | None = None
+    """How many groups are under way at once; where not given, as many as the cluster has room for."""
+    gpus: float | None = None
+    """Where not given, 1 where the cluster has GPUs and a device other than cpu was not asked for."""
+
+    def __post_init__(self) -> None:
+        if self.gpus is not None and not 0 <= self.gpus <= 1:
+            raise AnewError(
+                f"gpus-per-network must be a number >= 0 and <= 1 on Ray, got {self.gpus:g}; set --gpus-per-network"
+            )
+        if self.jobs is not None and self.jobs < 1:
+            raise AnewError(f"jobs must be a whole number >= 1, got {self.jobs}; set --jobs")
+
+
+def on_ray(cluster: Cluster, how: Execution) -> Callable[[Session], AbstractContextManager[Workers]]:
+    """Return what makes a session's workers on a cluster; `how` is for them, the session's own for this process.
+
+    Raises `AnewError` at once where Ray is not installed, nobody is at the address, or `how` cannot be there.
+    """
+    ray = _import()
+    if how.device not in ("auto", "cpu", "cuda"):
+        raise AnewError(f"device '{how.device}': on Ray, which gives out GPUs, it must be auto, cpu or cuda")
+    if how.device == "cpu" and cluster.gpus:
+        raise AnewError(f"gpus-per-network {cluster.gpus:g}: a GPU has no use with --device cpu; drop one of them")
+    if how.device == "cuda" and cluster.gpus == 0:
+        raise AnewError("gpus-per-network 0: --device cuda needs a GPU, or a part of one; set --gpus-per-network 1")
+    address = cluster.address or os.environ.get("RAY_ADDRESS", "") or "local"
+    if not ray.is_initialized():
+        _demand_reachable(address)
+
+    @contextmanager
+    def workers(session: Session) -> Generator[Workers]:
+        if session.world.size > 1:
+            raise AnewError("on ray: torchrun's processes train one network together; drop --on ray, or torchrun")
+        with _connected(ray, address):
+            yield RayWorkers(ray, session, cluster, how)
+
+    return workers
+
+
+class RayWorkers:
+    """Groups of siblings as tasks on the Ray cluster that this process is connected to."""
+
+    def __init__(self, ray: Any, session: Session, cluster: Cluster, how: Execution) -> None:
+        self._ray, self._session = ray, session
+        # Ray starts processes elsewhere, in other folders than this one.
+        self._family = session.family.path.resolve()
+        machines = [one["Resources"] for one in self._ray.nodes() if one["Alive"]]
+        gpus = cluster.gpus
+        if gpus is None:
+            gpus = float(how.device == "cuda" or (how.device == "auto" and any(one.get("GPU") for one in machines)))
+        needs = {"CPU": how.threads or 1, "GPU": gpus}
+        self.count = cluster.jobs or _room(machines, needs)
+        self._how = replace(
+            how, device="cuda" if gpus else "cpu", threads=how.threads or 1, jobs=1, patience=lock.OUTLIVES_DEATH
+        )
+        if len(machines) > 1 and how.ask == "auto":
+            # Two machines that fill one table see each other's writes late.
+            self._how = replace(self._how, ask="live")
+        self._task = self._ray.remote(_train).options(
+            num_cpus=needs["CPU"],
+            num_gpus=gpus,
+            max_retries=ATTEMPTS - 1,
+            # Somebody asked a worker to stop, as where its machine is to be given back: another goes on.
+            retry_exceptions=[Interrupted],
+        )
+        self._under_way: dict[Any, tuple[Spec, ...]] = {}
+        self._data: dict[int, tuple[Data, Any]] = {}
+
+    def start(self, specs: Sequence[Spec], data: Data) -> None:
+        """Give a group to Ray."""
+        reference = self._task.remote(self._family, self._how, tuple(specs), self._put(data))
+        self._under_way[reference] = tuple(specs)
+
+    def wait(self) -> Finished:
+        """Return the next group that is finished; raises `Interrupted`, after all have saved."""
+        while True:
+            if self._session.stop.requested:
+                raise Interrupted(self._stop())
+            done, _ = self._ray.wait(list(self._under_way), timeout=LOOK_SECONDS)
+            if done:
+                return self._finished(done[0])
+
+    def _put(self, data: Data) -> Any:
+        """Return Ray's reference to a data set, which is sent once."""
+        if id(data) not in self._data:
+            # Kept beside its reference: another data set must not come to the same place in memory.
+            self._data[id(data)] = (data, self._ray.put(data))
+        return self._data[id(data)][1]
+
+    def _finished(self, reference: Any) -> Finished:
+        specs = self._under_way.pop(reference)
+        try:
+            report: _Report = self._ray.get(reference)
+        except Interrupted as error:
+            return self._lost(specs, f"was asked to stop {ATTEMPTS} times ({_in_its_words(error)})")
+        except self._ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, ImportError):
+                raise AnewError(
+                    f"on ray: a machine of the cluster lacks what this one has ({error.cause}); install it there"
+                ) from error
+            raise
+        except self._ray.exceptions.RayError as error:
+            return self._lost(specs, f"was lost by Ray ({in_one_line(error)[:300]}), {ATTEMPTS} times")
+        for name, arguments, options in report.told:
+            getattr(self._session.progress, name)(*arguments, **options)
+        failed = {name: AnewError(text) for name, text in report.failed.items()}
+        unseen = [spec.id for spec in specs if spec.id not in failed and not self._is_seen(spec)]
+        error = AnewError(
+            f"{self._family}: what {report.machine} wrote there is not to be seen here; give an --out that all "
+            "machines of the cluster share"
+        )
+        return Finished(specs, failed | dict.fromkeys(unseen, error))
+
+    def _lost(self, specs: Sequence[Spec], what: str) -> Finished:
+        names = ", ".join(spec.id for spec in specs)
+        return failed_together(self._session, specs, AnewError(f"the task of {names} {what}"))
+
+    def _is_seen(self, spec: Spec) -> bool:
+        """Say whether a network that a task finished is finished here."""
+        give_up = time.monotonic() + SEEN_SECONDS
+        while not self._session.family.folder(spec.id).is_done:
+            if time.monotonic() > give_up or self._session.stop.requested:
+                return False
+            time.sleep(LOOK_SECONDS)
+        return True
+
+    def _stop(self) -> str:
+        """Ask all tasks to save and stop, wait for that, and return what one of them said."""
+        said = "stopped and saved; the same command goes on from there"
+        for reference in self._under_way:
+            # In the task this is a Ctrl-C, and so a request to stop as ever; one that has not begun never will.
+            self._ray.cancel(reference)
+        for reference in self._under_way:
+            try:
+                self._ray.get(reference)
+            except Interrupted as error:
+                said = _in_its_words(error)
+            except self._ray.exceptions.RayError:
+                # It had not begun, or was still starting, and has nothing to save.
+                continue
+        return said
+
+
+@dataclass(frozen=True)
+class _Report:
+    """What a task says at its end: why networks failed, and what is to be told to whoever watches."""
+
+    failed: dict[str, str]
+    told: list[tuple[str, tuple[Any, ...], dict[str, Any]]]
+    machine: str
+
+
+def _train(family: Path, how: Execution, specs: Sequence[Spec], data: Data) -> _Report:
+    """A task: train a group, from where it was left."""
+    told = _Kept()
+    failed = train_elsewhere(family, how, told, specs, data)
+    return _Report(failed, told.kept, socket.gethostname())
+
+
+class _Kept(Silent):
+    """Keeps what there is to say for the end of a task."""
+
+    def __init__(self) -> None:
+        self.kept: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
+
+    def notice(self, text: str) -> None:
+        self.kept.append(("notice", (text,), {}))
+
+    def network_done(self, spec: Spec, record: dict[str, Any], *, found: bool) -> None:
+        self.kept.append(("network_done", (spec, record), {"found": found}))
+
+
+def _in_its_words(error: Exception) -> str:
+    """Return what an error of a task said there, without where Ray says it came from."""
+    return str(getattr(error, "cause", error))
+
+
+def _room(machines: Sequence[dict[str, float]], needs: dict[str, float]) -> int:
+    """Return how many tasks with such needs the machines hold at once; `AnewError` where none holds even one."""
+    room = sum(
+        min(int(machine.get(what, 0) / need + 1e-6) for what, need in needs.items() if need) for machine in machines
+    )
+    if not room:
+        largest = " or ".join(f"{one.get('CPU', 0):g} CPU and {one.get('GPU', 0):g} GPU" for one in machines)
+        raise AnewError(
+            f"on ray: no machine of the cluster has {needs['CPU']:g} CPU and {needs['GPU']:g} GPU for a network, as "
+            f"--threads and --gpus-per-network ask; there are {largest or 'none'}"
+        )
+    return room
+
+
+def _import() -> Any:
+    """Return the module ray, which sends nothing about its use and says nothing by itself."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        import ray
+    except ImportError as error:
+        raise AnewError("on 'ray' needs Ray; pip install 'anew[ray]'") from error
+    return ray
+
+
+@contextmanager
+def _connected(ray: Any, address: str) -> Generator[None]:
+    """Connect to a cluster, or start one on this machine alone, which ends with the block; `AnewError` where it fails.
+
+    Where this process is connected already, that serves.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    own: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
+    with _kept_signals():
+        try:
+            ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL, **own)
+        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+            raise AnewError(
+                f"ray-address '{address}': cannot be used ({in_one_line(error)[:300]}); look with `ray status`; a "
+                "cluster that asks for a token needs RAY_AUTH_MODE=token here too"
+            ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _demand_reachable(address: str) -> None:
+    """Raise `AnewError` where no server of Ray's kind listens at an address: Ray itself would try for minutes."""
+    if address in ("local", "auto"):
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        raise AnewError(
+            f"ray-address must be host:port, ray://host:port or auto, got '{address}'; set --ray-address, such as "
+            "127.0.0.1:6379"
+        )
+    try:
+        with socket.create_connection((host, int(port)), timeout=REACH_SECONDS) as connection:
+            if os.environ.get("RAY_USE_TLS", "0") == "0":
+                connection.sendall(HELLO)
+                # Its own settings are the first thing that a server says.
+                if connection.recv(9, socket.MSG_WAITALL)[3:4] != SETTINGS:
+                    raise ConnectionError("something else answers")
+    except (OSError, OverflowError) as error:
+        raise AnewError(
+            f"ray-address '{address}': no cluster is there ({error}); start one with `ray start --head`, or drop "
+            "--ray-address for one of this machine alone"
+        ) from error
+
+
+@contextmanager
+def _kept_signals() -> Generator[None]:
+    """Put back the handler of SIGTERM that Ray replaces while it starts: here it is a request to save and stop."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, handler)

@@ -1,0 +1,113 @@
+"""From a recipe to a trained family: its data, its specs, and each generation in turn, oldest first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from anew import evaluation, objectives
+from anew.core.callbacks import Progress
+from anew.core.errors import AnewError
+from anew.core.execution import Execution
+from anew.core.spec import ModelSpec, ObjectiveSpec, Recipe, Spec, lineage_of, siblings_of
+from anew.data import Data
+from anew.evaluation import Row
+from anew.family import Family, NetworkFolder
+from anew.models import network
+from anew.models.network import Interface
+from anew.training import group
+from anew.training.launch.scheduler import train_groups
+from anew.training.launch.workers import workers
+from anew.training.pretrained import find_teacher
+
+STILL_FALLING = 0.02
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished lineage: where it lies, its specs oldest first, its scores, and what failed beside it."""
+
+    family: Family
+    lineage: tuple[Spec, ...]
+    rows: list[Row]
+    failures: list[AnewError] = field(default_factory=list[AnewError])
+
+
+def train_lineage(recipe: Recipe, data: Data, out: Path, how: Execution, progress: Progress) -> Trained:
+    """Train what a recipe asks for in the family at `out`, going on where an earlier run stopped.
+
+    Networks that the family already holds are not trained again. A sibling that fails does not stop the lineage. Raises
+    `AnewError`, and `Interrupted` after saving.
+    """
+    recipe = replace(recipe, objective=filled_objective(recipe.objective))
+    # What is wrong with the recipe shows before anything is written.
+    _demand_sound(recipe, data)
+    named = [model.name for model in (recipe.model, recipe.teacher_model) if model is not None]
+    given = find_teacher(recipe, data, [*named, *how.trust]) if recipe.teacher is not None else None
+    lineage = lineage_of(recipe, data.spec, given.spec if given is not None else None)
+    generations = [filled_siblings(recipe, spec) for spec in lineage]
+    if recipe.frozen:
+        for spec in lineage[-recipe.generations :]:
+            network.demand_frozen(spec, Interface.of(data))
+    failures: list[AnewError] = []
+    with group.session(out, how, progress) as session, workers(session) as trainers:
+        family = session.family
+        if given is not None:
+            session.in_turn(lambda: given.bring(family, data, session.device))
+        for spec, together in zip(lineage, generations, strict=True):
+            was_there = family.folder(spec.id).is_done
+            failed: dict[str, AnewError] = {}
+            for finished in train_groups([together], lambda spec: data, family, trainers):
+                failed |= finished.failed
+            failures += failed.values()
+            if spec.id in failed:
+                raise failed[spec.id]
+            if spec is not lineage[-1] and not was_there and _is_still_falling(family.folder(spec.id)):
+                session.progress.notice(
+                    "this teacher's validation loss was still falling when its training ended: students of an "
+                    "under-trained teacher are often worse than it; more --epochs would show"
+                )
+    rows = evaluation.evaluate_lineage(family, lineage)
+    rows += evaluation.evaluate_networks(family, [one for together in generations for one in together[1:]])
+    return Trained(family, lineage, rows, failures)
+
+
+def filled_objective(objective: ObjectiveSpec) -> ObjectiveSpec:
+    """Return the objective with its own defaults filled in, so that equal settings have equal ids."""
+    return replace(objective, **objectives.fill_options(objective.name, objective.options))
+
+
+def filled_siblings(recipe: Recipe, spec: Spec) -> list[Spec]:
+    """Return a network of the lineage and its siblings with all options filled in."""
+    return [replace(one, objective=filled_objective(one.objective)) for one in siblings_of(recipe, spec)]
+
+
+def _demand_sound(recipe: Recipe, data: Data) -> None:
+    """Build the recipe's models once and look at its objectives; raises `AnewError` where they do not fit."""
+    for model in (recipe.model, recipe.teacher_model):
+        if model is not None:
+            demand_model(model, data)
+    for name in recipe.siblings:
+        if not objectives.find(name).uses_teacher:
+            raise AnewError(f"siblings: objective '{name}' has no teacher; for label-only networks set --sibling-seeds")
+    top_k = recipe.objective.top_k
+    if top_k is not None and top_k >= len(data.classes):
+        raise AnewError(
+            f"objective.top_k must be smaller than the number of classes, {len(data.classes)}, got {top_k}; "
+            "drop --objective.top-k"
+        )
+
+
+def demand_model(model: ModelSpec, data: Data) -> None:
+    """Build a model once; raises `AnewError` where it is not known or does not fit the data."""
+    network.build_empty(model, Interface.of(data))
+
+
+def _is_still_falling(folder: NetworkFolder) -> bool:
+    """Say whether the validation loss of the last tenth of the epochs is clearly below that of the tenth before."""
+    losses = [row["validation_nll"] for row in folder.read_metrics() if "validation_nll" in row]
+    tenth = max(1, len(losses) // 10)
+    if len(losses) < 2 * tenth:
+        return False
+    last, before = losses[-tenth:], losses[-2 * tenth : -tenth]
+    return sum(last) < (1 - STILL_FALLING) * sum(before)

@@ -1,0 +1,121 @@
+"""A trained network that is given as the first teacher: a family's, or a checkpoint's."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from anew import evaluation
+from anew.core import files
+from anew.core.errors import AnewError
+from anew.core.spec import ModelSpec, ObjectiveSpec, Recipe, Spec, TrainingSpec
+from anew.data import Data
+from anew.family import Family, NetworkFolder
+from anew.models import network
+from anew.models.network import Interface, Network
+
+
+@dataclass(frozen=True)
+class GivenTeacher:
+    """A teacher that was found where the recipe names it: its spec, and where it is or what it is."""
+
+    spec: Spec
+    name: str
+    family: Family | None = None
+    """The family that it and its ancestors lie in, where its spec is of the same data."""
+    network: Network | None = None
+    """The network, where it is a checkpoint or of other data."""
+
+    def bring(self, family: Family, data: Data, device: torch.device) -> None:
+        """Bring the teacher into a family: with its ancestors, or as a network of its own with its outputs."""
+        if self.family is not None:
+            for ancestor in self.spec.lineage:
+                if not family.folder(ancestor.id).is_done:
+                    _copy(self.family.folder(ancestor.id), family.folder(ancestor.id))
+            return
+        assert self.network is not None
+        folder = family.begin(self.spec)
+        if not folder.is_done:
+            self.network.save(folder.weights, {"id": self.spec.id, "generation": 0})
+            placed = network.place(self.network, device, "channels_last")
+            evaluation.write_outputs(folder.outputs, evaluation.outputs_of({"last": placed}, data, device), data)
+            scores = evaluation.score_logits(*evaluation.read_outputs(folder, "test"))
+            folder.finish({"id": self.spec.id, "generation": 0, "given": self.name, "test": scores.to_json()})
+
+
+def find_teacher(recipe: Recipe, data: Data, trusted: Collection[str] = ()) -> GivenTeacher:
+    """Find the network that `recipe.teacher` names, and check that it can teach this data; nothing is written.
+
+    A network of a family whose spec is of the same data keeps its spec and its ancestors; any other checkpoint becomes
+    a spec that holds the hash of its weights. `trusted` are names of models of the user's own that a file may name.
+    """
+    assert recipe.teacher is not None
+    path = Path(recipe.teacher)
+    if recipe.teacher and path.is_file():
+        return _from_file(path, recipe.teacher_model, recipe.model, data, trusted)
+    place, _, start = recipe.teacher.rpartition(":")
+    if path.is_dir() and path.parent.name == "networks":
+        place, start = str(path.parent.parent), path.name
+    if not place or not Path(place).is_dir():
+        raise AnewError(
+            f"teacher '{recipe.teacher}': is no file and no network of a family; give a safetensors file, or "
+            "FAMILY:ID with an id that `anew show FAMILY` lists"
+        )
+    other = Family.open(Path(place))
+    folder = other.find(start)
+    if not folder.is_done:
+        raise AnewError(f"teacher '{recipe.teacher}': is not trained to its end; finish it with its own command first")
+    wrong = folder.verify()
+    if wrong:
+        raise AnewError(f"teacher '{recipe.teacher}': {wrong[0]}; restore it from a copy")
+    spec = other.spec(folder.id)
+    if not spec.data.is_same(data.spec):
+        return _from_file(folder.weights, recipe.teacher_model, recipe.model, data, trusted)
+    if recipe.teacher_model is not None:
+        raise _brings_its_own(recipe.teacher)
+    network.demand_trusted(spec.model.name, trusted, folder.path)
+    return GivenTeacher(spec, folder.id, family=other)
+
+
+def _from_file(
+    path: Path, given_model: ModelSpec | None, students: ModelSpec, data: Data, trusted: Collection[str]
+) -> GivenTeacher:
+    """Read a checkpoint: one that anew wrote says what it is, any other is a state dict of the model that is given."""
+    interface = Interface.of(data)
+    tensors, header = files.read_tensors(path)
+    if header:
+        if given_model is not None:
+            raise _brings_its_own(str(path))
+        teacher = network.restore(tensors, header, path, trusted)
+        if len(teacher.interface.classes) != len(interface.classes):
+            raise AnewError(
+                f"teacher {path}: knows {len(teacher.interface.classes)} classes, the data has "
+                f"{len(interface.classes)}; give a teacher of the same classes"
+            )
+        if teacher.interface.input_shape != interface.input_shape:
+            raise AnewError(
+                f"teacher {path}: takes inputs {teacher.interface.input_shape}, the data has {interface.input_shape}; "
+                "give a teacher of the same inputs"
+            )
+    else:
+        teacher = network.build_empty(given_model or students, interface)
+        network.fill(teacher, tensors, path)
+    spec = Spec(
+        teacher.spec, data.spec, TrainingSpec(), ObjectiveSpec("label", smoothing=0.0), weights=files.sha256(path)
+    )
+    return GivenTeacher(spec, path.name, network=teacher)
+
+
+def _brings_its_own(teacher: str) -> AnewError:
+    return AnewError(f"teacher '{teacher}': brings its own architecture; drop --teacher-model")
+
+
+def _copy(source: NetworkFolder, target: NetworkFolder) -> None:
+    """Copy a finished network; its `done.json` last, so that it is there whole or not at all."""
+    files.ensure_folder(target.path)
+    names = [*source.done["files"], source.done_file.name]
+    for name in names:
+        files.write_bytes(target.path / name, (source.path / name).read_bytes())

@@ -1,0 +1,665 @@
+"""The command line: what each command prints, and one line, with nothing written, for whatever a user can mend."""
+
+import contextlib
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from PIL import Image
+
+import anew
+from anew.cli import main, terminal
+from anew.cli.study import AS_IT_IS
+from anew.core import files
+from anew.core.spec import read_recipe
+from anew.evaluation import evaluate_lineage
+from anew.family import FORMAT, Family
+from anew.studies import STUDIES
+from anew.studies.controls import with_controls
+from anew.studies.scales import scaled
+from commands import call, contents, good
+from conftest import QUICK
+
+COMMANDS = ("train", "evaluate", "insight", "predict", "show", "report", "verify", "models", "data")
+
+
+@pytest.fixture
+def wrong(tmp_path, monkeypatch):
+    """Run what must be refused, in a folder of its own: one line, code 2, no file made or changed; return the line."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        before = contents(tmp_path)
+        done = call(*arguments)
+        assert (done.code, done.out) == (2, ""), done
+        assert done.err.startswith("anew: ") and done.err.count("\n") == 1 and done.err.endswith("\n"), done.err
+        assert contents(tmp_path) == before
+        return done.err
+
+    return run
+
+
+@pytest.fixture(scope="module", autouse=True)
+def wide_terminal():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", "200")
+        yield
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, arrays):
+    """A folder with the small problem, and what `anew train` said about it."""
+    folder = tmp_path_factory.mktemp("commands")
+    np.savez(folder / "small.npz", x=arrays[0], y=arrays[1])
+    for number in range(5):
+        Image.fromarray(arrays[0][number]).save(folder / f"{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(place):
+    return call("train", "--data", f"npz:{place / 'small.npz'}", "--out", place / "family", "--threads", "1", *QUICK)
+
+
+@pytest.fixture(scope="module")
+def family(place, trained):
+    assert trained.code == 0, trained.err
+    return place / "family"
+
+
+@pytest.fixture
+def copied(family, tmp_path):
+    """A copy of the family, for harm."""
+    return Path(shutil.copytree(family, tmp_path / "copied"))
+
+
+def ids(family):
+    return [spec.id for (lineage,) in [Family.open(Path(family)).lineages()] for spec in lineage]
+
+
+# What is there
+
+
+def loaded_modules(command, *arguments, code=0):
+    """Run a command as a process, and return what it said and the modules that it loaded."""
+    done = command(*arguments, check=code, PYTHONPROFILEIMPORTTIME="1")
+    lines = done.stderr.splitlines()
+    loaded = {line.rpartition("|")[2].strip() for line in lines if line.startswith("import time:")}
+    assert "cyclopts" in loaded
+    return done.stdout + "\n".join(line for line in lines if not line.startswith("import time:")), loaded
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["--version"], 0, [anew.__version__]),
+        (["--help"], 0, [*COMMANDS, "--debug"]),
+        ([], 0, COMMANDS),
+        (["train", "--help"], 0, ["--learning-rate", "--save-minutes", "--model.options KEY=VALUE", "--teacher "]),
+        (["train", "--epochs", "-1"], 2, ["training.epochs must be"]),
+        (["study", "run", "--help"], 0, ["--scale", "--controls", "--force"]),
+        (["trian"], 2, ["trian"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_help_and_mistakes_are_answered_without_torch(command, arguments, code, says):
+    text, loaded = loaded_modules(command, *arguments, code=code)
+    assert all(word in text for word in says)
+    assert not loaded & {"torch", "numpy", "torchvision", "sklearn"}
+
+
+def test_importing_anew_does_not_import_torch():
+    script = "import sys, anew; print(anew.AnewError, anew.__version__); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.DEVNULL)
+
+
+CHOOSING = ("--scale", "--seeds", "--rows", "--columns", "--controls", "--data", "--root", "--epochs", "--limit")
+
+
+def test_study_run_and_show_choose_by_the_same_options_and_say_the_same_of_them():
+    helps = [good("study", command, "--help").splitlines() for command in ("run", "show")]
+    said = [[line for line in lines if line.startswith("│ --")] for lines in helps]
+    run, show = ({line.split()[1]: line.split()[2:] for line in lines} for lines in said)
+    assert {option: run[option] for option in CHOOSING} == {option: show[option] for option in CHOOSING}
+    where = {"--on", "--jobs", "--scripts", "--gpus-per-network", "--ray-address"}
+    assert run.keys() - set(CHOOSING) - where == {"--out", "--device", "--threads", "--force", "--page"}
+    assert show.keys() - set(CHOOSING) == {"--format"}
+    assert all(len(words) > 3 for words in run.values())
+
+
+@pytest.mark.parametrize("command", [["run"], ["show", "family"]], ids=["run", "show"])
+def test_what_is_chosen_is_the_study_and_nothing_chosen_is_the_study_as_it_is(command):
+    name, *rest = command
+    given = "--scale tiny --seeds 3 4 --rows DenseNet-80-80 --columns Teacher BAN --controls"
+    more = "--data fashion-mnist --root r --epochs 7 --limit 300"
+
+    def chosen(*options):
+        _, bound, _ = main.app.parse_args(["study", name, "table2", *rest, *options])
+        return bound.arguments.get("choice", AS_IT_IS).of(bound.arguments["name"])
+
+    assert chosen() == scaled(STUDIES["table2"], "full")
+    tiny = with_controls(scaled(STUDIES["table2"], "tiny")).only(("DenseNet-80-80",), ("Teacher", "BAN"))
+    assert chosen(*given.split(), *more.split()) == replace(
+        tiny,
+        seeds=(3, 4),
+        data=replace(tiny.data, source="fashion-mnist", root="r", limit=300),
+        training=replace(tiny.training, epochs=7),
+    )
+    with pytest.raises(anew.AnewError, match=r"epochs must be a whole number, got '1\.5'; set --epochs"):
+        chosen("--epochs", "1.5")
+
+
+def test_models_are_listed_and_counted():
+    listed = good("models")
+    assert "wide_resnet-28-10" in listed and "36,479,194" in listed and "timm:NAME" in listed
+    # 36.5 million: Zagoruyko and Komodakis 2016, table 4.
+    assert good("models", "wide_resnet-28-10", "--classes", "100").startswith(
+        "wide_resnet-28-10: 36,536,884 parameters"
+    )
+    assert "mlp" in good("models", "--input", "20") and "lenet" not in good("models", "--input", "20")
+
+
+def test_data_is_listed_and_described():
+    assert all(kind in good("data") for kind in ("digits", "fashion-mnist", "parquet:PATH", "npz:PATH"))
+    described = good("data", "digits")
+    assert "1,797 training examples" in described and "1x8x8 uint8" in described
+    assert "10 classes: 0, 1, 2" in described and "fingerprint: " in described
+
+
+# What train prints and keeps
+
+
+def test_train_prints_the_table_on_stdout_and_progress_on_stderr(trained, family):
+    lines = trained.out.splitlines()
+    assert lines[0].strip() == "test, 48 examples"
+    assert [line.split("  ")[0] for line in lines[2:-1]] == [
+        "generation 0", "generation 1", "generation 2", "ensemble 0-1", "ensemble 1-2", "ensemble 0-2",
+    ]  # fmt: skip
+    assert lines[-1] == f"family: {family}"
+    for said in (
+        "generations 2; seed 0",
+        "generation 2 (small_cnn, ban)",
+        "epoch 3/3",
+        "|gradient of the teacher's term|",
+    ):
+        assert said in trained.err and said not in trained.out
+    assert "generation 0  label" not in trained.err
+
+
+def test_the_same_command_again_finds_everything_trained(trained, family, copied, place):
+    again = call("train", "--data", f"npz:{place / 'small.npz'}", "--out", copied, *QUICK)
+    assert again.err.count("found, already trained") == 3
+    assert again.out.splitlines()[:-1] == trained.out.splitlines()[:-1]
+    assert contents(copied).keys() == {copied / path.relative_to(family) for path in contents(family)}
+
+
+def test_a_recipe_and_the_flags_it_stands_for_give_the_same_networks(family, place, tmp_path):
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        f'generations = 2\ndata = "npz:{place / "small.npz"}"\n[model]\noptions = {{ width = 16 }}\n'
+        "[training]\nepochs = 3\nbatch_size = 16\n"
+    )
+    assert call("train", "--recipe", recipe, "--out", tmp_path / "toml").code == 0
+    assert ids(tmp_path / "toml") == ids(family)
+    # Flags go over the recipe.
+    assert call("train", "--recipe", recipe, "--out", tmp_path / "over", "--generations", "0", "--seed", "1").code == 0
+    assert [spec.seed for (spec,) in Family.open(tmp_path / "over").lineages()] == [1]
+
+
+def test_a_log_names_the_recipe_in_two_lines_and_says_where_it_is(trained, family, place):
+    first, second = trained.err.partition("generation 0 (")[0].splitlines()
+    assert first == f"model small_cnn; data npz:{place / 'small.npz'}; objective ban; generations 2; seed 0"
+    path = second.removeprefix("all settings of a network: ").partition(", and ")[0]
+    for name in ids(family):
+        assert json.loads(Path(path.replace("ID", name)).read_text())["training"]["learning_rate"] == 0.1
+        assert '"learning_rate": 0.1' in good(*second.partition("`anew ")[2].rstrip("`").replace("ID", name).split())
+
+
+def test_a_log_names_what_else_a_recipe_asks_for():
+    recipe = read_recipe(None, {"siblings": "cwtm,dkpp", "sibling_seeds": "4,5", "teacher_model": {"name": "mlp"}})
+    first, _ = terminal.recipe_in_words(recipe, Path("f")).splitlines()
+    assert first == "model small_cnn; data digits; teacher mlp; objective ban, cwtm, dkpp; generations 3; seed 0, 4, 5"
+    given = read_recipe(None, {"teacher": "t.safetensors"})
+    assert "; teacher t.safetensors; " in terminal.recipe_in_words(given, Path("f"))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="asks for a pseudo-terminal")
+def test_on_a_terminal_the_whole_recipe_is_printed_and_is_one_of_the_same_networks(copied, family, place, tmp_path):
+    import pty
+    import tty
+
+    controller, its_terminal = pty.openpty()
+    tty.setraw(its_terminal)
+    arguments = ["--data", f"npz:{place / 'small.npz'}", "--out", copied, *QUICK]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "anew", "train", *map(str, arguments)],
+        stdout=subprocess.DEVNULL,
+        stderr=its_terminal,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "TERM": "xterm"},
+    )
+    os.close(its_terminal)
+    said = b""
+    # A terminal that nobody writes to any more is an error to its reader.
+    with contextlib.suppress(OSError):
+        while piece := os.read(controller, 4096):
+            said += piece
+    os.close(controller)
+    assert process.wait(timeout=60) == 0, said
+    printed, found, _ = said.decode().partition("generation 0 (")
+    assert found and "learning_rate = 0.1" in printed
+    (tmp_path / "printed.toml").write_text(printed)
+    assert call("train", "--recipe", tmp_path / "printed.toml", "--out", tmp_path / "again").code == 0
+    assert ids(tmp_path / "again") == ids(family)
+
+
+# What is read from a family
+
+
+def independent_scores(family, members, split):
+    """Error, NLL and Brier score of the mean of networks' probabilities, in NumPy, from the stored logits."""
+    probabilities = []
+    for name in members:
+        tensors = safetensors.torch.load_file(family / "networks" / name / "outputs.safetensors")
+        logits, labels = tensors[f"{split}.last"].numpy().astype(np.float64), tensors[f"{split}.labels"].numpy()
+        powers = np.exp(logits - logits.max(1, keepdims=True))
+        probabilities.append(powers / powers.sum(1, keepdims=True))
+    mean = np.mean(probabilities, axis=0)
+    each = np.arange(len(labels))
+    return {
+        "error": 100 * np.mean(mean.argmax(1) != labels),
+        "nll": -np.mean(np.log(mean[each, labels])),
+        "brier": np.mean(((mean - np.eye(mean.shape[1])[labels]) ** 2).sum(1)),
+        "examples": len(labels),
+    }
+
+
+@pytest.mark.parametrize("split", ["test", "validation"])
+@pytest.mark.parametrize("subsets", [False, True])
+def test_evaluate_equals_an_independent_computation(family, split, subsets):
+    (found,) = json.loads(good("evaluate", family, "--json", "--split", split, *["--all-subsets"] * subsets))
+    assert found["lineage"] == ids(family) and found["split"] == split
+    expected = [(0,), (1,), (2,), (0, 1), (1, 2), (0, 1, 2)]
+    if subsets:
+        expected.insert(4, (0, 2))
+    assert [tuple(row["generations"]) for row in found["rows"]] == expected
+    for row in found["rows"]:
+        members = [found["lineage"][generation] for generation in row["generations"]]
+        assert row["ids"] == members
+        scores = independent_scores(family, members, split)
+        assert {name: row[name] for name in scores} == pytest.approx(scores, rel=1e-9, abs=1e-12)
+
+
+def test_evaluate_prints_the_table_of_train(trained, family):
+    assert good("evaluate", family).splitlines()[1:] == trained.out.splitlines()[:-1]
+    assert "ensemble 0,2" in good("evaluate", family, "--all-subsets")
+
+
+GENERATIONS = {"last": (2,), "all": (0, 1, 2), "1": (1,), "0-1": (0, 1), "0,2": (0, 2)}
+
+
+@pytest.fixture(scope="module")
+def result(family):
+    opened = Family.open(family)
+    (lineage,) = opened.lineages()
+    return anew.Result(opened, lineage, evaluate_lineage(opened, lineage))
+
+
+@pytest.mark.parametrize("generations", GENERATIONS)
+def test_predict_gives_the_mean_of_the_chosen_generations(family, place, result, arrays, generations):
+    pictures = [place / f"{number}.png" for number in range(5)]
+    found = json.loads(good("predict", family, *pictures, "--generations", generations, "--format", "json"))
+    probabilities = np.array([[one["probabilities"][name] for name in ("0", "1", "2")] for one in found])
+    np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-9)
+    # A batch of five and a batch of more may differ in float32's last bits.
+    expected = result.predict(arrays[0][:5], GENERATIONS[generations]).numpy()
+    np.testing.assert_allclose(probabilities, expected, atol=1e-6)
+    assert [one["picture"] for one in found] == list(map(str, pictures))
+    assert [one["class"] for one in found] == [str(row.argmax()) for row in expected]
+
+
+def test_predict_prints_tables_and_csv(family, place):
+    pictures = [place / f"{number}.png" for number in range(2)]
+    (rows, table) = (
+        good("predict", family, *pictures, "--top", "2", "--format", form).splitlines() for form in ("csv", "table")
+    )
+    found = list(csv.DictReader(rows))
+    assert [(row["picture"], row["rank"]) for row in found] == [(str(one), rank) for one in pictures for rank in "12"]
+    assert all(float(one["probability"]) >= float(two["probability"]) for one, two in [found[:2], found[2:]])
+    words = " ".join(" ".join(table).split())
+    assert all(f"{row['rank']} {row['class']} {row['probability']}" in words for row in found)
+
+
+def test_show_draws_the_tree_and_the_learning_curves(family):
+    shown = good("show", family)
+    for generation, name in enumerate(ids(family)):
+        assert f"{'    ' * generation}└── {name}  generation {generation} (small_cnn, " in shown
+    assert shown.count("test error") == 3 and "validation error, % (marks are generations)" in shown
+
+
+def test_show_prints_one_network_whole(family):
+    name = ids(family)[1]
+    shown, end = json.JSONDecoder().raw_decode(text := good("show", family, name[:6]))
+    assert shown["spec"]["id"] == name and shown["spec"]["teachers"] == [ids(family)[0]]
+    assert shown["spec"]["training"]["batch_size"] == 16
+    assert shown["record"]["checks"]["signal"] > 0 and shown["record"]["test"]["examples"] == 48
+    assert "epoch 1" in text[end:]
+
+
+def test_verify_finds_one_changed_byte(copied, wrong):
+    assert "3 finished networks, every file as it was written" in good("verify", copied)
+    path = copied / "networks" / ids(copied)[1] / "weights.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    said = wrong("verify", copied)
+    assert "1 of its files" in said and f"{path}: has changed since it was written" in said
+
+
+def test_a_family_works_wherever_it_is_copied(family, copied, place, monkeypatch):
+    monkeypatch.chdir(copied.parent)
+    for arguments in ([], ["--json"], ["--all-subsets", "--split", "validation"]):
+        assert good("evaluate", "copied", *arguments) == good("evaluate", family, *arguments)
+    assert good("verify", "copied").startswith("copied: 3 finished")
+    assert good("predict", "copied", place / "0.png") == good("predict", family, place / "0.png")
+
+
+def test_a_reader_that_goes_away_is_no_error(family):
+    for arguments in (["--help"], ["evaluate", str(family), "--json"]):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "anew", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            # As at home: what is printed waits in a buffer until the end.
+            env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
+        )
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        process.stderr.close()
+        assert process.wait(timeout=60) in (0, 1)
+
+
+def test_debug_shows_where_an_error_arose():
+    done = call("train", "--epochs", "-1", "--debug")
+    assert done.code == 2 and done.err.startswith("Traceback") and "fields.py" in done.err
+    assert done.err.splitlines()[-1].startswith("anew: training.epochs must be")
+    assert good("data", "--debug") == good("data")
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ("--model smal_cnn", "model 'smal_cnn' is not known (did you mean 'small_cnn'?)"),
+        ("--teacher-model resnet81", "model 'resnet81' is not known (did you mean 'resnet18'?)"),
+        ("--model.options wdith=3", "no option 'wdith' (did you mean 'width'?)"),
+        ("--model.options width=0", "option width must be a whole number"),
+        ("--model.options width", "model.options must be written key=value"),
+        ("--model torch:no_such_thing", "no callable 'no_such_thing'"),
+        ("--model no_such_module:Net", "module 'no_such_module' cannot be imported"),
+        ("--objective bann", "objective 'bann' is not known (did you mean 'ban'?)"),
+        ("--objective.alpha 0.5", "objective 'ban' takes no alpha"),
+        ("--objective kd --objective.alpha 2", "objective 'kd': alpha must be >= 0 and <= 1"),
+        ("--objektive ban", "--objektive. Did you mean --objective?"),
+        ("--epochs", "--epochs requires an argument"),
+        ("--epochs 3 --epochs 4", "--epochs specified multiple times"),
+        ("stray", "stray"),
+        ("--schedule cosin", "did you mean 'cosine'"),
+        ("--views crpo", "did you mean 'crop'"),
+        ("--data.padding 300", "data.padding must be"),
+        ("--data.limit 1", "Unknown option"),
+        ("--limit 1", "data.limit must be"),
+        ("--data.mean 1,2,3", "data.mean must be"),
+        ("--data.fingerprint 0123", "fingerprint"),
+        ("--recipe none.toml", "recipe none.toml: cannot be read"),
+        ("--device gpu", "got 'gpu' (did you mean 'cpu'?)"),
+        ("--device cuda:x", "device must be one of"),
+        ("--device cuda:99", "this machine has no such device"),
+        ("--out", "--out requires an argument"),
+    ],
+)
+def test_train_refuses_what_it_does_not_know(wrong, place, arguments, says):
+    assert says in wrong("train", "--data", f"npz:{place / 'small.npz'}", "--out", "new", *arguments.split())
+
+
+def test_students_of_the_labels_alone_are_refused_before_a_family_is_made(wrong, place):
+    arguments = ["--data", f"npz:{place / 'small.npz'}", "--out", "new", "--objective", "label"]
+    assert "'label' has no teacher" in wrong("train", *arguments)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
+def test_a_device_that_is_not_there(wrong, place, family):
+    assert "this machine has no such device; set --device cpu" in wrong("train", "--device", "cuda", "--out", "new")
+    assert "this machine has no such device" in wrong("predict", family, place / "0.png", "--device", "cuda")
+
+
+WHOLE = {"epochs": "training.epochs", "batch-size": "training.batch_size", "generations": "generations", "seed": "seed"}
+BAD_NUMBERS = [
+    *((option, value) for option in WHOLE for value in ("-1", "99999999999999999999999", "many", "1.5", "nan", "")),
+    ("batch-size", "0"),
+    *(("learning-rate", value) for value in ("-0.1", "0", "1e9", "nan", "inf", "fast", "")),
+    *(("threads", value) for value in ("-1", "0", "99999999999999999999999", "1.5", "many")),
+    *(("save-minutes", value) for value in ("-1", "0", "1e300", "nan", "inf", "soon")),
+]
+
+
+@pytest.mark.parametrize(("option", "value"), BAD_NUMBERS, ids=lambda value: value or "empty")
+def test_train_refuses_numbers_that_make_no_sense(wrong, option, value):
+    # Were the number let through, it would be the data that is not known.
+    said = wrong("train", "--data", "nothing", "--out", "new", f"--{option}", value)
+    assert f"--{option}" in said
+    if option in WHOLE:
+        assert f"anew: {WHOLE[option]} must be a whole number >= " in said and f"got '{value}'" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("epochs = 3", "recipe r.toml: unknown key 'epochs'"),
+        ("[trainig]\nepochs = 3", "unknown key 'trainig' (did you mean 'training'?)"),
+        ("[training]\nepoch = 3", "unknown key 'training.epoch' (did you mean 'epochs'?)"),
+        ("[training]\nepochs = '3x'", "training.epochs must be a whole number"),
+        ("generations = [1]", "generations must be a whole number"),
+        ("seed = = 1", "is not TOML"),
+        ("model = 3", "model.name must be a text"),
+        ("\udcff", "is not TOML"),
+    ],
+)
+def test_train_refuses_a_wrong_recipe(wrong, tmp_path, text, says):
+    (tmp_path / "r.toml").write_text(text, errors="surrogateescape")
+    assert says in wrong("train", "--recipe", "r.toml", "--out", "new")
+
+
+@pytest.mark.parametrize(
+    ("out", "says"),
+    [
+        ("/proc/x", "/proc/x: cannot be made"),
+        ("file", "file: is a file, and a family is a folder"),
+        ("file/deeper", "file/deeper: cannot be made (Not a directory)"),
+        ("full", "full: is a folder with other things in it"),
+        ("closed/new", "closed/new: cannot be made (Permission denied)"),
+        ("x" * 300, "File name too long"),
+    ],
+    ids=lambda value: value[:20],
+)
+def test_train_refuses_a_place_where_no_family_can_be(wrong, place, tmp_path, out, says):
+    if out.startswith("closed") and os.geteuid() == 0:
+        pytest.skip("root may write anywhere")
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.tex").write_text("mine")
+    (tmp_path / "closed").mkdir(mode=0o500)
+    assert says in wrong("train", "--data", f"npz:{place / 'small.npz'}", "--out", out)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ("frobnicate", 'Unknown command "frobnicate"'),
+        ("evaluat x", "Did you mean"),
+        ("evaluate FAMILY --split train", "--split"),
+        ("evaluate FAMILY --jsn", "Did you mean --json?"),
+        ("evaluate FAMILY FAMILY", "Unused"),
+        ("show FAMILY zzz", "no network with an id that starts with 'zzz'"),
+        *((f"{command} nowhere", "nowhere: is no family") for command in ("evaluate", "show", "verify")),
+        *((command, "FAMILY requires an argument") for command in ("evaluate", "show", "verify", "predict")),
+        ("models no_such_model", "model 'no_such_model' is not known"),
+        ("models wide_resnet-29-1", "wide_resnet-29-1"),
+        *((f"models --input {text}", "input must be") for text in ("3x3", "x", "0x8x8", "-1", "3x8x999999999999")),
+        *((f"models --classes {text}", "classes") for text in ("1", "-5", "many", "99999999999999999999")),
+        ("models mlp --input 3x999999x999999", "lower --input"),
+        ("data digit", "data 'digit' is not known (did you mean 'digits'?)"),
+        ("data npz", "names no place; write npz:PATH"),
+        ("data npz:nowhere.npz", "there is nothing at nowhere.npz"),
+    ],
+)
+def test_commands_refuse_what_is_not_there(wrong, family, arguments, says):
+    assert says in wrong(*(str(family) if one == "FAMILY" else one for one in arguments.split()))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ("wide.png", "wide.png: is 9x8 pixels, but the networks take 8x8"),
+        ("text.png", "text.png: is no picture that can be read"),
+        ("cut.png", "cut.png: is a damaged picture"),
+        ("good.png nowhere.png", "nowhere.png: is not there"),
+        (".", "anew: .: "),
+        ("", "no picture was given"),
+        *(
+            (f"good.png --generations {text}", f"got '{text}'; set --generations")
+            for text in ("3", "-1", "2-0", "0-1-2", "0,0", "0,", "first", "99999999999", "0-99999999999999")
+        ),
+        *((f"good.png --top {text}", "--top") for text in ("0", "-1", "x", "1.5")),
+        ("good.png --format xml", "--format"),
+        ("good.png --network zzz", "no network with an id that starts with 'zzz'"),
+        ("good.png --device gpu", "device must be one of"),
+    ],
+)
+def test_predict_refuses_what_is_no_picture_or_no_choice(wrong, family, place, tmp_path, arguments, says):
+    shutil.copy(place / "0.png", tmp_path / "good.png")
+    Image.fromarray(np.zeros((8, 9), np.uint8)).save(tmp_path / "wide.png")
+    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "good.png").read_bytes()[:60])
+    assert says in wrong("predict", family, *arguments.split())
+
+
+def test_of_several_lineages_predict_wants_one_named(copied, place, wrong):
+    arguments = ["--data", f"npz:{place / 'small.npz'}", "--out", copied, *QUICK, "--objective", "ban+l"]
+    assert call("train", *arguments).code == 0
+    ends = [lineage[-1].id for lineage in Family.open(copied).lineages()]
+    said = wrong("predict", copied, place / "0.png")
+    assert "holds 2 lineages; choose one with --network" in said and all(end in said for end in ends)
+    one, other = (good("predict", copied, place / "0.png", "--network", end[:8]) for end in ends)
+    assert one != other
+    assert len(json.loads(good("evaluate", copied, "--json"))) == 2
+
+
+def test_a_family_of_a_newer_anew(copied, place, wrong):
+    (copied / "family.json").write_text(json.dumps({"format": FORMAT + 1}))
+    for arguments in (
+        *(["evaluate", copied], ["show", copied], ["verify", copied], ["predict", copied, place / "0.png"]),
+        ["train", "--data", f"npz:{place / 'small.npz'}", "--out", copied],
+    ):
+        assert "was written by a newer anew" in wrong(*arguments)
+
+
+HARMS = {
+    "cut": lambda content: content[: len(content) // 2],
+    "empty": lambda content: b"",
+    "noise": lambda content: bytes(range(256)) * 4,
+    "list": lambda content: b"[1, 2]",
+}
+
+
+@pytest.mark.parametrize("harm", HARMS)
+@pytest.mark.parametrize(
+    ("name", "commands"),
+    [
+        ("spec.json", ["evaluate", "show", "verify", "predict"]),
+        ("done.json", ["show", "verify"]),
+        ("outputs.safetensors", ["evaluate", "verify"]),
+        ("weights.safetensors", ["verify", "predict"]),
+    ],
+)
+def test_a_damaged_file_is_named(copied, place, wrong, name, commands, harm):
+    path = copied / "networks" / ids(copied)[2] / name
+    path.write_bytes(HARMS[harm](path.read_bytes()))
+    for command in commands:
+        pictures = [place / "0.png"] if command == "predict" else []
+        assert str(path) in wrong(command, copied, *pictures)
+
+
+@pytest.mark.parametrize(
+    ("name", "harm", "command"),
+    [
+        ("done.json", lambda content: b"{}", "show"),
+        ("done.json", lambda content: b'{"files": 3}', "verify"),
+        ("metrics.jsonl", HARMS["cut"], "show"),
+    ],
+)
+def test_a_damaged_record_is_named(copied, wrong, name, harm, command):
+    path = copied / "networks" / ids(copied)[2] / name
+    path.write_bytes(harm(path.read_bytes()))
+    assert str(path) in wrong(command, copied)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("seed", 1), ("seed", "x"), ("teachers", ["gone"]), ("model", 3), ("training", {"epochs": -1}), ("weights", None)],
+)
+def test_a_spec_that_was_edited_is_named(copied, wrong, key, value):
+    path = copied / "networks" / ids(copied)[2] / "spec.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    for command in ("evaluate", "show", "verify"):
+        wrong(command, copied)
+
+
+@pytest.mark.parametrize("tensors", [{}, {"test.last": torch.zeros(48, 3)}, {"test.labels": torch.zeros(48)}], ids=len)
+def test_outputs_without_their_tensors_are_named(copied, wrong, tensors):
+    path = copied / "networks" / ids(copied)[2] / "outputs.safetensors"
+    safetensors.torch.save_file(tensors, path)
+    assert f"{path}: holds no outputs of the test examples" in wrong("evaluate", copied)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("model", 3), ("model", {"name": "nothing"}), ("input_shape", "x"), ("classes", []), ("mean", []), ("std", ["x"])],
+)
+def test_weights_with_a_damaged_header_are_named(copied, place, wrong, key, value):
+    path = copied / "networks" / ids(copied)[2] / "weights.safetensors"
+    tensors, header = files.read_tensors(path)
+    files.write_tensors(path, tensors, {**header, key: value})
+    said = wrong("predict", copied, place / "0.png")
+    assert str(path) in said or "'nothing'" in said
+    files.write_tensors(path, tensors, {name: one for name, one in header.items() if name != key})
+    assert f"{path}: has no '{key}' in its header" in wrong("predict", copied, place / "0.png")
+
+
+def test_a_family_with_no_finished_network(copied, place, wrong):
+    for path in copied.glob("networks/*/done.json"):
+        path.unlink()
+    assert "holds no finished network" in wrong("evaluate", copied)
+    assert "holds no finished network" in wrong("predict", copied, place / "0.png")
+    name = next(Family.open(copied).folders()).id
+    assert "is not trained to its end" in wrong("predict", copied, place / "0.png", "--network", name)
+    assert good("show", copied).count("not finished") == 3
+
+
+def test_no_validation_split_no_scores_of_it(place, tmp_path, wrong):
+    arguments = ["--generations", "0", "--epochs", "1", "--data.validation", "0", "--out", tmp_path / "none"]
+    done = call("train", "--data", f"npz:{place / 'small.npz'}", *arguments)
+    assert done.code == 0, done.err
+    assert "no validation split was held out" in wrong("evaluate", "none", "--split", "validation")
+    (row,) = json.loads(good("evaluate", "none", "--json"))[0]["rows"]
+    assert row["name"] == "generation 0"

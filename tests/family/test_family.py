@@ -1,0 +1,277 @@
+"""The family folder: whole files, hashes, locks with takeover, formats, and what disks and people do to them."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+from filelock import FileLock
+
+from anew import AnewError
+from anew.core import files
+from anew.core.interruption import StopRequest
+from anew.core.spec import DataSpec, ModelSpec, ObjectiveSpec, Spec, TrainingSpec
+from anew.family import FORMAT, Family
+from anew.family.lock import DEAD_AFTER_SECONDS, OUTLIVES_DEATH, NetworkLock
+
+SPEC = Spec(ModelSpec("mlp"), DataSpec(fingerprint="f"), TrainingSpec(), ObjectiveSpec("label", smoothing=0.0))
+
+
+@pytest.fixture
+def family(tmp_path):
+    return Family.create(tmp_path / "family")
+
+
+def finished(family, spec):
+    folder = family.begin(spec)
+    files.write_tensors(folder.weights, {"w": torch.arange(6.0)}, {"id": spec.id})
+    folder.finish({"id": spec.id})
+    return folder
+
+
+def test_equal_tensors_give_equal_bytes(tmp_path):
+    tensors = {"b": torch.randn(3, 4).t(), "a": torch.arange(5)}
+    for name in ("one", "two"):
+        files.write_tensors(tmp_path / name, tensors, {"z": 1, "a": [1, 2]})
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    back, header = files.read_tensors(tmp_path / "one")
+    assert torch.equal(back["b"], tensors["b"]) and torch.equal(back["a"], tensors["a"])
+    assert header == {"z": 1, "a": [1, 2]}
+
+
+def test_tensors_that_share_memory_are_saved(tmp_path):
+    tied = torch.randn(3)
+    files.write_tensors(tmp_path / "x", {"a": tied, "b": tied, "c": tied[:2]}, {})
+    back, _ = files.read_tensors(tmp_path / "x")
+    assert torch.equal(back["a"], tied) and torch.equal(back["b"], tied) and torch.equal(back["c"], tied[:2])
+
+
+@pytest.mark.parametrize("what", ["pickle", "truncated", "text", "missing", "empty"])
+def test_what_is_no_safetensors_file_is_refused(tmp_path, what):
+    path = tmp_path / "weights.safetensors"
+    if what == "pickle":
+        torch.save({"w": torch.zeros(3)}, path)
+    elif what == "truncated":
+        files.write_tensors(path, {"w": torch.zeros(100)}, {})
+        path.write_bytes(path.read_bytes()[:-50])
+    elif what != "missing":
+        path.write_bytes(b"hello, this is no network" if what == "text" else b"")
+    says = {"pickle": "is a pickle", "missing": "cannot be read"}.get(what, "is truncated or no safetensors file")
+    with pytest.raises(AnewError, match=says) as caught:
+        files.read_tensors(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+FULL_DISK = """
+import resource, signal, sys, pathlib
+from anew import storage, AnewError
+path = pathlib.Path(sys.argv[1])
+storage.write_bytes(path, b"good")
+# No file may grow beyond this: what a write sees on a full disk, but with "File too large".
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    storage.write_bytes(path, b"x" * 5000)
+except AnewError as error:
+    print(error)
+"""
+
+
+def test_a_full_disk_leaves_the_old_file_whole(tmp_path):
+    path = tmp_path / "state"
+    done = subprocess.run([sys.executable, "-c", FULL_DISK, path], capture_output=True, text=True, check=True)
+    assert "cannot be written" in done.stdout and str(path) in done.stdout
+    assert path.read_bytes() == b"good"
+    assert [one.name for one in tmp_path.iterdir()] == ["state"]
+
+
+def test_a_line_replaces_what_lies_beyond_its_place(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    end = files.write_line(path, 0, {"epoch": 1})
+    files.write_line(path, end, {"epoch": 2, "written": "before a kill"})
+    files.write_line(path, end, {"epoch": 2})
+    assert [json.loads(line) for line in path.read_text().splitlines()] == [{"epoch": 1}, {"epoch": 2}]
+
+
+def test_a_family_is_made_and_opened_again(family):
+    assert Family.open(family.path).path == family.path
+    assert Family.create(family.path).path == family.path
+
+
+def test_a_spec_and_its_teachers_are_found_again(family):
+    student = Spec(SPEC.model, SPEC.data, SPEC.training, ObjectiveSpec("ban"), teachers=(SPEC,))
+    for spec in (SPEC, student):
+        finished(family, spec)
+    assert family.spec(student.id) == student
+    assert family.lineages() == [(SPEC, student)]
+
+
+def test_ids_are_found_by_their_start(family):
+    finished(family, SPEC)
+    assert family.find(SPEC.id[:5]).id == SPEC.id
+    with pytest.raises(AnewError, match="no network with an id that starts with 'zzz'"):
+        family.find("zzz")
+
+
+def test_other_folders_are_refused(tmp_path):
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.tex").write_text("x")
+    with pytest.raises(AnewError, match="is a file"):
+        Family.create(tmp_path / "file")
+    with pytest.raises(AnewError, match="other things in it"):
+        Family.create(tmp_path / "full")
+    with pytest.raises(AnewError, match="is no family"):
+        Family.open(tmp_path / "full")
+    assert [one.name for one in (tmp_path / "full").iterdir()] == ["thesis.tex"]
+
+
+def test_a_newer_format_is_refused(family):
+    files.write_json(family.path / "family.json", {"format": FORMAT + 1})
+    with pytest.raises(AnewError, match=r"newer anew .format 2.*upgrade"):
+        Family.open(family.path)
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    # Root may write anywhere, but not here.
+    place = "/proc/family" if os.geteuid() == 0 else tmp_path / "closed" / "family"
+    if os.geteuid() != 0:
+        (tmp_path / "closed").mkdir(mode=0o500)
+    with pytest.raises(AnewError, match="cannot be made"):
+        Family.create(Path(place))
+
+
+@pytest.mark.parametrize("harm", ["changed", "shorter", "missing", "spec"])
+def test_verify_finds_harm(family, harm):
+    folder = finished(family, SPEC)
+    assert family.verify() == (1, [])
+    content = folder.weights.read_bytes()
+    if harm == "changed":
+        folder.weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    elif harm == "shorter":
+        folder.weights.write_bytes(content[:-1])
+    elif harm == "missing":
+        folder.weights.unlink()
+    else:
+        folder.spec_file.write_text(folder.spec_file.read_text().replace('"seed": 0', '"seed": 1'))
+    _, wrong = family.verify()
+    assert wrong
+    says = {"changed": "has changed", "shorter": "bytes", "missing": "is missing", "spec": "describes network"}[harm]
+    assert says in wrong[0]
+
+
+HOLDER = """
+import pathlib, sys, time
+from anew.lock import NetworkLock
+with NetworkLock(pathlib.Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", HOLDER, tmp_path], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def test_a_live_process_keeps_its_lock(tmp_path, holder):
+    with pytest.raises(AnewError, match=f"process {holder.pid} .* is training this network now"), NetworkLock(tmp_path):
+        pass
+
+
+def test_a_dead_process_loses_its_lock(tmp_path, holder):
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.wait()
+    assert (tmp_path / "lock").exists()
+    with NetworkLock(tmp_path) as lock:
+        lock.check()
+    assert not (tmp_path / "lock").exists()
+
+
+def test_another_hosts_lock_is_dead_when_its_heartbeat_is(tmp_path):
+    path = tmp_path / "lock"
+    path.write_text(json.dumps({"host": "elsewhere", "process": 1, "started": "0", "token": "t"}))
+    with pytest.raises(AnewError, match="on elsewhere is training"), NetworkLock(tmp_path):
+        pass
+    old = time.time() - 120
+    os.utime(path, (old, old))
+    with NetworkLock(tmp_path):
+        pass
+
+
+def test_patience_outlives_what_died_on_another_host_and_nothing_else(tmp_path, holder):
+    with (
+        pytest.raises(AnewError, match=f"process {holder.pid} .* is training this network now"),
+        NetworkLock(tmp_path, patience=1.5),
+    ):
+        pass
+    elsewhere = tmp_path / "other"
+    elsewhere.mkdir()
+    (elsewhere / "lock").write_text(json.dumps({"host": "elsewhere", "process": 1, "started": "0", "token": "t"}))
+    last_beat = time.time() - DEAD_AFTER_SECONDS + 1.5
+    os.utime(elsewhere / "lock", (last_beat, last_beat))
+    with NetworkLock(elsewhere, patience=OUTLIVES_DEATH) as lock:
+        lock.check()
+        assert time.time() - last_beat >= DEAD_AFTER_SECONDS
+    # Who waits can be asked to stop, and then does not wait.
+    (elsewhere / "lock").write_text(json.dumps({"host": "elsewhere", "process": 1, "started": "0", "token": "t"}))
+    stop = StopRequest()
+    stop.requested = True
+    with pytest.raises(AnewError, match="on elsewhere"), NetworkLock(elsewhere, OUTLIVES_DEATH, stop):
+        pass
+
+
+def test_a_process_number_used_again_is_not_the_owner(tmp_path):
+    path = tmp_path / "lock"
+    path.write_text(
+        json.dumps({"host": socket.gethostname(), "process": os.getpid(), "started": "long ago", "token": "t"})
+    )
+    with NetworkLock(tmp_path):
+        pass
+
+
+def test_whoever_has_the_guard_keeps_all_others_out(tmp_path):
+    folder = tmp_path / "networks" / "one"
+    with NetworkLock(folder):
+        (guard,) = folder.parent.glob(".*")
+        held = FileLock(guard)
+        held.acquire()
+    # Were the guard gone with the lock, the next would make one of its own and not wait.
+    with ThreadPoolExecutor() as pool:
+        entered = pool.submit(lambda: NetworkLock(folder).__enter__())
+        time.sleep(0.3)
+        waited = not entered.done()
+        held.release()
+        entered.result(timeout=30).__exit__(None, None, None)
+    assert waited
+
+
+def test_a_lock_taken_over_is_noticed(tmp_path):
+    with NetworkLock(tmp_path) as lock:
+        lock.check()
+        (tmp_path / "lock").write_text(json.dumps({"host": "elsewhere", "process": 1, "token": "other"}))
+        with pytest.raises(AnewError, match="another process took this network over"):
+            lock.check()
+    assert json.loads((tmp_path / "lock").read_text())["token"] == "other"
+
+
+def test_what_a_killed_writer_left_is_swept(family):
+    folder = family.begin(SPEC)
+    files.ensure_folder(folder.state.parent)
+    for path in (folder.path / ".weights.safetensors.99.tmp", folder.state.parent / ".state.safetensors.99.tmp"):
+        path.write_bytes(b"half")
+    folder.sweep()
+    assert not list(folder.path.rglob("*.tmp"))

@@ -1,0 +1,103 @@
+"""Several processes under torchrun: one process's result up to the order of sums, the same bits from run to run."""
+
+import pytest
+import torch
+
+from anew.core import files
+from anew.family import Family
+from anew.models import network
+from runs import finish, kill_at_random, start, train, weights
+
+# A small rate: what is compared is how sums are formed, not how rounding grows over many large steps.
+OPTIONS = (
+    "--generations", 1, "--epochs", 2, "--batch-size", 16, "--learning-rate", "1e-4", "--weight-decay", 0, "--force",
+    "--model.options", "width=16", "--views", "crop+flip", "--data.padding", 2, "--siblings", "cwtm,dkpp",
+)  # fmt: skip
+
+
+def movements(out, folder, reference):
+    """How far training moved a network's parameters, and how far they lie from another run's."""
+    spec = Family.open(out).spec(folder.id)
+    trained = network.load(folder.weights)
+    first = network.build(spec, trained.interface).model.state_dict()
+    here, there = (
+        files.read_tensors(path)[0] for path in (folder.weights, reference / folder.id / folder.weights.name)
+    )
+    moved = torch.cat([(here[name] - first[name]).double().flatten() for name, _ in trained.model.named_parameters()])
+    apart = torch.cat([(here[name] - there[name]).double().flatten() for name, _ in trained.model.named_parameters()])
+    return moved.norm().item(), apart.norm().item(), here, there
+
+
+@pytest.fixture(scope="module")
+def pair(arrays, tmp_path_factory):
+    """The same family trained by one process and by two."""
+    import numpy as np
+
+    place = tmp_path_factory.mktemp("parallel")
+    npz = place / "small.npz"
+    np.savez(npz, x=arrays[0], y=arrays[1])
+    finish(start(place / "one", npz, *OPTIONS, "--ask", "table"))
+    said = finish(start(place / "two", npz, *OPTIONS, "--ask", "table", processes=2))
+    return place, npz, said
+
+
+def test_two_processes_give_the_result_of_one_up_to_the_order_of_sums(pair):
+    place, _, _ = pair
+    folders = list(Family.open(place / "one").folders())
+    assert len(folders) == 4
+    for folder in folders:
+        moved, apart, here, there = movements(place / "one", folder, place / "two" / "networks")
+        # Another number of threads alone moves them apart by about a thousandth of the way.
+        assert apart < 0.01 * moved
+        for name, value in here.items():
+            if "running" in name:
+                torch.testing.assert_close(there[name], value, rtol=1e-4, atol=1e-4)
+            if "num_batches" in name:
+                assert torch.equal(there[name], value)
+
+
+def test_one_process_prints_and_writes(pair):
+    place, _, said = pair
+    assert said.count("generation 0 (small_cnn, label): test error") == 1
+    assert Family.open(place / "two").verify() == (4, [])
+    record = next(iter(Family.open(place / "two").folders())).done
+    assert record["environments"][0]["processes"] == 2
+
+
+def test_two_processes_fill_the_store_of_one(pair):
+    place, _, _ = pair
+    stores = [sorted((place / run / "teachers").glob("*/*/filled.u8")) for run in ("one", "two")]
+    assert [path.parent.name for path in stores[0]] == [path.parent.name for path in stores[1]]
+    filled = [path.read_bytes() for path in (stores[0][0], stores[1][0])]
+    assert filled[0] == filled[1] and any(filled[0])
+
+
+def test_killed_and_from_run_to_run_two_processes_have_the_same_bits(pair, tmp_path):
+    place, npz, _ = pair
+    kill_at_random(tmp_path / "again", npz, 2, 0, [*OPTIONS, "--ask", "live"], processes=2)
+    assert weights(tmp_path / "again") == weights(place / "two")
+
+
+def test_two_processes_exchange_a_shuffled_teachers_answers_as_one_does(pair, tmp_path):
+    _, npz, _ = pair
+    for run, processes in (("one", 1), ("two", 2)):
+        finish(start(tmp_path / run, npz, *OPTIONS, "--objective.shuffled", processes=processes))
+    for folder in Family.open(tmp_path / "one").folders():
+        moved, apart, _, _ = movements(tmp_path / "one", folder, tmp_path / "two" / "networks")
+        assert apart < 0.01 * moved
+
+
+def test_a_batch_that_cannot_be_cut_is_refused(pair, tmp_path):
+    _, npz, _ = pair
+    options = [15 if option == 16 else option for option in OPTIONS]
+    process = start(tmp_path / "f", npz, *options, processes=2)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert "anew: training.batch_size 15 cannot be cut into 2 equal parts" in said
+    assert "set --batch-size 16" in said
+
+
+def test_alone_nothing_is_asked_of_others(arrays, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.distributed, "all_reduce", None)
+    monkeypatch.setattr(torch.distributed, "all_gather", None)
+    train(arrays, tmp_path / "f", generations=0)

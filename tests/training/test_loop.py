@@ -1,0 +1,300 @@
+"""Training: the same numbers however it is run, killed or interrupted; what is learned, recorded and refused."""
+
+import json
+import signal
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import anew
+from anew import AnewError
+from anew.core import files
+from anew.core.callbacks import Silent
+from anew.core.execution import Execution
+from anew.family import Family
+from anew.models import network
+from anew.studies.running import train_networks
+from conftest import QUICK, quick
+from runs import RECIPE, finish, interrupted_often, kill_at_random, metrics, saved_steps, start, train, weights
+
+
+@pytest.fixture(scope="module")
+def trained(arrays, tmp_path_factory):
+    return train(arrays, tmp_path_factory.mktemp("trained") / "family")
+
+
+def test_a_lineage_learns(trained):
+    assert [spec.generation for spec in trained.lineage] == [0, 1, 2]
+    assert [row.name for row in trained.scores] == [
+        "generation 0", "generation 1", "generation 2", "ensemble 0-1", "ensemble 1-2", "ensemble 0-2",
+    ]  # fmt: skip
+    assert all(row.scores.error < 40 for row in trained.scores)
+    assert len({row["step"] for row in trained.family.folder(trained.lineage[0].id).read_metrics()}) == 3
+
+
+def test_the_same_spec_gives_the_same_bits(trained, arrays, tmp_path):
+    again = train(arrays, tmp_path / "again")
+    assert weights(again.family.path) == weights(trained.family.path)
+    assert metrics(again.family.path) == metrics(trained.family.path)
+    # The caller's own random numbers before and between make no difference, and are not touched.
+    torch.manual_seed(12345)
+    np.random.seed(3)
+    state = torch.get_rng_state()
+    third = train(arrays, tmp_path / "third")
+    assert weights(third.family.path) == weights(trained.family.path)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_command_gives_the_bits_of_python(trained, npz, command, tmp_path):
+    command("train", "--data", f"npz:{npz}", "--out", "family", "--threads", "1", *QUICK, check=0)
+    assert weights(tmp_path / "family") == weights(trained.family.path)
+
+
+def test_another_seed_and_each_generation_start_from_other_weights(trained, arrays, tmp_path):
+    interface = trained.network(0).interface
+    specs = [*trained.lineage, replace(trained.lineage[0], seed=1)]
+    starts = [network.build(spec, interface).model.state_dict()["classifier.weight"] for spec in specs]
+    for number, one in enumerate(starts):
+        assert all(not torch.equal(one, other) for other in starts[:number])
+
+
+def test_finished_networks_are_not_trained_again_and_more_generations_go_on(trained, arrays, tmp_path):
+    first = train(arrays, tmp_path / "f", generations=1)
+    stamps = {path: path.stat().st_mtime_ns for path in first.family.path.rglob("*") if path.is_file()}
+    more = train(arrays, tmp_path / "f", generations=2)
+    assert weights(more.family.path) == weights(trained.family.path)
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
+
+
+def test_a_finished_network_has_its_files_and_no_state(trained):
+    for folder in trained.family.folders():
+        names = {path.name for path in folder.path.iterdir()}
+        assert names == {"spec.json", "weights.safetensors", "metrics.jsonl", "outputs.safetensors", "done.json"}
+    assert trained.family.verify() == (3, [])
+
+
+def test_checks_are_recorded(trained):
+    record = trained.family.folder(trained.lineage[1].id).done
+    assert 0 < record["checks"]["signal"] < 10
+    assert record["checks"]["teacher_accuracy"] > record["checks"]["chance_limit"]
+    assert record["environments"][0]["threads"] == 1
+
+
+def test_scores_equal_a_computation_of_ones_own(trained, arrays):
+    logits, labels = (
+        files.read_tensors(trained.family.folder(trained.lineage[1].id).outputs)[0][name]
+        for name in ("test.last", "test.labels")
+    )
+    assert trained.scores[1].scores.error == pytest.approx(100 * (logits.argmax(1) != labels).double().mean().item())
+    assert len(labels) == 48  # a fifth of 240, which has no test set of its own
+
+
+@pytest.mark.parametrize("objective", ["kd", "ban+l", "cwtm", "dkpp"])
+def test_every_objective_trains(arrays, tmp_path, objective):
+    result = train(arrays, tmp_path / "f", objective=objective, generations=1)
+    assert result.scores[1].scores.error < 50
+
+
+@pytest.mark.parametrize(
+    "training",
+    [
+        {"optimizer": "adamw", "learning_rate": 0.01},
+        {"schedule": "cosine", "warmup": 0.1, "clip_norm": 1.0},
+        {"schedule": "one-cycle", "decay_all": False},
+        {"precision": "bfloat16"},
+        {"memory_format": "contiguous", "best_epoch": True},
+    ],
+)
+def test_every_setting_trains_and_resumes_to_the_same_bits(arrays, tmp_path, training):
+    recipe = {"training": {**RECIPE["training"], **training}, "model": {"options": {"width": 16, "dropout": 0.2}}}
+    recipe["data"] = {"views": "crop+flip", "padding": 2}
+    whole = train(arrays, tmp_path / "whole", recipe=recipe, generations=1)
+    assert whole.scores[0].scores.error < 60
+    stopped = interrupted_often(arrays, tmp_path / "stopped", recipe=recipe, generations=1)
+    assert weights(stopped) == weights(whole.family.path)
+    assert metrics(stopped) == metrics(whole.family.path)
+
+
+def test_interrupted_runs_end_with_the_same_bits(trained, arrays, tmp_path):
+    out = interrupted_often(arrays, tmp_path / "f")
+    assert weights(out) == weights(trained.family.path)
+    assert metrics(out) == metrics(trained.family.path)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_killed_at_random_instants_it_ends_with_the_same_bits(trained, npz, tmp_path, seed):
+    out = tmp_path / "family"
+    kill_at_random(out, npz, kills=2, seed=seed)
+    assert weights(out) == weights(trained.family.path)
+    assert metrics(out) == metrics(trained.family.path)
+    assert Family.open(out).verify() == (3, [])
+    assert not list(out.rglob("*.tmp")) and not list(out.rglob("lock")) and not list(out.rglob("state"))
+
+
+def test_after_a_kill_only_what_was_not_saved_is_done_again(npz, tmp_path):
+    out = tmp_path / "family"
+    process = start(out, npz, *quick(60))
+    deadline = time.monotonic() + 60
+    while not any(step > 20 for step in saved_steps(out).values()):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    (step,) = saved_steps(out).values()
+    again = start(out, npz, *quick(60))
+    said = ""
+    while "goes on from" not in said:
+        said = again.stderr.readline()
+        assert said, "it began anew"
+    again.kill()
+    again.communicate()
+    assert f"goes on from step {step} of" in said
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(npz, tmp_path):
+    out = tmp_path / "family"
+    process = start(out, npz, *quick(2000))
+    while not saved_steps(out):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "stopped and saved at step" in errors.splitlines()[-1]
+    assert "the same command goes on" in errors.splitlines()[-1]
+    assert "Traceback" not in errors
+    assert max(saved_steps(out).values()) > 0
+
+
+def test_two_processes_on_one_network(npz, tmp_path, refused):
+    out = tmp_path / "family"
+    process = start(out, npz, *quick(2000))
+    while not saved_steps(out):
+        assert process.poll() is None
+        time.sleep(0.01)
+    said = refused("train", "--data", f"npz:{npz}", "--out", out, *quick(2000))
+    process.kill()
+    process.communicate()
+    assert f"process {process.pid} on" in said and "is training this network now" in said
+
+
+def test_who_waits_for_another_process_finds_the_network_done(npz, tmp_path):
+    out = tmp_path / "family"
+    process = start(out, npz, *quick(100, generations=1))
+    while not saved_steps(out):
+        assert process.poll() is None
+        time.sleep(0.01)
+    (folder,) = Family.open(out).folders()
+    watching = Watching()
+    assert not folder.is_done
+    assert train_networks(out, [folder.id], Execution("cpu", 1, patience=120.0), watching) == {}
+    finish(process)
+    assert watching.done == [folder.id] and watching.started == 0
+
+
+class Watching(Silent):
+    """Counts what begins, and keeps the ids of what is done."""
+
+    def __init__(self):
+        self.started, self.done = 0, []
+
+    def training_started(self, specs, steps, done, batch_size):
+        self.started += 1
+
+    def network_done(self, spec, record, *, found):
+        self.done.append(spec.id)
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_last_good_state(arrays, tmp_path):
+    recipe = {**RECIPE, "training": {**RECIPE["training"], "learning_rate": 1000.0, "epochs": 50, "warmup": 0.5}}
+    with pytest.raises(
+        AnewError, match=r"(loss is|weights are no longer).* at step \d+ of \d+, learning rate .* lower"
+    ) as caught:
+        train(arrays, tmp_path / "f", recipe=recipe)
+    (folder,) = Family.open(tmp_path / "f").folders()
+    assert not folder.is_done
+    assert not (folder.path / "lock").exists()
+    if "last good state" in str(caught.value):
+        tensors, _ = files.read_tensors(folder.state)
+        assert all(tensor.isfinite().all() for tensor in tensors.values())
+
+
+def test_a_teacher_at_chance_stops_and_force_goes_on(arrays, tmp_path):
+    shuffled = arrays[0], np.random.default_rng(1).permutation(arrays[1])
+    with pytest.raises(AnewError, match=r"teacher: gets .* it has nothing to teach.*--force"):
+        train(shuffled, tmp_path / "f", generations=1, seed=3)
+    result = train(shuffled, tmp_path / "f", generations=1, seed=3, force=True)
+    assert result.family.folder(result.lineage[1].id).done["checks"]["forced"] is True
+
+
+def test_a_term_that_does_nothing_stops(arrays, tmp_path):
+    with pytest.raises(AnewError, match=r"gradient of the teacher's term is .* of the label term's"):
+        train(arrays, tmp_path / "f", objective={"name": "kd", "alpha": 1e-5, "temperature": 1.0}, generations=1)
+
+
+def test_the_best_epoch_is_validations_and_stands_beside_the_last(arrays, tmp_path):
+    recipe = {**RECIPE, "training": {**RECIPE["training"], "best_epoch": True, "epochs": 5}}
+    result = train(arrays, tmp_path / "f", recipe=recipe, generations=0)
+    folder = result.family.folder(result.lineage[0].id)
+    rows = folder.read_metrics()
+    best = min(rows, key=lambda row: row["validation_error"])
+    assert folder.done["best_epoch"]["epoch"] == best["epoch"]
+    assert result.scores[0].best is not None
+    assert result.family.verify() == (1, [])
+
+
+def test_a_given_family_network_teaches_and_brings_its_ancestors(trained, arrays, tmp_path):
+    given = f"{trained.family.path}:{trained.lineage[1].id[:8]}"
+    result = train(arrays, tmp_path / "f", teacher=given, generations=1, objective="ban+l")
+    assert [spec.generation for spec in result.lineage] == [0, 1, 2]
+    assert result.lineage[:2] == trained.lineage[:2]
+    assert result.family.verify() == (3, [])
+
+
+def test_a_given_state_dict_teaches(trained, arrays, tmp_path):
+    path = tmp_path / "teacher.safetensors"
+    tensors, _ = files.read_tensors(trained.family.folder(trained.lineage[0].id).weights)
+    files.safetensors.torch.save_file(tensors, path)
+    result = train(arrays, tmp_path / "f", teacher=path, generations=1)
+    assert result.lineage[0].weights == files.sha256(path)
+    assert result.scores[0].scores == trained.scores[0].scores
+    # The same weights teach the same student as the family's own network did, though by another name.
+    student = trained.family.folder(trained.lineage[1].id)
+    mine, theirs = (files.read_tensors(one.weights)[0] for one in (result.family.folder(result.lineage[1].id), student))
+    assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+def test_another_architecture_can_be_generation_0(arrays, tmp_path):
+    result = train(arrays, tmp_path / "f", teacher_model="mlp", generations=1)
+    assert [spec.model.name for spec in result.lineage] == ["mlp", "small_cnn"]
+
+
+def test_vectors_train_an_mlp(tmp_path):
+    rng = np.random.default_rng(0)
+    labels = np.arange(300) % 3
+    features = rng.normal(size=(300, 5)) + 3 * np.eye(3, 5)[labels]
+    result = anew.train(
+        "mlp", (features, labels), generations=1, epochs=10, batch_size=32, out=tmp_path / "f", progress=False
+    )
+    assert result.scores[1].scores.error < 20
+    probabilities = result.predict(features[:7], generations=(0, 1))
+    assert probabilities.shape == (7, 3)
+    torch.testing.assert_close(probabilities.sum(1), torch.ones(7, dtype=torch.float64))
+
+
+def test_prediction_is_the_mean_of_probabilities(trained, arrays):
+    each = [trained.predict(arrays[0][:9], (generation,)) for generation in (0, 1, 2)]
+    torch.testing.assert_close(trained.predict(arrays[0][:9], (0, 1, 2)), sum(each) / 3)
+    assert "ensemble 0-2" in str(trained)
+
+
+def test_metrics_are_one_line_an_epoch(trained):
+    for folder in trained.family.folders():
+        rows = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
+        assert [row["epoch"] for row in rows] == [1, 2, 3]
+        assert {"step", "learning_rate", "train_loss", "train_error", "validation_error", "validation_nll"} <= rows[
+            0
+        ].keys()

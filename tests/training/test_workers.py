@@ -1,0 +1,255 @@
+"""Several worker processes: the bits of one whatever is killed or stopped, each network when its teachers are there."""
+
+import os
+import random
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from anew import AnewError
+from anew.core.spec import DataSpec, ModelSpec, ObjectiveSpec, Spec, TrainingSpec
+from anew.family import Family
+from anew.training.launch.scheduler import awaited_apart, most_awaited_first, spread, train_groups
+from anew.training.launch.workers import Finished
+from conftest import quick
+from runs import finish, kill, kill_at_random, saved_steps, start, weights
+
+SIBLINGS = ("--siblings", "cwtm,dkpp", "--ask", "table")
+OPTIONS = (*quick(epochs=4, generations=2), *SIBLINGS)
+LONG = (*quick(epochs=400, generations=2), *SIBLINGS, "--jobs", 2)
+
+
+def workers_of(process):
+    """The worker processes that a process has started."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            command = (folder / "cmdline").read_text()
+        except OSError:
+            continue
+        if parent == process.pid and "spawn_main" in command:
+            found.append(int(folder.name))
+    return found
+
+
+def wait_for(what, process=None, seconds=90):
+    """Wait until something is there, as long as a process lives."""
+    deadline = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < deadline
+        assert process is None or process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    return found
+
+
+def exists(process):
+    try:
+        return "Z" not in Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def one(arrays, tmp_path_factory):
+    """The family that one process trains, and its data."""
+    import numpy as np
+
+    place = tmp_path_factory.mktemp("workers")
+    npz = place / "small.npz"
+    np.savez(npz, x=arrays[0], y=arrays[1])
+    finish(start(place / "one", npz, *OPTIONS))
+    return place / "one", npz
+
+
+def test_two_workers_give_the_bits_of_one_process_and_say_who_is_meant(one, tmp_path):
+    family, npz = one
+    said = finish(start(tmp_path / "two", npz, *OPTIONS, "--jobs", 2))
+    assert weights(tmp_path / "two") == weights(family)
+    assert len(weights(family)) == 7
+    assert Family.open(tmp_path / "two").verify() == (7, [])
+    for name in ("ban", "cwtm", "dkpp"):
+        assert said.count(f"generation 2 (small_cnn, {name}), seed 0: test error") == 1
+    # Three siblings for two workers: a part of two and one of one.
+    assert said.count("generation 1 (small_cnn, 2 siblings: ") == 1
+
+
+def test_a_worker_that_is_killed_is_replaced_and_its_networks_go_on(one, tmp_path):
+    family, npz = one
+    process = start(tmp_path / "f", npz, *OPTIONS, "--jobs", 2, "--save-minutes", "0.00001")
+    wait_for(lambda: saved_steps(tmp_path / "f"), process)
+    os.kill(wait_for(lambda: workers_of(process), process)[0], signal.SIGKILL)
+    said = finish(process)
+    assert "was killed (SIGKILL); another goes on from what it saved" in said
+    assert weights(tmp_path / "f") == weights(family)
+
+
+def test_a_worker_that_is_killed_again_and_again_fails_its_networks_alone(one, tmp_path):
+    _, npz = one
+    process = start(tmp_path / "f", npz, *OPTIONS, "--jobs", 2)
+    gone = set()
+    while process.poll() is None:
+        for worker in set(workers_of(process)) - gone:
+            gone.add(worker)
+            os.kill(worker, signal.SIGKILL)
+        time.sleep(0.02)
+    said = process.communicate()[1]
+    assert process.returncode == 2
+    assert said.splitlines()[-1].startswith("anew: worker process ") and "3 times with the same networks" in said
+    assert len(gone) == 3
+
+
+def test_workers_end_with_a_process_that_is_killed_and_the_command_goes_on(one, tmp_path):
+    family, npz = one
+    process = start(tmp_path / "f", npz, *OPTIONS, "--jobs", 2, "--save-minutes", "0.00001")
+    workers = wait_for(lambda: workers_of(process), process)
+    wait_for(lambda: saved_steps(tmp_path / "f"), process)
+    # The parent alone, not its group.
+    process.kill()
+    process.communicate()
+    wait_for(lambda: not any(map(exists, workers)), seconds=30)
+    finish(start(tmp_path / "f", npz, *OPTIONS, "--jobs", 2))
+    assert weights(tmp_path / "f") == weights(family)
+
+
+@pytest.mark.slow
+def test_kills_at_random_change_nothing(one, tmp_path):
+    family, npz = one
+    kill_at_random(tmp_path / "f", npz, 2, seed=1, options=(*OPTIONS, "--jobs", 2))
+    assert weights(tmp_path / "f") == weights(family)
+
+
+@pytest.mark.parametrize(("number", "everybody"), [(signal.SIGTERM, False), (signal.SIGINT, True)])
+def test_a_request_to_stop_saves_in_every_worker(one, tmp_path, number, everybody):
+    _, npz = one
+    process = start(tmp_path / "f", npz, *LONG)
+    wait_for(lambda: saved_steps(tmp_path / "f"), process)
+    time.sleep(random.Random(number).uniform(0, 0.5))
+    # In a terminal, Ctrl-C reaches the workers as well.
+    if everybody:
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130, said
+    assert "the same command goes on from there" in said.splitlines()[-1]
+    assert "Traceback" not in said
+    assert saved_steps(tmp_path / "f")
+    again = start(tmp_path / "f", npz, *LONG)
+    said_again = []
+    while "to go" not in "".join(said_again):
+        said_again.append(again.stderr.readline())
+    kill(again)
+    # Not from the start, where a network is 400 epochs of 20 steps.
+    assert " of " in said_again[-1] and "8,000 of 8,000" not in said_again[-1]
+
+
+@pytest.mark.slow
+def test_a_second_ctrl_c_stops_at_once(one, tmp_path):
+    _, npz = one
+    process = start(tmp_path / "f", npz, *LONG)
+    wait_for(lambda: saved_steps(tmp_path / "f"), process)
+    for _ in range(2):
+        os.killpg(process.pid, signal.SIGINT)
+        time.sleep(0.01)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert said.splitlines()[-1].startswith("anew: stopped at once; what was saved is whole")
+    assert "Traceback" not in said
+
+
+def test_what_makes_no_sense_is_refused(one, tmp_path):
+    _, npz = one
+    process = start(tmp_path / "f", npz, *OPTIONS, "--jobs", 0)
+    assert process.communicate()[1].startswith("anew: jobs must be a whole number >= 1")
+    assert process.returncode == 2
+    both = start(tmp_path / "g", npz, *OPTIONS, "--jobs", 2, processes=2)
+    assert "torchrun's processes train one network together; drop --jobs, or torchrun" in both.communicate()[1]
+
+
+class Recorder:
+    """Workers that note what they are given, and finish in the order of a stream of one's own."""
+
+    def __init__(self, family, count, failing=()):
+        self.family, self.count, self.failing = family, count, failing
+        self.under_way, self.given, self.most = [], [], 0
+        self.dice = random.Random(0)
+
+    def start(self, specs, data):
+        for spec in specs:
+            assert all(self.family.folder(one.id).is_done for one in spec.teachers)
+        self.under_way.append(specs)
+        self.given.append(list(specs))
+        self.most = max(self.most, len(self.under_way))
+        assert len(self.under_way) <= self.count
+
+    def wait(self):
+        specs = self.under_way.pop(self.dice.randrange(len(self.under_way)))
+        failed = {spec.id: AnewError("it burst") for spec in specs if spec.objective.name in self.failing}
+        for spec in specs:
+            if spec.id not in failed:
+                self.family.begin(spec)
+                self.family.folder(spec.id).done_file.write_text("{}")
+        return Finished(tuple(specs), failed)
+
+
+def tree(seeds):
+    """For each seed a teacher, three students of it, and a student of the first of these."""
+    groups = []
+    for seed in seeds:
+        first = Spec(
+            ModelSpec("mlp"), DataSpec(fingerprint="f", seed=seed), TrainingSpec(), ObjectiveSpec("label"), seed
+        )
+        students = [
+            replace(first, objective=ObjectiveSpec(name), teachers=(first,)) for name in ("ban", "cwtm", "dkpp")
+        ]
+        groups += [[first], students, [replace(students[0], teachers=(students[0],))]]
+    return groups
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_every_network_is_trained_once_and_after_its_teachers(tmp_path, count):
+    family = Family.create(tmp_path / "f")
+    trainers = Recorder(family, count)
+    groups = tree(range(3))
+    done = [spec.id for one in train_groups(groups, lambda spec: None, family, trainers) for spec in one.specs]
+    assert sorted(done) == sorted(spec.id for group in groups for spec in group)
+    assert len(set(done)) == len(done)
+    assert trainers.most == count if count <= 3 else 3 < trainers.most <= count
+    if count == 1:
+        assert max(map(len, trainers.given)) == 3
+
+
+def test_a_failure_takes_its_students_alone(tmp_path):
+    family = Family.create(tmp_path / "f")
+    trainers = Recorder(family, 2, failing=("ban",))
+    failed = {}
+    for one in train_groups(tree([0]), lambda spec: None, family, trainers):
+        failed |= one.failed
+    assert [str(error) for error in failed.values()] == ["it burst", "its teacher failed: it burst"]
+    assert len([folder for folder in family.folders() if folder.is_done]) == 3
+
+
+def test_the_longest_lineage_goes_first(tmp_path):
+    (first,), students, _ = tree([0])
+    last = replace(students[2], teachers=(students[2],))
+    alone = replace(first, seed=9)
+    order = most_awaited_first([[alone], [first], students, [last]])
+    assert order == [[first], students, [alone], [last]]
+    assert awaited_apart([students, [last]]) == [[students[2]], students[:2], [last]]
+    trainers = Recorder(Family.create(tmp_path / "f"), 1)
+    assert sum(
+        1 for _ in train_groups([[alone], [first], students, [last]], lambda spec: None, trainers.family, trainers)
+    )
+    assert [group[0] for group in trainers.given] == [first, students[0], alone, last]
+
+
+def test_groups_are_cut_only_where_workers_would_stand_idle():
+    assert spread([[1, 2, 3, 4]], 1) == [[1, 2, 3, 4]]
+    assert spread([[1, 2, 3, 4]], 2) == [[1, 2], [3, 4]]
+    assert spread([[1, 2, 3]], 9) == [[1], [2], [3]]
+    assert spread([[1, 2, 3], [4]], 2) == [[1, 2, 3], [4]]
+    assert spread([], 2) == []
