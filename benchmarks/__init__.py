@@ -1,1 +1,3 @@
-"""How fast anew trains, beside a plain PyTorch loop and torchdistill: `python -m benchmarks --help`."""
+"""How fast anew trains, beside a plain PyTorch loop and torchdistill: `python -m benchmarks
+--help`.
+"""

@@ -37,7 +37,8 @@ def main() -> None:
             start = startup.measure(folder)
         models: dict[str, list[Measured]] = {}
         settings: dict[str, Any] = {
-            name: getattr(flags, name) for name in ("batch_size", "threads", "device", "rounds", "warmup", "steps")
+            name: getattr(flags, name)
+            for name in ("batch_size", "threads", "device", "rounds", "warmup", "steps")
         }
         settings["data"] = flags.data
         if chosen:
@@ -63,7 +64,9 @@ def main() -> None:
                 lambda text, model=model: say(f"{model}: {text}"),
             )
     settings.pop("teachers", None)
-    results = report.collect("python -m benchmarks " + shlex.join(sys.argv[1:]), settings, models, start)
+    results = report.collect(
+        "python -m benchmarks " + shlex.join(sys.argv[1:]), settings, models, start
+    )
     results["machine"]["load_before"] = round(load, 2)
     report.show(results, console)
     if flags.json:
@@ -74,16 +77,23 @@ def main() -> None:
 
 def _flags() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--data", default="digits", help="a source of anew's, such as parquet:PATH; pictures")
+    parser.add_argument(
+        "--data", default="digits", help="a source of anew's, such as parquet:PATH; pictures"
+    )
     parser.add_argument("--models", nargs="+", default=["wide_resnet-16-1"], metavar="NAME")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=30, help="timed steps in a round")
     parser.add_argument("--warmup", type=int, default=5, help="steps before those in a round")
     parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--threads", type=int, default=CORES, help="of each contender; all cores by default")
+    parser.add_argument(
+        "--threads", type=int, default=CORES, help="of each contender; all cores by default"
+    )
     parser.add_argument("--device", default="cpu")
     parser.add_argument(
-        "--only", nargs="+", metavar="NAME", help="these contenders (* and ? match): " + ", ".join(_names(CONTENDERS))
+        "--only",
+        nargs="+",
+        metavar="NAME",
+        help="these contenders (* and ? match): " + ", ".join(_names(CONTENDERS)),
     )
     parser.add_argument("--startup", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--json", type=Path, metavar="FILE")
@@ -97,16 +107,25 @@ def _names(contenders: Sequence[Contender]) -> list[str]:
 
 def _chosen(only: Sequence[str] | None) -> list[Contender]:
     patterns = only if only is not None else ["*"]
-    chosen = [one for one in CONTENDERS if any(fnmatch.fnmatchcase(one.name, pattern) for pattern in patterns)]
+    chosen = [
+        one
+        for one in CONTENDERS
+        if any(fnmatch.fnmatchcase(one.name, pattern) for pattern in patterns)
+    ]
     unknown = [pattern for pattern in patterns if not fnmatch.filter(_names(CONTENDERS), pattern)]
     if unknown:
-        raise SystemExit(f"--only {unknown[0]}: there is no such contender; choose of {', '.join(_names(CONTENDERS))}")
+        raise SystemExit(
+            f"--only {unknown[0]}: there is no such contender; choose of "
+            f"{', '.join(_names(CONTENDERS))}"
+        )
     return chosen
 
 
 def _prepare(data: str, folder: Path, models: Sequence[str]) -> dict[str, Any]:
     command = [sys.executable, "-m", "benchmarks.prepare", data, str(folder), *models]
-    return json.loads(subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    return json.loads(
+        subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """What all contenders share, made once: the pictures, decoded, and a teacher for each model.
 
-A process of its own (`python -m benchmarks.prepare DATA FOLDER MODEL...`), so that the one that starts the contenders
-stays small: a child's peak memory is counted from its parent's.
+A process of its own (`python -m benchmarks.prepare DATA FOLDER MODEL...`), so that the one that
+starts the contenders stays small: a child's peak memory is counted from its parent's.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from safetensors.torch import save_file
 
 from anew import data, models
 
-TEST_PICTURES = 512  # anew evaluates a given teacher and what it trains; that is not timed, so it need not take long
+# anew evaluates a given teacher and what it trains; that is not timed, so it need not take long.
+TEST_PICTURES = 512
 CALIBRATION_BATCHES = 20
 
 
@@ -41,8 +42,8 @@ def main(source: str, folder: Path, names: list[str]) -> dict[str, Any]:
     for number, name in enumerate(names):
         torch.manual_seed(0)
         model = models.build(name, tuple(train.inputs.shape[1:]), len(found.classes)).train()
-        # Not trained, for its speed is all that counts; but batch norm must have met the pictures, or its outputs
-        # are beyond all measure.
+        # Not trained, for its speed is all that counts; but batch norm must have met the pictures,
+        # or its outputs are beyond all measure.
         with torch.no_grad():
             for batch in train.inputs[: 128 * CALIBRATION_BATCHES].split(128):
                 model((batch / 255 - mean.view(1, -1, 1, 1)) / std.view(1, -1, 1, 1))

@@ -22,14 +22,20 @@ MIB = 2**20
 
 
 def collect(
-    command: str, settings: Mapping[str, Any], models: Mapping[str, Sequence[Measured]], startup: Mapping[str, float]
+    command: str,
+    settings: Mapping[str, Any],
+    models: Mapping[str, Sequence[Measured]],
+    startup: Mapping[str, float],
 ) -> dict[str, Any]:
     """Return everything that a reader needs to judge the numbers, ready for JSON."""
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": command,
         "machine": _machine(),
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+        "versions": {
+            "python": platform.python_version(),
+            **{name: _version(name) for name in PACKAGES},
+        },
         "commit": _commit(),
         "settings": dict(settings),
         "models": {model: _model(measured) for model, measured in models.items()},
@@ -46,13 +52,18 @@ def _model(measured: Sequence[Measured]) -> dict[str, Any]:
                 "title": one.contender.title,
                 "task": "distillation" if one.contender.distil else "label-only",
                 "networks": one.contender.networks,
-                **({"error": one.error} if one.error else {"images_per_second": one.median, "rounds": one.rates}),
+                **(
+                    {"error": one.error}
+                    if one.error
+                    else {"images_per_second": one.median, "rounds": one.rates}
+                ),
                 "peak_rss_mib": round(one.peak_rss / MIB),
             }
             for one in measured
         ],
         "ratios": [
-            {"what": one.what, "by": one.by, "median": one.median, "rounds": one.rounds} for one in ratios(measured)
+            {"what": one.what, "by": one.by, "median": one.median, "rounds": one.rounds}
+            for one in ratios(measured)
         ],
     }
 
@@ -76,16 +87,26 @@ def markdown(results: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     lines = [
         f"Measured {results['date']} by `{results['command']}`",
-        f"on {machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['system']}; {versions}; "
+        f"on {machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, "
+        f"{machine['system']}; {versions}; "
         f"commit {results['commit']}.",
         "",
-        f"{settings['data']}: {settings['pictures']} pictures {settings['shape']}; batch {settings['batch_size']}, "
-        f"{settings['threads']} threads, device {settings['device']}; medians of {settings['rounds']} interleaved "
-        f"rounds of {settings['steps']} steps after {settings['warmup']} of warm-up. Load of the machine (1 minute) "
+        f"{settings['data']}: {settings['pictures']} pictures {settings['shape']}; batch "
+        f"{settings['batch_size']}, "
+        f"{settings['threads']} threads, device {settings['device']}; medians of "
+        f"{settings['rounds']} interleaved "
+        f"rounds of {settings['steps']} steps after {settings['warmup']} of warm-up. Load of the "
+        f"machine (1 minute) "
         f"before: {machine['load_before']}.",
     ]
     for title, header, rows in _tables(results):
-        lines += ["", f"**{title}**", "", _row(header), _row(["---", *("---:" for _ in header[1:])])]
+        lines += [
+            "",
+            f"**{title}**",
+            "",
+            _row(header),
+            _row(["---", *("---:" for _ in header[1:])]),
+        ]
         lines += [_row(row) for row in rows]
     lines += ["", "Not run:", ""]
     lines += [f"- {name}: {why}" for name, why in _not_run(results)]
@@ -139,7 +160,9 @@ def _not_run(results: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _machine() -> dict[str, Any]:
     return {
         "cpu": _cpu(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
         "system": platform.platform(terse=True),
     }

@@ -1,4 +1,6 @@
-"""The rounds: every contender in a process of its own, one at work at a time, A B C then B C A then C A B."""
+"""The rounds: every contender in a process of its own, one at work at a time, A B C then B C A then
+C A B.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ SETTLE_SECONDS = 0.5  # for loader workers to fill their queues before somebody 
 
 @dataclass
 class Measured:
-    """What a contender did: pictures a second in each round, all its networks together, and its peak memory."""
+    """What a contender did: pictures a second in each round, all its networks together, and its
+    peak memory.
+    """
 
     contender: Contender
     rates: list[float] = field(default_factory=list)
@@ -36,7 +40,9 @@ class Measured:
 
 @dataclass(frozen=True)
 class Ratio:
-    """One contender by another, round by round: their medians' quotient would hide what a round did to both."""
+    """One contender by another, round by round: their medians' quotient would hide what a round did
+    to both.
+    """
 
     what: str
     by: str
@@ -106,17 +112,25 @@ def run(
     steps: int,
     say: Callable[[str], None],
 ) -> list[Measured]:
-    """Start every contender, ask each in turn, and end them all; one that fails says why and drops out."""
+    """Start every contender, ask each in turn, and end them all; one that fails says why and drops
+    out.
+    """
     measured = [Measured(one) for one in contenders]
     workers: dict[str, Worker] = {}
     try:
         for one in measured:
             name = one.contender.name
             say(f"starting {name}")
-            mine = {"loop": one.contender.loop, "distil": one.contender.distil, "options": dict(one.contender.options)}
+            mine = {
+                "loop": one.contender.loop,
+                "distil": one.contender.distil,
+                "options": dict(one.contender.options),
+            }
             place = folder / name
             place.mkdir(parents=True)
-            workers[name] = Worker({**setup, **mine, "folder": str(place / "family")}, place / "log")
+            workers[name] = Worker(
+                {**setup, **mine, "folder": str(place / "family")}, place / "log"
+            )
             _note(one, workers[name].first, counted=False)
         for number in range(rounds):
             shift = number % len(measured)
@@ -140,7 +154,9 @@ def _note(one: Measured, answer: dict[str, Any], *, counted: bool) -> None:
 
 
 def ratios(measured: Sequence[Measured]) -> list[Ratio]:
-    """Return the ratios between those that ran all rounds; of a contender's variants, the fastest counts."""
+    """Return the ratios between those that ran all rounds; of a contender's variants, the fastest
+    counts.
+    """
     found: list[Ratio] = []
     for what, by in RATIOS:
         pair = [_fastest(name, measured) for name in (what, by)]
@@ -151,5 +167,9 @@ def ratios(measured: Sequence[Measured]) -> list[Ratio]:
 
 
 def _fastest(name: str, measured: Sequence[Measured]) -> Measured | None:
-    forms = [one for one in measured if name in (one.contender.name, one.contender.variant_of) and not one.error]
+    forms = [
+        one
+        for one in measured
+        if name in (one.contender.name, one.contender.variant_of) and not one.error
+    ]
     return max(forms, key=lambda one: one.median, default=None)

@@ -33,7 +33,10 @@ def measure(folder: Path, times: int = 5) -> dict[str, float]:
             FIRST_STEP.format(folder=str(folder)),
         ],
     }
-    return {what: statistics.median(_seconds(command) for _ in range(times)) for what, command in commands.items()}
+    return {
+        what: statistics.median(_seconds(command) for _ in range(times))
+        for what, command in commands.items()
+    }
 
 
 def _seconds(command: list[str]) -> float:

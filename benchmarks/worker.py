@@ -1,7 +1,9 @@
-"""One contender in a process of its own: it trains, and between its turns it stands still until it is asked.
+"""One contender in a process of its own: it trains, and between its turns it stands still until it
+is asked.
 
-The protocol is JSON lines: the setup on standard input; after the first step the first answer on standard output; then
-for each {"warmup": w, "steps": n} the answer to the n steps that follow w others. The end of the input is the end.
+The protocol is JSON lines: the setup on standard input; after the first step the first answer on
+standard output; then for each {"warmup": w, "steps": n} the answer to the n steps that follow w
+others. The end of the input is the end.
 """
 
 from __future__ import annotations
@@ -20,11 +22,12 @@ import torch
 
 @dataclass(frozen=True)
 class Setup:
-    """What every contender is given: the same network, pictures, teacher, batch size, threads and device.
+    """What every contender is given: the same network, pictures, teacher, batch size, threads and
+    device.
 
-    `data` is an .npz of uint8 pictures (N, H, W, C) and labels, with the training set's `mean` and `std` in 0..1;
-    `teacher` a safetensors state dict of the same model; `folder` is the contender's own; `steps` all that will be
-    asked of it.
+    `data` is an .npz of uint8 pictures (N, H, W, C) and labels, with the training set's `mean` and
+    `std` in 0..1; `teacher` a safetensors state dict of the same model; `folder` is the contender's
+    own; `steps` all that will be asked of it.
     """
 
     loop: str
@@ -49,7 +52,9 @@ class Turns:
         self._start = time.perf_counter()
 
     def step(self, images: int) -> None:
-        """Count a step of so many pictures; at the end of a turn, answer and wait for the next one."""
+        """Count a step of so many pictures; at the end of a turn, answer and wait for the
+        next one.
+        """
         self._done += 1
         self._images += images
         if self._done == self._warmup:
@@ -57,8 +62,12 @@ class Turns:
         elif self._done == self._warmup + self._steps:
             seconds = _now() - self._start
             # Kilobytes on Linux, bytes on macOS.
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-            self._answers.write(json.dumps({"images": self._images, "seconds": seconds, "peak_rss": peak}) + "\n")
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+                1 if sys.platform == "darwin" else 1024
+            )
+            self._answers.write(
+                json.dumps({"images": self._images, "seconds": seconds, "peak_rss": peak}) + "\n"
+            )
             self._wait()
 
     def _wait(self) -> None:
@@ -90,7 +99,9 @@ def main() -> None:
         loop = importlib.import_module(f"benchmarks.contenders.{setup.loop}")
         loop.train(setup, Turns(sys.stdin, answers))
     except Exception as error:
-        answers.write(json.dumps({"error": " ".join(f"{type(error).__name__}: {error}".split())}) + "\n")
+        answers.write(
+            json.dumps({"error": " ".join(f"{type(error).__name__}: {error}".split())}) + "\n"
+        )
         raise
 
 

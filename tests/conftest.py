@@ -11,8 +11,8 @@ import torch
 from beartype import BeartypeConf, beartype
 from jaxtyping import install_import_hook
 
-# Types and the shapes in annotations are checked at run time, in everything of anew that a test process imports.
-# A whole number is a number (the numeric tower), as the type checker has it too.
+# Types and the shapes in annotations are checked at run time, in everything of anew that a test
+# process imports. A whole number is a number (the numeric tower), as the type checker has it too.
 check_types = beartype(conf=BeartypeConf(is_pep484_tower=True))
 install_import_hook("anew", "conftest.check_types")
 
@@ -21,7 +21,9 @@ torch.set_num_threads(1)
 
 
 def without_page(arguments):
-    """A command's words, so that it writes no report: that takes a second or two, and test_report.py looks at it."""
+    """A command's words, so that it writes no report: that takes a second or two, and
+    test_report.py looks at it.
+    """
     trains = arguments[:1] == ("train",) or arguments[:2] == ("study", "run")
     return (*arguments, "--no-page") if trains else arguments
 
@@ -31,7 +33,9 @@ def command(tmp_path):
     """Run `anew ...` as a user does, in a folder of its own; returns the finished process."""
 
     def run(*arguments, check=None, limit=None, **environment):
-        """With `limit`, the process is killed (SIGKILL) after so many seconds, where it is still running."""
+        """With `limit`, the process is killed (SIGKILL) after so many seconds, where it is still
+        running.
+        """
         process = subprocess.Popen(
             [sys.executable, "-m", "anew", *map(str, without_page(arguments))],
             cwd=tmp_path,
@@ -56,7 +60,9 @@ def command(tmp_path):
 
 @pytest.fixture
 def refused(command):
-    """Run a command that must be refused: exit code 2, one line on standard error, no traceback; returns the line."""
+    """Run a command that must be refused: exit code 2, one line on standard error, no traceback;
+    returns the line.
+    """
 
     def run(*arguments, **environment):
         done = command(*arguments, check=2, **environment)
@@ -70,7 +76,9 @@ def refused(command):
 
 @pytest.fixture(scope="session")
 def arrays():
-    """A small problem that can be learned: 240 grey 8x8 pictures of 3 classes, a bright patch at a place of each."""
+    """A small problem that can be learned: 240 grey 8x8 pictures of 3 classes, a bright patch at a
+    place of each.
+    """
     rng = np.random.default_rng(0)
     labels = np.arange(240) % 3
     pictures = rng.integers(0, 100, (240, 8, 8))

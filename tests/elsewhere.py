@@ -1,4 +1,6 @@
-"""What the tests of Ray and of SLURM share: a small study, as a file, and what one process makes of it."""
+"""What the tests of Ray and of SLURM share: a small study, as a file, and what one process makes of
+it.
+"""
 
 STUDY = """
 title = "Where it runs"

@@ -1,4 +1,6 @@
-"""Runs of anew that many tests share: in this process, stopped by signals, and as real processes that are killed."""
+"""Runs of anew that many tests share: in this process, stopped by signals, and as real processes
+that are killed.
+"""
 
 import os
 import random
@@ -14,11 +16,21 @@ from anew.core import files
 from anew.family import Family
 from conftest import QUICK
 
-RECIPE = {"training": {"epochs": 3, "batch_size": 16, "learning_rate": 0.1}, "model": {"options": {"width": 16}}}
+RECIPE = {
+    "training": {"epochs": 3, "batch_size": 16, "learning_rate": 0.1},
+    "model": {"options": {"width": 16}},
+}
 
 
 def train(arrays, out, **given):
-    settings = {"generations": 2, "recipe": RECIPE, "progress": False, "threads": 1, "device": "cpu", **given}
+    settings = {
+        "generations": 2,
+        "recipe": RECIPE,
+        "progress": False,
+        "threads": 1,
+        "device": "cpu",
+        **given,
+    }
     return anew.train("small_cnn", arrays, out=out, **settings)
 
 
@@ -30,7 +42,10 @@ def weights(family):
 def metrics(family):
     """Every network's metrics, without the times."""
     return {
-        folder.id: [{key: value for key, value in row.items() if key != "seconds"} for row in folder.read_metrics()]
+        folder.id: [
+            {key: value for key, value in row.items() if key != "seconds"}
+            for row in folder.read_metrics()
+        ]
         for folder in Family.open(Path(family)).folders()
     }
 
@@ -69,7 +84,9 @@ def interrupted_often(arrays, out, **given):
 
 def start(out, npz, *options, processes=1):
     """Start `anew train` as a process of its own, or as several under torchrun."""
-    launcher = ["torch.distributed.run", "--nproc-per-node", str(processes), "-m"] if processes > 1 else []
+    launcher = (
+        ["torch.distributed.run", "--nproc-per-node", str(processes), "-m"] if processes > 1 else []
+    )
     common = ["--data", f"npz:{npz}", "--out", str(out), "--threads", "1", "--no-page"]
     return subprocess.Popen(
         [sys.executable, "-m", *launcher, "anew", "train", *common, *map(str, options)],

@@ -12,10 +12,14 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def blocks(page, language):
-    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return re.findall(
+        rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name
+)
 def test_python_blocks_run(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names = {}
@@ -32,11 +36,15 @@ def test_links_lead_somewhere(page):
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name)
 def test_files_that_are_named_are_there(page):
-    for named in re.findall(r"`((?:src|tests|docs|benchmarks)/[\w./]+)`", page.read_text(encoding="utf-8")):
+    for named in re.findall(
+        r"`((?:src|tests|docs|benchmarks)/[\w./]+)`", page.read_text(encoding="utf-8")
+    ):
         assert (ROOT / named).exists(), named
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "toml")], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if blocks(page, "toml")], ids=lambda page: page.name
+)
 def test_studies_in_the_documentation_are_sound(page, tmp_path):
     for number, block in enumerate(blocks(page, "toml")):
         path = tmp_path / f"study{number}.toml"
@@ -44,6 +52,8 @@ def test_studies_in_the_documentation_are_sound(page, tmp_path):
         assert read_study(path).columns
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.toml")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "examples").glob("*.toml")), ids=lambda path: path.name
+)
 def test_example_studies_are_sound(path):
     assert read_study(path).columns

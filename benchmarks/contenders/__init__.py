@@ -1,6 +1,7 @@
 """Who is compared: a line each, with the loop that trains it and what that loop is told.
 
-To add a variant of anew, add a line: its options go to `anew.train` as they are, `training` into the recipe.
+To add a variant of anew, add a line: its options go to `anew.train` as they are, `training` into
+the recipe.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Contender:
-    """One way to train: `loop` is a module here, `options` what it takes beside the setup that all share.
+    """One way to train: `loop` is a module here, `options` what it takes beside the setup that all
+    share.
 
-    `variant_of` names the contender that this one is another form of: a ratio to that one takes the fastest form.
-    `networks` are trained at once by one step.
+    `variant_of` names the contender that this one is another form of: a ratio to that one takes the
+    fastest form. `networks` are trained at once by one step.
     """
 
     name: str
@@ -32,7 +34,14 @@ SIBLINGS = ("ban+l", "cwtm", "dkpp")
 
 CONTENDERS = (
     Contender("plain-label", "plain PyTorch", "plain", False),
-    Contender("plain-label-workers", "plain PyTorch, 2 workers", "plain", False, TWO_WORKERS, "plain-label"),
+    Contender(
+        "plain-label-workers",
+        "plain PyTorch, 2 workers",
+        "plain",
+        False,
+        TWO_WORKERS,
+        "plain-label",
+    ),
     Contender("torchdistill-label", "torchdistill", "torchdistill_box", False),
     Contender(
         "torchdistill-label-workers",
@@ -44,7 +53,14 @@ CONTENDERS = (
     ),
     Contender("anew-label", "anew", "anew_loop", False),
     Contender("plain-distil", "plain PyTorch", "plain", True),
-    Contender("plain-distil-workers", "plain PyTorch, 2 workers", "plain", True, TWO_WORKERS, "plain-distil"),
+    Contender(
+        "plain-distil-workers",
+        "plain PyTorch, 2 workers",
+        "plain",
+        True,
+        TWO_WORKERS,
+        "plain-distil",
+    ),
     Contender(
         "plain-distil-channels_last",
         "plain PyTorch, channels_last by hand",
@@ -63,7 +79,13 @@ CONTENDERS = (
     ),
     Contender("anew-live", "anew, live teacher", "anew_loop", True, {"ask": "live"}),
     Contender("anew-filling", "anew, table being filled", "anew_loop", True, {"ask": "table"}),
-    Contender("anew-stored", "anew, table filled before", "anew_loop", True, {"ask": "table", "filled": True}),
+    Contender(
+        "anew-stored",
+        "anew, table filled before",
+        "anew_loop",
+        True,
+        {"ask": "table", "filled": True},
+    ),
     Contender(
         "anew-siblings",
         "anew, 4 siblings, live teacher",
@@ -124,15 +146,21 @@ RATIOS = (
     ("anew-stored-bfloat16", "plain-distil"),
     ("anew-stored-bfloat16", "anew-stored"),
 )
-"""What is divided by what, in network-pictures a second; of contenders with variants, the fastest."""
+"""What is divided by what, in network-pictures a second; of contenders with variants, the fastest.
+"""
 
 NOT_RUN = {
     "KD_Lib": (
-        "neither installs nor imports with a current torch (0.0.32, the latest; tried 2026-11-24, Python 3.11). "
-        "`pip install KD-Lib` ends in an error: its pins (pip 21.1, torch 1.8.1, torchtext 0.9.1, transformers 4.6.1, "
-        "numpy 1.21.0) cannot be met there, and older versions of it cannot be built. Without its requirements, beside "
-        "torch 2.14.1 and transformers 4.49.0, `from KD_Lib.KD import VanillaKD` fails: it imports its text models, "
-        "they import torchtext.legacy, and the last torchtext, 0.18.0, has no such module and cannot load its own "
+        "neither installs nor imports with a current torch (0.0.32, the latest; tried 2026-11-24, "
+        "Python 3.11). "
+        "`pip install KD-Lib` ends in an error: its pins (pip 21.1, torch 1.8.1, torchtext 0.9.1, "
+        "transformers 4.6.1, "
+        "numpy 1.21.0) cannot be met there, and older versions of it cannot be built. Without its "
+        "requirements, beside "
+        "torch 2.14.1 and transformers 4.49.0, `from KD_Lib.KD import VanillaKD` fails: it imports "
+        "its text models, "
+        "they import torchtext.legacy, and the last torchtext, 0.18.0, has no such module and "
+        "cannot load its own "
         "library with this torch (OSError: libtorchtext.so)"
     )
 }

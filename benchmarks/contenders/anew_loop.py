@@ -1,4 +1,6 @@
-"""anew through its public `train`: its loop stands still inside the progress that it reports each step to."""
+"""anew through its public `train`: its loop stands still inside the progress that it reports each
+step to.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ OBJECTIVE = {"name": "kd", "temperature": TEMPERATURE, "alpha": SOFT_WEIGHT}
 
 
 def train(setup: Setup, turns: Turns) -> None:
-    """Train with the contender's options; with `filled`, a small student has first met all that will be asked for."""
+    """Train with the contender's options; with `filled`, a small student has first met all that
+    will be asked for.
+    """
     options: dict[str, Any] = dict(setup.options)
     filled = options.pop("filled", False)
     options |= {
@@ -36,7 +40,12 @@ def train(setup: Setup, turns: Turns) -> None:
     if not setup.distil:
         anew.train(setup.model, generations=0, progress=_Watcher(turns), **options)
         return
-    options |= {"teacher": setup.teacher, "teacher_model": setup.model, "generations": 1, "force": True}
+    options |= {
+        "teacher": setup.teacher,
+        "teacher_model": setup.model,
+        "generations": 1,
+        "force": True,
+    }
     if filled:
         # The same views in the same order, for the order depends on the data's seed alone.
         first = {name: value for name, value in options.items() if name != "siblings"}
@@ -54,7 +63,9 @@ class _Watcher(Silent):
     def notice(self, text: str) -> None:
         print(text)  # into the contender's log
 
-    def training_started(self, specs: Sequence[Spec], steps: int, done: int, batch_size: int) -> None:
+    def training_started(
+        self, specs: Sequence[Spec], steps: int, done: int, batch_size: int
+    ) -> None:
         self.batch_size = batch_size
 
     def step_done(self) -> None:

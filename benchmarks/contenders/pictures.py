@@ -1,4 +1,6 @@
-"""Pictures and networks as all but anew's own loop get them: a PIL data set with torchvision's transforms."""
+"""Pictures and networks as all but anew's own loop get them: a PIL data set with torchvision's
+transforms.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ from benchmarks.worker import Setup
 
 
 class Pictures(Dataset[tuple[Tensor, int]]):
-    """Pictures held as uint8, changed one by one as torchvision's own CIFAR-10 does: to PIL, then the transforms."""
+    """Pictures held as uint8, changed one by one as torchvision's own CIFAR-10 does: to PIL, then
+    the transforms.
+    """
 
     def __init__(self, path: str) -> None:
         with np.load(path) as arrays:

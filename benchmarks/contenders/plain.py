@@ -1,4 +1,5 @@
-"""A plain PyTorch loop, as PyTorch's knowledge-distillation tutorial has it, with this benchmark's optimizer.
+"""A plain PyTorch loop, as PyTorch's knowledge-distillation tutorial has it, with this benchmark's
+optimizer.
 
 https://docs.pytorch.org/tutorials/beginner/knowledge_distillation_tutorial.html
 """
@@ -23,7 +24,9 @@ def train(setup: Setup, turns: Turns) -> None:
     workers = setup.options.get("workers", 0)
     loader = DataLoader(data, batch_size=setup.batch_size, shuffle=True, num_workers=workers)
     criterion = nn.CrossEntropyLoss()
-    optimizer = torch.optim.SGD(student.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True)
+    optimizer = torch.optim.SGD(
+        student.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True
+    )
     student.train()
     while True:
         running_loss = 0.0
@@ -35,7 +38,9 @@ def train(setup: Setup, turns: Turns) -> None:
                 with torch.no_grad():
                     teacher_logits = teacher(inputs)
                 logits = student(inputs)
-                loss = SOFT_WEIGHT * _soft(logits, teacher_logits) + LABEL_WEIGHT * criterion(logits, targets)
+                loss = SOFT_WEIGHT * _soft(logits, teacher_logits) + LABEL_WEIGHT * criterion(
+                    logits, targets
+                )
             else:
                 loss = criterion(student(inputs), targets)
             loss.backward()
@@ -45,7 +50,9 @@ def train(setup: Setup, turns: Turns) -> None:
 
 
 def _soft(logits: Tensor, teacher_logits: Tensor) -> Tensor:
-    """Return the tutorial's loss to the softened teacher: T^2 KL(p || q), its log p summed with the rest."""
+    """Return the tutorial's loss to the softened teacher: T^2 KL(p || q), its log p summed with the
+    rest.
+    """
     p = nn.functional.softmax(teacher_logits / TEMPERATURE, dim=-1)
     log_q = nn.functional.log_softmax(logits / TEMPERATURE, dim=-1)
     return torch.sum(p * (p.log() - log_q)) / log_q.size(0) * TEMPERATURE**2

@@ -1,7 +1,8 @@
-"""torchdistill, driven as its image-classification example drives it: a box from a configuration, a metric logger.
+"""torchdistill, driven as its image-classification example drives it: a box from a configuration, a
+metric logger.
 
-The teacher is set to evaluation mode before torchdistill gets it, as it should be: the box itself leaves it in
-training mode, which is slower, and another teacher.
+The teacher is set to evaluation mode before torchdistill gets it, as it should be: the box itself
+leaves it in training mode, which is slower, and another teacher.
 """
 
 from __future__ import annotations
@@ -31,13 +32,21 @@ def train(setup: Setup, turns: Turns) -> None:
     box: Any
     if setup.distil:
         config = _config(setup, {"kd": _term("KDLoss", _KD)})
-        config |= {"teacher": {**FORWARD, "requires_grad": False}, "student": {**FORWARD, "requires_grad": True}}
-        box = get_distillation_box(teacher, student, {"train": data}, config, device, None, False, 1)
+        config |= {
+            "teacher": {**FORWARD, "requires_grad": False},
+            "student": {**FORWARD, "requires_grad": True},
+        }
+        box = get_distillation_box(
+            teacher, student, {"train": data}, config, device, None, False, 1
+        )
     else:
         label = _term("CrossEntropyLoss", {"reduction": "mean"})
         label["criterion_wrapper"] = {
             "key": "SimpleLossWrapper",
-            "kwargs": {"input": {"is_from_teacher": False, **OUTPUT}, "target": {"uses_label": True}},
+            "kwargs": {
+                "input": {"is_from_teacher": False, **OUTPUT},
+                "target": {"uses_label": True},
+            },
         }
         config = {**_config(setup, {"label": label}), "model": dict(FORWARD)}
         box = get_training_box(student, {"train": data}, config, device, None, False, 1)
@@ -45,7 +54,9 @@ def train(setup: Setup, turns: Turns) -> None:
         box.pre_epoch_process(epoch=epoch)
         meters = MetricLogger(delimiter="  ")
         meters.add_meter("lr", SmoothedValue(window_size=1, fmt="{value}"))
-        for pictures, labels, supplement in meters.log_every(box.train_data_loader, 100, f"Epoch: [{epoch}]"):
+        for pictures, labels, supplement in meters.log_every(
+            box.train_data_loader, 100, f"Epoch: [{epoch}]"
+        ):
             inputs, targets = pictures.to(device), labels.to(device)
             loss = box.forward_process(inputs, targets, supplement)
             box.post_forward_process(loss=loss)
@@ -74,7 +85,10 @@ def _config(setup: Setup, terms: dict[str, Any]) -> dict[str, Any]:
         "train_data_loader": {
             "dataset_id": "train",
             "sampler": {"class_or_func": RandomSampler, "kwargs": {}},
-            "kwargs": {"batch_size": setup.batch_size, "num_workers": setup.options.get("workers", 0)},
+            "kwargs": {
+                "batch_size": setup.batch_size,
+                "num_workers": setup.options.get("workers", 0),
+            },
         },
         "optimizer": {
             "key": "SGD",

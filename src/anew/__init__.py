@@ -1,10 +1,11 @@
-"""Born-again training of neural networks: train one on labels, then the same architecture anew from the one before.
+"""Born-again training of neural networks: train one on labels, then the same architecture anew from
+the one before.
 
     import anew
     result = anew.train(model="small_cnn", data=(x, y), generations=3)
 
-`anew.objectives` holds the losses, usable in any loop of your own; `anew.models` the architectures. Names are loaded
-when they are first used, so that `import anew` takes no time.
+`anew.objectives` holds the losses, usable in any loop of your own; `anew.models` the architectures.
+Names are loaded when they are first used, so that `import anew` takes no time.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 from anew.core.errors import AnewError
 from anew.core.version import __version__
 
-# Otherwise the last bits of MKL's float32 products depend on where a row stands in memory, and so on an example's place
-# in its batch, where rows are no multiple of 16 bytes. MKL reads it once, before its first product.
+# Otherwise the last bits of MKL's float32 products depend on where a row stands in memory, and so
+# on an example's place in its batch, where rows are no multiple of 16 bytes. MKL reads it once,
+# before its first product.
 os.environ.setdefault("MKL_CBWR", "AUTO")
 
 if TYPE_CHECKING:

@@ -1,4 +1,6 @@
-"""Born-again training in Python: the same lineage as `anew train`, from arrays, data sets and models of one's own."""
+"""Born-again training in Python: the same lineage as `anew train`, from arrays, data sets and
+models of one's own.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ from anew.training.device import settings
 
 Array = Tensor | NDArray[Any]
 Examples = str | tuple[Array, Array] | tuple[Array, Array, Array, Array] | Dataset[Any] | Source
-"""A source's name, (x, y), (x, y, x_test, y_test), a torch data set of (input, label), or a `Source`."""
+"""A source's name, (x, y), (x, y, x_test, y_test), a torch data set of (input, label), or a
+`Source`.
+"""
 
 
 @dataclass(frozen=True)
@@ -52,18 +56,24 @@ class Result:
     """What it learned from: a report's test pictures come from it."""
 
     def network(self, generation: int = -1) -> Network:
-        """Load the network of a generation, in evaluation mode: a module from inputs as stored to logits (B, C)."""
+        """Load the network of a generation, in evaluation mode: a module from inputs as stored to
+        logits (B, C).
+        """
         spec = self.lineage[generation]
         return network.load(self.family.folder(spec.id).weights, [spec.model.name]).eval()
 
     def predict(self, inputs: Array, generations: Sequence[int] = (-1,)) -> Tensor:
         """Return probabilities (N, C): of one generation, or the mean over several.
 
-        `inputs` are (N, H, W), (N, H, W, C), (N, C, H, W) or (N, F), in the units of the training data.
+        `inputs` are (N, H, W), (N, H, W, C), (N, C, H, W) or (N, F), in the units of the training
+        data.
         """
         given = data_sources.as_inputs(inputs)
         examples = data_sources.Examples(given, torch.zeros(len(given), dtype=torch.int64))
-        logits = [evaluation.predict(self.network(one), examples, torch.device("cpu")) for one in generations]
+        logits = [
+            evaluation.predict(self.network(one), examples, torch.device("cpu"))
+            for one in generations
+        ]
         return ensemble.log_mean(logits).exp()
 
     def insight(
@@ -74,20 +84,33 @@ class Result:
         data: Examples | None = None,
         device: str = "cpu",
     ) -> insights.Insight:
-        """Measure what the lineage learned, as `anew insight` does: gradients, dark knowledge, calibration, fidelity.
+        """Measure what the lineage learned, as `anew insight` does: gradients, dark knowledge,
+        calibration, fidelity.
 
-        `data` is what was given to `train`, where that was no source's name: for the training examples, and for the
-        epochs whose weights were kept.
+        `data` is what was given to `train`, where that was no source's name: for the training
+        examples, and for the epochs whose weights were kept.
         """
         trusted = [spec.model.name for spec in self.lineage]
         with settings(Execution(device)) as where:
             if data is None or isinstance(data, str):
                 return insights.collect_with_data(
-                    self.family, self.lineage, split, examples=examples, source=data, device=where, trusted=trusted
+                    self.family,
+                    self.lineage,
+                    split,
+                    examples=examples,
+                    source=data,
+                    device=where,
+                    trusted=trusted,
                 )
             prepared = data_sources.prepare(_source(data), self.lineage[-1].data)
             return insights.collect(
-                self.family, self.lineage, split, examples=examples, data=prepared, device=where, trusted=trusted
+                self.family,
+                self.lineage,
+                split,
+                examples=examples,
+                data=prepared,
+                device=where,
+                trusted=trusted,
             )
 
     def report(self, path: str | Path) -> Path:
@@ -99,7 +122,8 @@ class Result:
         return Path(path)
 
     def plot(self) -> Any:
-        """Return the learning curves and the test errors as a matplotlib figure, which a notebook shows.
+        """Return the learning curves and the test errors as a matplotlib figure, which a notebook
+        shows.
 
         `AnewError` where matplotlib is not installed: `pip install 'anew[report]'`.
         """
@@ -144,13 +168,16 @@ def train(
     keep_epochs: int | None = None,
     progress: bool | Progress = True,
 ) -> Result:
-    """Train a lineage: a network from labels, then the same architecture anew from the one before, and evaluate all.
+    """Train a lineage: a network from labels, then the same architecture anew from the one before,
+    and evaluate all.
 
-    The same arguments as `anew train`, the same family, the same bits. `recipe` holds whatever else a recipe can say,
-    as a TOML file or a mapping nested like one; the other arguments go over it. `model` may be a function or class of
-    your own, called with `input_shape`, `classes` and the model's options.
+    The same arguments as `anew train`, the same family, the same bits. `recipe` holds whatever else
+    a recipe can say, as a TOML file or a mapping nested like one; the other arguments go over it.
+    `model` may be a function or class of your own, called with `input_shape`, `classes` and the
+    model's options.
 
-    Raises `AnewError` for whatever is wrong with what was given, and `Interrupted`, after saving, on Ctrl-C.
+    Raises `AnewError` for whatever is wrong with what was given, and `Interrupted`, after saving,
+    on Ctrl-C.
     """
     flat: dict[str, dict[str, Any] | Any] = {
         "model": {"name": _model_name(model)},
@@ -203,7 +230,8 @@ def _source(given: Any) -> Source:
     if isinstance(given, tuple) and len(given) == 4:
         return data_sources.from_arrays(given[:2], given[2:])
     raise AnewError(
-        f"data must be a source's name, (x, y), (x, y, x_test, y_test) or a torch data set, got {type(given).__name__}"
+        f"data must be a source's name, (x, y), (x, y, x_test, y_test) or a torch data set, got "
+        f"{type(given).__name__}"
     )
 
 
@@ -214,7 +242,8 @@ def _model_name(model: str | Callable[..., nn.Module] | None) -> str | None:
     module, name = getattr(model, "__module__", ""), getattr(model, "__qualname__", "")
     if getattr(sys.modules.get(module), name, None) is not model:
         raise AnewError(
-            f"model {name or model!r}: must be a function or class at the top of a module, so that it can be found "
+            f"model {name or model!r}: must be a function or class at the top of a module, so that "
+            f"it can be found "
             "again; move it there, or give its name as 'package.module:name'"
         )
     return f"{module}:{name}"
@@ -222,7 +251,10 @@ def _model_name(model: str | Callable[..., nn.Module] | None) -> str | None:
 
 def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
     """Drop what was not given, at every depth."""
-    cleaned = {key: _without_none(value) if isinstance(value, Mapping) else value for key, value in values.items()}
+    cleaned = {
+        key: _without_none(value) if isinstance(value, Mapping) else value
+        for key, value in values.items()
+    }
     return {key: value for key, value in cleaned.items() if value is not None and value != {}}
 
 

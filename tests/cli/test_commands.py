@@ -1,4 +1,6 @@
-"""The command line: what each command prints, and one line, with nothing written, for whatever a user can mend."""
+"""The command line: what each command prints, and one line, with nothing written, for whatever a
+user can mend.
+"""
 
 import contextlib
 import csv
@@ -34,14 +36,18 @@ COMMANDS = ("train", "evaluate", "insight", "predict", "show", "report", "verify
 
 @pytest.fixture
 def wrong(tmp_path, monkeypatch):
-    """Run what must be refused, in a folder of its own: one line, code 2, no file made or changed; return the line."""
+    """Run what must be refused, in a folder of its own: one line, code 2, no file made or changed;
+    return the line.
+    """
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments):
         before = contents(tmp_path)
         done = call(*arguments)
         assert (done.code, done.out) == (2, ""), done
-        assert done.err.startswith("anew: ") and done.err.count("\n") == 1 and done.err.endswith("\n"), done.err
+        assert (
+            done.err.startswith("anew: ") and done.err.count("\n") == 1 and done.err.endswith("\n")
+        ), done.err
         assert contents(tmp_path) == before
         return done.err
 
@@ -67,7 +73,16 @@ def place(tmp_path_factory, arrays):
 
 @pytest.fixture(scope="module")
 def trained(place):
-    return call("train", "--data", f"npz:{place / 'small.npz'}", "--out", place / "family", "--threads", "1", *QUICK)
+    return call(
+        "train",
+        "--data",
+        f"npz:{place / 'small.npz'}",
+        "--out",
+        place / "family",
+        "--threads",
+        "1",
+        *QUICK,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +110,9 @@ def loaded_modules(command, *arguments, code=0):
     lines = done.stderr.splitlines()
     loaded = {line.rpartition("|")[2].strip() for line in lines if line.startswith("import time:")}
     assert "cyclopts" in loaded
-    return done.stdout + "\n".join(line for line in lines if not line.startswith("import time:")), loaded
+    return done.stdout + "\n".join(
+        line for line in lines if not line.startswith("import time:")
+    ), loaded
 
 
 @pytest.mark.parametrize(
@@ -104,7 +121,11 @@ def loaded_modules(command, *arguments, code=0):
         (["--version"], 0, [anew.__version__]),
         (["--help"], 0, [*COMMANDS, "--debug"]),
         ([], 0, COMMANDS),
-        (["train", "--help"], 0, ["--learning-rate", "--save-minutes", "--model.options KEY=VALUE", "--teacher "]),
+        (
+            ["train", "--help"],
+            0,
+            ["--learning-rate", "--save-minutes", "--model.options KEY=VALUE", "--teacher "],
+        ),
         (["train", "--epochs", "-1"], 2, ["training.epochs must be"]),
         (["study", "run", "--help"], 0, ["--scale", "--controls", "--force"]),
         (["trian"], 2, ["trian"]),
@@ -118,20 +139,41 @@ def test_help_and_mistakes_are_answered_without_torch(command, arguments, code, 
 
 
 def test_importing_anew_does_not_import_torch():
-    script = "import sys, anew; print(anew.AnewError, anew.__version__); assert 'torch' not in sys.modules"
+    script = (
+        "import sys, anew; print(anew.AnewError, anew.__version__); "
+        "assert 'torch' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.DEVNULL)
 
 
-CHOOSING = ("--scale", "--seeds", "--rows", "--columns", "--controls", "--data", "--root", "--epochs", "--limit")
+CHOOSING = (
+    "--scale",
+    "--seeds",
+    "--rows",
+    "--columns",
+    "--controls",
+    "--data",
+    "--root",
+    "--epochs",
+    "--limit",
+)
 
 
 def test_study_run_and_show_choose_by_the_same_options_and_say_the_same_of_them():
     helps = [good("study", command, "--help").splitlines() for command in ("run", "show")]
     said = [[line for line in lines if line.startswith("│ --")] for lines in helps]
     run, show = ({line.split()[1]: line.split()[2:] for line in lines} for lines in said)
-    assert {option: run[option] for option in CHOOSING} == {option: show[option] for option in CHOOSING}
+    assert {option: run[option] for option in CHOOSING} == {
+        option: show[option] for option in CHOOSING
+    }
     where = {"--on", "--jobs", "--scripts", "--gpus-per-network", "--ray-address"}
-    assert run.keys() - set(CHOOSING) - where == {"--out", "--device", "--threads", "--force", "--page"}
+    assert run.keys() - set(CHOOSING) - where == {
+        "--out",
+        "--device",
+        "--threads",
+        "--force",
+        "--page",
+    }
     assert show.keys() - set(CHOOSING) == {"--format"}
     assert all(len(words) > 3 for words in run.values())
 
@@ -147,14 +189,18 @@ def test_what_is_chosen_is_the_study_and_nothing_chosen_is_the_study_as_it_is(co
         return bound.arguments.get("choice", AS_IT_IS).of(bound.arguments["name"])
 
     assert chosen() == scaled(STUDIES["table2"], "full")
-    tiny = with_controls(scaled(STUDIES["table2"], "tiny")).only(("DenseNet-80-80",), ("Teacher", "BAN"))
+    tiny = with_controls(scaled(STUDIES["table2"], "tiny")).only(
+        ("DenseNet-80-80",), ("Teacher", "BAN")
+    )
     assert chosen(*given.split(), *more.split()) == replace(
         tiny,
         seeds=(3, 4),
         data=replace(tiny.data, source="fashion-mnist", root="r", limit=300),
         training=replace(tiny.training, epochs=7),
     )
-    with pytest.raises(anew.AnewError, match=r"epochs must be a whole number, got '1\.5'; set --epochs"):
+    with pytest.raises(
+        anew.AnewError, match=r"epochs must be a whole number, got '1\.5'; set --epochs"
+    ):
         chosen("--epochs", "1.5")
 
 
@@ -165,11 +211,15 @@ def test_models_are_listed_and_counted():
     assert good("models", "wide_resnet-28-10", "--classes", "100").startswith(
         "wide_resnet-28-10: 36,536,884 parameters"
     )
-    assert "mlp" in good("models", "--input", "20") and "lenet" not in good("models", "--input", "20")
+    assert "mlp" in good("models", "--input", "20") and "lenet" not in good(
+        "models", "--input", "20"
+    )
 
 
 def test_data_is_listed_and_described():
-    assert all(kind in good("data") for kind in ("digits", "fashion-mnist", "parquet:PATH", "npz:PATH"))
+    assert all(
+        kind in good("data") for kind in ("digits", "fashion-mnist", "parquet:PATH", "npz:PATH")
+    )
     described = good("data", "digits")
     assert "1,797 training examples" in described and "1x8x8 uint8" in described
     assert "10 classes: 0, 1, 2" in described and "fingerprint: " in described
@@ -182,8 +232,13 @@ def test_train_prints_the_table_on_stdout_and_progress_on_stderr(trained, family
     lines = trained.out.splitlines()
     assert lines[0].strip() == "test, 48 examples"
     assert [line.split("  ")[0] for line in lines[2:-1]] == [
-        "generation 0", "generation 1", "generation 2", "ensemble 0-1", "ensemble 1-2", "ensemble 0-2",
-    ]  # fmt: skip
+        "generation 0",
+        "generation 1",
+        "generation 2",
+        "ensemble 0-1",
+        "ensemble 1-2",
+        "ensemble 0-2",
+    ]
     assert lines[-1] == f"family: {family}"
     for said in (
         "generations 2; seed 0",
@@ -199,41 +254,73 @@ def test_the_same_command_again_finds_everything_trained(trained, family, copied
     again = call("train", "--data", f"npz:{place / 'small.npz'}", "--out", copied, *QUICK)
     assert again.err.count("found, already trained") == 3
     assert again.out.splitlines()[:-1] == trained.out.splitlines()[:-1]
-    assert contents(copied).keys() == {copied / path.relative_to(family) for path in contents(family)}
+    assert contents(copied).keys() == {
+        copied / path.relative_to(family) for path in contents(family)
+    }
 
 
 def test_a_recipe_and_the_flags_it_stands_for_give_the_same_networks(family, place, tmp_path):
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(
-        f'generations = 2\ndata = "npz:{place / "small.npz"}"\n[model]\noptions = {{ width = 16 }}\n'
+        f'generations = 2\ndata = "npz:{place / "small.npz"}"\n[model]\noptions = {{ width = 16 '
+        f"}}\n"
         "[training]\nepochs = 3\nbatch_size = 16\n"
     )
     assert call("train", "--recipe", recipe, "--out", tmp_path / "toml").code == 0
     assert ids(tmp_path / "toml") == ids(family)
     # Flags go over the recipe.
-    assert call("train", "--recipe", recipe, "--out", tmp_path / "over", "--generations", "0", "--seed", "1").code == 0
+    assert (
+        call(
+            "train",
+            "--recipe",
+            recipe,
+            "--out",
+            tmp_path / "over",
+            "--generations",
+            "0",
+            "--seed",
+            "1",
+        ).code
+        == 0
+    )
     assert [spec.seed for (spec,) in Family.open(tmp_path / "over").lineages()] == [1]
 
 
 def test_a_log_names_the_recipe_in_two_lines_and_says_where_it_is(trained, family, place):
     first, second = trained.err.partition("generation 0 (")[0].splitlines()
-    assert first == f"model small_cnn; data npz:{place / 'small.npz'}; objective ban; generations 2; seed 0"
+    assert (
+        first
+        == f"model small_cnn; data npz:{place / 'small.npz'}; objective ban; generations 2; seed 0"
+    )
     path = second.removeprefix("all settings of a network: ").partition(", and ")[0]
     for name in ids(family):
-        assert json.loads(Path(path.replace("ID", name)).read_text())["training"]["learning_rate"] == 0.1
-        assert '"learning_rate": 0.1' in good(*second.partition("`anew ")[2].rstrip("`").replace("ID", name).split())
+        assert (
+            json.loads(Path(path.replace("ID", name)).read_text())["training"]["learning_rate"]
+            == 0.1
+        )
+        assert '"learning_rate": 0.1' in good(
+            *second.partition("`anew ")[2].rstrip("`").replace("ID", name).split()
+        )
 
 
 def test_a_log_names_what_else_a_recipe_asks_for():
-    recipe = read_recipe(None, {"siblings": "cwtm,dkpp", "sibling_seeds": "4,5", "teacher_model": {"name": "mlp"}})
+    recipe = read_recipe(
+        None, {"siblings": "cwtm,dkpp", "sibling_seeds": "4,5", "teacher_model": {"name": "mlp"}}
+    )
     first, _ = terminal.recipe_in_words(recipe, Path("f")).splitlines()
-    assert first == "model small_cnn; data digits; teacher mlp; objective ban, cwtm, dkpp; generations 3; seed 0, 4, 5"
+    assert (
+        first
+        == "model small_cnn; data digits; teacher mlp; objective ban, cwtm, dkpp; generations 3; "
+        "seed 0, 4, 5"
+    )
     given = read_recipe(None, {"teacher": "t.safetensors"})
     assert "; teacher t.safetensors; " in terminal.recipe_in_words(given, Path("f"))
 
 
 @pytest.mark.skipif(os.name != "posix", reason="asks for a pseudo-terminal")
-def test_on_a_terminal_the_whole_recipe_is_printed_and_is_one_of_the_same_networks(copied, family, place, tmp_path):
+def test_on_a_terminal_the_whole_recipe_is_printed_and_is_one_of_the_same_networks(
+    copied, family, place, tmp_path
+):
     import pty
     import tty
 
@@ -257,7 +344,9 @@ def test_on_a_terminal_the_whole_recipe_is_printed_and_is_one_of_the_same_networ
     printed, found, _ = said.decode().partition("generation 0 (")
     assert found and "learning_rate = 0.1" in printed
     (tmp_path / "printed.toml").write_text(printed)
-    assert call("train", "--recipe", tmp_path / "printed.toml", "--out", tmp_path / "again").code == 0
+    assert (
+        call("train", "--recipe", tmp_path / "printed.toml", "--out", tmp_path / "again").code == 0
+    )
     assert ids(tmp_path / "again") == ids(family)
 
 
@@ -265,11 +354,16 @@ def test_on_a_terminal_the_whole_recipe_is_printed_and_is_one_of_the_same_networ
 
 
 def independent_scores(family, members, split):
-    """Error, NLL and Brier score of the mean of networks' probabilities, in NumPy, from the stored logits."""
+    """Error, NLL and Brier score of the mean of networks' probabilities, in NumPy, from the stored
+    logits.
+    """
     probabilities = []
     for name in members:
         tensors = safetensors.torch.load_file(family / "networks" / name / "outputs.safetensors")
-        logits, labels = tensors[f"{split}.last"].numpy().astype(np.float64), tensors[f"{split}.labels"].numpy()
+        logits, labels = (
+            tensors[f"{split}.last"].numpy().astype(np.float64),
+            tensors[f"{split}.labels"].numpy(),
+        )
         powers = np.exp(logits - logits.max(1, keepdims=True))
         probabilities.append(powers / powers.sum(1, keepdims=True))
     mean = np.mean(probabilities, axis=0)
@@ -285,7 +379,9 @@ def independent_scores(family, members, split):
 @pytest.mark.parametrize("split", ["test", "validation"])
 @pytest.mark.parametrize("subsets", [False, True])
 def test_evaluate_equals_an_independent_computation(family, split, subsets):
-    (found,) = json.loads(good("evaluate", family, "--json", "--split", split, *["--all-subsets"] * subsets))
+    (found,) = json.loads(
+        good("evaluate", family, "--json", "--split", split, *["--all-subsets"] * subsets)
+    )
     assert found["lineage"] == ids(family) and found["split"] == split
     expected = [(0,), (1,), (2,), (0, 1), (1, 2), (0, 1, 2)]
     if subsets:
@@ -314,10 +410,16 @@ def result(family):
 
 
 @pytest.mark.parametrize("generations", GENERATIONS)
-def test_predict_gives_the_mean_of_the_chosen_generations(family, place, result, arrays, generations):
+def test_predict_gives_the_mean_of_the_chosen_generations(
+    family, place, result, arrays, generations
+):
     pictures = [place / f"{number}.png" for number in range(5)]
-    found = json.loads(good("predict", family, *pictures, "--generations", generations, "--format", "json"))
-    probabilities = np.array([[one["probabilities"][name] for name in ("0", "1", "2")] for one in found])
+    found = json.loads(
+        good("predict", family, *pictures, "--generations", generations, "--format", "json")
+    )
+    probabilities = np.array(
+        [[one["probabilities"][name] for name in ("0", "1", "2")] for one in found]
+    )
     np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-9)
     # A batch of five and a batch of more may differ in float32's last bits.
     expected = result.predict(arrays[0][:5], GENERATIONS[generations]).numpy()
@@ -329,11 +431,17 @@ def test_predict_gives_the_mean_of_the_chosen_generations(family, place, result,
 def test_predict_prints_tables_and_csv(family, place):
     pictures = [place / f"{number}.png" for number in range(2)]
     (rows, table) = (
-        good("predict", family, *pictures, "--top", "2", "--format", form).splitlines() for form in ("csv", "table")
+        good("predict", family, *pictures, "--top", "2", "--format", form).splitlines()
+        for form in ("csv", "table")
     )
     found = list(csv.DictReader(rows))
-    assert [(row["picture"], row["rank"]) for row in found] == [(str(one), rank) for one in pictures for rank in "12"]
-    assert all(float(one["probability"]) >= float(two["probability"]) for one, two in [found[:2], found[2:]])
+    assert [(row["picture"], row["rank"]) for row in found] == [
+        (str(one), rank) for one in pictures for rank in "12"
+    ]
+    assert all(
+        float(one["probability"]) >= float(two["probability"])
+        for one, two in [found[:2], found[2:]]
+    )
     words = " ".join(" ".join(table).split())
     assert all(f"{row['rank']} {row['class']} {row['probability']}" in words for row in found)
 
@@ -429,7 +537,9 @@ def test_debug_shows_where_an_error_arose():
     ],
 )
 def test_train_refuses_what_it_does_not_know(wrong, place, arguments, says):
-    assert says in wrong("train", "--data", f"npz:{place / 'small.npz'}", "--out", "new", *arguments.split())
+    assert says in wrong(
+        "train", "--data", f"npz:{place / 'small.npz'}", "--out", "new", *arguments.split()
+    )
 
 
 def test_students_of_the_labels_alone_are_refused_before_a_family_is_made(wrong, place):
@@ -439,13 +549,26 @@ def test_students_of_the_labels_alone_are_refused_before_a_family_is_made(wrong,
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
 def test_a_device_that_is_not_there(wrong, place, family):
-    assert "this machine has no such device; set --device cpu" in wrong("train", "--device", "cuda", "--out", "new")
-    assert "this machine has no such device" in wrong("predict", family, place / "0.png", "--device", "cuda")
+    assert "this machine has no such device; set --device cpu" in wrong(
+        "train", "--device", "cuda", "--out", "new"
+    )
+    assert "this machine has no such device" in wrong(
+        "predict", family, place / "0.png", "--device", "cuda"
+    )
 
 
-WHOLE = {"epochs": "training.epochs", "batch-size": "training.batch_size", "generations": "generations", "seed": "seed"}
+WHOLE = {
+    "epochs": "training.epochs",
+    "batch-size": "training.batch_size",
+    "generations": "generations",
+    "seed": "seed",
+}
 BAD_NUMBERS = [
-    *((option, value) for option in WHOLE for value in ("-1", "99999999999999999999999", "many", "1.5", "nan", "")),
+    *(
+        (option, value)
+        for option in WHOLE
+        for value in ("-1", "99999999999999999999999", "many", "1.5", "nan", "")
+    ),
     ("batch-size", "0"),
     *(("learning-rate", value) for value in ("-0.1", "0", "1e9", "nan", "inf", "fast", "")),
     *(("threads", value) for value in ("-1", "0", "99999999999999999999999", "1.5", "many")),
@@ -459,7 +582,9 @@ def test_train_refuses_numbers_that_make_no_sense(wrong, option, value):
     said = wrong("train", "--data", "nothing", "--out", "new", f"--{option}", value)
     assert f"--{option}" in said
     if option in WHOLE:
-        assert f"anew: {WHOLE[option]} must be a whole number >= " in said and f"got '{value}'" in said
+        assert (
+            f"anew: {WHOLE[option]} must be a whole number >= " in said and f"got '{value}'" in said
+        )
 
 
 @pytest.mark.parametrize(
@@ -511,12 +636,24 @@ def test_train_refuses_a_place_where_no_family_can_be(wrong, place, tmp_path, ou
         ("evaluate FAMILY --jsn", "Did you mean --json?"),
         ("evaluate FAMILY FAMILY", "Unused"),
         ("show FAMILY zzz", "no network with an id that starts with 'zzz'"),
-        *((f"{command} nowhere", "nowhere: is no family") for command in ("evaluate", "show", "verify")),
-        *((command, "FAMILY requires an argument") for command in ("evaluate", "show", "verify", "predict")),
+        *(
+            (f"{command} nowhere", "nowhere: is no family")
+            for command in ("evaluate", "show", "verify")
+        ),
+        *(
+            (command, "FAMILY requires an argument")
+            for command in ("evaluate", "show", "verify", "predict")
+        ),
         ("models no_such_model", "model 'no_such_model' is not known"),
         ("models wide_resnet-29-1", "wide_resnet-29-1"),
-        *((f"models --input {text}", "input must be") for text in ("3x3", "x", "0x8x8", "-1", "3x8x999999999999")),
-        *((f"models --classes {text}", "classes") for text in ("1", "-5", "many", "99999999999999999999")),
+        *(
+            (f"models --input {text}", "input must be")
+            for text in ("3x3", "x", "0x8x8", "-1", "3x8x999999999999")
+        ),
+        *(
+            (f"models --classes {text}", "classes")
+            for text in ("1", "-5", "many", "99999999999999999999")
+        ),
         ("models mlp --input 3x999999x999999", "lower --input"),
         ("data digit", "data 'digit' is not known (did you mean 'digits'?)"),
         ("data npz", "names no place; write npz:PATH"),
@@ -538,7 +675,17 @@ def test_commands_refuse_what_is_not_there(wrong, family, arguments, says):
         ("", "no picture was given"),
         *(
             (f"good.png --generations {text}", f"got '{text}'; set --generations")
-            for text in ("3", "-1", "2-0", "0-1-2", "0,0", "0,", "first", "99999999999", "0-99999999999999")
+            for text in (
+                "3",
+                "-1",
+                "2-0",
+                "0-1-2",
+                "0,0",
+                "0,",
+                "first",
+                "99999999999",
+                "0-99999999999999",
+            )
         ),
         *((f"good.png --top {text}", "--top") for text in ("0", "-1", "x", "1.5")),
         ("good.png --format xml", "--format"),
@@ -546,7 +693,9 @@ def test_commands_refuse_what_is_not_there(wrong, family, arguments, says):
         ("good.png --device gpu", "device must be one of"),
     ],
 )
-def test_predict_refuses_what_is_no_picture_or_no_choice(wrong, family, place, tmp_path, arguments, says):
+def test_predict_refuses_what_is_no_picture_or_no_choice(
+    wrong, family, place, tmp_path, arguments, says
+):
     shutil.copy(place / "0.png", tmp_path / "good.png")
     Image.fromarray(np.zeros((8, 9), np.uint8)).save(tmp_path / "wide.png")
     (tmp_path / "text.png").write_text("no picture")
@@ -555,11 +704,21 @@ def test_predict_refuses_what_is_no_picture_or_no_choice(wrong, family, place, t
 
 
 def test_of_several_lineages_predict_wants_one_named(copied, place, wrong):
-    arguments = ["--data", f"npz:{place / 'small.npz'}", "--out", copied, *QUICK, "--objective", "ban+l"]
+    arguments = [
+        "--data",
+        f"npz:{place / 'small.npz'}",
+        "--out",
+        copied,
+        *QUICK,
+        "--objective",
+        "ban+l",
+    ]
     assert call("train", *arguments).code == 0
     ends = [lineage[-1].id for lineage in Family.open(copied).lineages()]
     said = wrong("predict", copied, place / "0.png")
-    assert "holds 2 lineages; choose one with --network" in said and all(end in said for end in ends)
+    assert "holds 2 lineages; choose one with --network" in said and all(
+        end in said for end in ends
+    )
     one, other = (good("predict", copied, place / "0.png", "--network", end[:8]) for end in ends)
     assert one != other
     assert len(json.loads(good("evaluate", copied, "--json"))) == 2
@@ -568,7 +727,12 @@ def test_of_several_lineages_predict_wants_one_named(copied, place, wrong):
 def test_a_family_of_a_newer_anew(copied, place, wrong):
     (copied / "family.json").write_text(json.dumps({"format": FORMAT + 1}))
     for arguments in (
-        *(["evaluate", copied], ["show", copied], ["verify", copied], ["predict", copied, place / "0.png"]),
+        *(
+            ["evaluate", copied],
+            ["show", copied],
+            ["verify", copied],
+            ["predict", copied, place / "0.png"],
+        ),
         ["train", "--data", f"npz:{place / 'small.npz'}", "--out", copied],
     ):
         assert "was written by a newer anew" in wrong(*arguments)
@@ -616,7 +780,14 @@ def test_a_damaged_record_is_named(copied, wrong, name, harm, command):
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("seed", 1), ("seed", "x"), ("teachers", ["gone"]), ("model", 3), ("training", {"epochs": -1}), ("weights", None)],
+    [
+        ("seed", 1),
+        ("seed", "x"),
+        ("teachers", ["gone"]),
+        ("model", 3),
+        ("training", {"epochs": -1}),
+        ("weights", None),
+    ],
 )
 def test_a_spec_that_was_edited_is_named(copied, wrong, key, value):
     path = copied / "networks" / ids(copied)[2] / "spec.json"
@@ -625,7 +796,9 @@ def test_a_spec_that_was_edited_is_named(copied, wrong, key, value):
         wrong(command, copied)
 
 
-@pytest.mark.parametrize("tensors", [{}, {"test.last": torch.zeros(48, 3)}, {"test.labels": torch.zeros(48)}], ids=len)
+@pytest.mark.parametrize(
+    "tensors", [{}, {"test.last": torch.zeros(48, 3)}, {"test.labels": torch.zeros(48)}], ids=len
+)
 def test_outputs_without_their_tensors_are_named(copied, wrong, tensors):
     path = copied / "networks" / ids(copied)[2] / "outputs.safetensors"
     safetensors.torch.save_file(tensors, path)
@@ -634,7 +807,14 @@ def test_outputs_without_their_tensors_are_named(copied, wrong, tensors):
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("model", 3), ("model", {"name": "nothing"}), ("input_shape", "x"), ("classes", []), ("mean", []), ("std", ["x"])],
+    [
+        ("model", 3),
+        ("model", {"name": "nothing"}),
+        ("input_shape", "x"),
+        ("classes", []),
+        ("mean", []),
+        ("std", ["x"]),
+    ],
 )
 def test_weights_with_a_damaged_header_are_named(copied, place, wrong, key, value):
     path = copied / "networks" / ids(copied)[2] / "weights.safetensors"
@@ -652,12 +832,23 @@ def test_a_family_with_no_finished_network(copied, place, wrong):
     assert "holds no finished network" in wrong("evaluate", copied)
     assert "holds no finished network" in wrong("predict", copied, place / "0.png")
     name = next(Family.open(copied).folders()).id
-    assert "is not trained to its end" in wrong("predict", copied, place / "0.png", "--network", name)
+    assert "is not trained to its end" in wrong(
+        "predict", copied, place / "0.png", "--network", name
+    )
     assert good("show", copied).count("not finished") == 3
 
 
 def test_no_validation_split_no_scores_of_it(place, tmp_path, wrong):
-    arguments = ["--generations", "0", "--epochs", "1", "--data.validation", "0", "--out", tmp_path / "none"]
+    arguments = [
+        "--generations",
+        "0",
+        "--epochs",
+        "1",
+        "--data.validation",
+        "0",
+        "--out",
+        tmp_path / "none",
+    ]
     done = call("train", "--data", f"npz:{place / 'small.npz'}", *arguments)
     assert done.code == 0, done.err
     assert "no validation split was held out" in wrong("evaluate", "none", "--split", "validation")

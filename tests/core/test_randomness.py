@@ -8,8 +8,15 @@ from hypothesis import strategies as st
 
 from anew.core import randomness
 
-# The first outputs of SplitMix64 seeded with 1234567, as published with the reference implementation's tests.
-PUBLISHED = [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431, 16408922859458223821]
+# The first outputs of SplitMix64 seeded with 1234567, as published with the reference
+# implementation's tests.
+PUBLISHED = [
+    6457827717110365317,
+    3203168211198807973,
+    9817491932198370423,
+    4593380528125082431,
+    16408922859458223821,
+]
 
 
 def unsigned(bits):

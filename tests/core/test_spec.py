@@ -1,4 +1,6 @@
-"""Specs, recipes and their fields: identity, the same values from TOML, flags and JSON, one clear line a mistake."""
+"""Specs, recipes and their fields: identity, the same values from TOML, flags and JSON, one clear
+line a mistake.
+"""
 
 import dataclasses
 import itertools
@@ -22,7 +24,12 @@ from anew.core.spec import (
     read_recipe,
 )
 
-SPEC = Spec(ModelSpec("lenet"), DataSpec(fingerprint="f"), TrainingSpec(), ObjectiveSpec("label", smoothing=0.0))
+SPEC = Spec(
+    ModelSpec("lenet"),
+    DataSpec(fingerprint="f"),
+    TrainingSpec(),
+    ObjectiveSpec("label", smoothing=0.0),
+)
 
 
 def test_equal_specs_have_equal_ids_and_where_data_lies_does_not_matter():
@@ -57,16 +64,22 @@ def test_whatever_decides_the_weights_changes_the_id(change):
 
 def test_a_field_that_came_later_leaves_ids_that_were_given():
     # Ids that anew gave before `objective.shuffled` was there.
-    student = dataclasses.replace(SPEC, objective=ObjectiveSpec("kd", temperature=4.0, alpha=0.9), teachers=(SPEC,))
+    student = dataclasses.replace(
+        SPEC, objective=ObjectiveSpec("kd", temperature=4.0, alpha=0.9), teachers=(SPEC,)
+    )
     assert (SPEC.id, student.id) == ("74a8edf73a5597f5", "429efec1eee61db3")
-    shuffled = dataclasses.replace(student, objective=dataclasses.replace(student.objective, shuffled=True))
+    shuffled = dataclasses.replace(
+        student, objective=dataclasses.replace(student.objective, shuffled=True)
+    )
     assert shuffled.id == "63e8db2e5a26ced4"
     back = Spec.from_json(json.loads(json.dumps(shuffled.to_json())), (SPEC,))
     assert back == shuffled and back.objective.shuffled
 
 
 def test_a_spec_survives_json():
-    student = dataclasses.replace(SPEC, teachers=(SPEC,), model=ModelSpec("lenet", (("dropout", 0.5),)))
+    student = dataclasses.replace(
+        SPEC, teachers=(SPEC,), model=ModelSpec("lenet", (("dropout", 0.5),))
+    )
     back = Spec.from_json(json.loads(json.dumps(student.to_json())), (SPEC,))
     assert back == student
     assert back.id == student.id
@@ -94,7 +107,9 @@ def test_an_untrained_network_is_generation_0_and_teaches_nobody_in_a_lineage():
     assert spec.is_untrained and spec.origin == "untrained"
     assert Spec.from_json(json.loads(json.dumps(spec.to_json())), ()) == spec
     assert not dataclasses.replace(spec, weights="abc").is_untrained
-    with pytest.raises(AnewError, match=r"training\.epochs must be a whole number >= 1 .* got 0; set --epochs"):
+    with pytest.raises(
+        AnewError, match=r"training\.epochs must be a whole number >= 1 .* got 0; set --epochs"
+    ):
         lineage_of(dataclasses.replace(untrained, generations=1), DataSpec())
 
 
@@ -116,7 +131,9 @@ def test_toml_and_flags_fill_the_same_fields(tmp_path):
         },
     )
     assert from_toml == from_flags
-    assert read_recipe(path, {"training": {"epochs": "3"}}).training == TrainingSpec(epochs=3, milestones=(0.5,))
+    assert read_recipe(path, {"training": {"epochs": "3"}}).training == TrainingSpec(
+        epochs=3, milestones=(0.5,)
+    )
 
 
 def test_a_printed_recipe_can_be_read_again(tmp_path):
@@ -132,14 +149,19 @@ def test_a_printed_recipe_can_be_read_again(tmp_path):
 
 
 def test_given_values_go_over_a_recipe_and_leave_the_rest():
-    recipe = override(Recipe(training=TrainingSpec(epochs=5)), {"training": {"batch_size": 16}, "seed": 3})
+    recipe = override(
+        Recipe(training=TrainingSpec(epochs=5)), {"training": {"batch_size": 16}, "seed": 3}
+    )
     assert (recipe.training.epochs, recipe.training.batch_size, recipe.seed) == (5, 16, 3)
 
 
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"training": {"epochs": "ten"}}, "training.epochs must be a whole number >= 0 .* got 'ten'; set --epochs"),
+        (
+            {"training": {"epochs": "ten"}},
+            "training.epochs must be a whole number >= 0 .* got 'ten'; set --epochs",
+        ),
         ({"training": {"epochs": -3}}, "training.epochs must be .* got -3"),
         ({"objective": {"shuffled": "perhaps"}}, "objective.shuffled must be true or false"),
         ({"training": {"epochs": 2.5}}, "training.epochs must be a whole number"),
@@ -147,7 +169,10 @@ def test_given_values_go_over_a_recipe_and_leave_the_rest():
         ({"training": {"epochs": 10**12}}, "training.epochs must be"),
         ({"training": {"epoch": 3}}, "unknown key 'training.epoch' .did you mean 'epochs'"),
         ({"modle": "x"}, "unknown key 'modle' .did you mean 'model'"),
-        ({"training": {"learning_rate": float("nan")}}, "training.learning_rate must be a number > 0"),
+        (
+            {"training": {"learning_rate": float("nan")}},
+            "training.learning_rate must be a number > 0",
+        ),
         ({"training": {"learning_rate": "inf"}}, "training.learning_rate must be a number > 0"),
         ({"training": {"learning_rate": 0}}, "training.learning_rate must be a number > 0"),
         ({"training": {"schedule": "cosin"}}, "must be one of .*did you mean 'cosine'"),
@@ -158,7 +183,10 @@ def test_given_values_go_over_a_recipe_and_leave_the_rest():
         ({"training": 3}, "training must be a table, got 3"),
         ({"data": {"views": "crp"}}, "data.views must be one of .*did you mean 'crop'"),
         ({"data": {"validation": 1.5}}, "data.validation must be"),
-        ({"data": {"limit": 1}}, "data.limit must be a whole number >= 2 .* or none, got 1; set --limit"),
+        (
+            {"data": {"limit": 1}},
+            "data.limit must be a whole number >= 2 .* or none, got 1; set --limit",
+        ),
         ({"data": {"fingerprint": 3}}, "data.fingerprint must be a text"),
         ({"seed": -1}, "seed must be a whole number >= 0"),
         ({"model": {"name": 3}}, "model.name must be a text, got 3; set --model "),
@@ -181,13 +209,17 @@ def test_a_recipe_that_is_missing_or_not_toml(tmp_path):
     with pytest.raises(AnewError, match="is not TOML"):
         read_recipe(path, {})
     path.write_text("[training]\nepochss = 3")
-    with pytest.raises(AnewError, match=r"bad.toml: unknown key 'training.epochss' \(did you mean 'epochs'\?\)"):
+    with pytest.raises(
+        AnewError, match=r"bad.toml: unknown key 'training.epochss' \(did you mean 'epochs'\?\)"
+    ):
         read_recipe(path, {})
 
 
 @given(
     st.dictionaries(
-        st.text("abc", min_size=1), st.one_of(st.booleans(), st.integers(-9, 9), st.text("xyz")), max_size=4
+        st.text("abc", min_size=1),
+        st.one_of(st.booleans(), st.integers(-9, 9), st.text("xyz")),
+        max_size=4,
     )
 )
 def test_options_do_not_depend_on_their_order(options):
@@ -199,4 +231,6 @@ def test_options_do_not_depend_on_their_order(options):
 def test_every_setting_has_a_flag_of_its_own():
     flags = [leaf.flag for leaf in fields.leaves(Recipe)]
     assert len(flags) == len(set(flags))
-    assert {"--model", "--data", "--objective", "--epochs", "--limit", "--teacher-model"} <= set(flags)
+    assert {"--model", "--data", "--objective", "--epochs", "--limit", "--teacher-model"} <= set(
+        flags
+    )

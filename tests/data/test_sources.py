@@ -1,4 +1,6 @@
-"""Sources: every kind reads real files to the same tensors, and refuses damaged or unsound ones in one line."""
+"""Sources: every kind reads real files to the same tensors, and refuses damaged or unsound ones in
+one line.
+"""
 
 import gzip
 import io
@@ -66,7 +68,10 @@ def test_digits_are_scikit_learns_scaled_to_bytes():
 
 
 def idx(array):
-    return struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.astype(np.uint8).tobytes()
+    return (
+        struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
+        + array.astype(np.uint8).tobytes()
+    )
 
 
 IDX_TRAIN = RNG.integers(0, 256, (20, 28, 28), dtype=np.uint8), np.arange(20) % 10
@@ -76,17 +81,25 @@ IDX_TEST = RNG.integers(0, 256, (5, 28, 28), dtype=np.uint8), np.arange(5)
 def write_idx(place, zipped=False):
     place.mkdir(parents=True, exist_ok=True)
     for prefix, (pictures, labels) in (("train", IDX_TRAIN), ("t10k", IDX_TEST)):
-        for name, array in ((f"{prefix}-images-idx3-ubyte", pictures), (f"{prefix}-labels-idx1-ubyte", labels)):
+        for name, array in (
+            (f"{prefix}-images-idx3-ubyte", pictures),
+            (f"{prefix}-labels-idx1-ubyte", labels),
+        ):
             content = idx(array)
-            (place / f"{name}{'.gz' if zipped else ''}").write_bytes(gzip.compress(content) if zipped else content)
+            (place / f"{name}{'.gz' if zipped else ''}").write_bytes(
+                gzip.compress(content) if zipped else content
+            )
     return place
 
 
 @pytest.mark.parametrize("zipped", [False, True])
 @pytest.mark.parametrize(
-    "kind, folder, views", [("mnist", "MNIST", "none"), ("fashion-mnist", "FashionMNIST", "crop+flip")]
+    "kind, folder, views",
+    [("mnist", "MNIST", "none"), ("fashion-mnist", "FashionMNIST", "crop+flip")],
 )
-def test_idx_files_are_read_from_torchvisions_place_and_any_other(tmp_path, zipped, kind, folder, views):
+def test_idx_files_are_read_from_torchvisions_place_and_any_other(
+    tmp_path, zipped, kind, folder, views
+):
     write_idx(tmp_path / "root" / folder / "raw", zipped)
     write_idx(tmp_path / "elsewhere", zipped)
     for source in (load(kind, root=tmp_path / "root"), load(f"{kind}:{tmp_path / 'elsewhere'}")):
@@ -117,7 +130,10 @@ def test_torchvision_reads_the_same_idx_files(tmp_path):
         (lambda content: b"\x00\x00\x0d\x03" + content[4:], "is no IDX file of 3 axes"),
         (lambda content: b"", "is no IDX file of 3 axes"),
         (lambda content: content[:9], "is no IDX file of 3 axes"),
-        (lambda content: idx(IDX_TRAIN[0][:-1]), "holds 19 pictures, train-labels-idx1-ubyte 20 labels"),
+        (
+            lambda content: idx(IDX_TRAIN[0][:-1]),
+            "holds 19 pictures, train-labels-idx1-ubyte 20 labels",
+        ),
     ],
 )
 def test_a_damaged_idx_file_is_refused(tmp_path, damage, word):
@@ -127,7 +143,8 @@ def test_a_damaged_idx_file_is_refused(tmp_path, damage, word):
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda content: content[:100], lambda content: b"text" + content, lambda content: b""]
+    "damage",
+    [lambda content: content[:100], lambda content: b"text" + content, lambda content: b""],
 )
 def test_a_damaged_gzip_is_refused(tmp_path, damage):
     file = write_idx(tmp_path, zipped=True) / "train-images-idx3-ubyte.gz"
@@ -138,7 +155,9 @@ def test_a_damaged_gzip_is_refused(tmp_path, damage):
 def test_a_label_that_the_data_set_cannot_have_is_refused(tmp_path):
     file = write_idx(tmp_path) / "t10k-labels-idx1-ubyte"
     file.write_bytes(idx(np.array([0, 1, 2, 3, 10])))
-    one_line(lambda: load(f"mnist:{tmp_path}"), "mnist", "label 10 is out of range", "10 classes, 0 to 9")
+    one_line(
+        lambda: load(f"mnist:{tmp_path}"), "mnist", "label 10 is out of range", "10 classes, 0 to 9"
+    )
 
 
 # --- CIFAR
@@ -168,19 +187,36 @@ def pickled(content, how):
 
 
 def write_cifar(root, which, how=2):
-    """CIFAR-10 with 20 training pictures in each file and 20 test pictures, or CIFAR-100 with 100 and 20."""
+    """CIFAR-10 with 20 training pictures in each file and 20 test pictures, or CIFAR-100 with 100
+    and 20.
+    """
     if which == "cifar10":
-        place, names, count = root / "cifar-10-batches-py", {"label_names": [f"name {n}" for n in range(10)]}, 10
-        parts = {f"data_batch_{n + 1}": slice(20 * n, 20 * n + 20) for n in range(5)} | {"test_batch": slice(100, 120)}
+        place, names, count = (
+            root / "cifar-10-batches-py",
+            {"label_names": [f"name {n}" for n in range(10)]},
+            10,
+        )
+        parts = {f"data_batch_{n + 1}": slice(20 * n, 20 * n + 20) for n in range(5)} | {
+            "test_batch": slice(100, 120)
+        }
         key, meta = "labels", "batches.meta"
     else:
-        place, names, count = root / "cifar-100-python", {"fine_label_names": [f"name {n}" for n in range(100)]}, 100
+        place, names, count = (
+            root / "cifar-100-python",
+            {"fine_label_names": [f"name {n}" for n in range(100)]},
+            100,
+        )
         parts = {"train": slice(0, 100), "test": slice(100, 120)}
         key, meta = "fine_labels", "meta"
     place.mkdir(parents=True)
     for name, part in parts.items():
         labels = [number % count for number in range(part.start, part.stop)]
-        content = {"batch_label": name, "data": CIFAR[part], key: labels, "filenames": ["a.png"] * len(labels)}
+        content = {
+            "batch_label": name,
+            "data": CIFAR[part],
+            key: labels,
+            "filenames": ["a.png"] * len(labels),
+        }
         (place / name).write_bytes(pickled(content, how))
     (place / meta).write_bytes(pickled(names, how))
     return place
@@ -192,7 +228,9 @@ def test_cifar_files_of_every_protocol_give_the_same_pixels(tmp_path, which, cou
     place = write_cifar(tmp_path, which, how)
     sources = [load(which, root=tmp_path), load(f"{which}:{tmp_path}"), load(f"{which}:{place}")]
     for source in sources:
-        assert torch.equal(source.train.inputs, torch.from_numpy(CIFAR[:100].reshape(-1, 3, 32, 32)))
+        assert torch.equal(
+            source.train.inputs, torch.from_numpy(CIFAR[:100].reshape(-1, 3, 32, 32))
+        )
         assert torch.equal(source.test.inputs, torch.from_numpy(CIFAR[100:].reshape(-1, 3, 32, 32)))
         assert source.train.labels.tolist() == [number % count for number in range(100)]
         assert source.classes == tuple(f"name {number}" for number in range(count))
@@ -220,7 +258,10 @@ def test_a_pickle_that_would_run_code_is_refused_and_runs_nothing(tmp_path, prot
     ):
         file.write_bytes(pickle.dumps(attack, protocol=protocol))
         one_line(
-            lambda: load("cifar10", root=tmp_path), file, "was not loaded, since that could run code", "fetch it again"
+            lambda: load("cifar10", root=tmp_path),
+            file,
+            "was not loaded, since that could run code",
+            "fetch it again",
         )
     assert not mark.exists()
 
@@ -239,11 +280,26 @@ def test_a_pickle_may_decode_no_other_encoding(tmp_path):
         (b"a text\n", "is damaged"),
         (pickle.dumps([1, 2], 2), "has no entry 'data'"),
         (pickle.dumps({"data": CIFAR[:20]}, 2), "has no entry 'labels'"),
-        (pickle.dumps({"data": CIFAR[:20, :9], "labels": list(range(20))}, 2), "holds no rows of 3072 bytes"),
-        (pickle.dumps({"data": CIFAR[:20] / 255, "labels": list(range(20))}, 2), "holds no rows of 3072 bytes"),
-        (pickle.dumps({"data": CIFAR[:20], "labels": list(range(19))}, 2), "no whole-number label for each picture"),
-        (pickle.dumps({"data": CIFAR[:20], "labels": ["x"] * 20}, 2), "no whole-number label for each picture"),
-        (pickle.dumps({"data": CIFAR[:20], "labels": [0.5] * 20}, 2), "no whole-number label for each picture"),
+        (
+            pickle.dumps({"data": CIFAR[:20, :9], "labels": list(range(20))}, 2),
+            "holds no rows of 3072 bytes",
+        ),
+        (
+            pickle.dumps({"data": CIFAR[:20] / 255, "labels": list(range(20))}, 2),
+            "holds no rows of 3072 bytes",
+        ),
+        (
+            pickle.dumps({"data": CIFAR[:20], "labels": list(range(19))}, 2),
+            "no whole-number label for each picture",
+        ),
+        (
+            pickle.dumps({"data": CIFAR[:20], "labels": ["x"] * 20}, 2),
+            "no whole-number label for each picture",
+        ),
+        (
+            pickle.dumps({"data": CIFAR[:20], "labels": [0.5] * 20}, 2),
+            "no whole-number label for each picture",
+        ),
     ],
 )
 def test_a_damaged_cifar_file_is_refused(tmp_path, content, word):
@@ -255,7 +311,9 @@ def test_a_damaged_cifar_file_is_refused(tmp_path, content, word):
 @pytest.mark.parametrize("kind", ["mnist", "fashion-mnist", "cifar10", "cifar100"])
 def test_files_that_are_not_there_are_asked_for_by_name(tmp_path, kind):
     first = {"cifar10": "data_batch_1", "cifar100": "train"}.get(kind, "train-images-idx3-ubyte")
-    one_line(lambda: load(kind, root=tmp_path), kind, tmp_path, first, "--data.root", "--data.download")
+    one_line(
+        lambda: load(kind, root=tmp_path), kind, tmp_path, first, "--data.root", "--data.download"
+    )
 
 
 def test_one_missing_cifar_file_is_enough(tmp_path):
@@ -287,7 +345,9 @@ def test_a_folder_of_pictures_gives_their_pixels(tmp_path, pictures, suffix):
 @pytest.mark.parametrize("suffix", [".jpg", ".JPEG", ".webp"])
 def test_pictures_that_lose_detail_are_decoded_as_pil_does(tmp_path, suffix):
     write_folder(tmp_path, COLOUR, suffix=suffix)
-    expected = np.stack([np.asarray(Image.open(file)) for file in sorted(tmp_path.rglob(f"*{suffix}"))])
+    expected = np.stack(
+        [np.asarray(Image.open(file)) for file in sorted(tmp_path.rglob(f"*{suffix}"))]
+    )
     assert same(load(f"folder:{tmp_path}").train.inputs, expected)
 
 
@@ -304,7 +364,10 @@ def test_grey_pictures_among_coloured_ones_become_coloured(tmp_path):
     write_folder(tmp_path / "train", [*GREY[:5], *COLOUR[5:]])
     write_folder(tmp_path / "test", GREY)
     source = load(f"folder:{tmp_path}")
-    assert same(source.train.inputs, np.concatenate([np.repeat(GREY[:5, :, :, None], 3, axis=3), COLOUR[5:]]))
+    assert same(
+        source.train.inputs,
+        np.concatenate([np.repeat(GREY[:5, :, :, None], 3, axis=3), COLOUR[5:]]),
+    )
     assert source.test.inputs.shape == (12, 3, 6, 5)
 
 
@@ -316,12 +379,18 @@ def test_other_files_and_hidden_folders_are_passed_over(tmp_path):
     assert same(load(f"folder:{tmp_path}").train.inputs, GREY)
 
 
-@pytest.mark.parametrize("mode, channels", [("1", 1), ("L", 1), ("LA", 1), ("P", 3), ("RGB", 3), ("RGBA", 3)])
-def test_pictures_of_every_mode_are_read_also_where_they_are_as_narrow_as_channels_are_few(tmp_path, mode, channels):
+@pytest.mark.parametrize(
+    "mode, channels", [("1", 1), ("L", 1), ("LA", 1), ("P", 3), ("RGB", 3), ("RGBA", 3)]
+)
+def test_pictures_of_every_mode_are_read_also_where_they_are_as_narrow_as_channels_are_few(
+    tmp_path, mode, channels
+):
     for name, value in zip("ab", (0, 255), strict=True):
         (tmp_path / name).mkdir()
         picture = Image.new("RGB", (4, 6), (value, value, value))
-        picture.convert(mode, palette=Image.Palette.ADAPTIVE, colors=2).save(tmp_path / name / "one.png")
+        picture.convert(mode, palette=Image.Palette.ADAPTIVE, colors=2).save(
+            tmp_path / name / "one.png"
+        )
     inputs = load(f"folder:{tmp_path}").train.inputs
     assert inputs.shape == (2, channels, 6, 4)
     assert [one.unique().tolist() for one in inputs] == [[0], [255]]
@@ -337,7 +406,9 @@ def test_16_bit_grey_keeps_its_upper_8(tmp_path, suffix):
 @pytest.mark.parametrize("dtype", [np.int32, np.float32])
 def test_pictures_of_32_bits_a_pixel_are_refused_since_their_range_is_unknown(tmp_path, dtype):
     write_folder(tmp_path, GREY.astype(dtype), suffix=".tif")
-    one_line(lambda: load(f"folder:{tmp_path}"), tmp_path / "ant" / "000.tif", "save it with 8 or 16")
+    one_line(
+        lambda: load(f"folder:{tmp_path}"), tmp_path / "ant" / "000.tif", "save it with 8 or 16"
+    )
 
 
 def truncated_jpeg(place):
@@ -383,9 +454,17 @@ def test_folders_without_classes_are_refused(tmp_path):
     one_line(lambda: load(f"folder:{tmp_path / 'missing'}"), tmp_path / "missing", "check the path")
     one_line(lambda: load(f"folder:{tmp_path / 'file'}"), tmp_path / "file", "is no folder")
     one_line(
-        lambda: load(f"folder:{tmp_path / 'empty'}"), tmp_path / "empty", "holds no class folders", "one folder a class"
+        lambda: load(f"folder:{tmp_path / 'empty'}"),
+        tmp_path / "empty",
+        "holds no class folders",
+        "one folder a class",
     )
-    one_line(lambda: load(f"folder:{tmp_path / 'single'}"), tmp_path / "single", "has 1 class", "at least 2")
+    one_line(
+        lambda: load(f"folder:{tmp_path / 'single'}"),
+        tmp_path / "single",
+        "has 1 class",
+        "at least 2",
+    )
 
 
 def test_test_classes_that_train_lacks_are_refused(tmp_path):
@@ -409,14 +488,18 @@ def png(picture):
     return stream.getvalue()
 
 
-def write_parquet(file, pictures=COLOUR, labels=LABELS, names=NAMES, image="image", label="label", as_struct=True):
+def write_parquet(
+    file, pictures=COLOUR, labels=LABELS, names=NAMES, image="image", label="label", as_struct=True
+):
     """A Parquet file as the `datasets` library writes it."""
     contents = [png(one) for one in pictures]
     column = [{"bytes": one, "path": None} for one in contents] if as_struct else contents
     table = pyarrow.table({image: column, label: list(map(int, labels))})
     if names is not None:
         features = {image: {"_type": "Image"}, label: {"names": list(names), "_type": "ClassLabel"}}
-        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+        table = table.replace_schema_metadata(
+            {"huggingface": json.dumps({"info": {"features": features}})}
+        )
     file.parent.mkdir(exist_ok=True)
     pyarrow.parquet.write_table(table, file)
     return file
@@ -452,23 +535,56 @@ def write_rows(file, **columns):
 @pytest.mark.parametrize(
     "write, words",
     [
-        (lambda file: file.write_text("two\nlines"), ("cannot be read as Parquet", "fetch it again")),
-        (lambda file: write_rows(file, label=[0, 1]), ("has no column 'image' (its columns: label)", "rename it")),
-        (lambda file: write_rows(file, image=[b"x"]), ("has no column 'label' (its columns: image)", "rename it")),
-        (lambda file: write_rows(file, image=["a.png"], label=[0]), ("row 0", "holds no bytes of a picture")),
-        (lambda file: write_rows(file, image=[{"bytes": None, "path": "a"}], label=[0]), ("row 0", "holds no bytes")),
-        (lambda file: write_rows(file, image=[png(GREY[0]), b"x"], label=[0, 1]), ("row 1", "is no picture")),
-        (lambda file: write_rows(file, image=[png(GREY[0])], label=["a"]), ("must hold whole numbers",)),
-        (lambda file: write_rows(file, image=[png(GREY[0])], label=[0.5]), ("must hold whole numbers",)),
+        (
+            lambda file: file.write_text("two\nlines"),
+            ("cannot be read as Parquet", "fetch it again"),
+        ),
+        (
+            lambda file: write_rows(file, label=[0, 1]),
+            ("has no column 'image' (its columns: label)", "rename it"),
+        ),
+        (
+            lambda file: write_rows(file, image=[b"x"]),
+            ("has no column 'label' (its columns: image)", "rename it"),
+        ),
+        (
+            lambda file: write_rows(file, image=["a.png"], label=[0]),
+            ("row 0", "holds no bytes of a picture"),
+        ),
+        (
+            lambda file: write_rows(file, image=[{"bytes": None, "path": "a"}], label=[0]),
+            ("row 0", "holds no bytes"),
+        ),
+        (
+            lambda file: write_rows(file, image=[png(GREY[0]), b"x"], label=[0, 1]),
+            ("row 1", "is no picture"),
+        ),
+        (
+            lambda file: write_rows(file, image=[png(GREY[0])], label=["a"]),
+            ("must hold whole numbers",),
+        ),
+        (
+            lambda file: write_rows(file, image=[png(GREY[0])], label=[0.5]),
+            ("must hold whole numbers",),
+        ),
         (
             lambda file: write_rows(file, image=[png(one) for one in GREY[:2]], label=[0, None]),
             ("must hold whole numbers",),
         ),
         (lambda file: write_parquet(file, [], []), ("has no rows", "fetch it again")),
         (lambda file: write_parquet(file, labels=LABELS - 1), ("label -1 is negative",)),
-        (lambda file: write_parquet(file, labels=LABELS + 1), ("label 3 is out of range", "3 classes, 0 to 2")),
-        (lambda file: write_parquet(file, labels=LABELS * 0), ("class 1 ('bee') has no training example",)),
-        (lambda file: write_parquet(file, [GREY[0], GREY[1, :3]], [0, 1]), ("row 1", "5x3 pixels", "resize")),
+        (
+            lambda file: write_parquet(file, labels=LABELS + 1),
+            ("label 3 is out of range", "3 classes, 0 to 2"),
+        ),
+        (
+            lambda file: write_parquet(file, labels=LABELS * 0),
+            ("class 1 ('bee') has no training example",),
+        ),
+        (
+            lambda file: write_parquet(file, [GREY[0], GREY[1, :3]], [0, 1]),
+            ("row 1", "5x3 pixels", "resize"),
+        ),
     ],
 )
 def test_an_unsound_parquet_file_is_refused(tmp_path, write, words):
@@ -492,7 +608,12 @@ def test_test_files_that_number_the_classes_otherwise_are_refused(tmp_path):
 def test_npz_files_are_read_with_and_without_a_test_set_and_names(tmp_path):
     np.savez(tmp_path / "a.npz", x=GREY, y=LABELS)
     np.savez_compressed(
-        tmp_path / "b.npz", x_train=COLOUR, y_train=LABELS, x_test=COLOUR[:3], y_test=LABELS[:3], classes=NAMES
+        tmp_path / "b.npz",
+        x_train=COLOUR,
+        y_train=LABELS,
+        x_test=COLOUR[:3],
+        y_test=LABELS[:3],
+        classes=NAMES,
     )
     plain, whole = load(f"npz:{tmp_path / 'a.npz'}"), load(f"npz:{tmp_path / 'b.npz'}")
     assert same(plain.train.inputs, GREY)
@@ -521,16 +642,34 @@ def write_cut(file):
     [
         (lambda file: file.write_text("two\nlines"), ("is no whole .npz archive", "numpy.savez")),
         (lambda file: file.write_bytes(b""), ("is no whole .npz archive", "numpy.savez")),
-        (lambda file: file.write_bytes(pickle.dumps(GREY)), ("is no whole .npz archive", "numpy.savez")),
+        (
+            lambda file: file.write_bytes(pickle.dumps(GREY)),
+            ("is no whole .npz archive", "numpy.savez"),
+        ),
         (write_cut, ("is no whole .npz archive", "numpy.savez")),
         (write_compressed_damaged, ("cannot be read as arrays of numbers", "numpy.savez")),
-        (lambda file: np.savez(file, x=np.array([{}] * 3), y=LABELS[:3]), ("cannot be read as arrays of numbers",)),
+        (
+            lambda file: np.savez(file, x=np.array([{}] * 3), y=LABELS[:3]),
+            ("cannot be read as arrays of numbers",),
+        ),
         (lambda file: np.savez(file, x=GREY), ("holds x; it must hold x_train and y_train",)),
         (lambda file: np.savez(file), ("holds no arrays",)),
-        (lambda file: np.savez(file, X_train=GREY, y=LABELS), ("holds X_train, y;", "did you mean '")),
-        (lambda file: np.savez(file, x=GREY, y=LABELS, x_test=GREY), ("only one of x_test and y_test; save both",)),
-        (lambda file: np.savez(file, x=GREY, y=LABELS, classes=NAMES[:2]), ("label 2 is out of range",)),
-        (lambda file: np.savez(file, x=GREY, y=LABELS.astype(str)), ("holds <U", "not numbers; convert it")),
+        (
+            lambda file: np.savez(file, X_train=GREY, y=LABELS),
+            ("holds X_train, y;", "did you mean '"),
+        ),
+        (
+            lambda file: np.savez(file, x=GREY, y=LABELS, x_test=GREY),
+            ("only one of x_test and y_test; save both",),
+        ),
+        (
+            lambda file: np.savez(file, x=GREY, y=LABELS, classes=NAMES[:2]),
+            ("label 2 is out of range",),
+        ),
+        (
+            lambda file: np.savez(file, x=GREY, y=LABELS.astype(str)),
+            ("holds <U", "not numbers; convert it"),
+        ),
     ],
 )
 def test_an_unsound_npz_file_is_refused(tmp_path, write, words):
@@ -564,7 +703,11 @@ def test_grey_arrays_of_every_layout_and_whole_number_type_become_bytes(dtype, l
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_channels_may_come_first_or_last(channels):
     pictures = RNG.integers(0, 256, (12, 6, 5, channels), dtype=np.uint8)
-    for inputs in (pictures, pictures.transpose(0, 3, 1, 2), torch.from_numpy(pictures).permute(0, 3, 1, 2)):
+    for inputs in (
+        pictures,
+        pictures.transpose(0, 3, 1, 2),
+        torch.from_numpy(pictures).permute(0, 3, 1, 2),
+    ):
         source = from_arrays((inputs, LABELS))
         assert same(source.train.inputs, pictures)
         assert source.train.inputs.is_contiguous(memory_format=torch.channels_last)
@@ -574,7 +717,11 @@ def test_channels_may_come_first_or_last(channels):
 @pytest.mark.parametrize("shape", [(12, 6, 5), (12, 3, 6, 5), (12, 7)])
 def test_floating_arrays_become_float32(dtype, shape):
     values = np.round(RNG.standard_normal(shape) * 8) / 4  # exact in every type
-    inputs = torch.from_numpy(values).to(dtype) if isinstance(dtype, torch.dtype) else values.astype(dtype)
+    inputs = (
+        torch.from_numpy(values).to(dtype)
+        if isinstance(dtype, torch.dtype)
+        else values.astype(dtype)
+    )
     found = from_arrays((inputs, LABELS)).train.inputs
     assert found.dtype == torch.float32
     assert torch.equal(found, torch.from_numpy(values).float().reshape(found.shape))
@@ -582,8 +729,12 @@ def test_floating_arrays_become_float32(dtype, shape):
 
 def test_vectors_of_whole_numbers_become_float32_and_booleans_black_and_white():
     vectors = RNG.integers(-500, 500, (12, 7))
-    assert torch.equal(from_arrays((vectors, LABELS)).train.inputs, torch.from_numpy(vectors).float())
-    assert same(from_arrays((GREY > 100, LABELS)).train.inputs, ((GREY > 100) * 255).astype(np.uint8))
+    assert torch.equal(
+        from_arrays((vectors, LABELS)).train.inputs, torch.from_numpy(vectors).float()
+    )
+    assert same(
+        from_arrays((GREY > 100, LABELS)).train.inputs, ((GREY > 100) * 255).astype(np.uint8)
+    )
 
 
 def test_labels_may_be_a_column():
@@ -607,7 +758,11 @@ def with_nan(value):
 @pytest.mark.parametrize(
     "inputs, labels, words",
     [
-        (with_nan(np.nan), LABELS, ("input 3 holds NaN or infinity (1 such inputs)", "remove or mend")),
+        (
+            with_nan(np.nan),
+            LABELS,
+            ("input 3 holds NaN or infinity (1 such inputs)", "remove or mend"),
+        ),
         (with_nan(-np.inf), LABELS, ("input 3 holds NaN or infinity",)),
         (GREY, LABELS[:-1], ("12 inputs and 11 labels", "one label for each input")),
         (GREY[:0], LABELS[:0], ("holds no examples",)),
@@ -639,14 +794,20 @@ def test_unsound_arrays_are_refused(inputs, labels, words):
     [
         ((GREY[:3], LABELS[:3] + 3), None, ("the test set has label 3", "0 to 2", "remove those")),
         ((GREY[:3], LABELS[:3] + 3), NAMES, ("my arrays (test)", "label 3 is out of range")),
-        ((GREY[:3, 1:], LABELS[:3]), None, ("training inputs are (1, 6, 5), test inputs (1, 5, 5)", "alike")),
+        (
+            (GREY[:3, 1:], LABELS[:3]),
+            None,
+            ("training inputs are (1, 6, 5), test inputs (1, 5, 5)", "alike"),
+        ),
         ((GREY[:0], LABELS[:0]), None, ("my arrays (test)", "holds no examples")),
         (None, NAMES[:2], ("label 2 is out of range", "2 classes, 0 to 1")),
         (None, [*NAMES, "dog"], ("class 3 ('dog') has no training example",)),
     ],
 )
 def test_test_sets_and_names_that_do_not_fit_are_refused(test, classes, words):
-    one_line(lambda: from_arrays((GREY, LABELS), test, classes, "my arrays"), "data 'my arrays", *words)
+    one_line(
+        lambda: from_arrays((GREY, LABELS), test, classes, "my arrays"), "data 'my arrays", *words
+    )
 
 
 # --- torch data sets
@@ -674,7 +835,10 @@ def test_data_sets_of_pil_pictures_are_read(pictures):
     assert same(source.train.inputs, pictures)
     assert same(source.test.inputs, pictures[[3, 5]])
     assert source.classes == NAMES
-    assert source.fingerprint == from_arrays((pictures, LABELS), (pictures[[3, 5]], LABELS[[3, 5]]), NAMES).fingerprint
+    assert (
+        source.fingerprint
+        == from_arrays((pictures, LABELS), (pictures[[3, 5]], LABELS[[3, 5]]), NAMES).fingerprint
+    )
 
 
 def test_palette_pictures_in_a_data_set_give_colours_not_numbers():
@@ -718,7 +882,11 @@ class Dictionaries(Dataset):
     ],
 )
 def test_data_sets_that_give_no_pairs_of_one_size_and_a_whole_number_are_refused(dataset):
-    one_line(lambda: from_dataset(dataset), "data set", "map-style, of pairs (picture or tensor, whole-number label)")
+    one_line(
+        lambda: from_dataset(dataset),
+        "data set",
+        "map-style, of pairs (picture or tensor, whole-number label)",
+    )
 
 
 # --- names and fingerprints
@@ -747,13 +915,17 @@ def test_the_fingerprint_is_of_the_content_whatever_the_files(tmp_path, pictures
     np.savez(tmp_path / "a.npz", x=pictures, y=LABELS, classes=NAMES)
     write_folder(tmp_path / "folder", pictures)
     write_parquet(tmp_path / "parquet" / "train.parquet", pictures)
-    channels_first = torch.from_numpy(pictures.reshape(12, 6, 5, -1).astype(np.int64)).permute(0, 3, 1, 2)
+    channels_first = torch.from_numpy(pictures.reshape(12, 6, 5, -1).astype(np.int64)).permute(
+        0, 3, 1, 2
+    )
     sources = [
         load(f"npz:{tmp_path / 'a.npz'}"),
         load(f"folder:{tmp_path / 'folder'}"),
         load(f"parquet:{tmp_path / 'parquet'}"),
         from_arrays((pictures, LABELS), classes=NAMES),
-        from_arrays((channels_first, LABELS.astype(np.uint8)), classes=NAMES, name="other", views="flip"),
+        from_arrays(
+            (channels_first, LABELS.astype(np.uint8)), classes=NAMES, name="other", views="flip"
+        ),
         from_dataset(Pictures(pictures)),
     ]
     assert len({source.fingerprint for source in sources}) == 1

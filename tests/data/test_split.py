@@ -1,4 +1,6 @@
-"""Splits, normalisation and batches: stratified, disjoint, pure functions of the seed, measured on training alone."""
+"""Splits, normalisation and batches: stratified, disjoint, pure functions of the seed, measured on
+training alone.
+"""
 
 import itertools
 from dataclasses import replace
@@ -18,19 +20,26 @@ COUNTS = (101, 57, 33, 9)
 
 
 def numbered(counts=COUNTS, test_counts=None):
-    """A source whose inputs are vectors that hold each example's own number: training from 0, test from 10,000."""
+    """A source whose inputs are vectors that hold each example's own number: training from 0, test
+    from 10,000.
+    """
     rng = np.random.default_rng(0)
 
     def part(counts, start):
         labels = rng.permutation(np.repeat(np.arange(len(counts)), counts))
         return np.arange(start, start + len(labels))[:, None], labels
 
-    return from_arrays(part(counts, 0), part(test_counts, 10_000) if test_counts else None, name="numbered")
+    return from_arrays(
+        part(counts, 0), part(test_counts, 10_000) if test_counts else None, name="numbered"
+    )
 
 
 def sets(data):
     """The numbers of the examples in each part of the data."""
-    return {part: set(getattr(data, part).inputs[:, 0].int().tolist()) for part in ("training", "validation", "test")}
+    return {
+        part: set(getattr(data, part).inputs[:, 0].int().tolist())
+        for part in ("training", "validation", "test")
+    }
 
 
 def by_class(examples, classes=4):
@@ -72,7 +81,9 @@ def test_splits_are_a_function_of_the_seed_alone():
     first = sets(prepare(numbered(), DataSpec(seed=3)))
     torch.manual_seed(1)
     np.random.seed(1)
-    again = prepare(numbered(), DataSpec(seed=3, source="other", root="elsewhere", views="none", mean=(1.0,)))
+    again = prepare(
+        numbered(), DataSpec(seed=3, source="other", root="elsewhere", views="none", mean=(1.0,))
+    )
     assert sets(again) == first
     for part, numbers in sets(prepare(numbered(), DataSpec(seed=4))).items():
         assert numbers != first[part]
@@ -129,7 +140,10 @@ def test_a_limit_holds_validation_included_and_is_shared_by_class(seed, limit):
 
 def test_a_smaller_limit_takes_examples_that_a_larger_one_takes_too():
     source = numbered((100, 100, 100), (5, 5, 5))
-    kept = [sets(prepare(source, DataSpec(limit=limit, validation=0.0)))["training"] for limit in (30, 60, 150, 299)]
+    kept = [
+        sets(prepare(source, DataSpec(limit=limit, validation=0.0)))["training"]
+        for limit in (30, 60, 150, 299)
+    ]
     assert kept == sorted(kept, key=len)
     for fewer, more in itertools.pairwise(kept):
         assert fewer < more
@@ -143,10 +157,22 @@ def test_training_examples_keep_the_sources_order():
 @pytest.mark.parametrize(
     "counts, spec, words",
     [
-        ((50, 50, 1), DataSpec(test=0.9), ("1 of 3 classes have no training example left", "raise --limit")),
-        ((2, 2, 2), DataSpec(validation=0.9, test=0.2), ("no training example left", "lower --data.validation")),
+        (
+            (50, 50, 1),
+            DataSpec(test=0.9),
+            ("1 of 3 classes have no training example left", "raise --limit"),
+        ),
+        (
+            (2, 2, 2),
+            DataSpec(validation=0.9, test=0.2),
+            ("no training example left", "lower --data.validation"),
+        ),
         ((50, 50, 50), DataSpec(limit=2), ("1 of 3 classes",)),
-        ((10, 10), DataSpec(test=0.01), ("no test example is cut off from 20", "raise --data.test")),
+        (
+            (10, 10),
+            DataSpec(test=0.01),
+            ("no test example is cut off from 20", "raise --data.test"),
+        ),
     ],
 )
 def test_splits_that_leave_nothing_to_learn_or_to_test_on_are_refused(counts, spec, words):
@@ -156,7 +182,11 @@ def test_splits_that_leave_nothing_to_learn_or_to_test_on_are_refused(counts, sp
 def test_another_fingerprint_is_refused_and_the_right_one_filled_in():
     source = numbered()
     refused(
-        source, DataSpec(fingerprint="0123456789abcdef"), source.fingerprint, "0123456789abcdef", "--data.fingerprint"
+        source,
+        DataSpec(fingerprint="0123456789abcdef"),
+        source.fingerprint,
+        "0123456789abcdef",
+        "--data.fingerprint",
     )
     filled = prepare(source, DataSpec()).spec
     assert filled.fingerprint == source.fingerprint
@@ -169,13 +199,15 @@ def test_another_fingerprint_is_refused_and_the_right_one_filled_in():
 
 def random_source(shape, dtype=np.uint8):
     rng = np.random.default_rng(0)
-    # The later examples are brighter, so that statistics of others than the training examples would differ.
+    # The later examples are brighter, so that statistics of others than the training examples would
+    # differ.
     values = rng.integers(0, 100, (90, *shape)) + np.arange(90).reshape(-1, *[1] * len(shape))
     return from_arrays((values.astype(dtype), np.arange(90) % 3))
 
 
 @pytest.mark.parametrize(
-    "shape, dtype", [((6, 5), np.uint8), ((3, 6, 5), np.uint8), ((3, 6, 5), np.float32), ((7,), np.float64)]
+    "shape, dtype",
+    [((6, 5), np.uint8), ((3, 6, 5), np.uint8), ((3, 6, 5), np.float32), ((7,), np.float64)],
 )
 @pytest.mark.parametrize("seed", range(3))
 def test_normalisation_is_numpys_over_the_training_examples_alone(shape, dtype, seed):
@@ -191,7 +223,9 @@ def test_normalisation_is_numpys_over_the_training_examples_alone(shape, dtype, 
 
 def test_normalisation_is_exact_for_many_examples_and_a_large_mean():
     rng = np.random.default_rng(0)
-    features = (rng.standard_normal((10_000, 3)) * (1e-2, 1.0, 1e3) + (1e4, -1e6, 0.0)).astype(np.float32)
+    features = (rng.standard_normal((10_000, 3)) * (1e-2, 1.0, 1e3) + (1e4, -1e6, 0.0)).astype(
+        np.float32
+    )
     data = prepare(from_arrays((features, np.arange(10_000) % 2)), DataSpec(validation=0.0))
     training = data.training.inputs.double().numpy()
     np.testing.assert_allclose(data.mean, training.mean(0), rtol=1e-6)
@@ -217,7 +251,9 @@ def test_given_means_and_deviations_are_used_one_for_all_or_one_for_each():
     assert half.mean.tolist() == [1.0, 2.0, 3.0]
     assert torch.equal(half.std, measured.std)
     refused(source, DataSpec(mean=(1.0, 2.0)), "data.mean", "3 channels, got 2", "--data.mean")
-    refused(source, DataSpec(std=(1.0, 2.0, 3.0, 4.0)), "data.std", "3 channels, got 4", "--data.std")
+    refused(
+        source, DataSpec(std=(1.0, 2.0, 3.0, 4.0)), "data.std", "3 channels, got 4", "--data.std"
+    )
 
 
 def test_the_sources_own_views_are_taken_unless_others_are_asked_for():
@@ -236,7 +272,10 @@ def test_the_sources_own_views_are_taken_unless_others_are_asked_for():
 def pictures(count=50, seed=0, views="crop+flip"):
     values = np.random.default_rng(0).integers(0, 256, (count, 3, 6, 5), dtype=np.uint8)
     labels = np.arange(count) % 2
-    return prepare(from_arrays((values, labels), (values, labels), views=views), DataSpec(seed=seed, validation=0.0))
+    return prepare(
+        from_arrays((values, labels), (values, labels), views=views),
+        DataSpec(seed=seed, validation=0.0),
+    )
 
 
 @pytest.mark.parametrize("count, size", [(50, 7), (50, 50), (50, 1), (50, 49), (8, 100)])
@@ -263,11 +302,16 @@ def test_batches_hold_the_views_that_they_name_of_the_examples_that_they_name():
         assert batch.inputs.dtype == torch.uint8
         assert torch.equal(batch.labels, data.training.labels[batch.indices])
         assert torch.equal(batch.views, data.views.draw(0, 3, batch.indices))
-        assert torch.equal(batch.inputs, data.views.show(data.training.inputs, batch.indices, batch.views))
+        assert torch.equal(
+            batch.inputs, data.views.show(data.training.inputs, batch.indices, batch.views)
+        )
 
 
 def same(one, other):
-    return all(torch.equal(getattr(one, key), getattr(other, key)) for key in ("inputs", "labels", "indices", "views"))
+    return all(
+        torch.equal(getattr(one, key), getattr(other, key))
+        for key in ("inputs", "labels", "indices", "views")
+    )
 
 
 @pytest.mark.parametrize("first", [0, 1, 4, 6])
@@ -281,7 +325,10 @@ def test_a_resumed_epoch_goes_on_with_identical_batches(first):
 def test_order_and_views_differ_by_epoch_and_by_seed():
     runs = [
         torch.cat(
-            [torch.stack([batch.indices, batch.views]) for batch in Batches(pictures(seed=seed), 10, CPU).epoch(epoch)],
+            [
+                torch.stack([batch.indices, batch.views])
+                for batch in Batches(pictures(seed=seed), 10, CPU).epoch(epoch)
+            ],
             1,
         )
         for seed, epoch in ((0, 0), (0, 1), (1, 0))
@@ -295,9 +342,11 @@ def test_order_and_views_differ_by_epoch_and_by_seed():
 
 def test_order_does_not_follow_the_sources_order_or_classes():
     orders = [
-        torch.cat([batch.indices for batch in Batches(pictures(200), 10, CPU).epoch(epoch)]) for epoch in range(40)
+        torch.cat([batch.indices for batch in Batches(pictures(200), 10, CPU).epoch(epoch)])
+        for epoch in range(40)
     ]
-    # Places of one example over 40 epochs: uniform on 0..199, mean 99.5, standard deviation of the mean 9.1.
+    # Places of one example over 40 epochs: uniform on 0..199, mean 99.5, standard deviation of the
+    # mean 9.1.
     places = torch.stack([order.argsort() for order in orders]).float().mean(0)
     assert (places - 99.5).abs().max() < 5 * 9.1
     assert places.std() == pytest.approx(9.1, rel=0.25)

@@ -24,7 +24,9 @@ def by_hand(picture, number, views):
 
 
 def pictures(count=5, channels=3, height=8, width=8, dtype=torch.uint8):
-    values = torch.randint(0, 256, (count, channels, height, width), generator=torch.Generator().manual_seed(0))
+    values = torch.randint(
+        0, 256, (count, channels, height, width), generator=torch.Generator().manual_seed(0)
+    )
     return values.to(dtype).contiguous(memory_format=torch.channels_last)
 
 
@@ -57,7 +59,12 @@ def test_crop_and_flip_have_162_views_and_all_are_drawn():
 def test_one_example_sees_about_115_distinct_views_in_200_epochs():
     views = Views("crop+flip", 4)
     drawn = torch.stack([views.draw(0, epoch, torch.arange(300)) for epoch in range(200)])
-    distinct = torch.tensor([len(drawn[:, example].unique()) for example in range(300)]).float().mean().item()
+    distinct = (
+        torch.tensor([len(drawn[:, example].unique()) for example in range(300)])
+        .float()
+        .mean()
+        .item()
+    )
     assert distinct == pytest.approx(162 * (1 - (1 - 1 / 162) ** 200), abs=1)
 
 
@@ -89,7 +96,9 @@ def test_views_come_in_channels_last_memory():
 
 def test_vectors_have_one_view():
     features = torch.randn(5, 7)
-    assert torch.equal(Views().show(features, torch.tensor([3, 1]), torch.tensor([0, 0])), features[[3, 1]])
+    assert torch.equal(
+        Views().show(features, torch.tensor([3, 1]), torch.tensor([0, 0])), features[[3, 1]]
+    )
     with pytest.raises(AnewError, match="need pictures"):
         Views("flip").check((7,))
 

@@ -1,4 +1,6 @@
-"""Insight: every number against NumPy, SciPy, scikit-learn or autograd; from real families; and what is refused."""
+"""Insight: every number against NumPy, SciPy, scikit-learn or autograd; from real families; and
+what is refused.
+"""
 
 import json
 import math
@@ -34,7 +36,12 @@ def problem(seed, count=60, classes=5, scale=2.0):
     """Student logits, teacher logits, labels and DKPP's integers."""
     rng = np.random.default_rng(seed)
     z, t = (torch.from_numpy(rng.normal(size=(count, classes)) * scale) for _ in range(2))
-    return z, t, torch.from_numpy(rng.integers(0, classes, count)), torch.from_numpy(rng.integers(0, 2**62, z.shape))
+    return (
+        z,
+        t,
+        torch.from_numpy(rng.integers(0, classes, count)),
+        torch.from_numpy(rng.integers(0, 2**62, z.shape)),
+    )
 
 
 def soft(logits):
@@ -55,15 +62,23 @@ def wide_terminal():
 @settings(deadline=None, max_examples=25)
 def test_the_terms_are_what_autograd_finds_and_add_up(seed, classes, objective):
     z, t, y, r = problem(seed, 8, classes)
-    targets = torch.softmax(t if objective == "ban" else objectives.permute_dark_knowledge(t, r), -1)
+    targets = torch.softmax(
+        t if objective == "ban" else objectives.permute_dark_knowledge(t, r), -1
+    )
     found = gradients.terms(z, targets, y)
     z.requires_grad_()
     loss = objectives.ban(z, t) if objective == "ban" else objectives.dkpp(z, t, r)
     # Of one example's loss, without the mean over the batch.
-    np.testing.assert_allclose(found.distillation, torch.autograd.grad(loss, z)[0] * len(y), atol=1e-12)
-    np.testing.assert_allclose(found.label, torch.autograd.grad(objectives.label(z, y), z)[0] * len(y), atol=1e-12)
+    np.testing.assert_allclose(
+        found.distillation, torch.autograd.grad(loss, z)[0] * len(y), atol=1e-12
+    )
+    np.testing.assert_allclose(
+        found.label, torch.autograd.grad(objectives.label(z, y), z)[0] * len(y), atol=1e-12
+    )
     hot = torch.nn.functional.one_hot(y, classes)
-    np.testing.assert_allclose(found.dark + hot * found.correct[:, None], found.distillation, atol=1e-15)
+    np.testing.assert_allclose(
+        found.dark + hot * found.correct[:, None], found.distillation, atol=1e-15
+    )
     assert not (found.dark * hot).any()
     np.testing.assert_allclose(found.dark.sum(-1), -found.correct, atol=1e-12)
 
@@ -80,17 +95,27 @@ def plainly(q, t, y, confidence):
     ratio = correct / (right - 1)
     line = LinearRegression()
     scores = [
-        line.fit(target[:, None], ratio, sample_weight=w).score(target[:, None], ratio, sample_weight=w)
+        line.fit(target[:, None], ratio, sample_weight=w).score(
+            target[:, None], ratio, sample_weight=w
+        )
         for w in (np.ones(len(y)), (1 - right) ** 2)
     ]
     # What is left of each gradient when its part along the label gradient is taken away.
-    left = [one - np.linalg.lstsq(other[:, None], one, rcond=None)[0] * other for one, other in zip(g, l, strict=True)]
+    left = [
+        one - np.linalg.lstsq(other[:, None], one, rcond=None)[0] * other
+        for one, other in zip(g, l, strict=True)
+    ]
     return {
         "norm": np.mean([np.linalg.norm(one) for one in g]),
         "correct_norm": np.abs(correct).mean(),
         "dark_norm": np.linalg.norm(dark, axis=1).mean(),
         "dark_share": (dark**2).sum() / total,
-        "cosine": np.mean([one @ other / np.linalg.norm(one) / np.linalg.norm(other) for one, other in zip(g, l)]),  # noqa: B905
+        "cosine": np.mean(
+            [
+                one @ other / np.linalg.norm(one) / np.linalg.norm(other)
+                for one, other in zip(g, l, strict=True)
+            ]
+        ),
         "by_labels": explained(np.ones(len(y))),
         "by_confidence": explained(confidence),
         "by_any_weight": 1 - np.sum(np.square(left)) / total,
@@ -114,7 +139,9 @@ def test_gradients_equal_numpy_and_scikit_learn(seed, classes):
             assert getattr(pull, name).low <= getattr(pull, name).high
     w = p.max(-1)
     assert found.cwtm_effective.value == pytest.approx(w.sum() ** 2 / (w**2).sum() / len(w))
-    assert found.label_norm.value == pytest.approx(np.linalg.norm(soft(z) - np.eye(classes)[y], axis=1).mean())
+    assert found.label_norm.value == pytest.approx(
+        np.linalg.norm(soft(z) - np.eye(classes)[y], axis=1).mean()
+    )
     g, h = soft(z) - p, soft(z) - permuted
     cosines = (g * h).sum(1) / np.linalg.norm(g, axis=1) / np.linalg.norm(h, axis=1)
     assert found.ban_dkpp_cosine.value == pytest.approx(cosines.mean())
@@ -122,11 +149,17 @@ def test_gradients_equal_numpy_and_scikit_learn(seed, classes):
 
 @given(SEEDS, st.integers(3, 8), st.floats(0.1, 20))
 @settings(deadline=None, max_examples=20)
-def test_no_weight_explains_more_than_the_best_and_the_dark_share_has_its_floor(seed, classes, scale):
+def test_no_weight_explains_more_than_the_best_and_the_dark_share_has_its_floor(
+    seed, classes, scale
+):
     z, t, y, r = problem(seed, 40, classes, scale)
     for pull in (found := gradients.measure(1, "", 1, z, t, y, r)).ban, found.dkpp:
         # A weight for each example can do what one for all, or the teacher's confidence, does.
-        assert max(pull.by_labels.value, pull.by_confidence.value) <= pull.by_any_weight.value + 1e-9 <= 1 + 2e-9
+        assert (
+            max(pull.by_labels.value, pull.by_confidence.value)
+            <= pull.by_any_weight.value + 1e-9
+            <= 1 + 2e-9
+        )
         # Gradients sum to 0, so the wrong classes hold at least 1/C of the squares.
         assert 1 / classes - 1e-9 <= pull.dark_share.value <= 1
     assert 1 / 40 <= found.cwtm_effective.value <= 1 + 1e-12
@@ -136,7 +169,13 @@ def test_a_teacher_that_only_repeats_the_labels_is_the_label_gradient():
     z, _, y, r = problem(0)
     certain = torch.nn.functional.one_hot(y, 5) * 1e4
     found = gradients.measure(1, "", 1, z, certain.double(), y, r).ban
-    for one in (found.cosine, found.by_labels, found.by_confidence, found.by_any_weight, found.ratio_mean):
+    for one in (
+        found.cosine,
+        found.by_labels,
+        found.by_confidence,
+        found.by_any_weight,
+        found.ratio_mean,
+    ):
         assert one.value == pytest.approx(1)
     # Where the teacher is equally sure of all there is nothing to explain by its confidence.
     assert math.isnan(found.ratio_r2.value)
@@ -152,15 +191,21 @@ def test_of_two_classes_weights_explain_all_and_the_permutation_changes_nothing(
 
 
 def test_a_teacher_that_weighs_and_does_no_more_is_explained_by_its_confidence():
-    """Targets between the student and the label, by the teacher's confidence: g = w l, which CWTM can imitate."""
+    """Targets between the student and the label, by the teacher's confidence: g = w l, which CWTM
+    can imitate.
+    """
     z, _, y, _ = problem(2, 200)
     q = torch.softmax(z, -1)
     hot = torch.nn.functional.one_hot(y, 5).double()
     w = torch.from_numpy(np.random.default_rng(3).uniform(0.9, 1, (200, 1)))
     targets = q + w * (hot - q)
-    found = gradients.measure(1, "", 1, z, targets.log(), y, torch.zeros(200, 5, dtype=torch.int64)).ban
+    found = gradients.measure(
+        1, "", 1, z, targets.log(), y, torch.zeros(200, 5, dtype=torch.int64)
+    ).ban
     assert found.by_any_weight.value == pytest.approx(1)
-    assert found.by_confidence.value > 0.999 and found.ratio_mean.value == pytest.approx(0.95, abs=0.02)
+    assert found.by_confidence.value > 0.999 and found.ratio_mean.value == pytest.approx(
+        0.95, abs=0.02
+    )
 
 
 def test_ratio_bins_hold_all_examples_in_the_order_of_the_target():
@@ -180,9 +225,14 @@ def test_certain_networks_give_finite_gradients():
     z = torch.tensor([[1e4, 0.0, 0.0], [40.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
     y = torch.tensor([0, 0, 2])
     found = gradients.measure(1, "", 1, z, z.flip(-1), y, torch.zeros(3, 3, dtype=torch.int64))
-    assert math.isfinite(found.ban.dark_share.value) and math.isfinite(found.ban.by_any_weight.value)
-    # 1 - q* of the second is 8e-18, which float64 cannot say as 1 - q*; the first has none, and no ratio.
-    assert gradients.terms(z, torch.softmax(z, -1), y).wrong[1].item() == pytest.approx(2 * math.exp(-40), rel=1e-6)
+    assert math.isfinite(found.ban.dark_share.value) and math.isfinite(
+        found.ban.by_any_weight.value
+    )
+    # 1 - q* of the second is 8e-18, which float64 cannot say as 1 - q*; the first has none, and no
+    # ratio.
+    assert gradients.terms(z, torch.softmax(z, -1), y).wrong[1].item() == pytest.approx(
+        2 * math.exp(-40), rel=1e-6
+    )
     assert sum(one.examples for one in found.ban.ratio_bins) == 2
 
 
@@ -209,14 +259,18 @@ def test_dark_knowledge_equals_scipy_and_scikit_learn(seed, classes):
     for i in range(classes):
         of_row = called == i
         for matrix, values in ((found.similarity, rest), (found.permuted, shuffled)):
-            expected = values[of_row].sum(0) / values[of_row].sum() if of_row.any() else np.zeros(classes)
+            expected = (
+                values[of_row].sum(0) / values[of_row].sum() if of_row.any() else np.zeros(classes)
+            )
             np.testing.assert_allclose(matrix[i], expected, rtol=1e-9)
         wrong = labels[of_row & (labels != i)]
         if len(wrong):
             errors.append(np.delete(np.bincount(wrong, minlength=classes) / len(wrong), i))
             rows.append(i)
     beside = lambda matrix: np.concatenate([np.delete(matrix[i], i) for i in rows])  # noqa: E731
-    assert found.agreement == pytest.approx(stats.spearmanr(beside(found.similarity), np.concatenate(errors)).statistic)
+    assert found.agreement == pytest.approx(
+        stats.spearmanr(beside(found.similarity), np.concatenate(errors)).statistic
+    )
     assert found.agreement_permuted == pytest.approx(
         stats.spearmanr(beside(found.permuted), np.concatenate(errors)).statistic
     )
@@ -227,18 +281,26 @@ def test_second_thoughts_are_the_likeliest_of_each_pair():
     found = dark_knowledge.measure(0, "", z, y, r, torch.arange(1000, 1300)).second_thoughts
     pairs = [(one.first, one.second) for one in found]
     assert len(set(pairs)) == len(pairs) == 12
-    assert [one.second_probability for one in found] == sorted((one.second_probability for one in found), reverse=True)
+    assert [one.second_probability for one in found] == sorted(
+        (one.second_probability for one in found), reverse=True
+    )
     p = soft(z)
     order = np.argsort(p, axis=-1)
     for one in found:
         same = (order[:, -1] == one.first) & (order[:, -2] == one.second)
         assert one.second_probability == pytest.approx(p[same, one.second].max())
         row = one.example - 1000
-        assert same[row] and one.label == y[row] and p[row, one.first] == pytest.approx(one.first_probability)
+        assert (
+            same[row]
+            and one.label == y[row]
+            and p[row, one.first] == pytest.approx(one.first_probability)
+        )
 
 
 def test_alike_classes_agree_with_the_errors_until_permuted():
-    """Classes 0 and 1, 2 and 3, 4 and 5 are alike, and errors fall where the doubts are: calibrated by construction."""
+    """Classes 0 and 1, 2 and 3, 4 and 5 are alike, and errors fall where the doubts are: calibrated
+    by construction.
+    """
     rng = np.random.default_rng(0)
     called = rng.integers(0, 6, 6000)
     p = np.full((6000, 6), 0.02)
@@ -246,7 +308,9 @@ def test_alike_classes_agree_with_the_errors_until_permuted():
     p[np.arange(6000), called] = 0.70
     labels = np.array([rng.choice(6, p=row) for row in p])
     r = torch.from_numpy(rng.integers(0, 2**62, p.shape))
-    found = dark_knowledge.measure(0, "", torch.from_numpy(np.log(p)), torch.from_numpy(labels), r, torch.arange(6000))
+    found = dark_knowledge.measure(
+        0, "", torch.from_numpy(np.log(p)), torch.from_numpy(labels), r, torch.arange(6000)
+    )
     # Of 30 pairs, 6 stand out and 24 are ties in the one and nearly in the other.
     assert found.agreement > 0.6
     assert abs(found.agreement_permuted) < 0.5
@@ -273,7 +337,9 @@ def test_reliability_equals_scikit_learn(seed):
     z, _, y, _ = problem(seed, 150)
     bins = calibration.reliability(log_soft(z), y)
     confidence, called = soft(z).max(-1), soft(z).argmax(-1)
-    accuracy, mean = calibration_curve(called == y.numpy(), confidence, n_bins=15, strategy="quantile")
+    accuracy, mean = calibration_curve(
+        called == y.numpy(), confidence, n_bins=15, strategy="quantile"
+    )
     assert [one.examples for one in bins] == [10] * 15
     np.testing.assert_allclose([one.confidence for one in bins], mean)
     np.testing.assert_allclose([one.accuracy for one in bins], accuracy)
@@ -298,7 +364,11 @@ def test_the_temperature_that_made_the_outputs_is_found(temperature):
     found = calibration.fit_temperature(torch.from_numpy(honest * temperature), labels)
     assert found == pytest.approx(temperature, rel=0.05)
     # No other is better: of a grid around it.
-    nll = lambda t: torch.nn.functional.cross_entropy(torch.from_numpy(honest * temperature) / t, labels).item()  # noqa: E731
+    logits = torch.from_numpy(honest * temperature)
+
+    def nll(t):
+        return torch.nn.functional.cross_entropy(logits / t, labels).item()
+
     assert nll(found) <= min(nll(found * factor) for factor in (0.9, 0.99, 0.999, 1.001, 1.01, 1.1))
 
 
@@ -320,21 +390,29 @@ def test_harm_equals_counting(seed):
     b, a, m, y = (one.numpy() for one in (before, after, mean, labels))
     assert found.negative_flips.value == pytest.approx(100 * np.mean(b & ~a))
     assert found.positive_flips.value == pytest.approx(100 * np.mean(~b & a))
-    assert found.difference.mean == pytest.approx(found.negative_flips.value - found.positive_flips.value)
+    assert found.difference.mean == pytest.approx(
+        found.negative_flips.value - found.positive_flips.value
+    )
     assert found.difference.p == stats.binomtest(int((b & ~a).sum()), int((b ^ a).sum())).pvalue
     assert found.repaired.value == pytest.approx(100 * np.sum(b & ~a & m) / np.sum(b & ~a))
     for one in found.classes:
         # Error is what recall leaves.
         for right, error in ((b, one.before), (a, one.after)):
-            recall = recall_score(y, np.where(right, y, 9), labels=[one.label], average=None, zero_division=0)
+            recall = recall_score(
+                y, np.where(right, y, 9), labels=[one.label], average=None, zero_division=0
+            )
             assert error == pytest.approx(100 * (1 - recall[0]))
         assert one.name == "abc"[one.label] and one.examples == (y == one.label).sum()
-    assert [one.change for one in found.classes] == sorted((one.change for one in found.classes), reverse=True)
+    assert [one.change for one in found.classes] == sorted(
+        (one.change for one in found.classes), reverse=True
+    )
 
 
 def test_without_flips_there_is_nothing_to_repair():
     right = torch.ones(9, dtype=torch.bool)
-    found = calibration.compare((0,), (1,), "x", right, right, right, torch.zeros(9, dtype=torch.int64), ("a", "b"))
+    found = calibration.compare(
+        (0,), (1,), "x", right, right, right, torch.zeros(9, dtype=torch.int64), ("a", "b")
+    )
     assert math.isnan(found.repaired.value) and found.negative_flips.value == 0
     # A class without examples comes last, without numbers.
     assert found.classes[1].name == "b" and math.isnan(found.classes[1].change)
@@ -355,7 +433,9 @@ def test_fidelity_equals_numpy_and_scipy(seed):
     for i in range(3):
         for j in range(3):
             assert found.agreement[i][j] == pytest.approx(100 * np.mean(called[i] == called[j]))
-            assert found.kl[i][j] == pytest.approx(special.rel_entr(p[i], p[j]).sum(-1).mean(), abs=1e-12)
+            assert found.kl[i][j] == pytest.approx(
+                special.rel_entr(p[i], p[j]).sum(-1).mean(), abs=1e-12
+            )
             assert found.disagreement[i][j] == pytest.approx(100 * np.mean(right[i] != right[j]))
             assert found.double_faults[i][j] == pytest.approx(100 * np.mean(~right[i] & ~right[j]))
     # Agreement is what Cohen's kappa corrects for chance.
@@ -369,7 +449,9 @@ def test_fidelity_equals_numpy_and_scipy(seed):
     assert whole.mean_member_error == pytest.approx(100 * (1 - right.mean()))
     assert whole.best_member_error == pytest.approx(100 * (1 - right.mean(-1).max()))
     assert whole.gain.value == pytest.approx(whole.mean_member_error - whole.error)
-    assert whole.disagreement == pytest.approx(np.mean([found.disagreement[i][j] for i, j in ((0, 1), (0, 2), (1, 2))]))
+    assert whole.disagreement == pytest.approx(
+        np.mean([found.disagreement[i][j] for i, j in ((0, 1), (0, 2), (1, 2))])
+    )
 
 
 # The bootstrap
@@ -378,7 +460,9 @@ def test_fidelity_equals_numpy_and_scipy(seed):
 def test_the_bootstrap_equals_scipys():
     values = np.random.default_rng(0).exponential(size=(400, 2))
     columns = {"a": values[:, 0], "b": values[:, 1]}
-    found = statistics.bootstrap(columns, lambda mean: {"a": mean["a"], "ratio": mean["a"] / mean["b"]})
+    found = statistics.bootstrap(
+        columns, lambda mean: {"a": mean["a"], "ratio": mean["a"] / mean["b"]}
+    )
     mean, ratio = found["a"], found["ratio"]
     scipys = stats.bootstrap((values[:, 0],), np.mean, method="percentile", n_resamples=4000, rng=1)
     low, high = scipys.confidence_interval
@@ -425,7 +509,10 @@ def test_epochs_are_kept_beside_the_last_and_change_nothing(kept, arrays, tmp_pa
     files = kept_files(kept.family.path)
     assert sorted(files) == sorted((spec.id, epoch) for spec in kept.lineage for epoch in (1, 2))
     assert len(set(files.values())) == 6
-    assert all(f"epoch-{epoch}.safetensors" in kept.family.folder(one).done["files"] for one, epoch in files)
+    assert all(
+        f"epoch-{epoch}.safetensors" in kept.family.folder(one).done["files"]
+        for one, epoch in files
+    )
     plain = train(arrays, tmp_path / "plain")
     assert weights(plain.family.path) == weights(kept.family.path)
     assert kept_files(plain.family.path) == {}
@@ -474,9 +561,17 @@ def place(tmp_path_factory, arrays):
 @pytest.fixture(scope="module")
 def family(place):
     done = call(
-        "train", "--data", f"npz:{place / 'small.npz'}", "--out", place / "family", "--threads", "1",
-        "--keep-epochs", "2", *QUICK,
-    )  # fmt: skip
+        "train",
+        "--data",
+        f"npz:{place / 'small.npz'}",
+        "--out",
+        place / "family",
+        "--threads",
+        "1",
+        "--keep-epochs",
+        "2",
+        *QUICK,
+    )
     assert done.code == 0, done.err
     return place / "family"
 
@@ -485,19 +580,30 @@ def test_insight_from_stored_outputs_alone(family, place):
     opened = Family.open(family)
     lineage = prediction.choose_lineage(opened)
     found = insight.collect(opened, lineage)
-    assert (found.format, found.split, found.examples, found.classes) == (1, "test", 48, ("0", "1", "2"))
+    assert (found.format, found.split, found.examples, found.classes) == (
+        1,
+        "test",
+        48,
+        ("0", "1", "2"),
+    )
     assert [one.id for one in found.lineage] == [spec.id for spec in lineage]
     assert [one.kept_epochs for one in found.lineage] == [(2, 3)] * 3
     assert [(one.generation, one.epoch) for one in found.gradients] == [(1, 3), (2, 3)]
     rows = evaluation.evaluate_lineage(opened, lineage)
-    assert [(one.name, one.scores) for one in found.calibration] == [(row.name, row.scores) for row in rows]
+    assert [(one.name, one.scores) for one in found.calibration] == [
+        (row.name, row.scores) for row in rows
+    ]
     assert [one.name for one in found.harm] == [
-        "generation 0 to generation 1", "generation 1 to generation 2",
-        "generation 0 to generation 2", "generation 0 to ensemble 0-2",
-    ]  # fmt: skip
+        "generation 0 to generation 1",
+        "generation 1 to generation 2",
+        "generation 0 to generation 2",
+        "generation 0 to ensemble 0-2",
+    ]
     assert math.isnan(found.harm[-1].repaired.value)
     errors = {row.name: row.scores.error for row in rows}
-    assert found.harm[0].difference.mean == pytest.approx(errors["generation 1"] - errors["generation 0"])
+    assert found.harm[0].difference.mean == pytest.approx(
+        errors["generation 1"] - errors["generation 0"]
+    )
     assert [one.error for one in found.fidelity.ensembles] == [
         pytest.approx(errors[name]) for name in ("ensemble 0-1", "ensemble 1-2", "ensemble 0-2")
     ]
@@ -505,7 +611,10 @@ def test_insight_from_stored_outputs_alone(family, place):
     logits, labels = evaluation.read_outputs(opened.folder(lineage[1].id), "validation")
     assert temperature == calibration.fit_temperature(logits, labels)
     # What a student learns from is the generation before.
-    q = [torch.softmax(evaluation.read_outputs(opened.folder(spec.id), "test")[0].double(), -1) for spec in lineage]
+    q = [
+        torch.softmax(evaluation.read_outputs(opened.folder(spec.id), "test")[0].double(), -1)
+        for spec in lineage
+    ]
     for one in found.gradients:
         expected = (q[one.generation] - q[one.generation - 1]).norm(dim=-1).mean().item()
         assert one.ban.norm.value == pytest.approx(expected)
@@ -517,24 +626,40 @@ def test_kept_epochs_and_training_examples_are_looked_at_with_the_data(family):
     lineage = prediction.choose_lineage(opened)
     data = insight.find_data(lineage)
     on_test = insight.collect(opened, lineage, data=data)
-    assert [(one.generation, one.epoch) for one in on_test.gradients] == [(1, 2), (1, 3), (2, 2), (2, 3)]
+    assert [(one.generation, one.epoch) for one in on_test.gradients] == [
+        (1, 2),
+        (1, 3),
+        (2, 2),
+        (2, 3),
+    ]
     assert replace(on_test, gradients=()) == replace(insight.collect(opened, lineage), gradients=())
     on_train = insight.collect(opened, lineage, "train", data=data)
     assert on_train.examples == len(data.training) and on_train.split == "train"
     z, t = (
-        evaluation.predict(network.load(opened.folder(lineage[one].id).weights), data.training, torch.device("cpu"))
+        evaluation.predict(
+            network.load(opened.folder(lineage[one].id).weights), data.training, torch.device("cpu")
+        )
         for one in (1, 0)
     )
-    expected = (torch.softmax(z.double(), -1) - torch.softmax(t.double(), -1)).norm(dim=-1).mean().item()
+    expected = (
+        (torch.softmax(z.double(), -1) - torch.softmax(t.double(), -1)).norm(dim=-1).mean().item()
+    )
     assert on_train.gradients[1].ban.norm.value == pytest.approx(expected)
     assert on_train.calibration[0].temperature == on_test.calibration[0].temperature
     some = insight.collect(opened, lineage, "train", data=data, examples=20)
-    assert some.examples == 20 and some.gradients[1].ban.norm.value != on_train.gradients[1].ban.norm.value
-    assert {one.example for one in some.dark_knowledge[0].second_thoughts} <= set(range(len(data.training)))
+    assert (
+        some.examples == 20
+        and some.gradients[1].ban.norm.value != on_train.gradients[1].ban.norm.value
+    )
+    assert {one.example for one in some.dark_knowledge[0].second_thoughts} <= set(
+        range(len(data.training))
+    )
 
 
 def test_validation_is_not_scored_at_its_own_temperature(family):
-    found = insight.collect(Family.open(family), prediction.choose_lineage(Family.open(family)), "validation")
+    found = insight.collect(
+        Family.open(family), prediction.choose_lineage(Family.open(family)), "validation"
+    )
     assert all(one.temperature is None and one.scaled is None for one in found.calibration)
     assert "the validation examples that chose it" in found.notices[0]
 
@@ -543,9 +668,18 @@ def test_json_says_all_and_no_nan(family):
     said = json.loads(good("insight", family, "--format", "json"), parse_constant=pytest.fail)
     assert said["format"] == insight.FORMAT
     assert set(said) == {
-        "format", "split", "examples", "classes", "lineage", "gradients", "dark_knowledge", "calibration", "harm",
-        "fidelity", "notices",
-    }  # fmt: skip
+        "format",
+        "split",
+        "examples",
+        "classes",
+        "lineage",
+        "gradients",
+        "dark_knowledge",
+        "calibration",
+        "harm",
+        "fidelity",
+        "notices",
+    }
     evaluated = json.loads(good("evaluate", family, "--json"))[0]["rows"]
     for one, row in zip(said["calibration"], evaluated, strict=True):
         assert all(row[name] == value for name, value in one["scores"].items())
@@ -569,7 +703,9 @@ def test_tables_say_what_the_numbers_are(family, tmp_path):
 
 def test_python_and_the_command_agree(kept, arrays):
     assert kept.insight().gradients[-1].epoch == 3
-    assert len(kept.insight().gradients) == 2 and "kept and are left out" in kept.insight().notices[0]
+    assert (
+        len(kept.insight().gradients) == 2 and "kept and are left out" in kept.insight().notices[0]
+    )
     with_data = kept.insight("train", data=arrays, examples=30)
     assert len(with_data.gradients) == 6 and with_data.examples == 30
     assert with_data.notices == ()
@@ -612,7 +748,9 @@ def test_an_unfinished_lineage_is_shown_as_far_as_it_is(copied):
     assert "holds no finished network" in refused("insight", copied)
     assert "not trained to its end" in refused("insight", copied, "--lineage", lineage[0].id)
     # Looking writes nothing.
-    assert {path for path in contents(copied)} == {path for path in before if path.name != "done.json"}
+    assert {path for path in contents(copied)} == {
+        path for path in before if path.name != "done.json"
+    }
 
 
 @pytest.mark.parametrize("harm", ["changed", "cut", "gone", "weights", "record"])
@@ -633,7 +771,11 @@ def test_a_damaged_family_is_refused(copied, harm):
 
 def test_a_family_without_stored_outputs_can_be_looked_at_on_training_examples(copied):
     for folder in Family.open(copied).folders():
-        record = {name: one for name, one in folder.done.items() if name not in ("files", "sha256", "format")}
+        record = {
+            name: one
+            for name, one in folder.done.items()
+            if name not in ("files", "sha256", "format")
+        }
         folder.outputs.unlink()
         folder.finish(record)
     assert "holds no stored outputs" in refused("insight", copied)
@@ -649,7 +791,9 @@ def test_data_that_are_not_at_hand(copied, place, family, tmp_path, arrays):
         assert "not at hand" in line and "--data" in line
         said = good("insight", copied)
         assert "Weights of further epochs were kept and are left out" in said
-        by_path = good("insight", copied, "--split", "train", "--data", f"npz:{moved}", "--format", "json")
+        by_path = good(
+            "insight", copied, "--split", "train", "--data", f"npz:{moved}", "--format", "json"
+        )
     finally:
         shutil.move(moved, place / "small.npz")
     assert by_path == good("insight", family, "--split", "train", "--format", "json")
@@ -665,7 +809,9 @@ def test_data_that_are_not_at_hand(copied, place, family, tmp_path, arrays):
 
 
 def test_students_of_a_shuffled_teacher_are_named(arrays, tmp_path):
-    found = train(arrays, tmp_path / "f", generations=1, objective={"name": "ban", "shuffled": True}).insight()
+    found = train(
+        arrays, tmp_path / "f", generations=1, objective={"name": "ban", "shuffled": True}
+    ).insight()
     assert [one.objective for one in found.lineage] == ["label", "ban, shuffled teacher"]
     assert "Generation 1 learned from a shuffled teacher" in found.notices[0]
 
@@ -675,9 +821,13 @@ def test_several_lineages_need_a_choice(arrays, tmp_path):
         train(arrays, tmp_path / "f", generations=1, objective=objective)
     lineages = Family.open(tmp_path / "f").lineages()
     line = refused("insight", tmp_path / "f")
-    assert "holds 2 lineages; choose one with --lineage" in line and all(one[-1].id in line for one in lineages)
+    assert "holds 2 lineages; choose one with --lineage" in line and all(
+        one[-1].id in line for one in lineages
+    )
     for one in lineages:
-        assert one[-1].objective.name in good("insight", tmp_path / "f", "--lineage", one[-1].id[:6])
+        assert one[-1].objective.name in good(
+            "insight", tmp_path / "f", "--lineage", one[-1].id[:6]
+        )
 
 
 @pytest.mark.parametrize(
@@ -699,7 +849,9 @@ def test_no_family(tmp_path):
     assert "is no family" in refused("insight", tmp_path)
 
 
-@pytest.mark.parametrize(("value", "says"), [("0", ">= 1, got 0"), ("2.5", "got '2.5'"), ("-1", ">= 1, got -1")])
+@pytest.mark.parametrize(
+    ("value", "says"), [("0", ">= 1, got 0"), ("2.5", "got '2.5'"), ("-1", ">= 1, got -1")]
+)
 def test_keep_epochs_must_be_whole_and_positive(tmp_path, value, says):
     assert says in refused("train", "--out", tmp_path / "f", "--keep-epochs", value, *quick(1, 0))
     assert not (tmp_path / "f").exists()
@@ -715,4 +867,6 @@ def test_no_validation_split(arrays, tmp_path):
     found = train(arrays, tmp_path / "f", generations=1, recipe=recipe).insight()
     assert all(one.temperature is None for one in found.calibration)
     assert "no validation split was held out" in found.notices[0]
-    assert "no validation split was held out" in refused("insight", tmp_path / "f", "--split", "validation")
+    assert "no validation split was held out" in refused(
+        "insight", tmp_path / "f", "--split", "validation"
+    )

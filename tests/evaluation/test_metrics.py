@@ -26,25 +26,39 @@ def test_scores_equal_other_peoples(seed, classes, count):
     logits, labels = rng.normal(size=(count, classes)) * 3, rng.integers(0, classes, count)
     probabilities = softmax(logits)
     found = score_logits(torch.from_numpy(logits), torch.from_numpy(labels))
-    assert found.error == pytest.approx(100 * (1 - accuracy_score(labels, probabilities.argmax(-1))))
+    assert found.error == pytest.approx(
+        100 * (1 - accuracy_score(labels, probabilities.argmax(-1)))
+    )
     assert found.nll == pytest.approx(log_loss(labels, probabilities, labels=range(classes)))
-    assert found.brier == pytest.approx(((probabilities - np.eye(classes)[labels]) ** 2).sum(-1).mean())
+    assert found.brier == pytest.approx(
+        ((probabilities - np.eye(classes)[labels]) ** 2).sum(-1).mean()
+    )
     confidence = probabilities.max(-1)
-    # torchmetrics has its bins' edges in float32, which puts what lies that near to one on either side.
+    # torchmetrics has its bins' edges in float32, which puts what lies that near to one on either
+    # side.
     if np.abs(confidence * 15 - np.round(confidence * 15)).min() > 1e-5:
         ece = tm.multiclass_calibration_error(
-            torch.from_numpy(probabilities), torch.from_numpy(labels), num_classes=classes, n_bins=15, norm="l1"
+            torch.from_numpy(probabilities),
+            torch.from_numpy(labels),
+            num_classes=classes,
+            n_bins=15,
+            norm="l1",
         )
         assert found.ece == pytest.approx(100 * ece.item(), abs=1e-3)
     # By hand, in float64 as ours, wherever it lies.
     gap = confidence - (probabilities.argmax(-1) == labels)
     of_bin = np.ceil(confidence * 15)
-    assert found.ece == pytest.approx(100 * sum(abs(gap[of_bin == one].sum()) for one in range(1, 16)) / count)
+    assert found.ece == pytest.approx(
+        100 * sum(abs(gap[of_bin == one].sum()) for one in range(1, 16)) / count
+    )
     assert found.examples == count
 
 
 def test_calibration_by_hand():
-    confidence, correct = torch.tensor([0.95, 0.95, 0.55, 0.55]), torch.tensor([True, False, True, True])
+    confidence, correct = (
+        torch.tensor([0.95, 0.95, 0.55, 0.55]),
+        torch.tensor([True, False, True, True]),
+    )
     expected = 0.5 * abs(0.5 - 0.95) + 0.5 * abs(1.0 - 0.55)
     assert metrics.calibration_error(confidence, correct, bins=10) == pytest.approx(expected)
 
@@ -65,7 +79,14 @@ def test_an_ensemble_is_the_mean_of_probabilities(seed, networks):
 
 
 def test_which_ensembles():
-    assert list(ensemble.consecutive(4)) == [(0, 1), (1, 2), (2, 3), (0, 1, 2), (1, 2, 3), (0, 1, 2, 3)]
+    assert list(ensemble.consecutive(4)) == [
+        (0, 1),
+        (1, 2),
+        (2, 3),
+        (0, 1, 2),
+        (1, 2, 3),
+        (0, 1, 2, 3),
+    ]
     expected = {s for n in range(2, 5) for s in itertools.combinations(range(4), n)}
     assert set(ensemble.subsets(4)) == expected
     assert list(ensemble.consecutive(1)) == []

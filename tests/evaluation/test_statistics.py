@@ -1,4 +1,6 @@
-"""Statistics against SciPy, by hand and by simulation: intervals cover, tests err as often as they say."""
+"""Statistics against SciPy, by hand and by simulation: intervals cover, tests err as often as they
+say.
+"""
 
 import itertools
 import math
@@ -12,7 +14,9 @@ from scipy import stats
 from anew.evaluation import statistics
 from anew.evaluation.statistics import Difference
 
-VALUES = st.lists(st.integers(-5000, 5000).map(lambda number: number / 100), min_size=2, max_size=12)
+VALUES = st.lists(
+    st.integers(-5000, 5000).map(lambda number: number / 100), min_size=2, max_size=12
+)
 
 
 @given(VALUES)
@@ -58,7 +62,9 @@ def test_a_comparison_over_examples_is_mcnemars(seed, count):
     only_ours, only_theirs = (ours & ~theirs).sum(), (theirs & ~ours).sum()
     assert found.mean == pytest.approx(100 * (ours.mean() - theirs.mean()))
     if only_ours + only_theirs:
-        assert found.p == pytest.approx(stats.binomtest(int(only_ours), int(only_ours + only_theirs)).pvalue)
+        assert found.p == pytest.approx(
+            stats.binomtest(int(only_ours), int(only_ours + only_theirs)).pvalue
+        )
     else:
         assert (found.p, found.low, found.high) == (1, 0, 0)
     assert found.low <= found.mean <= found.high
@@ -86,7 +92,9 @@ def test_holm_is_the_step_down_by_hand(values):
 
 
 def test_false_positives_come_as_often_as_they_may():
-    """Comparisons of 5 seeds without a difference: about 5 % are significant, and of families at most 5 % by Holm."""
+    """Comparisons of 5 seeds without a difference: about 5 % are significant, and of families at
+    most 5 % by Holm.
+    """
     rng = np.random.default_rng(1)
     p = [statistics.over_seeds(*rng.normal(size=(2, 5))).p for _ in range(1000)]
     assert np.mean(np.array(p) < 0.05) == pytest.approx(0.05, abs=4 * math.sqrt(0.05 * 0.95 / 1000))
@@ -98,18 +106,24 @@ def test_false_positives_come_as_often_as_they_may():
 
 def test_intervals_cover_the_truth_as_often_as_they_say():
     rng = np.random.default_rng(2)
-    covered = [found.low <= 0 <= found.high for found in (statistics.estimate(rng.normal(size=4)) for _ in range(1000))]
+    covered = [
+        found.low <= 0 <= found.high
+        for found in (statistics.estimate(rng.normal(size=4)) for _ in range(1000))
+    ]
     assert np.mean(covered) == pytest.approx(0.95, abs=4 * math.sqrt(0.05 * 0.95 / 1000))
 
 
 @pytest.mark.parametrize(
     ("low", "high", "p", "word"),
     [
-        (0.1, 0.9, 0.01, "worse"), (-0.9, -0.1, 0.01, "better"), (-0.1, 0.9, 0.01, "no difference shown"),
-        (0.1, 0.9, 0.2, "no difference shown"), (math.nan, math.nan, 0.01, "no difference shown"),
+        (0.1, 0.9, 0.01, "worse"),
+        (-0.9, -0.1, 0.01, "better"),
+        (-0.1, 0.9, 0.01, "no difference shown"),
+        (0.1, 0.9, 0.2, "no difference shown"),
+        (math.nan, math.nan, 0.01, "no difference shown"),
         (0.1, 0.9, math.nan, "no difference shown"),
     ],
-)  # fmt: skip
+)
 def test_words_need_both_the_interval_and_the_corrected_p(low, high, p, word):
     assert statistics.verdict(Difference((low + high) / 2, low, high, p, "", 5), p) == word
 

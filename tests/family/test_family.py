@@ -1,4 +1,6 @@
-"""The family folder: whole files, hashes, locks with takeover, formats, and what disks and people do to them."""
+"""The family folder: whole files, hashes, locks with takeover, formats, and what disks and people
+do to them.
+"""
 
 import json
 import os
@@ -21,7 +23,12 @@ from anew.core.spec import DataSpec, ModelSpec, ObjectiveSpec, Spec, TrainingSpe
 from anew.family import FORMAT, Family
 from anew.family.lock import DEAD_AFTER_SECONDS, OUTLIVES_DEATH, NetworkLock
 
-SPEC = Spec(ModelSpec("mlp"), DataSpec(fingerprint="f"), TrainingSpec(), ObjectiveSpec("label", smoothing=0.0))
+SPEC = Spec(
+    ModelSpec("mlp"),
+    DataSpec(fingerprint="f"),
+    TrainingSpec(),
+    ObjectiveSpec("label", smoothing=0.0),
+)
 
 
 @pytest.fixture
@@ -50,7 +57,11 @@ def test_tensors_that_share_memory_are_saved(tmp_path):
     tied = torch.randn(3)
     files.write_tensors(tmp_path / "x", {"a": tied, "b": tied, "c": tied[:2]}, {})
     back, _ = files.read_tensors(tmp_path / "x")
-    assert torch.equal(back["a"], tied) and torch.equal(back["b"], tied) and torch.equal(back["c"], tied[:2])
+    assert (
+        torch.equal(back["a"], tied)
+        and torch.equal(back["b"], tied)
+        and torch.equal(back["c"], tied[:2])
+    )
 
 
 @pytest.mark.parametrize("what", ["pickle", "truncated", "text", "missing", "empty"])
@@ -63,7 +74,9 @@ def test_what_is_no_safetensors_file_is_refused(tmp_path, what):
         path.write_bytes(path.read_bytes()[:-50])
     elif what != "missing":
         path.write_bytes(b"hello, this is no network" if what == "text" else b"")
-    says = {"pickle": "is a pickle", "missing": "cannot be read"}.get(what, "is truncated or no safetensors file")
+    says = {"pickle": "is a pickle", "missing": "cannot be read"}.get(
+        what, "is truncated or no safetensors file"
+    )
     with pytest.raises(AnewError, match=says) as caught:
         files.read_tensors(path)
     assert str(path) in str(caught.value)
@@ -87,7 +100,9 @@ except AnewError as error:
 
 def test_a_full_disk_leaves_the_old_file_whole(tmp_path):
     path = tmp_path / "state"
-    done = subprocess.run([sys.executable, "-c", FULL_DISK, path], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, path], capture_output=True, text=True, check=True
+    )
     assert "cannot be written" in done.stdout and str(path) in done.stdout
     assert path.read_bytes() == b"good"
     assert [one.name for one in tmp_path.iterdir()] == ["state"]
@@ -98,7 +113,10 @@ def test_a_line_replaces_what_lies_beyond_its_place(tmp_path):
     end = files.write_line(path, 0, {"epoch": 1})
     files.write_line(path, end, {"epoch": 2, "written": "before a kill"})
     files.write_line(path, end, {"epoch": 2})
-    assert [json.loads(line) for line in path.read_text().splitlines()] == [{"epoch": 1}, {"epoch": 2}]
+    assert [json.loads(line) for line in path.read_text().splitlines()] == [
+        {"epoch": 1},
+        {"epoch": 2},
+    ]
 
 
 def test_a_family_is_made_and_opened_again(family):
@@ -164,7 +182,12 @@ def test_verify_finds_harm(family, harm):
         folder.spec_file.write_text(folder.spec_file.read_text().replace('"seed": 0', '"seed": 1'))
     _, wrong = family.verify()
     assert wrong
-    says = {"changed": "has changed", "shorter": "bytes", "missing": "is missing", "spec": "describes network"}[harm]
+    says = {
+        "changed": "has changed",
+        "shorter": "bytes",
+        "missing": "is missing",
+        "spec": "describes network",
+    }[harm]
     assert says in wrong[0]
 
 
@@ -179,7 +202,9 @@ with NetworkLock(pathlib.Path(sys.argv[1])):
 
 @pytest.fixture
 def holder(tmp_path):
-    process = subprocess.Popen([sys.executable, "-c", HOLDER, tmp_path], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, tmp_path], stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout.readline() == "held\n"
     yield process
     process.kill()
@@ -188,7 +213,10 @@ def holder(tmp_path):
 
 
 def test_a_live_process_keeps_its_lock(tmp_path, holder):
-    with pytest.raises(AnewError, match=f"process {holder.pid} .* is training this network now"), NetworkLock(tmp_path):
+    with (
+        pytest.raises(AnewError, match=f"process {holder.pid} .* is training this network now"),
+        NetworkLock(tmp_path),
+    ):
         pass
 
 
@@ -220,24 +248,38 @@ def test_patience_outlives_what_died_on_another_host_and_nothing_else(tmp_path, 
         pass
     elsewhere = tmp_path / "other"
     elsewhere.mkdir()
-    (elsewhere / "lock").write_text(json.dumps({"host": "elsewhere", "process": 1, "started": "0", "token": "t"}))
+    (elsewhere / "lock").write_text(
+        json.dumps({"host": "elsewhere", "process": 1, "started": "0", "token": "t"})
+    )
     last_beat = time.time() - DEAD_AFTER_SECONDS + 1.5
     os.utime(elsewhere / "lock", (last_beat, last_beat))
     with NetworkLock(elsewhere, patience=OUTLIVES_DEATH) as lock:
         lock.check()
         assert time.time() - last_beat >= DEAD_AFTER_SECONDS
     # Who waits can be asked to stop, and then does not wait.
-    (elsewhere / "lock").write_text(json.dumps({"host": "elsewhere", "process": 1, "started": "0", "token": "t"}))
+    (elsewhere / "lock").write_text(
+        json.dumps({"host": "elsewhere", "process": 1, "started": "0", "token": "t"})
+    )
     stop = StopRequest()
     stop.requested = True
-    with pytest.raises(AnewError, match="on elsewhere"), NetworkLock(elsewhere, OUTLIVES_DEATH, stop):
+    with (
+        pytest.raises(AnewError, match="on elsewhere"),
+        NetworkLock(elsewhere, OUTLIVES_DEATH, stop),
+    ):
         pass
 
 
 def test_a_process_number_used_again_is_not_the_owner(tmp_path):
     path = tmp_path / "lock"
     path.write_text(
-        json.dumps({"host": socket.gethostname(), "process": os.getpid(), "started": "long ago", "token": "t"})
+        json.dumps(
+            {
+                "host": socket.gethostname(),
+                "process": os.getpid(),
+                "started": "long ago",
+                "token": "t",
+            }
+        )
     )
     with NetworkLock(tmp_path):
         pass
@@ -262,7 +304,9 @@ def test_whoever_has_the_guard_keeps_all_others_out(tmp_path):
 def test_a_lock_taken_over_is_noticed(tmp_path):
     with NetworkLock(tmp_path) as lock:
         lock.check()
-        (tmp_path / "lock").write_text(json.dumps({"host": "elsewhere", "process": 1, "token": "other"}))
+        (tmp_path / "lock").write_text(
+            json.dumps({"host": "elsewhere", "process": 1, "token": "other"})
+        )
         with pytest.raises(AnewError, match="another process took this network over"):
             lock.check()
     assert json.loads((tmp_path / "lock").read_text())["token"] == "other"
@@ -271,7 +315,10 @@ def test_a_lock_taken_over_is_noticed(tmp_path):
 def test_what_a_killed_writer_left_is_swept(family):
     folder = family.begin(SPEC)
     files.ensure_folder(folder.state.parent)
-    for path in (folder.path / ".weights.safetensors.99.tmp", folder.state.parent / ".state.safetensors.99.tmp"):
+    for path in (
+        folder.path / ".weights.safetensors.99.tmp",
+        folder.state.parent / ".state.safetensors.99.tmp",
+    ):
         path.write_bytes(b"half")
     folder.sweep()
     assert not list(folder.path.rglob("*.tmp"))

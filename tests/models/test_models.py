@@ -1,4 +1,6 @@
-"""Models: the paper's parameter counts, every shape and option, and one clear line for whatever does not fit."""
+"""Models: the paper's parameter counts, every shape and option, and one clear line for whatever
+does not fit.
+"""
 
 import math
 
@@ -54,7 +56,9 @@ def parameters(model):
 
 
 def count(name, classes=10, shape=(3, 32, 32), **options):
-    """Parameters of anew's own architecture, without memory for them: build's trial forward needs no weights."""
+    """Parameters of anew's own architecture, without memory for them: build's trial forward needs
+    no weights.
+    """
     with torch.device("meta"):
         for one in ARCHITECTURES:
             if (numbers := one.read_numbers(name)) is not None:
@@ -63,7 +67,9 @@ def count(name, classes=10, shape=(3, 32, 32), **options):
 
 
 def conv(inside, outside, side, norm):
-    """Weights of a convolution without bias, and the scale and shift of the norm over `norm` channels beside it."""
+    """Weights of a convolution without bias, and the scale and shift of the norm over `norm`
+    channels beside it.
+    """
     return inside * outside * side * side + 2 * norm
 
 
@@ -72,7 +78,8 @@ def densenet_count(layers, growth, first, classes, channels=3):
     total, width = channels * first * 9, first
     for block in range(3):
         total += sum(
-            conv(width + k * growth, 4 * growth, 1, width + k * growth) + conv(4 * growth, growth, 3, 4 * growth)
+            conv(width + k * growth, 4 * growth, 1, width + k * growth)
+            + conv(4 * growth, growth, 3, 4 * growth)
             for k in range(layers)
         )
         width += layers * growth
@@ -90,7 +97,11 @@ def resnet_count(blocks, bottleneck, classes, channels=3):
         outer = 4 * inner if bottleneck else inner
         for block in range(repeats):
             if bottleneck:
-                total += conv(width, inner, 1, inner) + conv(inner, inner, 3, inner) + conv(inner, outer, 1, outer)
+                total += (
+                    conv(width, inner, 1, inner)
+                    + conv(inner, inner, 3, inner)
+                    + conv(inner, outer, 1, outer)
+                )
             else:
                 total += conv(width, inner, 3, inner) + conv(inner, inner, 3, inner)
             total += conv(width, outer, 1, outer) if block == 0 and (stage or bottleneck) else 0
@@ -120,7 +131,9 @@ def test_parameter_counts_are_the_papers(name, classes, millions):
 
 @pytest.mark.parametrize("depth, growth", [(10, 4), (40, 12), (100, 12), (190, 40)])
 def test_densenets_that_the_paper_does_not_name_follow_the_usual_rule(depth, growth):
-    assert count(f"densenet-{depth}-{growth}") == densenet_count((depth - 4) // 6, growth, 2 * growth, 10)
+    assert count(f"densenet-{depth}-{growth}") == densenet_count(
+        (depth - 4) // 6, growth, 2 * growth, 10
+    )
 
 
 def test_densenet_40_12_and_100_12_have_the_known_counts():
@@ -145,7 +158,11 @@ def test_resnets_have_the_known_counts(depth, blocks, bottleneck, known):
 
 @pytest.mark.parametrize(
     "shape, kept",
-    [((3, 32, 32), {"mlp", "lenet", "densenet-112-33"}), ((1, 8, 8), {"mlp", "small_cnn"}), ((20,), {"mlp"})],
+    [
+        ((3, 32, 32), {"mlp", "lenet", "densenet-112-33"}),
+        ((1, 8, 8), {"mlp", "small_cnn"}),
+        ((20,), {"mlp"}),
+    ],
 )
 def test_the_catalogue_counts_what_build_builds_and_leaves_out_what_cannot_be(shape, kept):
     entries = {entry.name: entry.parameters for entry in catalogue(shape, 5)}
@@ -168,7 +185,14 @@ def test_every_size_of_picture_gives_one_logit_a_class(name, channels, height, w
     assert logits.isfinite().all()
 
 
-LEAST = {"wide_resnet-10-1": 4, "densenet-10-4": 4, "resnet18": 8, "resnet50": 8, "lenet": 12, "small_cnn": 4}
+LEAST = {
+    "wide_resnet-10-1": 4,
+    "densenet-10-4": 4,
+    "resnet18": 8,
+    "resnet50": 8,
+    "lenet": 12,
+    "small_cnn": 4,
+}
 
 
 @pytest.mark.parametrize(("name", "least"), LEAST.items())
@@ -178,7 +202,10 @@ def test_the_least_size_of_picture_is_taken_and_a_smaller_one_refused(name, leas
     assert model.train()(torch.randn(2, 1, least, least)).isfinite().all()
     for shape in ((1, least - 1, least - 1), (1, least, least - 1), (1, least - 1, 40), (3, 1, 1)):
         inputs = "x".join(map(str, shape))
-        with pytest.raises(AnewError, match=f"takes pictures of {least}x{least} and more, but the inputs are {inputs}"):
+        with pytest.raises(
+            AnewError,
+            match=f"takes pictures of {least}x{least} and more, but the inputs are {inputs}",
+        ):
             build(name, shape, 3)
         assert name not in {entry.name for entry in catalogue(shape, 3)}
     assert "mlp" in {entry.name for entry in catalogue((3, 1, 1), 3)}
@@ -195,7 +222,11 @@ def test_gradients_reach_every_parameter(name):
     torch.manual_seed(0)
     model = build(name, (3, 16, 16), 4)
     nn.functional.cross_entropy(model(torch.randn(8, 3, 16, 16)), torch.arange(8) % 4).backward()
-    still = [key for key, one in model.named_parameters() if one.grad is None or not one.grad.abs().sum() > 0]
+    still = [
+        key
+        for key, one in model.named_parameters()
+        if one.grad is None or not one.grad.abs().sum() > 0
+    ]
     assert not still
 
 
@@ -244,7 +275,9 @@ def test_options_give_the_network_that_they_say(name, options, expected):
 
 def test_compression_and_bottleneck_change_a_densenets_width():
     usual = count("densenet-40-12")
-    assert count("densenet-40-12", compression=1.0) > usual > count("densenet-40-12", compression=0.1)
+    assert (
+        count("densenet-40-12", compression=1.0) > usual > count("densenet-40-12", compression=0.1)
+    )
     assert count("densenet-40-12", bottleneck=8) > usual > count("densenet-40-12", bottleneck=1)
     widest = build("densenet-40-12", (3, 8, 8), 10, {"compression": 1.0})
     assert widest.classifier.in_features == 24 + 18 * 12
@@ -262,7 +295,9 @@ def test_build_leaves_mode_and_batch_norm_statistics_as_they_begin(name):
 
 @pytest.mark.parametrize("name", SMALL)
 def test_first_weights_are_a_function_of_torchs_seed(name):
-    first, again, other = ((torch.manual_seed(seed), build(name, (1, 12, 12), 3).state_dict())[1] for seed in (0, 0, 1))
+    first, again, other = (
+        (torch.manual_seed(seed), build(name, (1, 12, 12), 3).state_dict())[1] for seed in (0, 0, 1)
+    )
     assert all(torch.equal(first[key], again[key]) for key in first)
     assert not all(torch.equal(first[key], other[key]) for key in first)
 
@@ -285,7 +320,9 @@ def test_the_memory_format_changes_no_answer(name):
     inputs = torch.randn(4, 3, 16, 16)
     with torch.no_grad():
         plain = model(inputs)
-        other = model.to(memory_format=torch.channels_last)(inputs.contiguous(memory_format=torch.channels_last))
+        other = model.to(memory_format=torch.channels_last)(
+            inputs.contiguous(memory_format=torch.channels_last)
+        )
     torch.testing.assert_close(other, plain, rtol=1e-4, atol=1e-5)
 
 
@@ -311,7 +348,9 @@ def test_a_transition_halves_the_size_by_averaging():
     transition = Transition(6, 3).eval()
     x = torch.randn(2, 6, 8, 8)
     mixed = transition.conv(transition.norm(x).relu())
-    torch.testing.assert_close(transition(x), mixed.unflatten(3, (4, 2)).unflatten(2, (4, 2)).mean((3, 5)))
+    torch.testing.assert_close(
+        transition(x), mixed.unflatten(3, (4, 2)).unflatten(2, (4, 2)).mean((3, 5))
+    )
 
 
 @pytest.mark.parametrize(
@@ -347,7 +386,11 @@ def test_a_callable_of_the_users_own_builds(own, shape):
 @pytest.mark.parametrize(
     "name, options, words",
     [
-        ("my_networks:one_logit_more", {}, r"must return logits of shape \(2, 3\) .* gave shape \(2, 4\)"),
+        (
+            "my_networks:one_logit_more",
+            {},
+            r"must return logits of shape \(2, 3\) .* gave shape \(2, 4\)",
+        ),
         ("my_networks:no_tensor", {}, "gave a list"),
         ("my_networks:no_module", {}, "gave a str, not a torch.nn.Module"),
         ("my_networks:raises", {}, r"cannot be built \(RuntimeError: two lines\)"),
@@ -376,16 +419,31 @@ def test_a_callable_that_does_not_fit_is_refused_in_one_line(own, name, options,
         ("resnet19", (3, 32, 32), {}, "did you mean 'resnet1"),
         ("resnet18-3", (3, 32, 32), {}, "did you mean 'resnet18'"),
         ("", (3, 32, 32), {}, "is not known"),
-        ("wide_resnet", (3, 32, 32), {}, "is not written wide_resnet-DEPTH-WIDTH; write for example wide_resnet-10-1"),
+        (
+            "wide_resnet",
+            (3, 32, 32),
+            {},
+            "is not written wide_resnet-DEPTH-WIDTH; write for example wide_resnet-10-1",
+        ),
         ("wide_resnet-28", (3, 32, 32), {}, "is not written wide_resnet-DEPTH-WIDTH"),
         ("wide_resnet-28-1-1", (3, 32, 32), {}, "is not written"),
         ("wide_resnet-28-x", (3, 32, 32), {}, "is not written"),
         ("wide_resnet-28--1", (3, 32, 32), {}, "is not written"),
-        ("wide_resnet-29-1", (3, 32, 32), {}, "6 n . 4, got 29; the nearest are wide_resnet-28-1 and wide_resnet-34-1"),
+        (
+            "wide_resnet-29-1",
+            (3, 32, 32),
+            {},
+            "6 n . 4, got 29; the nearest are wide_resnet-28-1 and wide_resnet-34-1",
+        ),
         ("wide_resnet-4-1", (3, 32, 32), {}, "depth must be a whole number from 10 to 2000, got 4"),
         ("wide_resnet-28-0", (3, 32, 32), {}, "width must be a whole number from 1 to 64, got 0"),
         ("wide_resnet-28-65", (3, 32, 32), {}, "width must be a whole number from 1 to 64, got 65"),
-        ("densenet-41-12", (3, 32, 32), {}, "densenet-40-12 and densenet-46-12, or set the option layers"),
+        (
+            "densenet-41-12",
+            (3, 32, 32),
+            {},
+            "densenet-40-12 and densenet-46-12, or set the option layers",
+        ),
         (
             "wide_resnet-10-1",
             (3, 32, 32),
@@ -393,26 +451,66 @@ def test_a_callable_that_does_not_fit_is_refused_in_one_line(own, name, options,
             "no option 'dropuot' .*did you mean 'dropout'.*it takes: dro",
         ),
         ("resnet18", (3, 32, 32), {"width": 3}, "no option 'width'; it takes: none"),
-        ("wide_resnet-10-1", (3, 32, 32), {"dropout": -0.1}, "option dropout must be a number >= 0 and < 1, got -0.1"),
+        (
+            "wide_resnet-10-1",
+            (3, 32, 32),
+            {"dropout": -0.1},
+            "option dropout must be a number >= 0 and < 1, got -0.1",
+        ),
         ("wide_resnet-10-1", (3, 32, 32), {"dropout": 1}, "got 1; set --model.options dropout="),
         ("wide_resnet-10-1", (3, 32, 32), {"dropout": math.nan}, "got nan"),
         ("wide_resnet-10-1", (3, 32, 32), {"dropout": "much"}, "got 'much'"),
         ("wide_resnet-10-1", (3, 32, 32), {"dropout": True}, "got True"),
-        ("small_cnn", (3, 32, 32), {"width": 10**9}, "whole number from 1 to 10000, got 1000000000"),
+        (
+            "small_cnn",
+            (3, 32, 32),
+            {"width": 10**9},
+            "whole number from 1 to 10000, got 1000000000",
+        ),
         ("small_cnn", (3, 32, 32), {"width": 1.5}, "got 1.5"),
         ("small_cnn", (3, 32, 32), {"width": -3}, "got -3"),
         ("mlp", (9,), {"layers": -1}, "got -1"),
-        ("densenet-40-12", (3, 32, 32), {"compression": 0}, "compression must be a number >= 0.01 and < 10, got 0"),
-        ("wide_resnet-10-1", (3, 3, 8), {}, "takes pictures of 4x4 and more, but the inputs are 3x3x8; choose another"),
+        (
+            "densenet-40-12",
+            (3, 32, 32),
+            {"compression": 0},
+            "compression must be a number >= 0.01 and < 10, got 0",
+        ),
+        (
+            "wide_resnet-10-1",
+            (3, 3, 8),
+            {},
+            "takes pictures of 4x4 and more, but the inputs are 3x3x8; choose another",
+        ),
         ("lenet", (1, 11, 28), {}, "takes pictures of 12x12 and more"),
-        ("wide_resnet-10-1", (30,), {}, "takes pictures .* but the inputs are vectors of 30; choose another --model"),
-        ("small_cnn", (30,), {}, "takes pictures of 4x4 and more, but the inputs are vectors of 30"),
-        ("timm:resnet18", (30,), {}, "takes pictures, but the inputs are vectors of 30; choose --model mlp"),
+        (
+            "wide_resnet-10-1",
+            (30,),
+            {},
+            "takes pictures .* but the inputs are vectors of 30; choose another --model",
+        ),
+        (
+            "small_cnn",
+            (30,),
+            {},
+            "takes pictures of 4x4 and more, but the inputs are vectors of 30",
+        ),
+        (
+            "timm:resnet18",
+            (30,),
+            {},
+            "takes pictures, but the inputs are vectors of 30; choose --model mlp",
+        ),
         ("timm:resnet19", (3, 32, 32), {}, "timm has no model 'resnet19' .*did you mean"),
         ("timm:resnet18", (3, 32, 32), {"nonsense": 1}, "nonsense"),
         ("timm:vit_tiny_patch16_224", (3, 32, 32), {"nonsense": 1}, "nonsense"),
         ("timm:vit_tiny_patch16_224", (3, 32, 32), {"num_heads": 5}, "cannot be built"),
-        ("torchvision:resnet19", (3, 32, 32), {}, "torchvision has no classifier 'resnet19' .*did you mean"),
+        (
+            "torchvision:resnet19",
+            (3, 32, 32),
+            {},
+            "torchvision has no classifier 'resnet19' .*did you mean",
+        ),
         ("torchvision:fcn_resnet50", (3, 32, 32), {}, "no classifier"),
         ("torchvision:resnet18", (1, 32, 32), {}, "take 3 channels, the pictures have 1; choose"),
         ("torchvision:resnet18", (30,), {}, "takes pictures"),

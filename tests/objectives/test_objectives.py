@@ -1,4 +1,6 @@
-"""Objectives against their closed forms, an independent NumPy implementation, and their mutual properties."""
+"""Objectives against their closed forms, an independent NumPy implementation, and their mutual
+properties.
+"""
 
 import re
 import subprocess
@@ -15,13 +17,16 @@ from jaxtyping import TypeCheckError
 from anew import AnewError, objectives
 from anew.objectives import OBJECTIVES, fill_options, find
 
-# Multiples of 1/64: two logits are equal or clearly different, so that rounding never decides which is the argmax.
+# Multiples of 1/64: two logits are equal or clearly different, so that rounding never decides which
+# is the argmax.
 LOGITS = st.integers(-30 * 64, 30 * 64).map(lambda number: number / 64)
 
 
 @st.composite
 def batches(draw, min_classes=2):
-    """Student logits, teacher logits, labels and permutation keys, with one or two leading dimensions."""
+    """Student logits, teacher logits, labels and permutation keys, with one or two leading
+    dimensions.
+    """
     lead = draw(st.sampled_from([(1,), (4,), (7,), (2, 3)]))
     classes = draw(st.integers(min_classes, 6))
     z = draw(hnp.arrays(np.float64, (*lead, classes), elements=LOGITS))
@@ -56,7 +61,9 @@ def permuted(p, r):
 
 
 def numpy_loss_and_gradient(name, z, t, y, r, **options):
-    """The loss and its closed-form gradient with respect to z, written from design's formulas in NumPy float64."""
+    """The loss and its closed-form gradient with respect to z, written from design's formulas in
+    NumPy float64.
+    """
     count, classes = y.size, z.shape[-1]
     q, p, hot = softmax(z), softmax(t), one_hot(y, z.shape[-1])
     cross = lambda target, logits: -(target * log_softmax(logits)).sum(-1)  # noqa: E731
@@ -66,13 +73,20 @@ def numpy_loss_and_gradient(name, z, t, y, r, **options):
     if name == "kd":
         temperature, alpha = options["temperature"], options["alpha"]
         soft = softmax(t / temperature)
-        loss = alpha * temperature**2 * cross(soft, z / temperature).mean() + (1 - alpha) * cross(hot, z).mean()
-        return loss, (alpha * temperature * (softmax(z / temperature) - soft) + (1 - alpha) * (q - hot)) / count
+        loss = (
+            alpha * temperature**2 * cross(soft, z / temperature).mean()
+            + (1 - alpha) * cross(hot, z).mean()
+        )
+        return loss, (
+            alpha * temperature * (softmax(z / temperature) - soft) + (1 - alpha) * (q - hot)
+        ) / count
     if name == "ban":
         return cross(p, z).mean(), (q - p) / count
     if name == "ban+l":
         w = options["label_weight"]
-        return ((1 - w) * cross(p, z) + w * cross(hot, z)).mean(), (q - (1 - w) * p - w * hot) / count
+        return ((1 - w) * cross(p, z) + w * cross(hot, z)).mean(), (
+            q - (1 - w) * p - w * hot
+        ) / count
     if name == "cwtm":
         w = p.max(-1) / p.max(-1).sum()
         return (w * cross(hot, z)).sum(), w[..., None] * (q - hot)
@@ -104,7 +118,9 @@ def evaluate(name, z, t, y, r, **options):
 def test_value_and_gradient_equal_numpy_and_closed_form(name, data, batch):
     options = {key: data.draw(values) for key, values in OPTIONS.get(name, {}).items()}
     loss, gradient = evaluate(name, *batch, **options)
-    expected_loss, expected_gradient = numpy_loss_and_gradient(name, *(x.numpy() for x in batch), **options)
+    expected_loss, expected_gradient = numpy_loss_and_gradient(
+        name, *(x.numpy() for x in batch), **options
+    )
     assert loss.item() == pytest.approx(expected_loss, rel=1e-10, abs=1e-10)
     np.testing.assert_allclose(gradient.numpy(), expected_gradient, rtol=1e-10, atol=1e-10)
 
@@ -116,7 +132,10 @@ def test_gradient_equals_finite_differences(name):
     y, r = torch.tensor([0, 3, 1]), torch.randint(0, 1000, (3, 4), generator=generator)
     options = fill_options(name, {})
     assert torch.autograd.gradcheck(
-        lambda x: find(name).terms(x, t, y, r, **options).total(), z.requires_grad_(), eps=1e-6, atol=1e-8
+        lambda x: find(name).terms(x, t, y, r, **options).total(),
+        z.requires_grad_(),
+        eps=1e-6,
+        atol=1e-8,
     )
 
 
@@ -124,7 +143,9 @@ def test_gradient_equals_finite_differences(name):
 @settings(deadline=None)
 def test_kd_at_temperature_one_and_alpha_one_is_ban(batch):
     z, t, y, _ = batch
-    torch.testing.assert_close(objectives.kd(z, t, y, temperature=1.0, alpha=1.0), objectives.ban(z, t))
+    torch.testing.assert_close(
+        objectives.kd(z, t, y, temperature=1.0, alpha=1.0), objectives.ban(z, t)
+    )
 
 
 @given(batch=batches())
@@ -134,7 +155,9 @@ def test_a_teacher_sure_of_the_labels_makes_all_objectives_the_label_loss(batch)
     sure = torch.where(torch.nn.functional.one_hot(y, z.shape[-1]).bool(), 0.0, -1e4).double()
     expected = objectives.label(z, y)
     losses = [objectives.ban(z, sure)]
-    losses += [of(z, sure, y) for of in (objectives.ban_l, objectives.cwtm, objectives.teacher_smoothing)]
+    losses += [
+        of(z, sure, y) for of in (objectives.ban_l, objectives.cwtm, objectives.teacher_smoothing)
+    ]
     for loss in losses:
         torch.testing.assert_close(loss, expected)
 
@@ -146,7 +169,9 @@ def test_teacher_smoothing_is_label_smoothing_and_knows_the_mean_confidence_alon
     classes = z.shape[-1]
     c = torch.softmax(t, -1).amax(-1).mean().item()
     loss = objectives.teacher_smoothing(z, t, y)
-    torch.testing.assert_close(loss, objectives.label(z, y, min(1.0, (1 - c) * classes / (classes - 1))))
+    torch.testing.assert_close(
+        loss, objectives.label(z, y, min(1.0, (1 - c) * classes / (classes - 1)))
+    )
     # Whichever class the teacher is sure of, on whichever example: nothing of it is left.
     torch.testing.assert_close(objectives.teacher_smoothing(z, t.flip(-1).flip(0), y), loss)
 
@@ -157,7 +182,10 @@ def test_teacher_smoothing_is_label_smoothing_and_knows_the_mean_confidence_alon
 def test_adding_a_constant_to_logits_changes_nothing(name, batch, shift):
     z, t, y, r = batch
     options = fill_options(name, {})
-    before, after = evaluate(name, z, t, y, r, **options), evaluate(name, z + shift, t - shift, y, r, **options)
+    before, after = (
+        evaluate(name, z, t, y, r, **options),
+        evaluate(name, z + shift, t - shift, y, r, **options),
+    )
     torch.testing.assert_close(before, after, rtol=1e-7, atol=1e-9)
 
 
@@ -233,12 +261,17 @@ def test_no_gradient_flows_into_the_teacher():
 @settings(deadline=None)
 def test_several_teachers_speak_with_the_mean_of_their_probabilities(logits):
     mean = objectives.mean_of_teachers(torch.from_numpy(logits))
-    np.testing.assert_allclose(torch.softmax(mean, -1).numpy(), softmax(logits).mean(0), rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(
+        torch.softmax(mean, -1).numpy(), softmax(logits).mean(0), rtol=1e-10, atol=1e-12
+    )
 
 
 def test_classes_that_differ_are_refused():
     # In a process of its own: in this one the shapes in the annotations are checked first.
-    code = "import torch; from anew import objectives; objectives.ban(torch.zeros(4, 10), torch.zeros(4, 100))"
+    code = (
+        "import torch; from anew import objectives; "
+        "objectives.ban(torch.zeros(4, 10), torch.zeros(4, 100))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert re.search(r"AnewError: .*\(4, 10\).*\(4, 100\).*same classes", done.stderr)
 
@@ -259,7 +292,8 @@ def test_unknown_objective_names_the_nearest():
         (
             "kd",
             {"temperature": -1.0},
-            "objective 'kd': temperature must be > 0 and <= 1000, got -1; set --objective.temperature",
+            "objective 'kd': temperature must be > 0 and <= 1000, got -1; set "
+            "--objective.temperature",
         ),
         ("kd", {"temperature": 0.0}, "temperature must be > 0"),
         ("kd", {"alpha": 1.5}, "alpha must be >= 0 and <= 1, got 1.5"),

@@ -1,4 +1,6 @@
-"""The report: what it shows equals what `anew evaluate` says, whatever it is given stays text, bad input is refused."""
+"""The report: what it shows equals what `anew evaluate` says, whatever it is given stays text, bad
+input is refused.
+"""
 
 import base64
 import csv
@@ -36,7 +38,9 @@ CLASSES = (HOSTILE, 'b" onload="alert(2)', "c & d")
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory, arrays):
-    """A trained family whose classes are named like markup, of data that is not learned without errors."""
+    """A trained family whose classes are named like markup, of data that is not learned without
+    errors.
+    """
     folder = tmp_path_factory.mktemp("hostile")
     path = folder / "data.npz"
     labels = np.where(np.random.default_rng(0).random(240) < 0.3, (arrays[1] + 1) % 3, arrays[1])
@@ -67,7 +71,9 @@ def command(capsys):
 
 @pytest.fixture
 def refused(capsys):
-    """Run a command that must be refused: exit code 2, one line on standard error; returns the line."""
+    """Run a command that must be refused: exit code 2, one line on standard error; returns the
+    line.
+    """
 
     def run(*arguments):
         with pytest.raises(SystemExit) as ended:
@@ -123,12 +129,19 @@ def test_numbers_equal_those_of_evaluate(hostile, gathered, read, command):
     assert list(gathered.rows) == said["rows"]
     assert list(gathered.lineage) == said["lineage"]
     for row in said["rows"]:
-        texts = [f"{row['error']:.2f}", f"{row['nll']:.4f}", f"{row['ece']:.2f}", f"{row['brier']:.4f}"]
+        texts = [
+            f"{row['error']:.2f}",
+            f"{row['nll']:.4f}",
+            f"{row['ece']:.2f}",
+            f"{row['brier']:.4f}",
+        ]
         line = [row["name"].capitalize(), *([row["objective"]] if row["objective"] else []), *texts]
         starts = [number for number, cell in enumerate(read.cells) if cell == line[0]]
         assert line in [read.cells[start : start + len(line)] for start in starts]
     errors = {network.id: network.error for network in gathered.networks}
-    assert [errors[one] for one in gathered.lineage] == [row["error"] for row in said["rows"][: len(errors)]]
+    assert [errors[one] for one in gathered.lineage] == [
+        row["error"] for row in said["rows"][: len(errors)]
+    ]
 
 
 def test_the_same_family_gives_the_same_bytes(hostile, written):
@@ -138,12 +151,19 @@ def test_the_same_family_gives_the_same_bytes(hostile, written):
 def test_names_stay_text(written, read):
     assert HOSTILE not in written
     scripts = [attributes for tag, attributes in read.tags if tag == "script"]
-    assert len(scripts) == 3 and not any(name.startswith("on") for _, one in read.tags for name in one)
+    assert len(scripts) == 3 and not any(
+        name.startswith("on") for _, one in read.tags for name in one
+    )
     pictures = [one["alt"] for tag, one in read.tags if tag == "img"]
     assert any(one.endswith(f"labelled {HOSTILE}") for one in pictures)
     # Plotly reads a few tags in texts.
-    figures_said = re.search(r'<script type="application/json" id="figures">(.*?)</script>', written, re.S)[1]
-    drawn = json.loads(figures_said, parse_constant=lambda name: pytest.fail(f"{name} is no JSON: no browser reads it"))
+    figures_said = re.search(
+        r'<script type="application/json" id="figures">(.*?)</script>', written, re.S
+    )[1]
+    drawn = json.loads(
+        figures_said,
+        parse_constant=lambda name: pytest.fail(f"{name} is no JSON: no browser reads it"),
+    )
     assert HOSTILE not in json.dumps(drawn)
 
 
@@ -154,7 +174,9 @@ def test_the_page_asks_for_nothing(written, read):
             assert value is None or value.startswith(("#", "data:")), (tag, name, value)
     assert not re.search(r"@import|url\(", page._own("page.css"))
     assert not re.search(r"https?://|fetch\(|XMLHttpRequest|import\(", page._own("page.js"))
-    policy = next(one["content"] for _, one in read.tags if one.get("http-equiv") == "Content-Security-Policy")
+    policy = next(
+        one["content"] for _, one in read.tags if one.get("http-equiv") == "Content-Security-Policy"
+    )
     assert "default-src 'none'" in policy and "http" not in policy
 
 
@@ -164,7 +186,9 @@ def test_headings_and_alternative_texts(read, gathered):
     assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
     assert all(text for _, text in read.headings)
     drawn = [one for tag, one in read.tags if "data-chart" in one]
-    assert len(drawn) >= 7 and all(one["role"] == "img" and len(one["aria-label"]) > 40 for one in drawn)
+    assert len(drawn) >= 7 and all(
+        one["role"] == "img" and len(one["aria-label"]) > 40 for one in drawn
+    )
     ids = [one["id"] for _, one in read.tags if "id" in one]
     assert len(ids) == len(set(ids))
 
@@ -187,7 +211,12 @@ def test_a_page_of_200_pictures_is_at_most_8_megabytes(tmp_path, gathered):
     ("name", "of", "words", "measure"),
     [
         ("learning-curves", sections.learning_curves, "validation error, %", "validation_error"),
-        ("validation-losses", sections.validation_losses, "validation loss, nats", "validation_nll"),
+        (
+            "validation-losses",
+            sections.validation_losses,
+            "validation loss, nats",
+            "validation_nll",
+        ),
     ],
 )
 def test_csv_holds_the_chart(gathered, written, read, name, of, words, measure):
@@ -243,7 +272,9 @@ def test_the_command_writes_a_page_and_figures(hostile, command, tmp_path):
 
 
 def outputs_with(wrong_by_generation, count=1000):
-    """Logits of two classes, so that each generation errs on exactly the given examples; labels are all 0."""
+    """Logits of two classes, so that each generation errs on exactly the given examples; labels are
+    all 0.
+    """
     outputs = []
     for wrong in wrong_by_generation:
         logits = torch.zeros(count, 2)
@@ -260,7 +291,8 @@ def test_one_seed_is_compared_by_example():
     assert last.name == "generation 2" and last.difference == expected and last.verdict == "better"
     half = (expected.high - expected.low) / 2
     assert said.sentence.startswith(
-        f"Generation 2 errs 20.0 ± {half:.1f} points less than generation 0, which learned from the labels; "
+        f"Generation 2 errs 20.0 ± {half:.1f} points less than generation 0, which learned from "
+        f"the labels; "
         "the mean of generations 1 and 2, "
     )
     assert [one.generations for one in said.comparisons] == [(1,), (2,), (1, 2), (0, 1, 2)]
@@ -282,25 +314,38 @@ def test_seeds_are_compared_by_seed():
 
 def test_no_difference_is_said_plainly():
     same = headline.of_lineages([outputs_with([range(100), range(1, 101)])], given=True)
-    assert same.sentence.startswith("No difference in error from generation 0, the given network, was shown: ")
+    assert same.sentence.startswith(
+        "No difference in error from generation 0, the given network, was shown: "
+    )
     assert same.comparisons[0].verdict == "no difference shown"
 
 
 @pytest.mark.parametrize(
     ("last", "mean", "expected"),
     [
-        ("better", "worse", "Generation 3 errs 1.0 ± 0.3 points less than X; the mean of all, 1.0 ± 0.3 points more."),
-        ("worse", "worse", "Generation 3 errs 1.0 ± 0.3 points more than X; the mean of all, 1.0 ± 0.3."),
+        (
+            "better",
+            "worse",
+            "Generation 3 errs 1.0 ± 0.3 points less than X; the mean of all, 1.0 ± 0.3 points "
+            "more.",
+        ),
+        (
+            "worse",
+            "worse",
+            "Generation 3 errs 1.0 ± 0.3 points more than X; the mean of all, 1.0 ± 0.3.",
+        ),
         (
             "no difference shown",
             "better",
-            "The mean of all errs 1.0 ± 0.3 points less than X; for generation 3 alone no difference was shown "
+            "The mean of all errs 1.0 ± 0.3 points less than X; for generation 3 alone no "
+            "difference was shown "
             "(-1.0 ± 0.3).",
         ),
         (
             "better",
             "no difference shown",
-            "Generation 3 errs 1.0 ± 0.3 points less than X; for the mean of all no difference was shown (-1.0 ± 0.3).",
+            "Generation 3 errs 1.0 ± 0.3 points less than X; for the mean of all no difference was "
+            "shown (-1.0 ± 0.3).",
         ),
     ],
 )
@@ -314,7 +359,10 @@ def test_sentences(last, mean, expected):
 def test_one_network_has_an_interval_too():
     said = headline.of_lineages([outputs_with([range(100)])], given=False)
     wilson = stats.binomtest(100, 1000).proportion_ci(method="wilson")
-    assert f"10.0 % of the test examples ({100 * wilson.low:.1f} to {100 * wilson.high:.1f} %)" in said.sentence
+    assert (
+        f"10.0 % of the test examples ({100 * wilson.low:.1f} to {100 * wilson.high:.1f} %)"
+        in said.sentence
+    )
 
 
 def test_replicas_differ_in_seeds_alone(arrays, tmp_path):
@@ -339,8 +387,11 @@ def test_flips_and_disagreements_come_first():
         Examples(torch.zeros(40, 1, 4, 4, dtype=torch.uint8), labels), [first, middle, last], labels
     )
     assert [(one.index, one.kind) for one in chosen.pictures[:4]] == [
-        (7, "lost"), (11, "won"), (13, "disagreement"), (17, "wrong"),
-    ]  # fmt: skip
+        (7, "lost"),
+        (11, "won"),
+        (13, "disagreement"),
+        (17, "wrong"),
+    ]
     assert chosen.counts == {"lost": 1, "won": 1, "disagreement": 1, "wrong": 1, "right": 36}
     rest = [one.index for one in chosen.pictures[4:]]
     assert rest != sorted(rest) and len(set(rest)) == 36
@@ -350,7 +401,9 @@ def test_flips_and_disagreements_come_first():
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_pictures_are_what_they_were(channels):
-    values = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (channels, 5, 6)).astype(np.uint8))
+    values = torch.from_numpy(
+        np.random.default_rng(0).integers(0, 256, (channels, 5, 6)).astype(np.uint8)
+    )
     shown = np.asarray(Image.open(io.BytesIO(gallery.png(values, 0, 255))))
     expected = values[:3].permute(1, 2, 0).numpy() if channels >= 3 else values[0].numpy()
     np.testing.assert_array_equal(shown, expected)
@@ -358,7 +411,9 @@ def test_pictures_are_what_they_were(channels):
 
 def test_numbers_with_a_fraction_become_greys():
     picture = torch.tensor([[[-1.0, 0.0, 1.0]]])
-    assert np.asarray(Image.open(io.BytesIO(gallery.png(picture, -1, 1)))).tolist() == [[0, 128, 255]]
+    assert np.asarray(Image.open(io.BytesIO(gallery.png(picture, -1, 1)))).tolist() == [
+        [0, 128, 255]
+    ]
 
 
 # What is not there
@@ -371,11 +426,19 @@ def test_an_unfinished_family_is_reported_as_far_as_it_is(hostile, tmp_path, com
         path.unlink()
     found = report.gather(family, report.choose_lineage(family), hostile.data)
     assert found.lineage == tuple(spec.id for spec in hostile.lineage[:-1])
-    assert len(found.notices) == 1 and last.id in found.notices[0] and "3 of 3 epochs" in found.notices[0]
+    assert (
+        len(found.notices) == 1
+        and last.id in found.notices[0]
+        and "3 of 3 epochs" in found.notices[0]
+    )
     curves = sections.own_charts(found)
-    assert [one.name for chart in curves if chart.name == "learning-curves" for one in chart.series] == [
-        "generation 0", "generation 1", "generation 2, not finished",
-    ]  # fmt: skip
+    assert [
+        one.name for chart in curves if chart.name == "learning-curves" for one in chart.series
+    ] == [
+        "generation 0",
+        "generation 1",
+        "generation 2, not finished",
+    ]
     assert "is not finished" in page.render(found)
     assert "report: " in command("report", family.path)
 
@@ -396,7 +459,8 @@ def test_an_empty_family_is_refused(tmp_path, refused):
 
 
 @pytest.mark.parametrize(
-    "name", ["weights.safetensors", "outputs.safetensors", "metrics.jsonl", "spec.json", "done.json"]
+    "name",
+    ["weights.safetensors", "outputs.safetensors", "metrics.jsonl", "spec.json", "done.json"],
 )
 def test_a_damaged_family_is_refused(hostile, tmp_path, name):
     family = copy(hostile.family, tmp_path / "family")
@@ -417,11 +481,20 @@ def test_a_family_without_outputs_is_refused(hostile, tmp_path, refused):
 
 def test_without_data_there_is_a_page_without_pictures(hostile, tmp_path, command, arrays):
     family = copy(hostile.family, tmp_path / "family")
-    command("report", family.path, "--data", f"npz:{tmp_path / 'nowhere.npz'}", "-o", tmp_path / "page.html")
+    command(
+        "report",
+        family.path,
+        "--data",
+        f"npz:{tmp_path / 'nowhere.npz'}",
+        "-o",
+        tmp_path / "page.html",
+    )
     text = (tmp_path / "page.html").read_text()
     assert "No pictures here: " in text and "nowhere.npz" in text and "<img" not in text
     other = prepare(from_arrays((arrays[0][::-1].copy(), arrays[1])), DataSpec())
-    found = report.gather(family, hostile.lineage, replace(other, test=other.test.take(torch.arange(9))))
+    found = report.gather(
+        family, hostile.lineage, replace(other, test=other.test.take(torch.arange(9)))
+    )
     assert "are not those that the networks were evaluated on" in found.gallery.missing
     vectors = Examples(torch.zeros(3, 4), torch.zeros(3, dtype=torch.int64))
     with pytest.raises(AnewError, match="vectors, not pictures"):
@@ -430,14 +503,18 @@ def test_without_data_there_is_a_page_without_pictures(hostile, tmp_path, comman
 
 def test_a_path_that_cannot_be_written_is_refused(hostile, tmp_path, refused):
     (tmp_path / "file").write_text("")
-    assert "cannot be made" in refused("report", hostile.family.path, "-o", tmp_path / "file" / "page.html")
+    assert "cannot be made" in refused(
+        "report", hostile.family.path, "-o", tmp_path / "file" / "page.html"
+    )
     (tmp_path / "folder").mkdir()
     assert "cannot be written" in refused("report", hostile.family.path, "-o", tmp_path / "folder")
     assert list((tmp_path / "folder").iterdir()) == [] and not list(tmp_path.glob(".*.tmp"))
 
 
 def test_options_of_a_study_need_its_name(hostile, refused):
-    assert "options of a study need its name" in refused("report", hostile.family.path, "--seeds", "1")
+    assert "options of a study need its name" in refused(
+        "report", hostile.family.path, "--seeds", "1"
+    )
 
 
 @pytest.mark.parametrize("missing", ["jinja2", "plotly"])
@@ -459,7 +536,13 @@ def test_a_fault_of_the_page_fails_no_training(hostile, tmp_path, monkeypatch):
 
 
 def test_training_ends_with_its_report(npz, tmp_path, command):
-    options = ["--data", f"npz:{npz}", *quick(epochs=2, generations=1), "--out", tmp_path / "family"]
+    options = [
+        "--data",
+        f"npz:{npz}",
+        *quick(epochs=2, generations=1),
+        "--out",
+        tmp_path / "family",
+    ]
     done = command("train", *options)
     where = tmp_path / "family" / "reports" / "report.html"
     assert done.strip().splitlines()[-1] == f"report: {where}"
@@ -501,13 +584,21 @@ def test_a_study_opens_the_page(npz, tmp_path, command):
     parser.feed(where.read_text())
     said = json.loads(command("study", "show", path, tmp_path / "family", "--format", "json"))
     shown = json.loads(command("report", tmp_path / "family", path, "--format", "json"))
-    assert shown["study"]["results"] == said and "Small <b>study</b>" in [text for _, text in parser.headings]
+    assert shown["study"]["results"] == said and "Small <b>study</b>" in [
+        text for _, text in parser.headings
+    ]
     (cell,) = [one for one in said["cells"] if one["column"] == "BAN"]
     start = parser.cells.index("BAN")
-    assert parser.cells[start + 1] == f"{cell['estimate']['mean']:.2f}" and parser.cells[start + 2] == "3.50"
+    assert (
+        parser.cells[start + 1] == f"{cell['estimate']['mean']:.2f}"
+        and parser.cells[start + 2] == "3.50"
+    )
     again = parser.cells.index("BAN", start + 1)
     difference = cell["controls"]["Control"]["difference"]["mean"]
-    assert parser.cells[again + 1 : again + 3] == ["Control", f"{difference:+.2f}".replace("-", "\u2212")]
+    assert parser.cells[again + 1 : again + 3] == [
+        "Control",
+        f"{difference:+.2f}".replace("-", "\u2212"),
+    ]
     assert "BAN on small" in shown["answer"]["sentence"]
 
 
@@ -521,7 +612,10 @@ def test_a_result_shows_itself_in_a_notebook(hostile, tmp_path):
     assert curves.get_xlabel() == "epoch" and errors.get_xlabel() == "test error, %"
     np.testing.assert_array_equal(
         curves.lines[0].get_ydata(),
-        [row["validation_error"] for row in hostile.family.folder(hostile.lineage[0].id).read_metrics()],
+        [
+            row["validation_error"]
+            for row in hostile.family.folder(hostile.lineage[0].id).read_metrics()
+        ],
     )
     where = hostile.report(tmp_path / "mine.html")
     assert "Test picture" in where.read_text()
@@ -537,14 +631,22 @@ def test_what_teachers_were_asked_is_recorded(arrays, tmp_path):
     # Without augmentation there is one view: each picture is asked for once, and by the checks.
     assert once["served"] == served and once["asked"] < 0.7 * served
     found = report.gather(stored.family, stored.lineage).networks[-1].cost
-    assert (found.asked, found.served, found.saved) == (once["asked"], served, served - once["asked"])
+    assert (found.asked, found.served, found.saved) == (
+        once["asked"],
+        served,
+        served - once["asked"],
+    )
 
 
 def test_charts_of_dots_do_not_lie_on_each_other():
     one = Series("a", ("x", "y"), (1.0, 2.0))
     other = Series("b", ("y", "z"), (1.0, 2.0))
     chart = Chart("c", "C", "dots", "", "", (one, other), "")
-    assert chart.names == ("x", "y", "z") and chart.is_dodged and chart.shift(0) == -chart.shift(1) != 0
+    assert (
+        chart.names == ("x", "y", "z")
+        and chart.is_dodged
+        and chart.shift(0) == -chart.shift(1) != 0
+    )
     assert not replace(chart, series=(one,)).is_dodged
 
 
@@ -556,7 +658,10 @@ def test_minus_signs_are_for_numbers():
 def test_kept_epochs_are_shown_where_the_data_are_at_hand(npz, tmp_path):
     result = train(f"npz:{npz}", tmp_path / "f", generations=1, keep_epochs=1)
     epochs = {
-        name: [one.epoch for one in report.gather(result.family, result.lineage, data).insight.gradients]
+        name: [
+            one.epoch
+            for one in report.gather(result.family, result.lineage, data).insight.gradients
+        ]
         for name, data in (("with", result.data), ("without", AnewError("not at hand")))
     }
     assert epochs == {"with": [1, 2, 3], "without": [3]}

@@ -1,7 +1,8 @@
-"""The page in a real browser, Chromium without a screen: nothing fails, nothing leaves, everything works by keyboard.
+"""The page in a real browser, Chromium without a screen: nothing fails, nothing leaves, everything
+works by keyboard.
 
-Needs Playwright, which `make test-browser` installs, and a Chromium: Debian's package `chromium`, or ANEW_CHROMIUM with
-the path of one. Where either is missing these tests are skipped and say so.
+Needs Playwright, which `make test-browser` installs, and a Chromium: Debian's package `chromium`,
+or ANEW_CHROMIUM with the path of one. Where either is missing these tests are skipped and say so.
 """
 
 import base64
@@ -16,22 +17,39 @@ import pytest
 
 from runs import train
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: `make test-browser`")
-CHROMIUM = os.environ.get("ANEW_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium: install Debian's chromium, or set ANEW_CHROMIUM")
+sync_api = pytest.importorskip(
+    "playwright.sync_api", reason="Playwright is not installed: `make test-browser`"
+)
+CHROMIUM = (
+    os.environ.get("ANEW_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+)
+pytestmark = pytest.mark.skipif(
+    not CHROMIUM, reason="no Chromium: install Debian's chromium, or set ANEW_CHROMIUM"
+)
 
 HOSTILE = "<script>alert(1)</script>"
 AXE = Path(__file__).parent.parent / "vendor" / "axe-core" / "axe.min.js"
-QUIET = ["--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update",
-         "--disable-sync", "--disable-quic"]  # fmt: skip
+QUIET = [
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-quic",
+]
 
 
 @pytest.fixture(scope="module")
 def page_file(tmp_path_factory, arrays):
     """A real family's page, with a class that is named like a script."""
     folder = tmp_path_factory.mktemp("browser")
-    np.savez(folder / "data.npz", x=arrays[0], y=arrays[1], classes=np.array([HOSTILE, "b", "c & d"]))
-    recipe = {"training": {"epochs": 2, "batch_size": 16, "learning_rate": 0.01}, "model": {"options": {"width": 4}}}
+    np.savez(
+        folder / "data.npz", x=arrays[0], y=arrays[1], classes=np.array([HOSTILE, "b", "c & d"])
+    )
+    recipe = {
+        "training": {"epochs": 2, "batch_size": 16, "learning_rate": 0.01},
+        "model": {"options": {"width": 4}},
+    }
     result = train(f"npz:{folder / 'data.npz'}", folder / "family", recipe=recipe, force=True)
     return result.report(folder / "page.html")
 
@@ -39,7 +57,9 @@ def page_file(tmp_path_factory, arrays):
 @pytest.fixture(scope="module")
 def browser():
     with sync_api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET, chromium_sandbox=os.geteuid() != 0)
+        opened = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=QUIET, chromium_sandbox=os.geteuid() != 0
+        )
         yield opened
         opened.close()
 
@@ -55,9 +75,15 @@ def opened(browser, page_file):
         page = context.new_page()
         page.set_default_timeout(10_000)
         page.complaints, page.asked = [], []
-        page.on("console", lambda message: page.complaints.append(message.text) if message.type != "log" else None)
+        page.on(
+            "console",
+            lambda message: page.complaints.append(message.text) if message.type != "log" else None,
+        )
         page.on("pageerror", lambda error: page.complaints.append(str(error)))
-        page.on("dialog", lambda dialog: (page.complaints.append(f"dialog {dialog.message}"), dialog.dismiss()))
+        page.on(
+            "dialog",
+            lambda dialog: (page.complaints.append(f"dialog {dialog.message}"), dialog.dismiss()),
+        )
         page.on("request", lambda request: page.asked.append(request.url))
         page.goto(page_file.as_uri())
         return page
@@ -87,7 +113,9 @@ def test_no_complaint_no_request_nothing_wider_than_the_window(opened, page_file
     assert [url for url in page.asked if url.startswith("file://")] == [page_file.as_uri()]
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     for chart in page.locator(".chart").all():
-        assert chart.evaluate("one => one.querySelector('.main-svg').clientWidth <= one.clientWidth + 1")
+        assert chart.evaluate(
+            "one => one.querySelector('.main-svg').clientWidth <= one.clientWidth + 1"
+        )
 
 
 def test_names_are_text(opened):
@@ -124,11 +152,19 @@ def test_every_csv_can_be_saved(opened, tmp_path):
     page = opened()
     links = page.locator("a.csv").all()
     for link in links:
-        rows = list(csv.reader(io.StringIO(base64.b64decode(link.get_attribute("href").split(",")[1]).decode())))
-        assert len(rows) > 1 and len({len(row) for row in rows}) == 1, link.get_attribute("download")
+        rows = list(
+            csv.reader(
+                io.StringIO(base64.b64decode(link.get_attribute("href").split(",")[1]).decode())
+            )
+        )
+        assert len(rows) > 1 and len({len(row) for row in rows}) == 1, link.get_attribute(
+            "download"
+        )
     # Chromium lets a page save ten files in a row: a chart's, a table's, one in what is folded.
     for link in (links[0], links[1], links[-1]):
-        link.evaluate("one => { const folded = one.closest('details'); if (folded) folded.open = true; }")
+        link.evaluate(
+            "one => { const folded = one.closest('details'); if (folded) folded.open = true; }"
+        )
         with page.expect_download() as download:
             link.press("Enter")
         path = tmp_path / download.value.suggested_filename
@@ -142,7 +178,8 @@ def test_the_keyboard_reaches_everything(opened):
     wanted = page.evaluate(
         """() => {
           const all = [...document.querySelectorAll('a, button, select, summary, [tabindex="0"]')];
-          const shown = all.filter((one) => one.checkVisibility({ contentVisibilityAuto: false }) && one.offsetParent);
+          const visible = { contentVisibilityAuto: false };
+          const shown = all.filter((one) => one.checkVisibility(visible) && one.offsetParent);
           shown.forEach((one, number) => { one.dataset.number = number; });
           return shown.length;
         }"""
@@ -154,7 +191,8 @@ def test_the_keyboard_reaches_everything(opened):
             """() => {
               const one = document.activeElement;
               const style = getComputedStyle(one);
-              return [one.dataset.number ?? null, style.outlineStyle !== 'none' && style.outlineWidth !== '0px'];
+              const outlined = style.outlineStyle !== 'none' && style.outlineWidth !== '0px';
+              return [one.dataset.number ?? null, outlined];
             }"""
         )
         if found[0] is not None:
@@ -197,5 +235,8 @@ def test_without_scripts_the_numbers_are_there(browser, page_file):
     page = context.new_page()
     page.goto(page_file.as_uri())
     assert page.locator(".answer").is_visible() and page.locator(".noscript").is_visible()
-    assert page.locator("#ensembles table").first.is_visible() and page.locator(".card:visible").count() > 24
+    assert (
+        page.locator("#ensembles table").first.is_visible()
+        and page.locator(".card:visible").count() > 24
+    )
     context.close()

@@ -1,4 +1,6 @@
-"""Controls: a teacher whose answers are exchanged within its classes, and one that was never trained."""
+"""Controls: a teacher whose answers are exchanged within its classes, and one that was never
+trained.
+"""
 
 import dataclasses
 
@@ -27,7 +29,9 @@ CPU = Execution("cpu", 1)
 SHUFFLED = {**RECIPE, "data": {"views": "crop+flip", "padding": 1}, "objective": {"shuffled": True}}
 
 
-@given(groups=st.lists(st.integers(0, 4), min_size=1, max_size=40), stream=st.integers(0, 2**64 - 1))
+@given(
+    groups=st.lists(st.integers(0, 4), min_size=1, max_size=40), stream=st.integers(0, 2**64 - 1)
+)
 def test_partners_are_a_permutation_that_keeps_the_groups_in_one_cycle_each(groups, stream):
     partners = partners_within(torch.tensor(groups), stream)
     assert sorted(partners.tolist()) == list(range(len(groups)))
@@ -42,7 +46,9 @@ def test_partners_are_a_permutation_that_keeps_the_groups_in_one_cycle_each(grou
 
 
 def test_every_order_of_a_group_is_as_likely_as_any_other():
-    drawn = torch.stack([partners_within(torch.tensor([0, 1, 0, 0, 1, 0]), stream) for stream in range(3000)])
+    drawn = torch.stack(
+        [partners_within(torch.tensor([0, 1, 0, 0, 1, 0]), stream) for stream in range(3000)]
+    )
     orders, counts = drawn.unique(dim=0, return_counts=True)
     # Four in a cycle have 3! orders; the two others have each other.
     assert len(orders) == 6 and (drawn[:, 1] == 4).all()
@@ -52,7 +58,9 @@ def test_every_order_of_a_group_is_as_likely_as_any_other():
 @pytest.fixture(scope="module")
 def batches(arrays):
     spec = DataSpec(source="arrays", views="crop+flip", padding=1)
-    return Batches(data_sources.prepare(data_sources.from_arrays(arrays), spec), 16, torch.device("cpu"))
+    return Batches(
+        data_sources.prepare(data_sources.from_arrays(arrays), spec), 16, torch.device("cpu")
+    )
 
 
 @pytest.fixture
@@ -102,17 +110,27 @@ def shuffled(arrays, tmp_path_factory):
     return train(arrays, place, recipe=SHUFFLED, generations=1, siblings=["dkpp"], ask="live")
 
 
-def test_students_of_a_shuffled_teacher_are_others_and_learn_its_classes(shuffled, arrays, tmp_path):
+def test_students_of_a_shuffled_teacher_are_others_and_learn_its_classes(
+    shuffled, arrays, tmp_path
+):
     specs = [shuffled.family.spec(folder.id) for folder in shuffled.family.folders()]
-    assert sorted(spec.origin for spec in specs) == ["ban, shuffled teacher", "dkpp, shuffled teacher", "label"]
+    assert sorted(spec.origin for spec in specs) == [
+        "ban, shuffled teacher",
+        "dkpp, shuffled teacher",
+        "label",
+    ]
     assert all(row.scores.error < 40 for row in shuffled.scores)
     plain = train(arrays, tmp_path / "f", recipe={**SHUFFLED, "objective": {}}, generations=1)
     assert plain.lineage[0] == shuffled.lineage[0] and plain.lineage[1].id != shuffled.lineage[1].id
     ours, theirs = weights(shuffled.family.path), weights(plain.family.path)
-    assert len(ours.items() & theirs.items()) == 1 and not set(ours.values()) >= set(theirs.values())
+    assert len(ours.items() & theirs.items()) == 1 and not set(ours.values()) >= set(
+        theirs.values()
+    )
 
 
-def test_by_table_and_stopped_again_and_again_the_bits_are_those_of_asking_live(shuffled, arrays, tmp_path):
+def test_by_table_and_stopped_again_and_again_the_bits_are_those_of_asking_live(
+    shuffled, arrays, tmp_path
+):
     given = {"recipe": SHUFFLED, "generations": 1, "siblings": ["dkpp"], "ask": "table"}
     out = interrupted_often(arrays, tmp_path / "f", **given)
     assert weights(out) == weights(shuffled.family.path)
@@ -163,7 +181,11 @@ def test_an_untrained_network_keeps_its_first_weights_and_its_student_trains(npz
     assert sum("untrained, as its 0 epochs ask" in line for line in notices.said) == 1
     # It learns what its teacher says: nothing. What learns of labels beside it does.
     results = studies.collect(study, family, data)
-    assert results.cell("small", "student").errors[0] > 40 > results.cell("small", "smoothed").errors[0]
+    assert (
+        results.cell("small", "student").errors[0]
+        > 40
+        > results.cell("small", "smoothed").errors[0]
+    )
     assert family.verify() == (5, [])
 
 
@@ -182,5 +204,7 @@ def test_controls_that_make_no_sense_are_refused():
     student = Column("Teacher", ObjectiveSpec("ban"), epochs=0)
     with pytest.raises(AnewError, match="column 'student': has a teacher and learns in 0 epochs"):
         dataclasses.replace(UNTRAINED, columns={"Teacher": Column(), "student": student})
-    with pytest.raises(AnewError, match=r"training\.epochs must be a whole number >= 1, got 0; set --epochs"):
+    with pytest.raises(
+        AnewError, match=r"training\.epochs must be a whole number >= 1, got 0; set --epochs"
+    ):
         dataclasses.replace(UNTRAINED, training=TrainingSpec(epochs=0))

@@ -1,4 +1,6 @@
-"""`anew study plan`: its counts are those of a real run, its bytes those of the folder, its schedule within bounds."""
+"""`anew study plan`: its counts are those of a real run, its bytes those of the folder, its
+schedule within bounds.
+"""
 
 import json
 import math
@@ -32,7 +34,10 @@ LOTS = 1e15
 STUDY = Study(
     name="small",
     title="A small question",
-    rows={"narrow": ModelSpec("small_cnn", (("width", 8),)), "flat": ModelSpec("mlp", (("hidden", 24),))},
+    rows={
+        "narrow": ModelSpec("small_cnn", (("width", 8),)),
+        "flat": ModelSpec("mlp", (("hidden", 24),)),
+    },
     columns={
         "Teacher": Column(),
         "longer": Column(seed=1, epochs=2),
@@ -88,10 +93,16 @@ def test_a_plan_is_what_a_real_run_does(small, tmp_path):
     assert planned.evaluated == epochs * held_out + len(folders) * (held_out + test)
     # Two teachers a row and seed; the first has two students on one pass.
     shown = 4 * 16 * (sizes(StudyData(small).contents, small.data).training // 16)
-    assert planned.saved_by_siblings == 4 * shown and planned.answers + planned.saved_by_stores == 8 * shown
-    # Every answer that was asked for lies in a store; which views are drawn is chance, so the number is about the mean.
+    assert (
+        planned.saved_by_siblings == 4 * shown
+        and planned.answers + planned.saved_by_stores == 8 * shown
+    )
+    # Every answer that was asked for lies in a store; which views are drawn is chance, so the
+    # number is about the mean.
     stores = [path for path in family.stores.glob("*/*") if path.is_dir()]
-    filled = sum(int(np.unpackbits(np.fromfile(path / "filled.u8", np.uint8)).sum()) for path in stores)
+    filled = sum(
+        int(np.unpackbits(np.fromfile(path / "filled.u8", np.uint8)).sum()) for path in stores
+    )
     assert {one.way for one in before} == {"", "table"} and len(stores) == 8
     assert planned.answers == pytest.approx(filled, rel=0.02)
     assert planned.disk.networks == pytest.approx(bytes_in(out / "networks"), rel=0.03)
@@ -100,7 +111,9 @@ def test_a_plan_is_what_a_real_run_does(small, tmp_path):
     again = studies.plan(small, out, CPU)
     assert (again.networks, again.held, again.seconds, again.disk.whole) == (0, 20, 0, 0)
     more = studies.plan(replace(small, seeds=(0, 1, 2)), out, CPU, rate=1000.0)
-    assert (more.networks, more.held) == (10, 20) and more.seconds == pytest.approx(planned.seconds / 2, rel=0.02)
+    assert (more.networks, more.held) == (10, 20) and more.seconds == pytest.approx(
+        planned.seconds / 2, rel=0.02
+    )
 
 
 @pytest.mark.parametrize(
@@ -108,7 +121,9 @@ def test_a_plan_is_what_a_real_run_does(small, tmp_path):
     [
         TrainingSpec(epochs=2, batch_size=16),
         TrainingSpec(epochs=2, batch_size=16, momentum=0.0, nesterov=False),
-        TrainingSpec(epochs=2, batch_size=16, optimizer="adamw", learning_rate=1e-3, best_epoch=True),
+        TrainingSpec(
+            epochs=2, batch_size=16, optimizer="adamw", learning_rate=1e-3, best_epoch=True
+        ),
     ],
     ids=["sgd", "without momentum", "adamw, best epoch"],
 )
@@ -124,10 +139,16 @@ def test_states_while_training_are_as_large_as_planned(small, tmp_path, training
 
 
 @given(
-    count=st.integers(30, 400), classes=st.integers(2, 5), own_test=st.booleans(), seed=st.integers(0, 9),
-    limit=st.none() | st.integers(25, 300), validation=st.sampled_from([0.0, 0.1, 0.25]),
-)  # fmt: skip
-def test_sizes_of_a_split_are_known_without_the_examples(count, classes, own_test, seed, limit, validation):
+    count=st.integers(30, 400),
+    classes=st.integers(2, 5),
+    own_test=st.booleans(),
+    seed=st.integers(0, 9),
+    limit=st.none() | st.integers(25, 300),
+    validation=st.sampled_from([0.0, 0.1, 0.25]),
+)
+def test_sizes_of_a_split_are_known_without_the_examples(
+    count, classes, own_test, seed, limit, validation
+):
     labels = np.arange(count) % classes
     inputs = np.zeros((count, 2), np.float32)
     source = data.from_arrays((inputs, labels), (inputs, labels) if own_test else None)
@@ -145,7 +166,12 @@ def test_parameters_and_operations_are_counted():
     assert counted.flops == 2 * (64 * 24 + 24 * 10)
     # 3x3 convolutions of a Wide-ResNet-10-1, its two shortcuts and its classifier, by hand.
     at = {32: 3 * 16 + 2 * 16 * 16, 16: 16 * 32 + 32 * 32, 8: 32 * 64 + 64 * 64}
-    expected = sum(9 * side**2 * products for side, products in at.items()) + 16**2 * 16 * 32 + 8**2 * 32 * 64 + 640
+    expected = (
+        sum(9 * side**2 * products for side, products in at.items())
+        + 16**2 * 16 * 32
+        + 8**2 * 32 * 64
+        + 640
+    )
     assert footprint(ModelSpec("wide_resnet-10-1"), (3, 32, 32), 10).flops == 2 * expected
 
 
@@ -154,7 +180,9 @@ def test_a_given_rate_is_scaled_by_operations(small):
     groups = siblings(study.specs(StudyData(study)))
     contents = StudyData(study).contents
     found = plan.needs(groups, (), contents, CPU, LOTS)
-    planned = plan.plan("s", groups, found, contents, plan.speeds_of_rate(50.0, found, contents), 1, LOTS)
+    planned = plan.plan(
+        "s", groups, found, contents, plan.speeds_of_rate(50.0, found, contents), 1, LOTS
+    )
     flops = {line.model: line.flops for line in planned.lines}
     largest = max(flops.values())
     for line in planned.lines:
@@ -178,10 +206,14 @@ def test_a_store_of_an_earlier_group_is_used_again_and_a_full_disk_has_none(smal
 
 
 def a_spec(number, teachers=()):
-    return Spec(ModelSpec(), DataSpec(), TrainingSpec(), ObjectiveSpec("label"), number, tuple(teachers))
+    return Spec(
+        ModelSpec(), DataSpec(), TrainingSpec(), ObjectiveSpec("label"), number, tuple(teachers)
+    )
 
 
-tasks = st.lists(st.tuples(st.floats(0.01, 10), st.sets(st.integers(0, 11), max_size=2)), min_size=1, max_size=12)
+tasks = st.lists(
+    st.tuples(st.floats(0.01, 10), st.sets(st.integers(0, 11), max_size=2)), min_size=1, max_size=12
+)
 
 
 @given(tasks=tasks, workers=st.integers(1, 5))
@@ -213,7 +245,8 @@ def test_a_schedule_worked_out_by_hand():
         return 1.0 + len(part)
 
     assert schedule(groups, seconds, 1) == 4 + 2
-    # Whom the student waits for goes first and by itself: it ends at 2, the other two beside it at 3.
+    # Whom the student waits for goes first and by itself: it ends at 2, the other two beside it at
+    # 3.
     assert schedule(groups, seconds, 2) == 2 + 2
     assert schedule(groups, seconds, 3) == 2 + 2
     assert schedule([], seconds, 3) == 0.0
@@ -228,18 +261,36 @@ def test_what_is_measured_covers_every_kind(small, tmp_path):
 
 
 def test_the_papers_tables_are_planned_without_their_data(command, tmp_path):
-    options = ["table3", "--rows", "Wide-ResNet-28-1", "--columns", "Teacher", "BAN", "--rate", 1000, "--gpus", 4]
+    options = [
+        "table3",
+        "--rows",
+        "Wide-ResNet-28-1",
+        "--columns",
+        "Teacher",
+        "BAN",
+        "--rate",
+        1000,
+        "--gpus",
+        4,
+    ]
     found = json.loads(command("study", "plan", *options, "--format", "json", check=0).stdout)
     # 45,000 examples in batches of 128 are 351 steps; three seeds, a teacher and a student of each.
-    assert (found["networks"], found["steps"]) == (6, 6 * 200 * 351) and found["trained"] == 128 * found["steps"]
+    assert (found["networks"], found["steps"]) == (6, 6 * 200 * 351) and found[
+        "trained"
+    ] == 128 * found["steps"]
     assert found["evaluated"] == 6 * (200 * 5000 + 15_000)
     (line,) = found["lines"]
     assert line["parameters"] == 375_348 and line["seconds"] == pytest.approx(
         found["trained"] / 1000 + found["evaluated"] / 3000 + 3 * 8 * 128 / 3000
     )
-    # Of 162 views, 162 (1 - (1 - s/162)^200) are met, where s = 351 x 128 / 45,000 is the share of an epoch.
-    assert found["answers"] == pytest.approx(3 * 45_000 * 162 * (1 - (1 - 351 * 128 / 45_000 / 162) ** 200), rel=1e-6)
-    assert found["disk"]["stores"] == pytest.approx(3 * (45_000 * 162 * 2 * 101 + 45_000 * 21), rel=1e-5)
+    # Of 162 views, 162 (1 - (1 - s/162)^200) are met, where s = 351 x 128 / 45,000 is the share of
+    # an epoch.
+    assert found["answers"] == pytest.approx(
+        3 * 45_000 * 162 * (1 - (1 - 351 * 128 / 45_000 / 162) ** 200), rel=1e-6
+    )
+    assert found["disk"]["stores"] == pytest.approx(
+        3 * (45_000 * 162 * 2 * 101 + 45_000 * 21), rel=1e-5
+    )
     # Three chains of two groups on four workers.
     assert found["critical_seconds"] == pytest.approx(found["chain_seconds"])
     assert "cifar100 is not at hand" in " ".join(found["notes"])
@@ -250,13 +301,21 @@ def test_the_papers_tables_are_planned_without_their_data(command, tmp_path):
 
 def test_networks_that_a_family_holds_are_known_without_the_data(small, tmp_path):
     known = Contents(240, 0, (1, 8, 8), 3, "none")
-    study = replace(small, seeds=(0,), columns={"Teacher": Column()}, training=TrainingSpec(epochs=1, batch_size=16))
+    study = replace(
+        small,
+        seeds=(0,),
+        columns={"Teacher": Column()},
+        training=TrainingSpec(epochs=1, batch_size=16),
+    )
     out = tmp_path / "f"
     studies.run(study, out, CPU, Silent())
     described = StudyData(study)(0)
     from anew.studies.planning.measuring import fingerprint_in
 
-    assert fingerprint_in(study.data, out) == described.fingerprint and StudyData(study).contents == known
+    assert (
+        fingerprint_in(study.data, out) == described.fingerprint
+        and StudyData(study).contents == known
+    )
     assert fingerprint_in(study.data, tmp_path / "nowhere") == ""
 
 
@@ -270,7 +329,10 @@ huge = {{ name = "mlp", options = {{ hidden = 1000000, layers = 1000 }} }}
 
 
 def test_students_with_frozen_parts_are_measured_too(small, tmp_path):
-    columns = {"Teacher": Column(), "BAN": Column("Teacher", ObjectiveSpec("ban"), frozen=("classifier",))}
+    columns = {
+        "Teacher": Column(),
+        "BAN": Column("Teacher", ObjectiveSpec("ban"), frozen=("classifier",)),
+    }
     planned = studies.plan(replace(small, columns=columns), tmp_path / "f", CPU)
     assert planned.seconds > 0 and not (tmp_path / "f").exists()
 
@@ -280,7 +342,9 @@ def test_what_does_not_fit_the_disk_is_not_begun(refused, npz, tmp_path):
     # 999 layers of 10^12 weights are 4 PB; they are counted, never made.
     path.write_text(TOML.format(source=f"npz:{npz}"))
     line = refused("study", "run", path, "--out", "f")
-    assert re.search(r"study 'huge': needs .* TB at f \(.* networks, .*\), .* is free; .*--force", line)
+    assert re.search(
+        r"study 'huge': needs .* TB at f \(.* networks, .*\), .* is free; .*--force", line
+    )
     assert not (tmp_path / "f").exists()
     planned = studies.plan(studies.choose(str(path)), tmp_path / "f", CPU, rate=1e9)
     assert not planned.fits and "IT DOES NOT FIT" in rendering.markdown(planned)
@@ -288,7 +352,9 @@ def test_what_does_not_fit_the_disk_is_not_begun(refused, npz, tmp_path):
 
 
 def test_a_study_is_begun_on_a_full_disk_when_told(small, tmp_path, monkeypatch):
-    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(total=10**9, used=10**9 - 5000, free=5000))
+    monkeypatch.setattr(
+        "shutil.disk_usage", lambda path: SimpleNamespace(total=10**9, used=10**9 - 5000, free=5000)
+    )
     with pytest.raises(AnewError, match=r"study 'small': needs .* 5 kB is free"):
         studies.run(small, tmp_path / "f", CPU, Silent())
     assert not (tmp_path / "f").exists()
@@ -314,15 +380,20 @@ def test_the_time_is_within_a_quarter_of_a_real_run(tmp_path):
     study = Study(
         name="timed",
         title="Timed",
-        rows={"Wide-ResNet-10-1": ModelSpec("wide_resnet-10-1"), "small CNN": ModelSpec("small_cnn")},
+        rows={
+            "Wide-ResNet-10-1": ModelSpec("wide_resnet-10-1"),
+            "small CNN": ModelSpec("small_cnn"),
+        },
         columns={
-            "Teacher": Column(), "BAN": Column("Teacher", ObjectiveSpec("ban")),
-            "DKPP": Column("Teacher", ObjectiveSpec("dkpp")), "BAN-2": Column("BAN", ObjectiveSpec("ban")),
+            "Teacher": Column(),
+            "BAN": Column("Teacher", ObjectiveSpec("ban")),
+            "DKPP": Column("Teacher", ObjectiveSpec("dkpp")),
+            "BAN-2": Column("BAN", ObjectiveSpec("ban")),
         },
         data=DataSpec(source="digits", views="crop", padding=1),
         training=TrainingSpec(epochs=6, batch_size=32),
         seeds=(0,),
-    )  # fmt: skip
+    )
     ratios = []
     for number in range(3):
         out = tmp_path / str(number)

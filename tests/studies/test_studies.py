@@ -1,4 +1,6 @@
-"""Studies: the paper's tables cell by cell, networks trained once, failures that stay where they are."""
+"""Studies: the paper's tables cell by cell, networks trained once, failures that stay where they
+are.
+"""
 
 import csv
 import json
@@ -51,10 +53,15 @@ def test_table_2_is_the_papers():
         assert [study.published.get((row, name)) for name in names] == figures
         assert study.rows[row].name == row.lower()
     chains = {
-        "Teacher": ["label"], "BAN": ["label", "ban"], "BAN+L": ["label", "ban+l"], "CWTM": ["label", "cwtm"],
-        "DKPP": ["label", "dkpp"], "BAN-1": ["label", "ban"], "BAN-2": ["label", "ban", "ban"],
+        "Teacher": ["label"],
+        "BAN": ["label", "ban"],
+        "BAN+L": ["label", "ban+l"],
+        "CWTM": ["label", "cwtm"],
+        "DKPP": ["label", "dkpp"],
+        "BAN-1": ["label", "ban"],
+        "BAN-2": ["label", "ban", "ban"],
         "BAN-3": ["label", "ban", "ban", "ban"],
-    }  # fmt: skip
+    }
     assert {name: learns_from(study, "DenseNet-90-60", name) for name in chains} == chains
     cell = lambda row, name: study.cell(row, name, 0, on(0))  # noqa: E731
     teacher, ban, first, second, third = (
@@ -71,15 +78,27 @@ def test_table_2_is_the_papers():
 def test_tables_1_and_3_and_the_slides_are_the_sources():
     one, three, bonus = (STUDIES[name] for name in ("table1", "table3", "bonus"))
     assert len(one.rows) == 8 and list(one.columns) == ["Teacher", "BAN"]
-    assert one.published["Wide-ResNet-28-10", "BAN"] == 3.86 and one.published["DenseNet-80-120", "Teacher"] == 3.37
+    assert (
+        one.published["Wide-ResNet-28-10", "BAN"] == 3.86
+        and one.published["DenseNet-80-120", "Teacher"] == 3.37
+    )
     assert one.data.source == "cifar10" and three.data.source == "cifar100"
     assert list(three.columns) == ["Teacher", "BAN", "DenseNet-90-60"]
     (student,) = three.cell("Wide-ResNet-28-2", "DenseNet-90-60", 0, on(0))
-    assert student.model.name == "densenet-90-60" and student.teachers[0].model.name == "wide_resnet-28-2"
+    assert (
+        student.model.name == "densenet-90-60"
+        and student.teachers[0].model.name == "wide_resnet-28-2"
+    )
     assert three.published["Wide-ResNet-28-10", "DenseNet-90-60"] == 16.79
     assert bonus.published["ResNet-50", "generation 1"] == pytest.approx(18.60)
     assert bonus.published["ResNet-50", "ensemble (1,2,3)"] == pytest.approx(15.40)
-    assert [len(bonus.cell("ResNet-50", name, 0, on(0))) for name in bonus.columns] == [1, 1, 1, 2, 3]
+    assert [len(bonus.cell("ResNet-50", name, 0, on(0))) for name in bonus.columns] == [
+        1,
+        1,
+        1,
+        2,
+        3,
+    ]
     assert bonus.data.views == "none" and bonus.training.weight_decay == 0
 
 
@@ -120,9 +139,13 @@ def test_siblings_are_grouped_and_teachers_come_first():
 def test_scales_keep_the_structure(name, scale):
     whole, small = STUDIES[name], scaled(STUDIES[name], scale)
     assert list(small.rows) == list(whole.rows) and list(small.columns) == list(whole.columns)
-    assert [spec.objective for spec in small.specs(on)] == [spec.objective for spec in whole.specs(on)]
+    assert [spec.objective for spec in small.specs(on)] == [
+        spec.objective for spec in whole.specs(on)
+    ]
     assert len(set(small.rows.values())) == len(small.rows)
-    assert "Scaled down" in small.notes[-1] and next(iter(small.rows.values())).name in small.notes[-1]
+    assert (
+        "Scaled down" in small.notes[-1] and next(iter(small.rows.values())).name in small.notes[-1]
+    )
 
 
 def test_controls_are_columns_like_any_other():
@@ -135,18 +158,29 @@ def test_controls_are_columns_like_any_other():
     assert len({spec.seed for spec in members}) == 4 and not any(spec.teachers for spec in members)
     assert members[0] == study.cell("DenseNet-90-60", "Teacher", 0, data)[0]
     names = [
-        "Teacher again", "Teacher again (2)", "Teacher again (3)", "Teacher, 4x epochs", "4 independent",
-        "labels smoothed by Teacher", "BAN, Teacher shuffled", "Teacher untrained", "BAN, Teacher untrained",
-    ]  # fmt: skip
+        "Teacher again",
+        "Teacher again (2)",
+        "Teacher again (3)",
+        "Teacher, 4x epochs",
+        "4 independent",
+        "labels smoothed by Teacher",
+        "BAN, Teacher shuffled",
+        "Teacher untrained",
+        "BAN, Teacher untrained",
+    ]
     assert list(study.columns) == [*STUDIES["table2"].columns, *names]
     teacher, ban, smoothed, shuffled, untrained, student = (
         study.cell("DenseNet-90-60", name, 0, data)[0] for name in ("Teacher", "BAN", *names[5:])
     )
     assert smoothed == replace(ban, objective=ObjectiveSpec("teacher-smoothing"))
     assert shuffled == replace(ban, objective=ObjectiveSpec("ban", shuffled=True))
-    assert (untrained.training.epochs, untrained.generation) == (0, 0) and untrained.seed != teacher.seed
+    assert (untrained.training.epochs, untrained.generation) == (
+        0,
+        0,
+    ) and untrained.seed != teacher.seed
     assert untrained.is_untrained and student == replace(ban, teachers=(untrained,))
-    # One pass serves the teacher's students, but those of its shuffled answers have a pass of their own.
+    # One pass serves the teacher's students, but those of its shuffled answers have a pass of their
+    # own.
     groups = siblings(study.specs(on))
     assert all(len({spec.objective.shuffled for spec in group}) == 1 for group in groups)
     assert sorted(len(group) for group in groups if group[0].generation == 1) == [1] * 24 + [6] * 12
@@ -156,20 +190,27 @@ def test_controls_are_known_as_such():
     study = with_controls(STUDIES["table2"])
     assert study.controls == tuple(list(study.columns)[len(STUDIES["table2"].columns) :])
     for control in ("Techer", "Teacher"):
-        with pytest.raises(AnewError, match=f"control '{control}' is no column beside the reference"):
+        with pytest.raises(
+            AnewError, match=f"control '{control}' is no column beside the reference"
+        ):
             replace(SMALL, controls=(control,))
 
 
 def test_controls_take_the_studys_own_reference_and_leave_its_columns():
     assert "BAN, generation 1 shuffled" in with_controls(STUDIES["bonus"]).columns
-    with pytest.raises(AnewError, match="has a column '2 independent', a control's name; rename it"):
+    with pytest.raises(
+        AnewError, match="has a column '2 independent', a control's name; rename it"
+    ):
         with_controls(replace(SMALL, columns={**SMALL.columns, "2 independent": Column()}))
 
 
 SMALL = Study(
     name="small",
     title="A small question",
-    rows={"narrow": ModelSpec("small_cnn", (("width", 8),)), "wide": ModelSpec("small_cnn", (("width", 16),))},
+    rows={
+        "narrow": ModelSpec("small_cnn", (("width", 8),)),
+        "wide": ModelSpec("small_cnn", (("width", 16),)),
+    },
     columns={
         "Teacher": Column(),
         "BAN": Column("Teacher", ObjectiveSpec("ban")),
@@ -199,11 +240,15 @@ def test_a_study_runs_and_runs_again_in_an_instant(small, tmp_path):
     cell = results.cell("wide", "Both")
     members = [small.cell("wide", "Both", 1, StudyData(small)(1))[index] for index in (0, 1)]
     outputs = [files.read_tensors(Family.open(out).folder(spec.id).outputs)[0] for spec in members]
-    probabilities = np.mean([np.exp(one["test.last"].double().log_softmax(-1).numpy()) for one in outputs], axis=0)
+    probabilities = np.mean(
+        [np.exp(one["test.last"].double().log_softmax(-1).numpy()) for one in outputs], axis=0
+    )
     expected = 100 * (probabilities.argmax(-1) != outputs[0]["test.labels"].numpy()).mean()
     assert cell.errors[1] == pytest.approx(expected)
     assert cell.estimate.mean == pytest.approx(np.mean(list(cell.errors.values())))
-    assert results.cell("wide", "Teacher").comparison is None and cell.comparison.difference.count == 2
+    assert (
+        results.cell("wide", "Teacher").comparison is None and cell.comparison.difference.count == 2
+    )
     assert cell.comparison.corrected_p >= cell.comparison.difference.p and cell.comparison.verdict
     # One seed: compared by example.
     one = replace(small, seeds=(0,))
@@ -226,18 +271,27 @@ def test_all_columns_but_controls_are_compared_with_the_controls(small, arrays, 
     assert studies.run(study, out, replace(CPU, force=True), Silent()) == {}
     results = collect(study, Family.open(out), StudyData(study))
     assert results.controls == ["CWTM", "Both"]
-    compared = {(cell.row, cell.column): dict(cell.controls) for cell in results.cells if cell.controls}
+    compared = {
+        (cell.row, cell.column): dict(cell.controls) for cell in results.cells if cell.controls
+    }
     assert list(compared) == [("narrow", "BAN"), ("wide", "BAN")]
     for control in study.controls:
         p_values = []
         for (row, column), found in compared.items():
-            ours, theirs = (np.array(list(results.cell(row, name).errors.values())) for name in (column, control))
+            ours, theirs = (
+                np.array(list(results.cell(row, name).errors.values()))
+                for name in (column, control)
+            )
             difference = found[control].difference
-            assert difference.mean == pytest.approx((ours - theirs).mean()) and difference.count == 3
+            assert (
+                difference.mean == pytest.approx((ours - theirs).mean()) and difference.count == 3
+            )
             expected = stats.ttest_rel(ours, theirs)
             if (ours - theirs).std() > 0:
                 assert difference.p == pytest.approx(expected.pvalue)
-                assert (difference.low, difference.high) == pytest.approx(expected.confidence_interval(0.95))
+                assert (difference.low, difference.high) == pytest.approx(
+                    expected.confidence_interval(0.95)
+                )
             p_values.append(difference.p)
         assert min(p_values) < 0.5, "or the correction would change nothing"
         # Holm of two: the smaller doubled, the larger at least that.
@@ -250,20 +304,35 @@ def test_all_columns_but_controls_are_compared_with_the_controls(small, arrays, 
     assert list(cell["controls"]) == ["CWTM", "Both"] and exported["controls"] == ["CWTM", "Both"]
     amount = f"{cell['controls']['Both']['difference']['mean']:+.2f}"
     assert f"| wide | BAN | Both | {amount} |" in rendering.markdown(results)
-    (line,) = [one for one in csv.DictReader(
-        line for line in rendering.as_csv(results).splitlines() if not line.startswith("#")
-    ) if (one["row"], one["column"]) == ("wide", "BAN")]  # fmt: skip
+    (line,) = [
+        one
+        for one in csv.DictReader(
+            line for line in rendering.as_csv(results).splitlines() if not line.startswith("#")
+        )
+        if (one["row"], one["column"]) == ("wide", "BAN")
+    ]
     assert line["difference (Both)"] == amount
     columns, narrow = rendering.controls_for_terminal(results)
-    assert columns == ["", "[1] ", "[2] "] and [line[0] for line in narrow] == ["narrow", "  BAN", "wide", "  BAN"]
+    assert columns == ["", "[1] ", "[2] "] and [line[0] for line in narrow] == [
+        "narrow",
+        "  BAN",
+        "wide",
+        "  BAN",
+    ]
     assert narrow[3][2].startswith(f"{cell['controls']['Both']['difference']['mean']:+.1f}")
     assert "[1] CWTM; [2] Both" in rendering.about_controls(results)
 
 
 def test_a_failure_takes_its_students_and_nothing_else(small, tmp_path):
     # A weight of 0: the teacher's term does nothing, and a check stops that student.
-    broken = replace(small, seeds=(0,), columns={**small.columns, "BAN of BAN": Column("BAN", ObjectiveSpec("ban"))})
-    broken = replace(broken, exceptions={("narrow", "BAN"): Column("Teacher", ObjectiveSpec("kd", alpha=0.0))})
+    broken = replace(
+        small,
+        seeds=(0,),
+        columns={**small.columns, "BAN of BAN": Column("BAN", ObjectiveSpec("ban"))},
+    )
+    broken = replace(
+        broken, exceptions={("narrow", "BAN"): Column("Teacher", ObjectiveSpec("kd", alpha=0.0))}
+    )
     failed = studies.run(broken, tmp_path / "f", CPU, Silent())
     assert len(failed) == 2
     reasons = sorted(failed.values())
@@ -271,7 +340,8 @@ def test_a_failure_takes_its_students_and_nothing_else(small, tmp_path):
     assert any(why.startswith("its teacher failed") for why in reasons)
     results = collect(broken, Family.open(tmp_path / "f"), StudyData(broken), failed)
     assert (
-        results.cell("narrow", "BAN").estimate is None and "teacher's term" in results.cell("narrow", "BAN").missing[0]
+        results.cell("narrow", "BAN").estimate is None
+        and "teacher's term" in results.cell("narrow", "BAN").missing[0]
     )
     assert results.cell("narrow", "CWTM").errors and results.cell("wide", "BAN of BAN").errors
 
@@ -325,13 +395,43 @@ def test_a_killed_study_goes_on_to_the_same_bits(question, command, tmp_path):
     import subprocess
     import sys
 
-    command("study", "run", question, "--out", "whole", "--threads", 1, "--force", "--seeds", 0, 1, check=0)
-    arguments = ["study", "run", str(question), "--out", "killed", "--threads", "1", "--force", "--seeds", "0", "1"]
+    command(
+        "study",
+        "run",
+        question,
+        "--out",
+        "whole",
+        "--threads",
+        1,
+        "--force",
+        "--seeds",
+        0,
+        1,
+        check=0,
+    )
+    arguments = [
+        "study",
+        "run",
+        str(question),
+        "--out",
+        "killed",
+        "--threads",
+        "1",
+        "--force",
+        "--seeds",
+        "0",
+        "1",
+    ]
     for seconds in (5, 6):
         process = subprocess.Popen(
-            [sys.executable, "-m", "anew", *arguments], cwd=tmp_path, stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE, text=True, start_new_session=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
+            [sys.executable, "-m", "anew", *arguments],
+            cwd=tmp_path,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
         time.sleep(seconds)
         if process.poll() is None:
             kill(process)
@@ -346,7 +446,10 @@ def test_a_killed_study_goes_on_to_the_same_bits(question, command, tmp_path):
     [
         (["table7"], "study 'table7' is not known .did you mean 'table"),
         (["table2", "--scale", "tny"], "scale must be one of .*did you mean 'tiny'"),
-        (["table2", "--scale", "tiny", "--columns", "BANL"], "has no column 'BANL' .did you mean 'BAN"),
+        (
+            ["table2", "--scale", "tiny", "--columns", "BANL"],
+            "has no column 'BANL' .did you mean 'BAN",
+        ),
         (["table2", "--scale", "tiny", "--rows", "Dense"], "has no row 'Dense'"),
         (["table2", "--scale", "tiny", "--seeds", 1, 1], "seed 1 is given twice"),
         (["table2", "--scale", "tiny", "--seeds", -1], "seeds must be whole numbers >= 0"),
@@ -367,15 +470,24 @@ def test_what_makes_no_sense_is_refused(refused, arguments, says):
     ("change", "says"),
     [
         (("title =", "titel ="), "unknown key 'titel' .did you mean 'title'"),
-        (('teacher = "Teacher"', 'teacher = "Techer"'), "names the column 'Techer'.*did you mean 'Teacher'"),
+        (
+            ('teacher = "Teacher"', 'teacher = "Techer"'),
+            "names the column 'Techer'.*did you mean 'Teacher'",
+        ),
         (('teacher = "Teacher"', 'teacher = "BAN"'), "learns from itself"),
         (('"Teacher", "BAN"]', '"Teacher", "Both"]'), "names 'Both', which is an ensemble"),
         (('objective = "ban"', 'objective = "label"'), "objective 'label' has no teacher"),
         (('objective = "ban"', 'objectve = "ban"'), "unknown key 'columns.BAN.objectve'"),
         (("seeds = [0]", "seeds = [0, 0]"), "seed 0 is given twice"),
         (("seeds = [0]", 'seeds = "0"'), "seeds must be a list of whole numbers"),
-        (("seeds = [0]", 'seeds = [0]\ncontrols = "BAN"'), "controls must be a list of columns' names"),
-        (("seeds = [0]", 'seeds = [0]\ncontrols = ["BAM"]'), "control 'BAM' is no column .*did you mean 'BAN'"),
+        (
+            ("seeds = [0]", 'seeds = [0]\ncontrols = "BAN"'),
+            "controls must be a list of columns' names",
+        ),
+        (
+            ("seeds = [0]", 'seeds = [0]\ncontrols = ["BAM"]'),
+            "control 'BAM' is no column .*did you mean 'BAN'",
+        ),
         (("epochs = 2", "epochs = two"), "is not TOML"),
         (("BAN = 12.5", "BAM = 12.5"), "published.small.BAM must be a number"),
         (("small_cnn", "small_cn"), "model 'small_cn' is not known"),
@@ -394,8 +506,12 @@ def test_a_study_file_that_makes_no_sense_is_refused(question, tmp_path, change,
 def test_every_format_says_what_must_be_said(small, tmp_path):
     out = tmp_path / "f"
     Family.create(out)
-    results = collect(replace(small, notes=("scaled down by me",)), Family.open(out), StudyData(small))
-    assert all(cell.missing == {0: "not trained yet", 1: "not trained yet"} for cell in results.cells)
+    results = collect(
+        replace(small, notes=("scaled down by me",)), Family.open(out), StudyData(small)
+    )
+    assert all(
+        cell.missing == {0: "not trained yet", 1: "not trained yet"} for cell in results.cells
+    )
     for form, render in rendering.FORMATS.items():
         text = render(results)
         assert "scaled down by me" in text and str(small.data.source) in text, form

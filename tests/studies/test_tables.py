@@ -1,4 +1,6 @@
-"""Tables 1 to 5 against paper.md, the students' sizes and stage outputs, and parts that are copied and stay frozen."""
+"""Tables 1 to 5 against paper.md, the students' sizes and stage outputs, and parts that are copied
+and stay frozen.
+"""
 
 import itertools
 import json
@@ -30,32 +32,51 @@ FIGURES = {
     "table1": (
         ("Teacher", "BAN"),
         {
-            "Wide-ResNet-28-1": (6.69, 6.64), "Wide-ResNet-28-2": (5.06, 4.86), "Wide-ResNet-28-5": (4.13, 4.03),
-            "Wide-ResNet-28-10": (3.77, 3.86), "DenseNet-112-33": (3.84, 3.61), "DenseNet-90-60": (3.81, 3.50),
-            "DenseNet-80-80": (3.48, 3.49), "DenseNet-80-120": (3.37, 3.54),
+            "Wide-ResNet-28-1": (6.69, 6.64),
+            "Wide-ResNet-28-2": (5.06, 4.86),
+            "Wide-ResNet-28-5": (4.13, 4.03),
+            "Wide-ResNet-28-10": (3.77, 3.86),
+            "DenseNet-112-33": (3.84, 3.61),
+            "DenseNet-90-60": (3.81, 3.50),
+            "DenseNet-80-80": (3.48, 3.49),
+            "DenseNet-80-120": (3.37, 3.54),
         },
     ),
     "table3": (
         ("Teacher", "BAN", "DenseNet-90-60"),
         {
-            "Wide-ResNet-28-1": (30.05, 29.43, 24.93), "Wide-ResNet-28-2": (25.32, 24.38, 18.49),
-            "Wide-ResNet-28-5": (20.88, 20.93, 17.52), "Wide-ResNet-28-10": (19.08, 18.25, 16.79),
+            "Wide-ResNet-28-1": (30.05, 29.43, 24.93),
+            "Wide-ResNet-28-2": (25.32, 24.38, 18.49),
+            "Wide-ResNet-28-5": (20.88, 20.93, 17.52),
+            "Wide-ResNet-28-10": (19.08, 18.25, 16.79),
         },
     ),
     "table4": (
-        ("Teacher", "0.5x depth", "2x depth", "3x depth", "4x depth", "0.5x compr.", "0.75x compr.", "1.5x compr."),
+        (
+            "Teacher",
+            "0.5x depth",
+            "2x depth",
+            "3x depth",
+            "4x depth",
+            "0.5x compr.",
+            "0.75x compr.",
+            "1.5x compr.",
+        ),
         {"DenseNet-90-60": (17.69, 16.95, 16.43, 16.64, 16.64, 19.83, 17.30, 18.89)},
     ),
     "table5": (
         ("Teacher", "baseline", "BAN"),
         {
-            "Pre-activation ResNet-1001": (17.69, 22.71, None), "BAN-Pre-ResNet-14-0.5": (17.69, 20.28, 18.80),
-            "BAN-Pre-ResNet-14-1": (17.69, 18.84, 17.39), "BAN-Wide-ResNet-1-1": (17.69, 20.40, 19.12),
-            "BAN-Match-Wide-ResNet-2-1": (17.69, 18.83, 17.42), "BAN-Wide-ResNet-4-0.5": (17.69, 19.63, 17.13),
+            "Pre-activation ResNet-1001": (17.69, 22.71, None),
+            "BAN-Pre-ResNet-14-0.5": (17.69, 20.28, 18.80),
+            "BAN-Pre-ResNet-14-1": (17.69, 18.84, 17.39),
+            "BAN-Wide-ResNet-1-1": (17.69, 20.40, 19.12),
+            "BAN-Match-Wide-ResNet-2-1": (17.69, 18.83, 17.42),
+            "BAN-Wide-ResNet-4-0.5": (17.69, 19.63, 17.13),
             "BAN-Wide-ResNet-4-1": (17.69, 18.77, 17.18),
         },
     ),
-}  # fmt: skip
+}
 
 
 def on(seed):
@@ -64,7 +85,11 @@ def on(seed):
 
 def specs_of(study, seed=0):
     """The one network of every cell, by row and column."""
-    cells = {(row, name): study.cell(row, name, seed, on(seed)) for row in study.rows for name in study.columns}
+    cells = {
+        (row, name): study.cell(row, name, seed, on(seed))
+        for row in study.rows
+        for name in study.columns
+    }
     return {cell: members[0] for cell, members in cells.items() if members}
 
 
@@ -72,8 +97,14 @@ def specs_of(study, seed=0):
 def test_rows_columns_and_figures_are_the_papers(name):
     study, (columns, rows) = STUDIES[name], FIGURES[name]
     assert tuple(study.columns) == columns and list(study.rows) == list(rows)
-    expected = {(row, column): figure for row in rows for column, figure in zip(columns, rows[row], strict=True)}
-    assert study.published == {cell: figure for cell, figure in expected.items() if figure is not None}
+    expected = {
+        (row, column): figure
+        for row in rows
+        for column, figure in zip(columns, rows[row], strict=True)
+    }
+    assert study.published == {
+        cell: figure for cell, figure in expected.items() if figure is not None
+    }
     assert [cell for cell in expected if study.column(*cell) is None] == [
         cell for cell, figure in expected.items() if figure is None
     ]
@@ -89,16 +120,22 @@ def test_students_learn_from_the_teacher_alone_and_the_others_from_labels(name):
             assert spec.objective.name == "label" and spec.teachers == ()
         else:
             assert spec.objective.name == "ban" and spec.teachers == (specs[row, "Teacher"],)
-        assert spec.frozen == (("classifier", "first") if (name, column) == ("table5", "BAN") else ())
+        assert spec.frozen == (
+            ("classifier", "first") if (name, column) == ("table5", "BAN") else ()
+        )
 
 
 @pytest.mark.parametrize("scale", SCALES)
 def test_table_2s_densenet_90_60_serves_tables_3_to_5(scale):
-    two, three, four, five = (specs_of(scaled(STUDIES[f"table{number}"], scale)) for number in (2, 3, 4, 5))
+    two, three, four, five = (
+        specs_of(scaled(STUDIES[f"table{number}"], scale)) for number in (2, 3, 4, 5)
+    )
     teachers = {spec.teachers[0].id for spec in (*four.values(), *five.values()) if spec.teachers}
     assert teachers == {two["DenseNet-90-60", "Teacher"].id}
     students = [spec for (_, column), spec in three.items() if column == "DenseNet-90-60"]
-    assert {spec.model for spec in students} == {two["DenseNet-90-60", "Teacher"].model} and len(students) == 4
+    assert {spec.model for spec in students} == {two["DenseNet-90-60", "Teacher"].model} and len(
+        students
+    ) == 4
 
 
 def test_baselines_of_table_5_are_its_students_trained_from_labels():
@@ -106,10 +143,13 @@ def test_baselines_of_table_5_are_its_students_trained_from_labels():
     assert len(STUDIES["table5"].specs(on)) == 3 * (1 + 7 + 6)
     for row in STUDIES["table5"].rows:
         if (row, "BAN") in five:
-            assert five[row, "BAN"].model == five[row, "baseline"].model == STUDIES["table5"].rows[row]
+            assert (
+                five[row, "BAN"].model == five[row, "baseline"].model == STUDIES["table5"].rows[row]
+            )
 
 
-# By table, row and column: ours and the paper's, in millions. The paper's are cut off or rounded, it seems as it comes.
+# By table, row and column: ours and the paper's, in millions. The paper's are cut off or rounded,
+# it seems as it comes.
 MET = {
     ("table4", "DenseNet-90-60", "2x depth"): ("13.741", 13.7),
     ("table4", "DenseNet-90-60", "3x depth"): ("12.955", 12.9),
@@ -138,26 +178,44 @@ def test_parameter_counts_beside_the_papers(cell):
     table, row, column = cell
     spec = specs_of(STUDIES[table])[row, column]
     count = network.count_trained(spec.model, spec.frozen, CIFAR_100)
-    assert f"{count / 1e6:.3f}" == ours and STUDIES[table].published_parameters[row, column] == published
+    assert (
+        f"{count / 1e6:.3f}" == ours
+        and STUDIES[table].published_parameters[row, column] == published
+    )
     assert (abs(count / 1e6 - published) < 0.1) == (cell in MET)
 
 
 def test_table_1s_parameter_counts_are_the_papers():
-    # In millions, as the paper prints them: rounded or cut off, with the table's 10 classes or (Wide-ResNet-28-1) 100.
+    # In millions, as the paper prints them: rounded or cut off, with the table's 10 classes or
+    # (Wide-ResNet-28-1) 100.
     published = {
-        "Wide-ResNet-28-1": "0.38", "Wide-ResNet-28-2": "1.48", "Wide-ResNet-28-5": "9.16", "Wide-ResNet-28-10": "36",
-        "DenseNet-112-33": "6.3", "DenseNet-90-60": "16.1", "DenseNet-80-80": "22.4", "DenseNet-80-120": "50.4",
-    }  # fmt: skip
+        "Wide-ResNet-28-1": "0.38",
+        "Wide-ResNet-28-2": "1.48",
+        "Wide-ResNet-28-5": "9.16",
+        "Wide-ResNet-28-10": "36",
+        "DenseNet-112-33": "6.3",
+        "DenseNet-90-60": "16.1",
+        "DenseNet-80-80": "22.4",
+        "DenseNet-80-120": "50.4",
+    }
     table = STUDIES["table1"]
-    assert table.published_parameters == {(row, "Teacher"): float(printed) for row, printed in published.items()}
+    assert table.published_parameters == {
+        (row, "Teacher"): float(printed) for row, printed in published.items()
+    }
     for row, printed in published.items():
         one = Decimal(1).scaleb(-len(printed.partition(".")[2]))
         counts = [
-            Decimal(network.count_trained(table.rows[row], (), replace(CIFAR_100, classes=CIFAR_100.classes[:classes])))
+            Decimal(
+                network.count_trained(
+                    table.rows[row], (), replace(CIFAR_100, classes=CIFAR_100.classes[:classes])
+                )
+            )
             for classes in (10, 100)
         ]
         as_printed = {
-            (count / 1_000_000).quantize(one, way) for count in counts for way in (ROUND_DOWN, ROUND_HALF_EVEN)
+            (count / 1_000_000).quantize(one, way)
+            for count in counts
+            for way in (ROUND_DOWN, ROUND_HALF_EVEN)
         }
         assert Decimal(printed) in as_printed, (row, counts)
 
@@ -166,13 +224,21 @@ def test_every_published_count_is_looked_at_and_a_baseline_has_its_students():
     for name in ("table4", "table5"):
         study = STUDIES[name]
         looked_at = {(row, column) for table, row, column in (*MET, *NOT_MET) if table == name}
-        assert looked_at == {cell for cell in study.published_parameters if cell[1] != "baseline" or "1001" in cell[0]}
+        assert looked_at == {
+            cell
+            for cell in study.published_parameters
+            if cell[1] != "baseline" or "1001" in cell[0]
+        }
     counts = STUDIES["table5"].published_parameters
-    assert all(counts[row, "baseline"] == counts[row, "BAN"] for row, column in counts if column == "BAN")
+    assert all(
+        counts[row, "baseline"] == counts[row, "BAN"] for row, column in counts if column == "BAN"
+    )
 
 
 def conv(inside, outside, side, norm):
-    """Weights of a convolution without bias, and the scale and shift of the norm over `norm` channels beside it."""
+    """Weights of a convolution without bias, and the scale and shift of the norm over `norm`
+    channels beside it.
+    """
     return inside * outside * side * side + 2 * norm
 
 
@@ -180,11 +246,19 @@ def conv(inside, outside, side, norm):
 def test_matched_students_have_the_counts_of_a_closed_form(units, ratio):
     # No stage begins with as many channels as its units have, so each has a shortcut of its own.
     first, hidden, classes = 24, (40, 60, 80), 7
-    options = {"ratio": ratio, "first_channels": first, **{f"hidden{n}": size for n, size in enumerate(hidden, 1)}}
+    options = {
+        "ratio": ratio,
+        "first_channels": first,
+        **{f"hidden{n}": size for n, size in enumerate(hidden, 1)},
+    }
     wide = pre = 27 * first + 2 * hidden[-1] + hidden[-1] * classes + classes
     for before, size in itertools.pairwise((first, *hidden)):
         inner = int(ratio * size)
-        wide += conv(before, inner, 3, before) + conv(before, inner, 1, 0) + conv(inner, inner, 3, inner)
+        wide += (
+            conv(before, inner, 3, before)
+            + conv(before, inner, 1, 0)
+            + conv(inner, inner, 3, inner)
+        )
         wide += (units - 1) * 2 * conv(inner, inner, 3, inner) + conv(inner, size, 1, inner)
         inner = int(ratio * size / 4)
         ends = conv(inner, inner, 3, inner) + conv(inner, size, 1, inner)
@@ -201,7 +275,11 @@ def test_a_pre_activation_resnet_has_the_count_of_a_closed_form():
     for size in (64, 128, 256):
         inner = size // 4
         for unit in range(18):
-            total += conv(width, inner, 1, width) + conv(inner, inner, 3, inner) + conv(inner, size, 1, inner)
+            total += (
+                conv(width, inner, 1, width)
+                + conv(inner, inner, 3, inner)
+                + conv(inner, size, 1, inner)
+            )
             total += width * size if unit == 0 else 0
             width = size
     model = models.outline("pre_activation_resnet-164", (3, 32, 32), 10)
@@ -209,12 +287,22 @@ def test_a_pre_activation_resnet_has_the_count_of_a_closed_form():
 
 
 def stage_outputs(model, shape):
-    """The shapes of what a model hands on after each of its stages, and of what its classifier takes."""
-    stages = model.stages if isinstance(model, MatchedResNet) else [m for m in model.blocks if type(m) is Transition]
+    """The shapes of what a model hands on after each of its stages, and of what its classifier
+    takes.
+    """
+    stages = (
+        model.stages
+        if isinstance(model, MatchedResNet)
+        else [m for m in model.blocks if type(m) is Transition]
+    )
     found = []
     for stage in stages:
-        stage.register_forward_hook(lambda module, inputs, output: found.append(tuple(output.shape[1:])))
-    model.classifier.register_forward_hook(lambda module, inputs, output: found.append(inputs[0].shape[-1]))
+        stage.register_forward_hook(
+            lambda module, inputs, output: found.append(tuple(output.shape[1:]))
+        )
+    model.classifier.register_forward_hook(
+        lambda module, inputs, output: found.append(inputs[0].shape[-1])
+    )
     with torch.no_grad():
         model.eval()(torch.zeros(1, *shape, device=next(model.parameters()).device))
     return found
@@ -239,8 +327,13 @@ def test_students_have_the_teachers_stage_outputs(scale):
 
 def test_depths_and_compressions_are_those_that_the_columns_name():
     layers = {
-        name: [type(block).__name__ for block in models.outline(one.name, (3, 8, 8), 10, dict(one.options)).blocks]
-        for name, one in ((name, one.model) for name, one in STUDIES["table4"].columns.items() if one.model)
+        name: [
+            type(block).__name__
+            for block in models.outline(one.name, (3, 8, 8), 10, dict(one.options)).blocks
+        ]
+        for name, one in (
+            (name, one.model) for name, one in STUDIES["table4"].columns.items() if one.model
+        )
     }
     depths = {name: found.count("DenseLayer") / 42 for name, found in layers.items()}
     assert depths == {f"{times}x depth": times for times in (0.5, 2, 3, 4)} | {
@@ -249,8 +342,13 @@ def test_depths_and_compressions_are_those_that_the_columns_name():
     for times in (0.5, 0.75, 1.5):
         model = STUDIES["table4"].columns[f"{times}x compr."].model
         dense = models.outline(model.name, (3, 8, 8), 10, dict(model.options))
-        taken = [1 - m.conv.out_channels / m.conv.in_channels for m in dense.blocks if type(m) is Transition]
-        # Growth is whole, so a block ends within half a channel a layer of what the compression asks for.
+        taken = [
+            1 - m.conv.out_channels / m.conv.in_channels
+            for m in dense.blocks
+            if type(m) is Transition
+        ]
+        # Growth is whole, so a block ends within half a channel a layer of what the compression
+        # asks for.
         assert taken == pytest.approx([times / 2] * 3, abs=0.01)
 
 
@@ -258,8 +356,16 @@ def test_depths_and_compressions_are_those_that_the_columns_name():
     ("name", "options", "says"),
     [
         ("densenet-16-12", {"hidden3": 24}, "set the option transitions=3"),
-        ("densenet-16-12", {"hidden1": 12, "compression": 1.0}, "no growth leads its block 1 to hidden1=12"),
-        ("pre_activation_resnet-12", {}, "9 n . 2, got 12; the nearest are pre_activation_resnet-11 and"),
+        (
+            "densenet-16-12",
+            {"hidden1": 12, "compression": 1.0},
+            "no growth leads its block 1 to hidden1=12",
+        ),
+        (
+            "pre_activation_resnet-12",
+            {},
+            "9 n . 2, got 12; the nearest are pre_activation_resnet-11 and",
+        ),
         ("matched_wide_resnet-4", {"ratio": 0}, "option ratio must be"),
         ("matched_pre_resnet-4", {"dropout": 0.1}, "has no option 'dropout'"),
         ("matched_wide_resnet", {}, "is not written matched_wide_resnet-UNITS"),
@@ -277,19 +383,33 @@ def test_parameter_counts_are_shown_in_every_format(tmp_path):
     assert cell.published_parameters == 12.6 and cell.parameters > 1000
     millions = f"{cell.parameters / 1e6:.3f}"
     for form in ("markdown", "csv"):
-        lines = [line for line in rendering.FORMATS[form](results).splitlines() if "4x depth" in line]
+        lines = [
+            line for line in rendering.FORMATS[form](results).splitlines() if "4x depth" in line
+        ]
         assert any(millions in line and "12.6" in line for line in lines)
     assert json.loads(rendering.as_json(results))["cells"][4]["parameters"] == cell.parameters
     short = f"{millions} (12.6)"
     # In a terminal, which is narrow, they are said below the table.
-    assert short in rendering.latex(results) and any(f"4x depth: {short}" in line for line in rendering.about(results))
+    assert short in rendering.latex(results) and any(
+        f"4x depth: {short}" in line for line in rendering.about(results)
+    )
 
 
 # Parts that are copied from the teacher and frozen.
 
-LABEL = Spec(ModelSpec("lenet"), DataSpec(fingerprint="f"), TrainingSpec(), ObjectiveSpec("label", smoothing=0.0))
+LABEL = Spec(
+    ModelSpec("lenet"),
+    DataSpec(fingerprint="f"),
+    TrainingSpec(),
+    ObjectiveSpec("label", smoothing=0.0),
+)
 STUDENT = Spec(
-    ModelSpec("densenet-90-60"), on(0), TrainingSpec(epochs=200), ObjectiveSpec("ban"), seed=1, teachers=(LABEL,)
+    ModelSpec("densenet-90-60"),
+    on(0),
+    TrainingSpec(epochs=200),
+    ObjectiveSpec("ban"),
+    seed=1,
+    teachers=(LABEL,),
 )
 
 
@@ -299,22 +419,33 @@ def test_ids_of_specs_that_freeze_nothing_are_what_they_were_before_that_could_b
     assert len({STUDENT.id, frozen.id, replace(STUDENT, frozen=("first",)).id}) == 3
     back = Spec.from_json(json.loads(json.dumps(frozen.to_json())), (LABEL,))
     assert back == frozen and back.id == frozen.id
-    with pytest.raises(AnewError, match="frozen: classifier are parts of a teacher, and there is none"):
+    with pytest.raises(
+        AnewError, match="frozen: classifier are parts of a teacher, and there is none"
+    ):
         replace(LABEL, frozen=("classifier",))
 
 
-# The first convolution with its batch norm, whose running statistics must stay as well, and the last layer.
+# The first convolution with its batch norm, whose running statistics must stay as well, and the
+# last layer.
 FROZEN = ("classifier", "features.0")
-FREEZING = {**RECIPE, "frozen": ["features.0", "classifier"], "data": {"views": "crop+flip", "padding": 2}}
+FREEZING = {
+    **RECIPE,
+    "frozen": ["features.0", "classifier"],
+    "data": {"views": "crop+flip", "padding": 2},
+}
 
 
 def assert_frozen(family, students):
     """Every student has its teacher's parts to the bit, and has learned everything else."""
-    found = [family.spec(folder.id) for folder in family.folders() if family.spec(folder.id).teachers]
+    found = [
+        family.spec(folder.id) for folder in family.folders() if family.spec(folder.id).teachers
+    ]
     assert len(found) == students
     for spec in found:
         assert spec.frozen == FROZEN
-        ours, theirs = (files.read_tensors(family.folder(one.id).weights)[0] for one in (spec, spec.teachers[0]))
+        ours, theirs = (
+            files.read_tensors(family.folder(one.id).weights)[0] for one in (spec, spec.teachers[0])
+        )
         for name, value in ours.items():
             same = torch.equal(value, theirs[name])
             assert same == (name.startswith(FROZEN) or name.endswith("num_batches_tracked")), name
@@ -330,7 +461,10 @@ def test_frozen_parts_stay_the_teachers_to_the_bit(whole):
     assert_frozen(whole.family, students=4)
     assert Family.open(whole.family.path).verify() == (5, [])
     # One and the same first convolution through all generations.
-    first = {files.read_tensors(folder.weights)[0]["features.0.0.weight"].sum() for folder in whole.family.folders()}
+    first = {
+        files.read_tensors(folder.weights)[0]["features.0.0.weight"].sum()
+        for folder in whole.family.folders()
+    }
     assert len({float(one) for one in first}) == 1
 
 
@@ -355,8 +489,14 @@ def test_stopped_and_resumed_students_have_the_same_bits(whole, arrays, tmp_path
 
 
 OPTIONS = [
-    *quick(epochs=2, generations=1), "--frozen", "features.0,classifier", "--views", "crop+flip", "--data.padding", 2,
-]  # fmt: skip
+    *quick(epochs=2, generations=1),
+    "--frozen",
+    "features.0,classifier",
+    "--views",
+    "crop+flip",
+    "--data.padding",
+    2,
+]
 
 
 def test_killed_students_have_the_same_bits(npz, tmp_path):
@@ -377,9 +517,14 @@ def test_two_processes_leave_frozen_parts_alone_as_well(npz, tmp_path):
         (
             ["classifierr"],
             {},
-            "model 'small_cnn' has no part 'classifierr' .did you mean 'classifier'.*has: features,",
+            "model 'small_cnn' has no part 'classifierr' .did you mean 'classifier'.*has: "
+            "features,",
         ),
-        (["features", "classifier"], {}, "nothing of model 'small_cnn' is left to train; freeze less of it"),
+        (
+            ["features", "classifier"],
+            {},
+            "nothing of model 'small_cnn' is left to train; freeze less of it",
+        ),
         (["classifier"], {"generations": 0}, "there are no students; drop --frozen"),
         (["features"], {"teacher_model": "mlp"}, "model 'mlp' has no part 'features'"),
         (
@@ -389,7 +534,9 @@ def test_two_processes_leave_frozen_parts_alone_as_well(npz, tmp_path):
         ),
     ],
 )
-def test_what_cannot_be_frozen_is_refused_before_anything_is_written(arrays, tmp_path, frozen, more, says):
+def test_what_cannot_be_frozen_is_refused_before_anything_is_written(
+    arrays, tmp_path, frozen, more, says
+):
     with pytest.raises(AnewError, match=says) as refusal:
         train(arrays, tmp_path / "f", recipe={**RECIPE, "frozen": frozen}, **more)
     assert "\n" not in str(refusal.value) and not (tmp_path / "f").exists()
@@ -406,8 +553,17 @@ def test_a_study_whose_frozen_parts_do_not_fit_is_refused_before_training(npz, t
         "BAN": Column("Teacher", ObjectiveSpec("ban"), frozen=("classifier",)),
     }
     rows = {"wide": ModelSpec("small_cnn", (("width", 16),))}
-    study = Study("own", "Own", rows, columns, DataSpec(source=f"npz:{npz}"), TrainingSpec(epochs=1, batch_size=16))
-    with pytest.raises(AnewError, match=r"'classifier.weight' has shape \(3, 32\) in student .* and \(3, 16\) in"):
+    study = Study(
+        "own",
+        "Own",
+        rows,
+        columns,
+        DataSpec(source=f"npz:{npz}"),
+        TrainingSpec(epochs=1, batch_size=16),
+    )
+    with pytest.raises(
+        AnewError, match=r"'classifier.weight' has shape \(3, 32\) in student .* and \(3, 16\) in"
+    ):
         studies.run(study, tmp_path / "f", Execution("cpu", 1), Silent())
     assert not (tmp_path / "f").exists()
     with pytest.raises(AnewError, match="column 'BAN': freezes parts of a teacher and has none"):

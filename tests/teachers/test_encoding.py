@@ -1,4 +1,6 @@
-"""What a target is: float16 rows that stand for probabilities, the same whatever was added to the logits."""
+"""What a target is: float16 rows that stand for probabilities, the same whatever was added to the
+logits.
+"""
 
 import math
 
@@ -17,7 +19,9 @@ FINITE = st.floats(-60, 60, width=32)
 
 
 def logits_of(elements=FINITE):
-    return arrays_of.arrays(np.float32, st.tuples(st.just(3), st.integers(2, 40)), elements=elements)
+    return arrays_of.arrays(
+        np.float32, st.tuples(st.just(3), st.integers(2, 40)), elements=elements
+    )
 
 
 def softmax(logits):
@@ -51,7 +55,8 @@ def test_whole_rows_keep_every_probability_within_the_documented_bound(logits):
 
 @pytest.mark.parametrize("classes", [2, 9, 100, 1000, 50_000])
 def test_the_bound_holds_where_all_errors_fall_on_one_side_and_is_nearly_met(classes):
-    # One class against all others alike: their errors add up. Worst where rounding is, just beside a midpoint.
+    # One class against all others alike: their errors add up. Worst where rounding is, just beside
+    # a midpoint.
     values = np.linspace(-math.log(classes) - 3, -0.5, 4000, dtype=np.float32)
     logits = np.zeros((len(values), 2), np.float32)
     logits[:, 1] = values
@@ -114,7 +119,9 @@ def test_writing_what_was_read_gives_the_same_words(logits):
     ids=str,
 )
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
-def test_extreme_logits_and_impossible_classes_are_finite_targets_of_the_right_probabilities(row, top_k, dtype):
+def test_extreme_logits_and_impossible_classes_are_finite_targets_of_the_right_probabilities(
+    row, top_k, dtype
+):
     logits = torch.tensor([row], dtype=torch.float64).clamp(-3.3e38, 3.3e38).to(dtype)
     logits[torch.tensor([row]) == -math.inf] = -math.inf
     targets = back(logits, top_k)
@@ -124,13 +131,19 @@ def test_extreme_logits_and_impossible_classes_are_finite_targets_of_the_right_p
         np.testing.assert_allclose(softmax(targets), exact, atol=bound(4))
     else:
         order = np.argsort(-exact[0], kind="stable")[:top_k]
-        np.testing.assert_allclose(np.sort(softmax(targets)[0])[::-1][:top_k], exact[0, order], atol=0.001)
+        np.testing.assert_allclose(
+            np.sort(softmax(targets)[0])[::-1][:top_k], exact[0, order], atol=0.001
+        )
 
 
 @pytest.mark.parametrize("top_k", [None, 1, 3])
-@pytest.mark.parametrize("row", [[math.nan, 0, 1, 2], [math.inf, 0, 1, 2], [-math.inf] * 4], ids=str)
+@pytest.mark.parametrize(
+    "row", [[math.nan, 0, 1, 2], [math.inf, 0, 1, 2], [-math.inf] * 4], ids=str
+)
 def test_an_answer_that_is_no_distribution_stays_none_for_the_loss_to_stop_on(row, top_k):
-    assert torch.tensor(back(torch.tensor([row, [0.0, 1, 2, 3]]), top_k)).softmax(-1).isnan().any(-1).tolist() == [
+    assert torch.tensor(back(torch.tensor([row, [0.0, 1, 2, 3]]), top_k)).softmax(-1).isnan().any(
+        -1
+    ).tolist() == [
         True,
         False,
     ]
@@ -186,7 +199,8 @@ def test_classes_of_any_number_survive(classes):
 
 
 @pytest.mark.parametrize(
-    ("classes", "top_k", "words"), [(10, None, 10), (10, 3, 7), (65_536, 10, 21), (65_537, 10, 31), (2, 1, 3)]
+    ("classes", "top_k", "words"),
+    [(10, None, 10), (10, 3, 7), (65_536, 10, 21), (65_537, 10, 31), (2, 1, 3)],
 )
 def test_a_row_has_so_many_words(classes, top_k, words):
     targets = Targets(classes, top_k)

@@ -1,4 +1,6 @@
-"""The store of targets: what is read is what was written, or it is refused, whatever disks, kills and people do."""
+"""The store of targets: what is read is what was written, or it is refused, whatever disks, kills
+and people do.
+"""
 
 import itertools
 import json
@@ -47,7 +49,9 @@ def places(*pairs):
 
 
 def everywhere(key=KEY):
-    return np.repeat(np.arange(key.examples), key.views), np.tile(np.arange(key.views), key.examples)
+    return np.repeat(np.arange(key.examples), key.views), np.tile(
+        np.arange(key.views), key.examples
+    )
 
 
 def fill(opened, examples, views):
@@ -55,9 +59,13 @@ def fill(opened, examples, views):
 
 
 def is_right(opened):
-    """Every answer that the store says it has is the one that belongs there; returns how many there are."""
+    """Every answer that the store says it has is the one that belongs there; returns how many there
+    are.
+    """
     examples, views = opened.filled()
-    np.testing.assert_array_equal(opened.read(examples, views), rows_of(examples, views, opened.key.words))
+    np.testing.assert_array_equal(
+        opened.read(examples, views), rows_of(examples, views, opened.key.words)
+    )
     return len(examples)
 
 
@@ -76,7 +84,8 @@ def folder(stores):
 
 
 @pytest.mark.parametrize(
-    ("examples", "views", "words"), [(40, 50, 10), (7, 1, 2), (1, 1, 1), (3, 8, 5), (5, 9, 3), (2, 162, 33_000)]
+    ("examples", "views", "words"),
+    [(40, 50, 10), (7, 1, 2), (1, 1, 1), (3, 8, 5), (5, 9, 3), (2, 162, 33_000)],
 )
 def test_what_was_written_is_read_here_and_after_reopening(stores, examples, views, words):
     key = replace(KEY, examples=examples, views=views, words=words)
@@ -96,7 +105,10 @@ def test_what_was_written_is_read_here_and_after_reopening(stores, examples, vie
         assert is_right(opened) == examples * views
     assert store.verify(key.folder(stores)) == []
     # A full store takes what the choice of a way was told.
-    assert sum((key.folder(stores) / name).stat().st_size for name in ("rows.u16", "filled.u8")) == key.bytes
+    assert (
+        sum((key.folder(stores) / name).stat().st_size for name in ("rows.u16", "filled.u8"))
+        == key.bytes
+    )
 
 
 def test_nothing_written_is_nothing_changed(stores):
@@ -208,10 +220,12 @@ for view in range(seed, key.views, 2):
     both = [
         subprocess.Popen(
             [sys.executable, "-c", filling, str(stores), str(seed), "0"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         for seed in (0, 1)
-    ]  # fmt: skip
+    ]
     assert [process.stdout.readline() for process in both] == ["begun\n"] * 2
     for process in both:
         process.stdin.write("go\n")
@@ -223,7 +237,8 @@ for view in range(seed, key.views, 2):
         assert is_right(opened) == KEY.examples * KEY.views
 
 
-# A process that makes a store, and stops as it is about to do a step of that: it is killed there, or waits for a line.
+# A process that makes a store, and stops as it is about to do a step of that: it is killed there,
+# or waits for a line.
 MAKER = f"""
 import os, pathlib, signal, sys
 from anew.teachers import Store, StoreKey
@@ -247,7 +262,10 @@ STEPS = ["write_text", "rename"]
 
 def maker(stores, step, fate):
     return subprocess.Popen(
-        [sys.executable, "-c", MAKER, str(stores), step, fate], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", MAKER, str(stores), step, fate],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -293,7 +311,9 @@ def test_a_maker_whose_work_is_swept_takes_the_store_that_is_there(stores, step)
 
 
 def test_a_bit_is_written_only_after_the_disk_has_its_row(stores, monkeypatch):
-    """A store's calls to the operating system, in their order: what a failing power supply may cut at any of them."""
+    """A store's calls to the operating system, in their order: what a failing power supply may cut
+    at any of them.
+    """
     folder, dice = KEY.folder(stores), np.random.default_rng(0)
     row_bytes, width = 2 * (KEY.words + 1), -(-KEY.views // 8)
     names, calls, written, on_disk = {}, [], set(), set()
@@ -302,7 +322,11 @@ def test_a_bit_is_written_only_after_the_disk_has_its_row(stores, monkeypatch):
     def promised():
         """The places whose bits are in the file."""
         content = np.frombuffer((folder / "filled.u8").read_bytes(), np.uint8).reshape(-1, width)
-        return set(np.flatnonzero(np.unpackbits(content, axis=1, count=KEY.views, bitorder="little")).tolist())
+        return set(
+            np.flatnonzero(
+                np.unpackbits(content, axis=1, count=KEY.views, bitorder="little")
+            ).tolist()
+        )
 
     def recorded_pwrite(descriptor, content, offset):
         size = pwrite(descriptor, content, offset)
@@ -364,7 +388,9 @@ def test_other_answers_lie_in_another_folder_and_begin_empty(folder, stores, oth
 
 @pytest.fixture
 def refused(folder, stores):
-    """Opening must be refused by one line that names the folder and says what to do; `verify` says it too."""
+    """Opening must be refused by one line that names the folder and says what to do; `verify` says
+    it too.
+    """
 
     def run(says):
         with pytest.raises(AnewError) as caught:
@@ -397,7 +423,8 @@ def test_another_format_is_refused(folder, refused, written):
 
 
 @pytest.mark.parametrize(
-    "content", [b"hello", b"", b"\x80\x04\xff", b"[1, 2]", b'{"format": 1}', b'{"format": 1, "key": 3}']
+    "content",
+    [b"hello", b"", b"\x80\x04\xff", b"[1, 2]", b'{"format": 1}', b'{"format": 1, "key": 3}'],
 )
 def test_a_header_that_is_none_is_refused(folder, refused, content):
     (folder / "header.json").write_bytes(content)
@@ -405,7 +432,9 @@ def test_a_header_that_is_none_is_refused(folder, refused, content):
 
 
 @pytest.mark.parametrize(
-    "key", [{}, {"examples": "many"}, {**KEY.to_json(), "views": None}], ids=["empty", "text", "none"]
+    "key",
+    [{}, {"examples": "many"}, {**KEY.to_json(), "views": None}],
+    ids=["empty", "text", "none"],
 )
 def test_a_header_that_lacks_what_a_key_has_is_refused(folder, refused, key):
     (folder / "header.json").write_text(json.dumps({"format": store.FORMAT, "key": key}))
@@ -438,11 +467,15 @@ def test_what_is_no_store_is_refused_and_left_alone(stores, kind):
 
 @pytest.mark.parametrize("place", ["name", "teacher"])
 def test_a_store_that_was_moved_is_found_by_verify(folder, stores, place):
-    to = folder.with_name("0" * 16) if place == "name" else stores / "fedcba9876543210" / folder.name
+    to = (
+        folder.with_name("0" * 16) if place == "name" else stores / "fedcba9876543210" / folder.name
+    )
     to.parent.mkdir(exist_ok=True)
     folder.rename(to)
     (said,) = store.verify(to)
-    assert ("is not named by its header" if place == "name" else "lies under another teacher's name") in said
+    assert (
+        "is not named by its header" if place == "name" else "lies under another teacher's name"
+    ) in said
 
 
 def flip(path, bit):
@@ -457,7 +490,10 @@ def test_any_one_flipped_bit_of_an_answer_is_found_on_reading_and_by_verify(fold
     for bit in range((KEY.words + 1) * 16):
         flip(folder / "rows.u16", start + bit)
         with closing(Store.open(stores, KEY)) as opened:
-            with pytest.raises(AnewError, match=r"is damaged \(1 of 3 rows read, first example 1, view 49\); remove"):
+            with pytest.raises(
+                AnewError,
+                match=r"is damaged \(1 of 3 rows read, first example 1, view 49\); remove",
+            ):
                 opened.read(*places((0, 0), (1, 49), (1, 48)))
             assert len(opened.read(*places((0, 0), (1, 48)))) == 2
         (said,) = store.verify(folder)
@@ -481,7 +517,9 @@ def test_a_bit_that_says_an_unwritten_answer_is_there_is_found(folder, stores):
     flip(folder / "filled.u8", (5 * width) * 8 + 11)
     with closing(Store.open(stores, KEY)) as opened:
         assert opened.has(*places((5, 11))).all()
-        with pytest.raises(AnewError, match=r"is damaged \(1 of 1 rows read, first example 5, view 11\)"):
+        with pytest.raises(
+            AnewError, match=r"is damaged \(1 of 1 rows read, first example 5, view 11\)"
+        ):
             opened.read(*places((5, 11)))
     assert "first example 5, view 11" in store.verify(folder)[0]
 
@@ -537,7 +575,9 @@ assert opened.read(*rows(4, 6)[:2]).shape == opened.read(*rows(20, 22)[:2]).shap
 
 
 def test_a_full_disk_is_an_error_and_leaves_right_what_was_there(stores):
-    done = subprocess.run([sys.executable, "-c", FULL_DISK, str(stores)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(stores)], capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["File too large"] * 3
     with closing(Store.open(stores, KEY)) as opened:

@@ -1,4 +1,6 @@
-"""Teachers: the same bits whichever way they are asked, asked as seldom as can be, and never another one's answers."""
+"""Teachers: the same bits whichever way they are asked, asked as seldom as can be, and never
+another one's answers.
+"""
 
 import math
 import os
@@ -46,7 +48,9 @@ def built(name, shape, classes=10, seed=0, options=None):
         with torch.no_grad():
             model.train()(torch.randn(8, *shape))
     names = tuple(map(str, range(classes)))
-    one = Network(model, ModelSpec(name), Interface(shape, names, (127.0,) * shape[0], (60.0,) * shape[0]))
+    one = Network(
+        model, ModelSpec(name), Interface(shape, names, (127.0,) * shape[0], (60.0,) * shape[0])
+    )
     return network.place(one.eval(), CPU, "channels_last")
 
 
@@ -68,11 +72,15 @@ def test_an_examples_logits_have_the_same_bits_wherever_it_stands_and_whatever_t
 ):
     generator = torch.Generator().manual_seed(0)
     run = Runner(built(name, shape), precision, False)
-    pictures = torch.randint(0, 256, (2 * batch_size, *shape), generator=generator, dtype=torch.uint8)
+    pictures = torch.randint(
+        0, 256, (2 * batch_size, *shape), generator=generator, dtype=torch.uint8
+    )
 
     @torch.inference_mode()
     def ask(inputs):
-        return run(inputs.contiguous(memory_format=torch.channels_last) if inputs.ndim == 4 else inputs)
+        return run(
+            inputs.contiguous(memory_format=torch.channels_last) if inputs.ndim == 4 else inputs
+        )
 
     ours, others = pictures.split(batch_size)
     logits = ask(ours)
@@ -138,7 +146,10 @@ class Case:
         """An epoch's targets, with the numbers of the examples and the views that they are for."""
         taught = list(teacher.teach(self.batches.epoch(number, first)))
         assert [len(logits) for _, logits in taught] == [BATCH] * (self.batches.steps - first)
-        indices, views = (torch.cat([getattr(batch, what) for batch, _ in taught]) for what in ("indices", "views"))
+        indices, views = (
+            torch.cat([getattr(batch, what) for batch, _ in taught])
+            for what in ("indices", "views")
+        )
         return torch.cat([logits for _, logits in taught]), indices, views
 
 
@@ -159,7 +170,8 @@ def test_a_table_gives_the_bits_of_asking_live_in_every_epoch_and_after_reopenin
             table.close()
             table = case.teacher()
             table.verify(case.batches, "float32")
-    # From the middle of an epoch, as a resumed run, with what is missing no whole number of batches.
+    # From the middle of an epoch, as a resumed run, with what is missing no whole number of
+    # batches.
     assert torch.equal(case.epoch(table, 9, first=5)[0], case.epoch(live, 9, first=5)[0])
     table.close()
     assert store.verify(case.key.folder(case.stores)) == []
@@ -225,7 +237,9 @@ def test_anothers_answers_are_refused(case):
     with pytest.raises(AnewError) as caught:
         another.verify(case.batches, "float32")
     said = str(caught.value)
-    assert said.startswith(f"stored targets {case.key.folder(case.stores)}: hold other answers than the teacher gives")
+    assert said.startswith(
+        f"stored targets {case.key.folder(case.stores)}: hold other answers than the teacher gives"
+    )
     assert said.endswith("remove that folder, it is filled again")
     another.close()
 
@@ -243,7 +257,9 @@ def test_a_damaged_answer_is_never_taught(case):
         case.epoch(case.teacher(), 0)
 
 
-@pytest.mark.parametrize(("views", "epochs", "about"), [(162, 200, 115), (162, 300, 137), (1, 5, 1), (50, 3, 3)])
+@pytest.mark.parametrize(
+    ("views", "epochs", "about"), [(162, 200, 115), (162, 300, 137), (1, 5, 1), (50, 3, 3)]
+)
 def test_distinct_views_are_those_of_a_simulation(views, epochs, about):
     drawn = np.random.default_rng(0).integers(0, views, (4000, epochs))
     simulated = np.mean([len(np.unique(row)) for row in drawn])
@@ -252,7 +268,14 @@ def test_distinct_views_are_those_of_a_simulation(views, epochs, about):
 
 
 def chosen(way="auto", **given):
-    numbers = {"views": 162, "epochs": 200, "passes": 1, "store_bytes": 10**9, "budget_bytes": 4e9, "free_bytes": 9e9}
+    numbers = {
+        "views": 162,
+        "epochs": 200,
+        "passes": 1,
+        "store_bytes": 10**9,
+        "budget_bytes": 4e9,
+        "free_bytes": 9e9,
+    }
     return choose(way, **{**numbers, **given})
 
 
@@ -265,7 +288,9 @@ def first_epochs_that_pay(views, passes):
     raise AssertionError
 
 
-@pytest.mark.parametrize(("views", "passes"), [(162, 1), (50, 1), (2, 1), (1, 1), (162, 2), (10**6, 2)])
+@pytest.mark.parametrize(
+    ("views", "passes"), [(162, 1), (50, 1), (2, 1), (1, 1), (162, 2), (10**6, 2)]
+)
 def test_auto_takes_the_table_from_where_it_saves_a_tenth(views, passes):
     epochs = first_epochs_that_pay(views, passes)
     assert chosen(views=views, passes=passes, epochs=epochs).way == "table"
@@ -279,12 +304,17 @@ def test_one_pass_with_one_epoch_is_asked_live():
     assert chosen(views=1, epochs=1, passes=2).way == "table"
 
 
-@pytest.mark.parametrize("room", [{"budget_bytes": 1e9}, {"free_bytes": 2e9}, {"budget_bytes": 1e9, "free_bytes": 2e9}])
+@pytest.mark.parametrize(
+    "room", [{"budget_bytes": 1e9}, {"free_bytes": 2e9}, {"budget_bytes": 1e9, "free_bytes": 2e9}]
+)
 def test_auto_takes_the_table_where_it_just_fits_the_budget_and_half_of_the_free_disk(room):
     assert chosen(**room).way == "table"
     too_large = chosen(**room, store_bytes=10**9 + 1)
     assert too_large.way == "live"
-    assert "1,000 MB is all that it may take (--disk-budget, or half of the free disk)" in too_large.reason
+    assert (
+        "1,000 MB is all that it may take (--disk-budget, or half of the free disk)"
+        in too_large.reason
+    )
 
 
 @pytest.mark.parametrize("given", [{}, {"epochs": 1}, {"budget_bytes": 0.0}, {"is_there": True}])
@@ -301,7 +331,9 @@ def test_a_table_that_an_earlier_student_began_is_used(given):
     assert choice.way == "table" and "an earlier student began the table" in choice.reason
 
 
-@pytest.mark.parametrize("given", [{}, {"epochs": 2}, {"store_bytes": 5 * 10**9}, {"is_there": True}])
+@pytest.mark.parametrize(
+    "given", [{}, {"epochs": 2}, {"store_bytes": 5 * 10**9}, {"is_there": True}]
+)
 def test_the_reason_is_one_line_with_its_numbers(given):
     choice = chosen(**given)
     epochs, size = given.get("epochs", 200), given.get("store_bytes", 10**9)
@@ -332,7 +364,14 @@ class Watcher(Silent):
 
 
 def train(arrays, out, **given):
-    settings = {"generations": 2, "recipe": RECIPE, "progress": False, "threads": 1, "device": "cpu", **given}
+    settings = {
+        "generations": 2,
+        "recipe": RECIPE,
+        "progress": False,
+        "threads": 1,
+        "device": "cpu",
+        **given,
+    }
     return anew.train("small_cnn", arrays, out=out, **settings)
 
 
@@ -341,12 +380,18 @@ def weights(family):
 
 
 def contents(folder):
-    return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*") if path.is_file()}
+    return {
+        path: (path.stat().st_mtime_ns, path.read_bytes())
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 @pytest.fixture(scope="module")
 def live(arrays, tmp_path_factory):
-    return weights(train(arrays, tmp_path_factory.mktemp("live") / "family", ask="live").family.path)
+    return weights(
+        train(arrays, tmp_path_factory.mktemp("live") / "family", ask="live").family.path
+    )
 
 
 @pytest.fixture(scope="module")
@@ -370,13 +415,17 @@ def test_trainings_live_and_by_table_have_the_same_bits(live, tabled):
 
 def test_auto_has_the_same_bits_and_asks_live_where_nothing_is_written(live, arrays, tmp_path):
     watcher = Watcher()
-    assert weights(train(arrays, tmp_path / "family", disk_budget=0.0, progress=watcher).family.path) == live
+    assert (
+        weights(train(arrays, tmp_path / "family", disk_budget=0.0, progress=watcher).family.path)
+        == live
+    )
     assert sum("teacher asked live: 1 pass of 6 epochs" in line for line in watcher.said) == 2
     assert not (tmp_path / "family" / "teachers").exists()
 
 
 def test_another_student_of_the_same_teacher_asks_for_nothing(copied, arrays):
-    # The views that the first student met are those of every student, but another's epochs may be more.
+    # The views that the first student met are those of every student, but another's epochs may be
+    # more.
     before, watcher = contents(stores_of(copied)[0].parents[1]), Watcher()
     result = train(arrays, copied, objective="ban+l", generations=1, seed=0, progress=watcher)
     assert len(weights(copied)) == 4 and result.lineage[0].id in weights(copied)
@@ -399,7 +448,10 @@ def test_a_store_with_another_teachers_answers_stops_the_student(copied, arrays)
 
 def test_verify_counts_stores_and_finds_a_flipped_bit(copied, command, refused):
     done = command("verify", copied, check=0)
-    assert "3 finished networks, every file as it was written; 2 stores of teachers' answers" in done.stdout
+    assert (
+        "3 finished networks, every file as it was written; 2 stores of teachers' answers"
+        in done.stdout
+    )
     # What a killed process had not made to its end is no store.
     half = stores_of(copied)[0].parent / ".half.1.tmp"
     half.mkdir()
@@ -408,7 +460,10 @@ def test_verify_counts_stores_and_finds_a_flipped_bit(copied, command, refused):
     content[np.flatnonzero(content)[-1]] ^= 1 << 15
     content.tofile(path)
     said = refused("verify", copied)
-    assert "1 of its files are not as they were written" in said and f"stored targets {path.parent}: is damaged" in said
+    assert (
+        "1 of its files are not as they were written" in said
+        and f"stored targets {path.parent}: is damaged" in said
+    )
     assert said.strip().endswith("remove that folder, it is filled again")
 
 
@@ -433,8 +488,8 @@ class Watcher(Silent):
 if sys.argv[3] == "from the start":
     resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
 given = np.load(sys.argv[1])
-anew.train("small_cnn", (given["x"], given["y"]), out=sys.argv[2], ask="table", threads=1, device="cpu",
-           progress=Watcher(), generations=2, recipe={RECIPE})
+anew.train("small_cnn", (given["x"], given["y"]), out=sys.argv[2], ask="table", threads=1,
+           device="cpu", progress=Watcher(), generations=2, recipe={RECIPE})
 """
 
 
@@ -453,7 +508,9 @@ def test_a_disk_that_is_full_changes_no_bit_and_is_told(live, npz, tmp_path, whe
     lines = [line for line in done.stdout.splitlines() if f"{says} (File too large)" in line]
     # A student's table is said to fail once. Half way, the second student's cannot even be made.
     assert len(lines) == (2 if when == "from the start" else 1)
-    assert all(line.startswith("stored targets ") and "the result is the same" in line for line in lines)
+    assert all(
+        line.startswith("stored targets ") and "the result is the same" in line for line in lines
+    )
     assert weights(tmp_path / "family") == live
     assert all(store.verify(one) == [] for one in stores_of(tmp_path / "family"))
 
@@ -469,15 +526,29 @@ main(sys.argv[1:])
 
 def test_killed_while_the_table_fills_it_ends_with_the_same_bits(live, npz, tmp_path):
     out, dice = tmp_path / "family", random.Random(0)
-    options = {"epochs": 6, "batch-size": 16, "learning-rate": 0.1, "generations": 2, "model.options": "width=4"}
-    options |= {"views": "crop+flip", "data.padding": 2, "ask": "table", "threads": 1, "device": "cpu"}
+    options = {
+        "epochs": 6,
+        "batch-size": 16,
+        "learning-rate": 0.1,
+        "generations": 2,
+        "model.options": "width=4",
+    }
+    options |= {
+        "views": "crop+flip",
+        "data.padding": 2,
+        "ask": "table",
+        "threads": 1,
+        "device": "cpu",
+    }
     options |= {"save-minutes": 0.00001, "data": f"npz:{npz}", "out": out}
     given = [str(text) for name, value in options.items() for text in (f"--{name}", value)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
 
     def begin():
         command = [sys.executable, "-c", IMPATIENT, "train", *given]
-        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
+        return subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment
+        )
 
     counts = []
     for kill in range(3):
@@ -489,7 +560,9 @@ def test_killed_while_the_table_fills_it_ends_with_the_same_bits(live, npz, tmp_
         time.sleep(dice.uniform(0, 0.4))
         process.kill()
         process.communicate()
-        assert all(store.verify(one) == [] for one in stores_of(out) if not one.name.startswith("."))
+        assert all(
+            store.verify(one) == [] for one in stores_of(out) if not one.name.startswith(".")
+        )
         counts.append(len(stores_of(out)))
     last = begin()
     _, errors = last.communicate(timeout=120)
@@ -512,6 +585,8 @@ def test_top_k_trains_and_is_another_network(live, arrays, tmp_path):
 @pytest.mark.parametrize("top_k", [3, 4])
 def test_top_k_of_all_classes_and_more_is_refused(arrays, tmp_path, top_k):
     recipe = {**RECIPE, "objective": {"name": "ban", "top_k": top_k}}
-    with pytest.raises(AnewError, match=rf"top_k must be smaller than the number of classes, 3, got {top_k}; drop"):
+    with pytest.raises(
+        AnewError, match=rf"top_k must be smaller than the number of classes, 3, got {top_k}; drop"
+    ):
         train(arrays, tmp_path / "family", recipe=recipe)
     assert not (tmp_path / "family").exists()

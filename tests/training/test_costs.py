@@ -1,4 +1,6 @@
-"""`anew bench`: what it measures is consistent, what it concludes follows, and nothing is left behind."""
+"""`anew bench`: what it measures is consistent, what it concludes follows, and nothing is left
+behind.
+"""
 
 import json
 
@@ -27,9 +29,12 @@ def test_every_way_is_measured_and_the_conclusions_are_its_arithmetic(small):
     found = costs.measure(RECIPE, small, Execution("cpu", 1), rounds=3, steps=4)
     names = [cost.name for cost in found.costs]
     assert names == [
-        "a label-only network", "a student, teacher asked live", "a student, table being filled",
-        "a student, table read", "each of 2 siblings, live",
-    ]  # fmt: skip
+        "a label-only network",
+        "a student, teacher asked live",
+        "a student, table being filled",
+        "a student, table read",
+        "each of 2 siblings, live",
+    ]
     assert found.costs[0].ratio == found.costs[0].least == found.costs[0].most == 1
     assert all(cost.rate > 0 and cost.least <= cost.ratio <= cost.most for cost in found.costs)
     assert "40 epochs" in found.conclusions[0] and "the fastest way is" in found.conclusions[1]

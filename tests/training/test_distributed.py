@@ -1,4 +1,6 @@
-"""Several processes under torchrun: one process's result up to the order of sums, the same bits from run to run."""
+"""Several processes under torchrun: one process's result up to the order of sums, the same bits
+from run to run.
+"""
 
 import pytest
 import torch
@@ -8,11 +10,29 @@ from anew.family import Family
 from anew.models import network
 from runs import finish, kill_at_random, start, train, weights
 
-# A small rate: what is compared is how sums are formed, not how rounding grows over many large steps.
+# A small rate: what is compared is how sums are formed, not how rounding grows over many large
+# steps.
 OPTIONS = (
-    "--generations", 1, "--epochs", 2, "--batch-size", 16, "--learning-rate", "1e-4", "--weight-decay", 0, "--force",
-    "--model.options", "width=16", "--views", "crop+flip", "--data.padding", 2, "--siblings", "cwtm,dkpp",
-)  # fmt: skip
+    "--generations",
+    1,
+    "--epochs",
+    2,
+    "--batch-size",
+    16,
+    "--learning-rate",
+    "1e-4",
+    "--weight-decay",
+    0,
+    "--force",
+    "--model.options",
+    "width=16",
+    "--views",
+    "crop+flip",
+    "--data.padding",
+    2,
+    "--siblings",
+    "cwtm,dkpp",
+)
 
 
 def movements(out, folder, reference):
@@ -21,10 +41,21 @@ def movements(out, folder, reference):
     trained = network.load(folder.weights)
     first = network.build(spec, trained.interface).model.state_dict()
     here, there = (
-        files.read_tensors(path)[0] for path in (folder.weights, reference / folder.id / folder.weights.name)
+        files.read_tensors(path)[0]
+        for path in (folder.weights, reference / folder.id / folder.weights.name)
     )
-    moved = torch.cat([(here[name] - first[name]).double().flatten() for name, _ in trained.model.named_parameters()])
-    apart = torch.cat([(here[name] - there[name]).double().flatten() for name, _ in trained.model.named_parameters()])
+    moved = torch.cat(
+        [
+            (here[name] - first[name]).double().flatten()
+            for name, _ in trained.model.named_parameters()
+        ]
+    )
+    apart = torch.cat(
+        [
+            (here[name] - there[name]).double().flatten()
+            for name, _ in trained.model.named_parameters()
+        ]
+    )
     return moved.norm().item(), apart.norm().item(), here, there
 
 

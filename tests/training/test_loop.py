@@ -1,4 +1,6 @@
-"""Training: the same numbers however it is run, killed or interrupted; what is learned, recorded and refused."""
+"""Training: the same numbers however it is run, killed or interrupted; what is learned, recorded
+and refused.
+"""
 
 import json
 import signal
@@ -18,7 +20,17 @@ from anew.family import Family
 from anew.models import network
 from anew.studies.running import train_networks
 from conftest import QUICK, quick
-from runs import RECIPE, finish, interrupted_often, kill_at_random, metrics, saved_steps, start, train, weights
+from runs import (
+    RECIPE,
+    finish,
+    interrupted_often,
+    kill_at_random,
+    metrics,
+    saved_steps,
+    start,
+    train,
+    weights,
+)
 
 
 @pytest.fixture(scope="module")
@@ -29,10 +41,18 @@ def trained(arrays, tmp_path_factory):
 def test_a_lineage_learns(trained):
     assert [spec.generation for spec in trained.lineage] == [0, 1, 2]
     assert [row.name for row in trained.scores] == [
-        "generation 0", "generation 1", "generation 2", "ensemble 0-1", "ensemble 1-2", "ensemble 0-2",
-    ]  # fmt: skip
+        "generation 0",
+        "generation 1",
+        "generation 2",
+        "ensemble 0-1",
+        "ensemble 1-2",
+        "ensemble 0-2",
+    ]
     assert all(row.scores.error < 40 for row in trained.scores)
-    assert len({row["step"] for row in trained.family.folder(trained.lineage[0].id).read_metrics()}) == 3
+    assert (
+        len({row["step"] for row in trained.family.folder(trained.lineage[0].id).read_metrics()})
+        == 3
+    )
 
 
 def test_the_same_spec_gives_the_same_bits(trained, arrays, tmp_path):
@@ -56,14 +76,20 @@ def test_the_command_gives_the_bits_of_python(trained, npz, command, tmp_path):
 def test_another_seed_and_each_generation_start_from_other_weights(trained, arrays, tmp_path):
     interface = trained.network(0).interface
     specs = [*trained.lineage, replace(trained.lineage[0], seed=1)]
-    starts = [network.build(spec, interface).model.state_dict()["classifier.weight"] for spec in specs]
+    starts = [
+        network.build(spec, interface).model.state_dict()["classifier.weight"] for spec in specs
+    ]
     for number, one in enumerate(starts):
         assert all(not torch.equal(one, other) for other in starts[:number])
 
 
-def test_finished_networks_are_not_trained_again_and_more_generations_go_on(trained, arrays, tmp_path):
+def test_finished_networks_are_not_trained_again_and_more_generations_go_on(
+    trained, arrays, tmp_path
+):
     first = train(arrays, tmp_path / "f", generations=1)
-    stamps = {path: path.stat().st_mtime_ns for path in first.family.path.rglob("*") if path.is_file()}
+    stamps = {
+        path: path.stat().st_mtime_ns for path in first.family.path.rglob("*") if path.is_file()
+    }
     more = train(arrays, tmp_path / "f", generations=2)
     assert weights(more.family.path) == weights(trained.family.path)
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
@@ -72,7 +98,13 @@ def test_finished_networks_are_not_trained_again_and_more_generations_go_on(trai
 def test_a_finished_network_has_its_files_and_no_state(trained):
     for folder in trained.family.folders():
         names = {path.name for path in folder.path.iterdir()}
-        assert names == {"spec.json", "weights.safetensors", "metrics.jsonl", "outputs.safetensors", "done.json"}
+        assert names == {
+            "spec.json",
+            "weights.safetensors",
+            "metrics.jsonl",
+            "outputs.safetensors",
+            "done.json",
+        }
     assert trained.family.verify() == (3, [])
 
 
@@ -88,7 +120,9 @@ def test_scores_equal_a_computation_of_ones_own(trained, arrays):
         files.read_tensors(trained.family.folder(trained.lineage[1].id).outputs)[0][name]
         for name in ("test.last", "test.labels")
     )
-    assert trained.scores[1].scores.error == pytest.approx(100 * (logits.argmax(1) != labels).double().mean().item())
+    assert trained.scores[1].scores.error == pytest.approx(
+        100 * (logits.argmax(1) != labels).double().mean().item()
+    )
     assert len(labels) == 48  # a fifth of 240, which has no test set of its own
 
 
@@ -109,7 +143,10 @@ def test_every_objective_trains(arrays, tmp_path, objective):
     ],
 )
 def test_every_setting_trains_and_resumes_to_the_same_bits(arrays, tmp_path, training):
-    recipe = {"training": {**RECIPE["training"], **training}, "model": {"options": {"width": 16, "dropout": 0.2}}}
+    recipe = {
+        "training": {**RECIPE["training"], **training},
+        "model": {"options": {"width": 16, "dropout": 0.2}},
+    }
     recipe["data"] = {"views": "crop+flip", "padding": 2}
     whole = train(arrays, tmp_path / "whole", recipe=recipe, generations=1)
     assert whole.scores[0].scores.error < 60
@@ -131,7 +168,11 @@ def test_killed_at_random_instants_it_ends_with_the_same_bits(trained, npz, tmp_
     assert weights(out) == weights(trained.family.path)
     assert metrics(out) == metrics(trained.family.path)
     assert Family.open(out).verify() == (3, [])
-    assert not list(out.rglob("*.tmp")) and not list(out.rglob("lock")) and not list(out.rglob("state"))
+    assert (
+        not list(out.rglob("*.tmp"))
+        and not list(out.rglob("lock"))
+        and not list(out.rglob("state"))
+    )
 
 
 def test_after_a_kill_only_what_was_not_saved_is_done_again(npz, tmp_path):
@@ -209,9 +250,13 @@ class Watching(Silent):
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_last_good_state(arrays, tmp_path):
-    recipe = {**RECIPE, "training": {**RECIPE["training"], "learning_rate": 1000.0, "epochs": 50, "warmup": 0.5}}
+    recipe = {
+        **RECIPE,
+        "training": {**RECIPE["training"], "learning_rate": 1000.0, "epochs": 50, "warmup": 0.5},
+    }
     with pytest.raises(
-        AnewError, match=r"(loss is|weights are no longer).* at step \d+ of \d+, learning rate .* lower"
+        AnewError,
+        match=r"(loss is|weights are no longer).* at step \d+ of \d+, learning rate .* lower",
     ) as caught:
         train(arrays, tmp_path / "f", recipe=recipe)
     (folder,) = Family.open(tmp_path / "f").folders()
@@ -231,8 +276,15 @@ def test_a_teacher_at_chance_stops_and_force_goes_on(arrays, tmp_path):
 
 
 def test_a_term_that_does_nothing_stops(arrays, tmp_path):
-    with pytest.raises(AnewError, match=r"gradient of the teacher's term is .* of the label term's"):
-        train(arrays, tmp_path / "f", objective={"name": "kd", "alpha": 1e-5, "temperature": 1.0}, generations=1)
+    with pytest.raises(
+        AnewError, match=r"gradient of the teacher's term is .* of the label term's"
+    ):
+        train(
+            arrays,
+            tmp_path / "f",
+            objective={"name": "kd", "alpha": 1e-5, "temperature": 1.0},
+            generations=1,
+        )
 
 
 def test_the_best_epoch_is_validations_and_stands_beside_the_last(arrays, tmp_path):
@@ -261,9 +313,13 @@ def test_a_given_state_dict_teaches(trained, arrays, tmp_path):
     result = train(arrays, tmp_path / "f", teacher=path, generations=1)
     assert result.lineage[0].weights == files.sha256(path)
     assert result.scores[0].scores == trained.scores[0].scores
-    # The same weights teach the same student as the family's own network did, though by another name.
+    # The same weights teach the same student as the family's own network did, though by another
+    # name.
     student = trained.family.folder(trained.lineage[1].id)
-    mine, theirs = (files.read_tensors(one.weights)[0] for one in (result.family.folder(result.lineage[1].id), student))
+    mine, theirs = (
+        files.read_tensors(one.weights)[0]
+        for one in (result.family.folder(result.lineage[1].id), student)
+    )
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
 
 
@@ -277,7 +333,13 @@ def test_vectors_train_an_mlp(tmp_path):
     labels = np.arange(300) % 3
     features = rng.normal(size=(300, 5)) + 3 * np.eye(3, 5)[labels]
     result = anew.train(
-        "mlp", (features, labels), generations=1, epochs=10, batch_size=32, out=tmp_path / "f", progress=False
+        "mlp",
+        (features, labels),
+        generations=1,
+        epochs=10,
+        batch_size=32,
+        out=tmp_path / "f",
+        progress=False,
     )
     assert result.scores[1].scores.error < 20
     probabilities = result.predict(features[:7], generations=(0, 1))
@@ -295,6 +357,11 @@ def test_metrics_are_one_line_an_epoch(trained):
     for folder in trained.family.folders():
         rows = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
         assert [row["epoch"] for row in rows] == [1, 2, 3]
-        assert {"step", "learning_rate", "train_loss", "train_error", "validation_error", "validation_nll"} <= rows[
-            0
-        ].keys()
+        assert {
+            "step",
+            "learning_rate",
+            "train_loss",
+            "train_error",
+            "validation_error",
+            "validation_nll",
+        } <= rows[0].keys()

@@ -63,9 +63,14 @@ def test_norms_and_biases_are_decayed_or_spared(name):
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
     cpu = torch.device("cpu")
     everything = optimizer(model, TrainingSpec(optimizer=name), cpu)
-    assert [(len(group["params"]), group["weight_decay"]) for group in everything.param_groups] == [(6, 5e-4)]
+    assert [(len(group["params"]), group["weight_decay"]) for group in everything.param_groups] == [
+        (6, 5e-4)
+    ]
     spared = optimizer(model, TrainingSpec(optimizer=name, decay_all=False), cpu)
-    assert [(len(group["params"]), group["weight_decay"]) for group in spared.param_groups] == [(2, 5e-4), (4, 0.0)]
+    assert [(len(group["params"]), group["weight_decay"]) for group in spared.param_groups] == [
+        (2, 5e-4),
+        (4, 0.0),
+    ]
 
 
 def test_fused_sgd_equals_nesterov_by_hand():

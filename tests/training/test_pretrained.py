@@ -1,4 +1,6 @@
-"""A teacher that is given, not trained here: every way to name one, and one line for whatever is no such teacher."""
+"""A teacher that is given, not trained here: every way to name one, and one line for whatever is no
+such teacher.
+"""
 
 import json
 import shutil
@@ -14,11 +16,21 @@ from anew import AnewError, models
 from anew.core import files
 from anew.family import Family
 
-RECIPE = {"training": {"epochs": 2, "batch_size": 16, "learning_rate": 0.1}, "model": {"options": {"width": 16}}}
+RECIPE = {
+    "training": {"epochs": 2, "batch_size": 16, "learning_rate": 0.1},
+    "model": {"options": {"width": 16}},
+}
 
 
 def train(arrays, out, **given):
-    settings = {"generations": 1, "recipe": RECIPE, "progress": False, "threads": 1, "device": "cpu", **given}
+    settings = {
+        "generations": 1,
+        "recipe": RECIPE,
+        "progress": False,
+        "threads": 1,
+        "device": "cpu",
+        **given,
+    }
     return anew.train("small_cnn", arrays, out=out, **settings)
 
 
@@ -35,7 +47,9 @@ def weights(teachers):
 
 
 def save(tensors, path):
-    safetensors.torch.save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+    safetensors.torch.save_file(
+        {name: tensor.contiguous() for name, tensor in tensors.items()}, path
+    )
     return path
 
 
@@ -73,7 +87,9 @@ def test_a_familys_network_teaches_the_same_however_it_is_named(teachers, arrays
 
 
 def test_a_teachers_ancestors_come_with_it(teachers, arrays, tmp_path):
-    result = train(arrays, tmp_path / "new", teacher=f"{teachers.family.path}:{teachers.lineage[1].id}")
+    result = train(
+        arrays, tmp_path / "new", teacher=f"{teachers.family.path}:{teachers.lineage[1].id}"
+    )
     assert [spec.generation for spec in result.lineage] == [0, 1, 2]
     assert result.lineage[:2] == teachers.lineage
     # The family stands on its own: the teacher's may go.
@@ -91,7 +107,9 @@ def test_a_teacher_in_the_same_family_is_not_copied(teachers, arrays, tmp_path):
 
 def test_a_familys_network_teaches_on_other_data(teachers, arrays, tmp_path):
     other = arrays[0][:200], arrays[1][:200]
-    result = train(other, tmp_path / "new", teacher=f"{teachers.family.path}:{teachers.lineage[0].id}")
+    result = train(
+        other, tmp_path / "new", teacher=f"{teachers.family.path}:{teachers.lineage[0].id}"
+    )
     assert result.lineage[0].weights and result.lineage[0].data == result.lineage[1].data
     assert result.scores[0].objective == "given" and result.family.verify() == (2, [])
 
@@ -115,7 +133,10 @@ def test_the_same_checkpoint_again_is_found_and_another_is_another(weights, arra
     first, again = (train(arrays, tmp_path / "new", teacher=path) for _ in range(2))
     assert first.lineage == again.lineage and len(list(first.family.folders())) == 2
     weights["classifier.bias"] += 1e-3
-    assert train(arrays, tmp_path / "new", teacher=save(weights, path)).lineage[0].id != first.lineage[0].id
+    assert (
+        train(arrays, tmp_path / "new", teacher=save(weights, path)).lineage[0].id
+        != first.lineage[0].id
+    )
 
 
 @pytest.mark.parametrize("named", ["its weights", "a plain state dict"])
@@ -150,10 +171,19 @@ def without(tensors, name):
 
 
 DAMAGES = {
-    "a missing tensor": (lambda w: without(w, "classifier.bias"), "lacks 'classifier.bias'; name its model"),
+    "a missing tensor": (
+        lambda w: without(w, "classifier.bias"),
+        "lacks 'classifier.bias'; name its model",
+    ),
     "an extra tensor": (lambda w: {**w, "more": torch.zeros(2)}, "has the extra 'more'"),
-    "another architecture": (lambda w: models.build("mlp", (1, 8, 8), 3).state_dict(), "is no state dict of small_cnn"),
-    "a wrong shape": (lambda w: {**w, "classifier.bias": torch.zeros(4)}, r"has shape \(4,\).* needs \(3,\)"),
+    "another architecture": (
+        lambda w: models.build("mlp", (1, 8, 8), 3).state_dict(),
+        "is no state dict of small_cnn",
+    ),
+    "a wrong shape": (
+        lambda w: {**w, "classifier.bias": torch.zeros(4)},
+        r"has shape \(4,\).* needs \(3,\)",
+    ),
     "more classes": (
         lambda w: models.build("small_cnn", (1, 8, 8), 5, {"width": 16}).state_dict(),
         "tensor 'classifier.*' has shape .*5.* with 3 classes .* needs .*3",
@@ -162,8 +192,14 @@ DAMAGES = {
         lambda w: models.build("small_cnn", (3, 8, 8), 3, {"width": 16}).state_dict(),
         r"has shape \(16, 3, 3, 3\).* needs \(16, 1, 3, 3\)",
     ),
-    "NaN": (lambda w: {**w, "classifier.bias": torch.tensor([0.0, torch.nan, 0.0])}, "holds NaN or infinity"),
-    "infinity": (lambda w: {**w, "classifier.bias": torch.tensor([0.0, -torch.inf, 0.0])}, "holds NaN or infinity"),
+    "NaN": (
+        lambda w: {**w, "classifier.bias": torch.tensor([0.0, torch.nan, 0.0])},
+        "holds NaN or infinity",
+    ),
+    "infinity": (
+        lambda w: {**w, "classifier.bias": torch.tensor([0.0, -torch.inf, 0.0])},
+        "holds NaN or infinity",
+    ),
     "nothing": (lambda w: {}, "is no state dict of small_cnn: it lacks"),
 }
 
@@ -171,7 +207,9 @@ DAMAGES = {
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_state_dict_that_does_not_fit_is_refused(weights, arrays, tmp_path, damage):
     spoil, says = DAMAGES[damage]
-    check_refused(arrays, tmp_path, says, teacher=save(spoil(weights), tmp_path / "teacher.safetensors"))
+    check_refused(
+        arrays, tmp_path, says, teacher=save(spoil(weights), tmp_path / "teacher.safetensors")
+    )
 
 
 def write_pickle(path):
@@ -187,7 +225,9 @@ def write_pickle(path):
 @pytest.mark.parametrize("name", ["teacher.safetensors", "teacher.pt", "teacher.pth"])
 def test_a_pickle_is_never_loaded(arrays, tmp_path, name):
     write_pickle(tmp_path / name)
-    check_refused(arrays, tmp_path, "is a pickle .*never loaded; convert it", teacher=tmp_path / name)
+    check_refused(
+        arrays, tmp_path, "is a pickle .*never loaded; convert it", teacher=tmp_path / name
+    )
     assert not (tmp_path / "sprung").exists()
 
 
@@ -223,10 +263,14 @@ def test_a_familys_network_with_other_classes_or_inputs_is_refused(teachers, arr
         ("empty", "is no file and no network of a family"),
     ],
 )
-def test_a_teacher_that_is_not_there_is_refused(teachers, arrays, tmp_path, monkeypatch, teacher, says):
+def test_a_teacher_that_is_not_there_is_refused(
+    teachers, arrays, tmp_path, monkeypatch, teacher, says
+):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
-    check_refused(arrays, tmp_path, says, teacher=teacher.replace("FAMILY", str(teachers.family.path)))
+    check_refused(
+        arrays, tmp_path, says, teacher=teacher.replace("FAMILY", str(teachers.family.path))
+    )
 
 
 def copy_of(teachers, tmp_path):
@@ -240,12 +284,19 @@ def test_a_network_that_is_not_finished_does_not_teach(teachers, arrays, tmp_pat
     check_refused(arrays, tmp_path, "is not trained to its end; finish it", teacher=folder.path)
 
 
-@pytest.mark.parametrize("name", ["weights.safetensors", "outputs.safetensors", "metrics.jsonl", "spec.json"])
+@pytest.mark.parametrize(
+    "name", ["weights.safetensors", "outputs.safetensors", "metrics.jsonl", "spec.json"]
+)
 def test_a_network_that_has_changed_does_not_teach(teachers, arrays, tmp_path, name):
     folder = copy_of(teachers, tmp_path)
     content = (folder.path / name).read_bytes()
     (folder.path / name).write_bytes(content[:-2] + bytes([content[-2] ^ 1]) + content[-1:])
-    check_refused(arrays, tmp_path, f"{name}: has changed since it was written.*restore it", teacher=folder.path)
+    check_refused(
+        arrays,
+        tmp_path,
+        f"{name}: has changed since it was written.*restore it",
+        teacher=folder.path,
+    )
 
 
 def test_a_family_of_a_newer_anew_does_not_teach(teachers, arrays, tmp_path):

@@ -1,4 +1,6 @@
-"""Studies on Ray: the bits of one process whatever is killed or stopped; what makes no sense is one clear line."""
+"""Studies on Ray: the bits of one process whatever is killed or stopped; what makes no sense is one
+clear line.
+"""
 
 import importlib.util
 import os
@@ -19,7 +21,9 @@ from anew.family import Family
 from elsewhere import FAILS, write_study
 from runs import saved_steps, weights
 
-needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed (anew[ray])")
+needs_ray = pytest.mark.skipif(
+    importlib.util.find_spec("ray") is None, reason="Ray is not installed (anew[ray])"
+)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +38,9 @@ def place(arrays, tmp_path_factory):
 
 @pytest.fixture
 def short_folder():
-    """A folder for Ray, whose sockets' paths must be short; afterwards nothing that was started with it may be left."""
+    """A folder for Ray, whose sockets' paths must be short; afterwards nothing that was started
+    with it may be left.
+    """
     folder = Path(tempfile.mkdtemp(prefix="r", dir="/tmp"))
     yield folder
     for number in of_ray(folder):
@@ -46,15 +52,25 @@ def short_folder():
 
 @pytest.fixture
 def on_ray(short_folder):
-    """Start the study on a Ray of this machine alone, which ends with the command, however that ends."""
+    """Start the study on a Ray of this machine alone, which ends with the command, however that
+    ends.
+    """
     started = []
 
     def start(study, out):
         process = run(
             # Ray keeps a token in the home.
-            study, "--out", out, "--on", "ray", "--jobs", 2, RAY_TMPDIR=str(short_folder), HOME=str(short_folder),
+            study,
+            "--out",
+            out,
+            "--on",
+            "ray",
+            "--jobs",
+            2,
+            RAY_TMPDIR=str(short_folder),
+            HOME=str(short_folder),
             RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES=str(100 * 10**6),
-        )  # fmt: skip
+        )
         started.append(process)
         return process
 
@@ -68,7 +84,17 @@ def on_ray(short_folder):
 
 def run(study, *options, **environment):
     return subprocess.Popen(
-        [sys.executable, "-m", "anew", "study", "run", str(study), *map(str, options), "--threads", "1"],
+        [
+            sys.executable,
+            "-m",
+            "anew",
+            "study",
+            "run",
+            str(study),
+            *map(str, options),
+            "--threads",
+            "1",
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -78,7 +104,9 @@ def run(study, *options, **environment):
 
 
 def finish(process):
-    """Wait for a study of which one network fails and all others are trained; returns what was said."""
+    """Wait for a study of which one network fails and all others are trained; returns what was
+    said.
+    """
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 2 and FAILS in errors.splitlines()[-1], errors
     assert "gradient of the teacher's term is 0.0e+00" in errors
@@ -98,7 +126,9 @@ def having(setting):
         try:
             # Not the name, which Ray's workers set: their names say whether they train.
             if setting.encode() in (path / "environ").read_bytes().split(b"\0"):
-                command = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                command = (
+                    (path / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                )
                 found[int(path.name)] = command.strip()
         except OSError:
             continue
@@ -107,8 +137,16 @@ def having(setting):
 
 def training(driver):
     """The workers that have a task now."""
-    folder = Path(f"/proc/{driver.pid}/environ").read_bytes().split(b"RAY_TMPDIR=")[1].split(b"\0")[0].decode()
-    return [number for number, command in of_ray(folder).items() if command.startswith("ray::_train")]
+    folder = (
+        Path(f"/proc/{driver.pid}/environ")
+        .read_bytes()
+        .split(b"RAY_TMPDIR=")[1]
+        .split(b"\0")[0]
+        .decode()
+    )
+    return [
+        number for number, command in of_ray(folder).items() if command.startswith("ray::_train")
+    ]
 
 
 def wait_for(what, seconds=200):
@@ -145,8 +183,13 @@ def test_a_study_that_is_stopped_and_killed_goes_on_to_the_same_bits(place, on_r
     os.killpg(process.pid, signal.SIGINT)
     said = process.communicate(timeout=300)[1]
     assert process.returncode == 130, said
-    assert "the same command goes on from there" in said.splitlines()[-1] and "Traceback" not in said
-    assert re.match(r"anew: generation \d.* stopped and saved at step \d+ of 300; the same", said.splitlines()[-1])
+    assert (
+        "the same command goes on from there" in said.splitlines()[-1] and "Traceback" not in said
+    )
+    assert re.match(
+        r"anew: generation \d.* stopped and saved at step \d+ of 300; the same",
+        said.splitlines()[-1],
+    )
     before = saved_steps(out)
     process = on_ray(study, out)
     wait_for(lambda: saved_steps(out) != before)
@@ -162,7 +205,12 @@ def test_a_study_that_is_stopped_and_killed_goes_on_to_the_same_bits(place, on_r
 def test_a_machine_that_is_lost_is_survived_with_the_same_bits(place, short_folder):
     study, folder = place
     settings = {"RAY_TMPDIR": str(short_folder), "HOME": str(short_folder)}
-    node = [Path(sys.executable).parent / "ray", "start", "--num-cpus=1", "--object-store-memory=100000000"]
+    node = [
+        Path(sys.executable).parent / "ray",
+        "start",
+        "--num-cpus=1",
+        "--object-store-memory=100000000",
+    ]
     head = ["--head", "--port=0", "--include-dashboard=false", "--disable-usage-stats"]
     said = told([*node, *head], settings | {"NODE": "head"})
     address = re.search(r"--address='([0-9.:]+)'", said)[1]
@@ -171,7 +219,9 @@ def test_a_machine_that_is_lost_is_survived_with_the_same_bits(place, short_fold
     process = run(study, "--out", out, "--on", "ray", "--ray-address", address, **settings)
     # All that runs on the other machine, at once, while something is trained there.
     wait_for(lambda: any(step > 20 for step in saved_steps(out).values()))
-    wait_for(lambda: any(command.startswith("ray::_train") for command in having("NODE=other").values()))
+    wait_for(
+        lambda: any(command.startswith("ray::_train") for command in having("NODE=other").values())
+    )
     for number in having("NODE=other"):
         with suppress(ProcessLookupError):
             os.kill(number, signal.SIGKILL)
@@ -182,7 +232,9 @@ def test_a_machine_that_is_lost_is_survived_with_the_same_bits(place, short_fold
 
 def told(command, environment):
     """Run a command that must succeed; returns what it said."""
-    done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -191,10 +243,16 @@ def told(command, environment):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--ray-address", "127.0.0.1:{closed}"], "ray-address '127.0.0.1:.*': no cluster is there"),
+        (
+            ["--ray-address", "127.0.0.1:{closed}"],
+            "ray-address '127.0.0.1:.*': no cluster is there",
+        ),
         (["--ray-address", "127.0.0.1:{open}"], "no cluster is there .timed out"),
         (["--ray-address", "nowhere"], "ray-address must be host:port, .*, got 'nowhere'"),
-        (["--gpus-per-network", "1.5"], "gpus-per-network must be a number >= 0 and <= 1 on Ray, got 1.5"),
+        (
+            ["--gpus-per-network", "1.5"],
+            "gpus-per-network must be a number >= 0 and <= 1 on Ray, got 1.5",
+        ),
         (["--gpus-per-network", "1", "--device", "cpu"], "a GPU has no use with --device cpu"),
         (["--device", "mps"], "on Ray, .* must be auto, cpu or cuda"),
         (["--jobs", "0"], "jobs must be a whole number >= 1, got 0"),
@@ -207,7 +265,9 @@ def test_what_cannot_be_is_one_line_and_writes_nothing(refused, tmp_path, arrays
         closed.bind(("127.0.0.1", 0))
         ports = {"open": listening.getsockname()[1], "closed": closed.getsockname()[1]}
         given = [option.format(**ports) for option in options]
-        line = refused("study", "run", write_study(tmp_path, arrays, 1), "--out", "f", "--on", "ray", *given)
+        line = refused(
+            "study", "run", write_study(tmp_path, arrays, 1), "--out", "f", "--on", "ray", *given
+        )
     assert re.search(says, line)
     assert not list(tmp_path.glob("f/networks/*"))
 
@@ -226,7 +286,10 @@ def test_without_ray_one_line_says_what_to_install(refused, tmp_path, arrays):
     [
         (["--ray-address", "auto"], "ray-address 'auto': has no use with --on here"),
         (["--gpus-per-network", "1"], "gpus-per-network: has no use with --on here"),
-        (["--on", "slurm-script", "--gpus-per-network", "0.5"], "must be a whole number for SLURM, got 0.5"),
+        (
+            ["--on", "slurm-script", "--gpus-per-network", "0.5"],
+            "must be a whole number for SLURM, got 0.5",
+        ),
         (["--on", "moon"], "moon"),
     ],
 )

@@ -1,4 +1,6 @@
-"""Siblings: each has the bits that it has alone, one's failure is its own, and a killed group goes on together."""
+"""Siblings: each has the bits that it has alone, one's failure is its own, and a killed group goes
+on together.
+"""
 
 import pytest
 
@@ -16,7 +18,9 @@ OBJECTIVES = ("ban+l", "cwtm", "dkpp")
 @pytest.fixture(scope="module")
 def together(arrays, tmp_path_factory):
     out = tmp_path_factory.mktemp("siblings") / "f"
-    return train(arrays, out, recipe=AUGMENTED, generations=1, siblings=OBJECTIVES, sibling_seeds=[1])
+    return train(
+        arrays, out, recipe=AUGMENTED, generations=1, siblings=OBJECTIVES, sibling_seeds=[1]
+    )
 
 
 def test_a_group_is_every_objective_with_every_seed(together):
@@ -30,12 +34,21 @@ def test_a_group_is_every_objective_with_every_seed(together):
     assert len(together.scores) == 3 + 1 + 7
 
 
-@pytest.mark.parametrize(("objective", "seed"), [("ban", 0), ("ban+l", 0), ("cwtm", 0), ("dkpp", 0), ("dkpp", 1)])
+@pytest.mark.parametrize(
+    ("objective", "seed"), [("ban", 0), ("ban+l", 0), ("cwtm", 0), ("dkpp", 0), ("dkpp", 1)]
+)
 def test_a_sibling_has_the_bits_that_it_has_alone(together, arrays, tmp_path, objective, seed):
-    # The lineage's own teacher is that of seed 0: it is given, so that only the student has the other seed.
+    # The lineage's own teacher is that of seed 0: it is given, so that only the student has the
+    # other seed.
     teacher = f"{together.family.path}:{together.lineage[0].id}"
     alone = train(
-        arrays, tmp_path / "f", recipe=AUGMENTED, generations=1, objective=objective, seed=seed, teacher=teacher
+        arrays,
+        tmp_path / "f",
+        recipe=AUGMENTED,
+        generations=1,
+        objective=objective,
+        seed=seed,
+        teacher=teacher,
     )
     mine, theirs = weights(alone.family.path), weights(together.family.path)
     assert mine.items() <= theirs.items()
@@ -68,17 +81,30 @@ def test_a_siblings_failure_is_its_own(together, arrays, tmp_path, bursting):
     assert [spec.generation for spec in result.lineage] == [0, 1, 2]
     assert len(result.failures) == 2
     for generation, failure in enumerate(result.failures, start=1):
-        assert f"(generation {generation}, bursting)" in str(failure) and "lower --learning-rate" in str(failure)
+        assert f"(generation {generation}, bursting)" in str(
+            failure
+        ) and "lower --learning-rate" in str(failure)
     specs = {folder: result.family.spec(folder.id) for folder in result.family.folders()}
-    assert {spec.objective.name for folder, spec in specs.items() if not folder.is_done} == {"bursting"}
+    assert {spec.objective.name for folder, spec in specs.items() if not folder.is_done} == {
+        "bursting"
+    }
     # Who was trained beside it has the bits that it has elsewhere.
     shared = weights(tmp_path / "f").items() & weights(together.family.path).items()
     assert len(shared) == 4
 
 
-def test_a_lineage_whose_own_network_fails_ends_when_its_siblings_are_done(arrays, tmp_path, bursting):
+def test_a_lineage_whose_own_network_fails_ends_when_its_siblings_are_done(
+    arrays, tmp_path, bursting
+):
     with pytest.raises(AnewError, match=r"\(generation 1, bursting\)"):
-        train(arrays, tmp_path / "f", recipe=AUGMENTED, generations=2, objective="bursting", siblings=["ban"])
+        train(
+            arrays,
+            tmp_path / "f",
+            recipe=AUGMENTED,
+            generations=2,
+            objective="bursting",
+            siblings=["ban"],
+        )
     done = [folder for folder in Family.open(tmp_path / "f").folders() if folder.is_done]
     assert len(done) == 2
 
@@ -86,9 +112,18 @@ def test_a_lineage_whose_own_network_fails_ends_when_its_siblings_are_done(array
 @pytest.mark.parametrize("seed", range(2))
 def test_a_killed_group_goes_on_to_the_same_bits(together, npz, tmp_path, seed):
     options = [
-        *quick(generations=1), "--model.options", "dropout=0.1", "--views", "crop+flip", "--data.padding", "2",
-        "--siblings", ",".join(OBJECTIVES), "--sibling-seeds", "1",
-    ]  # fmt: skip
+        *quick(generations=1),
+        "--model.options",
+        "dropout=0.1",
+        "--views",
+        "crop+flip",
+        "--data.padding",
+        "2",
+        "--siblings",
+        ",".join(OBJECTIVES),
+        "--sibling-seeds",
+        "1",
+    ]
     out = tmp_path / "f"
     kill_at_random(out, npz, 3, seed, options)
     assert weights(out) == weights(together.family.path)

@@ -1,6 +1,8 @@
-"""Long runs, by `make test-slow`: many more kills, compilation in every combination, and real pictures.
+"""Long runs, by `make test-slow`: many more kills, compilation in every combination, and real
+pictures.
 
-Real pictures are those in the folder that ANEW_TEST_DATA names: FashionMNIST/raw and cifar10/ (Parquet).
+Real pictures are those in the folder that ANEW_TEST_DATA names: FashionMNIST/raw and cifar10/
+(Parquet).
 """
 
 import os
@@ -16,7 +18,9 @@ from runs import RECIPE, interrupted_often, kill_at_random, metrics, train, weig
 pytestmark = pytest.mark.slow
 
 DATA = Path(os.environ.get("ANEW_TEST_DATA", "nowhere"))
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="ANEW_TEST_DATA names no folder of real pictures")
+needs_data = pytest.mark.skipif(
+    not DATA.is_dir(), reason="ANEW_TEST_DATA names no folder of real pictures"
+)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +50,9 @@ def test_compiled_networks_learn_and_resume_to_the_same_bits(arrays, tmp_path, a
     assert weights(stopped) == weights(whole.family.path)
     # Compiled or not, it is the same computation up to rounding.
     eager = train(
-        arrays, tmp_path / "eager", **{**given, "recipe": {**recipe, "training": {**training, "compile": False}}}
+        arrays,
+        tmp_path / "eager",
+        **{**given, "recipe": {**recipe, "training": {**training, "compile": False}}},
     )
     compiled, plain = (
         files.read_tensors(result.family.folder(result.lineage[0].id).outputs)[0]["test.last"]
@@ -61,8 +67,23 @@ def test_compiled_networks_learn_and_resume_to_the_same_bits(arrays, tmp_path, a
     ("source", "model"),
     [(f"fashion-mnist:{DATA}", "small_cnn"), (f"parquet:{DATA / 'cifar10'}", "wide_resnet-10-1")],
 )
-def test_real_pictures_are_learned_and_killed_runs_end_with_the_same_bits(tmp_path, source, model, command):
-    options = ["--data", source, "--model", model, "--limit", 3000, "--epochs", 4, "--generations", 1, "--threads", 1]
+def test_real_pictures_are_learned_and_killed_runs_end_with_the_same_bits(
+    tmp_path, source, model, command
+):
+    options = [
+        "--data",
+        source,
+        "--model",
+        model,
+        "--limit",
+        3000,
+        "--epochs",
+        4,
+        "--generations",
+        1,
+        "--threads",
+        1,
+    ]
     command("train", *options, "--out", tmp_path / "whole", check=0)
     records = [folder.done for folder in Family.open(tmp_path / "whole").folders()]
     assert all(record["test"]["error"] < 80 for record in records)
@@ -77,6 +98,6 @@ def test_real_pictures_are_learned_and_killed_runs_end_with_the_same_bits(tmp_pa
 def test_a_gpu_gives_the_same_bits_from_run_to_run_and_after_a_stop(arrays, tmp_path, precision):
     recipe = {**RECIPE, "training": {**RECIPE["training"], "precision": precision}}
     whole = train(arrays, tmp_path / "whole", device="cuda", recipe=recipe)
-    assert weights(interrupted_often(arrays, tmp_path / "stopped", device="cuda", recipe=recipe)) == weights(
-        whole.family.path
-    )
+    assert weights(
+        interrupted_often(arrays, tmp_path / "stopped", device="cuda", recipe=recipe)
+    ) == weights(whole.family.path)

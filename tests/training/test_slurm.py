@@ -10,7 +10,8 @@ from anew.family import Family
 from elsewhere import FAILS, write_study
 from runs import weights
 
-# What `sbatch` does, without a queue: each task of the array at once, one after another, and a number for the job.
+# What `sbatch` does, without a queue: each task of the array at once, one after another, and a
+# number for the job.
 SBATCH = """#!/bin/bash
 echo "$@" >> calls
 script="${@: -1}"
@@ -30,13 +31,26 @@ def study(tmp_path, arrays):
 
 def write(command, study, *options, threads=1):
     return command(
-        "study", "run", study, "--out", "family", "--threads", threads, "--on", "slurm-script", "--scripts", "scripts",
-        *options, check=0,
-    ).stdout  # fmt: skip
+        "study",
+        "run",
+        study,
+        "--out",
+        "family",
+        "--threads",
+        threads,
+        "--on",
+        "slurm-script",
+        "--scripts",
+        "scripts",
+        *options,
+        check=0,
+    ).stdout
 
 
 def submit(tmp_path, *options):
-    """Run the written scripts by an sbatch that runs its tasks here; returns the calls of it, and how tasks ended."""
+    """Run the written scripts by an sbatch that runs its tasks here; returns the calls of it, and
+    how tasks ended.
+    """
     tools = tmp_path / "tools"
     tools.mkdir(exist_ok=True)
     (tools / "sbatch").write_text(SBATCH)
@@ -44,9 +58,17 @@ def submit(tmp_path, *options):
     for name in ("calls", "ends"):
         (tmp_path / name).write_text("")
     subprocess.run(
-        ["bash", "scripts/submit.sh", *options], cwd=tmp_path, check=True, capture_output=True, timeout=300,
-        env={**os.environ, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+        ["bash", "scripts/submit.sh", *options],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        timeout=300,
+        env={
+            **os.environ,
+            "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}",
+            "OMP_NUM_THREADS": "1",
+        },
+    )
     return [(tmp_path / name).read_text().splitlines() for name in ("calls", "ends")]
 
 
@@ -56,21 +78,29 @@ def test_the_scripts_train_the_bits_of_one_process(command, study, tmp_path):
     said = write(command, study, "--jobs", 2)
     assert "3 array jobs" in said and "bash scripts/submit.sh" in said
     # The specs are there, and nothing is trained yet.
-    assert len(list(Family.open(tmp_path / "family").folders())) == 5 and not weights(tmp_path / "family")
+    assert len(list(Family.open(tmp_path / "family").folders())) == 5 and not weights(
+        tmp_path / "family"
+    )
     calls, ends = submit(tmp_path, "--partition", "gpu")
     assert weights(tmp_path / "family") == weights(tmp_path / "one")
     assert len(weights(tmp_path / "one")) == 4
     scripts = [str(tmp_path / "scripts" / f"generation-{generation}.sh") for generation in range(3)]
     assert calls == [
         f"--parsable --partition gpu {scripts[0]}",
-        *(f"--parsable --dependency=afterany:1234 --partition gpu {script}" for script in scripts[1:]),
+        *(
+            f"--parsable --dependency=afterany:1234 --partition gpu {script}"
+            for script in scripts[1:]
+        ),
     ]
     # A teacher, two parts of its three students of which one fails, a student of one.
     assert sorted(end[0] for end in ends) == ["0", "0", "0", "2"]
     assert re.search("1 networks failed: .*gradient", next(end for end in ends if end[0] == "2"))
     # Again: what is missing alone.
     write(command, study)
-    assert [path.name for path in sorted((tmp_path / "scripts").iterdir())] == ["generation-1.sh", "submit.sh"]
+    assert [path.name for path in sorted((tmp_path / "scripts").iterdir())] == [
+        "generation-1.sh",
+        "submit.sh",
+    ]
     forced = write(command, study, "--force")
     submit(tmp_path)
     assert "1 array jobs" in forced and len(weights(tmp_path / "family")) == 5
@@ -90,15 +120,31 @@ def test_a_script_asks_slurm_for_what_a_group_needs(command, study, tmp_path):
 
 
 def test_names_run_nothing_in_a_script(command, study, tmp_path):
-    text = study.read_text().replace('title = "Where it runs"', 'title = "A\\ntouch hacked\\n$(touch hacked)"')
+    text = study.read_text().replace(
+        'title = "Where it runs"', 'title = "A\\ntouch hacked\\n$(touch hacked)"'
+    )
     study.write_text(text)
     folder = "scripts; touch hacked $(touch hacked)"
-    command("study", "run", study, "--out", folder + " out", "--on", "slurm-script", "--scripts", folder, check=0)
+    command(
+        "study",
+        "run",
+        study,
+        "--out",
+        folder + " out",
+        "--on",
+        "slurm-script",
+        "--scripts",
+        folder,
+        check=0,
+    )
     script = tmp_path / folder / "generation-0.sh"
     done = subprocess.run(
-        ["bash", script], cwd=tmp_path, capture_output=True, text=True,
+        ["bash", script],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
         env={**os.environ, "SLURM_ARRAY_TASK_ID": "0", "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     assert len(weights(tmp_path / (folder + " out"))) == 1
     assert not (tmp_path / "hacked").exists()
@@ -107,10 +153,18 @@ def test_names_run_nothing_in_a_script(command, study, tmp_path):
 def test_networks_that_cannot_be_trained_are_one_line(command, refused, study, tmp_path):
     write(command, study)
     family = Family.open(tmp_path / "family")
-    oldest, *students = sorted((family.spec(folder.id) for folder in family.folders()), key=lambda one: one.generation)
-    assert f"its teacher {oldest.id} is not trained yet" in refused("study", "train", "family", students[0].id)
+    oldest, *students = sorted(
+        (family.spec(folder.id) for folder in family.folders()), key=lambda one: one.generation
+    )
+    assert f"its teacher {oldest.id} is not trained yet" in refused(
+        "study", "train", "family", students[0].id
+    )
     assert "no network was given" in refused("study", "train", "family")
-    assert "no network with an id that starts with 'zz'" in refused("study", "train", "family", "zz")
+    assert "no network with an id that starts with 'zz'" in refused(
+        "study", "train", "family", "zz"
+    )
     assert "is no family" in refused("study", "train", "nowhere", oldest.id)
-    assert "has the fingerprint" in refused("study", "train", "family", oldest.id, "--data", "digits")
+    assert "has the fingerprint" in refused(
+        "study", "train", "family", oldest.id, "--data", "digits"
+    )
     assert not weights(tmp_path / "family")

@@ -1,4 +1,6 @@
-"""Several worker processes: the bits of one whatever is killed or stopped, each network when its teachers are there."""
+"""Several worker processes: the bits of one whatever is killed or stopped, each network when its
+teachers are there.
+"""
 
 import os
 import random
@@ -98,7 +100,10 @@ def test_a_worker_that_is_killed_again_and_again_fails_its_networks_alone(one, t
         time.sleep(0.02)
     said = process.communicate()[1]
     assert process.returncode == 2
-    assert said.splitlines()[-1].startswith("anew: worker process ") and "3 times with the same networks" in said
+    assert (
+        said.splitlines()[-1].startswith("anew: worker process ")
+        and "3 times with the same networks" in said
+    )
     assert len(gone) == 3
 
 
@@ -167,7 +172,10 @@ def test_what_makes_no_sense_is_refused(one, tmp_path):
     assert process.communicate()[1].startswith("anew: jobs must be a whole number >= 1")
     assert process.returncode == 2
     both = start(tmp_path / "g", npz, *OPTIONS, "--jobs", 2, processes=2)
-    assert "torchrun's processes train one network together; drop --jobs, or torchrun" in both.communicate()[1]
+    assert (
+        "torchrun's processes train one network together; drop --jobs, or torchrun"
+        in both.communicate()[1]
+    )
 
 
 class Recorder:
@@ -188,7 +196,9 @@ class Recorder:
 
     def wait(self):
         specs = self.under_way.pop(self.dice.randrange(len(self.under_way)))
-        failed = {spec.id: AnewError("it burst") for spec in specs if spec.objective.name in self.failing}
+        failed = {
+            spec.id: AnewError("it burst") for spec in specs if spec.objective.name in self.failing
+        }
         for spec in specs:
             if spec.id not in failed:
                 self.family.begin(spec)
@@ -201,10 +211,15 @@ def tree(seeds):
     groups = []
     for seed in seeds:
         first = Spec(
-            ModelSpec("mlp"), DataSpec(fingerprint="f", seed=seed), TrainingSpec(), ObjectiveSpec("label"), seed
+            ModelSpec("mlp"),
+            DataSpec(fingerprint="f", seed=seed),
+            TrainingSpec(),
+            ObjectiveSpec("label"),
+            seed,
         )
         students = [
-            replace(first, objective=ObjectiveSpec(name), teachers=(first,)) for name in ("ban", "cwtm", "dkpp")
+            replace(first, objective=ObjectiveSpec(name), teachers=(first,))
+            for name in ("ban", "cwtm", "dkpp")
         ]
         groups += [[first], students, [replace(students[0], teachers=(students[0],))]]
     return groups
@@ -215,7 +230,11 @@ def test_every_network_is_trained_once_and_after_its_teachers(tmp_path, count):
     family = Family.create(tmp_path / "f")
     trainers = Recorder(family, count)
     groups = tree(range(3))
-    done = [spec.id for one in train_groups(groups, lambda spec: None, family, trainers) for spec in one.specs]
+    done = [
+        spec.id
+        for one in train_groups(groups, lambda spec: None, family, trainers)
+        for spec in one.specs
+    ]
     assert sorted(done) == sorted(spec.id for group in groups for spec in group)
     assert len(set(done)) == len(done)
     assert trainers.most == count if count <= 3 else 3 < trainers.most <= count
@@ -242,7 +261,10 @@ def test_the_longest_lineage_goes_first(tmp_path):
     assert awaited_apart([students, [last]]) == [[students[2]], students[:2], [last]]
     trainers = Recorder(Family.create(tmp_path / "f"), 1)
     assert sum(
-        1 for _ in train_groups([[alone], [first], students, [last]], lambda spec: None, trainers.family, trainers)
+        1
+        for _ in train_groups(
+            [[alone], [first], students, [last]], lambda spec: None, trainers.family, trainers
+        )
     )
     assert [group[0] for group in trainers.given] == [first, students[0], alone, last]
 

@@ -1,8 +1,10 @@
-"""The command line: `anew train`, `evaluate`, `insight`, `predict`, `show`, `verify`, `bench`, `models`, `data`, ...
+"""The command line: `anew train`, `evaluate`, `insight`, `predict`, `show`, `verify`, `bench`,
+`models`, `data`, ...
 
-Every command is a plain function; what a recipe can say becomes an option of `anew train` by itself. What a user can
-mend is one line on standard error and exit code 2; results go to standard output, progress to standard error. Torch
-comes inside the commands, so that help and mistakes are answered at once.
+Every command is a plain function; what a recipe can say becomes an option of `anew train` by
+itself. What a user can mend is one line on standard error and exit code 2; results go to standard
+output, progress to standard error. Torch comes inside the commands, so that help and mistakes are
+answered at once.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ from anew.core.version import __version__
 
 app = App(
     name="anew",
-    help="Train neural networks anew: generation after generation, each taught by the one before, and their average.",
+    help="Train neural networks anew: generation after generation, each taught by the one before, "
+    "and their average.",
     version=__version__,
     help_format="plaintext",
     # `main` says that what was saved is whole.
@@ -40,7 +43,9 @@ app = App(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command and end the process: 0, or 2 with one line for what the user can mend, or 130 after Ctrl-C."""
+    """Run a command and end the process: 0, or 2 with one line for what the user can mend, or 130
+    after Ctrl-C.
+    """
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     try:
@@ -57,14 +62,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except cyclopts.CycloptsError as error:
         _end(" ".join(str(error).split()) + " `anew --help` lists what there is.", 2, debug)
     except KeyboardInterrupt:
-        _end("stopped at once; what was saved is whole, the same command goes on from there", 130, debug)
+        _end(
+            "stopped at once; what was saved is whole, the same command goes on from there",
+            130,
+            debug,
+        )
     except BrokenPipeError:
         # Whoever read the output has seen enough; Python must not complain about it on its way out.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        _end(f"{where}cannot be used ({error.strerror or error}); check the path and its permissions", 2, debug)
+        _end(
+            f"{where}cannot be used ({error.strerror or error}); check the path and its "
+            f"permissions",
+            2,
+            debug,
+        )
 
 
 def _end(message: str, code: int, debug: bool) -> None:
@@ -106,11 +120,23 @@ def train(
     from anew.training import lineage
     from anew.training.device import torch_device
 
-    how = Execution(device, threads, save_minutes, force, ask, disk_budget, tuple(trust or ()), jobs, keep_epochs)
+    how = Execution(
+        device,
+        threads,
+        save_minutes,
+        force,
+        ask,
+        disk_budget,
+        tuple(trust or ()),
+        jobs,
+        keep_epochs,
+    )
     torch_device(how)
     console = Console(stderr=True)
     # Whoever sits there sees the recipe whole; a log names it, since every network keeps it.
-    recipe_said = fields.to_toml(whole) if console.is_terminal else terminal.recipe_in_words(whole, out)
+    recipe_said = (
+        fields.to_toml(whole) if console.is_terminal else terminal.recipe_in_words(whole, out)
+    )
     with terminal.watching(console, recipe_said, several=jobs > 1) as watcher:
         data_read = load_data(whole.data)
         trained = lineage.train_lineage(whole, data_read, out, how, watcher)
@@ -134,11 +160,14 @@ _TRAIN_OPTIONS = {
     "threads": "torch's threads on the CPU; the bits are the same for the same number",
     "save_minutes": "save at least this often within an epoch; every epoch is saved",
     "force": "go on where a teacher is at chance or its term does nothing",
-    "ask": "how teachers are asked: live, table (once a view, then from the disk), or auto; the result is the same",
+    "ask": "how teachers are asked: live, table (once a view, then from the disk), or auto; the "
+    "result is the same",
     "disk_budget": "GB that the stored targets of one teacher may take",
-    "trust": "a model of your own, package.module:callable, that a teacher's file may name (repeat for several)",
+    "trust": "a model of your own, package.module:callable, that a teacher's file may name (repeat "
+    "for several)",
     "jobs": "train so many siblings at once, each in a process with its share of the threads",
-    "keep_epochs": "keep the weights of every so-many-th epoch, for `anew insight` to show how training went",
+    "keep_epochs": "keep the weights of every so-many-th epoch, for `anew insight` to show how "
+    "training went",
     "page": "write the family's report at the end, as `anew report` does",
 }
 
@@ -151,7 +180,8 @@ def evaluate(
     all_subsets: bool = False,
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
 ) -> None:
-    """Print error, NLL, ECE and Brier score of every generation and of every ensemble of consecutive ones.
+    """Print error, NLL, ECE and Brier score of every generation and of every ensemble of
+    consecutive ones.
 
     Parameters
     ----------
@@ -173,7 +203,9 @@ def evaluate(
     opened = Family.open(family)
     lineages = opened.lineages()
     if not lineages:
-        raise AnewError(f"{family}: holds no finished network; `anew train --out {family}` trains or goes on")
+        raise AnewError(
+            f"{family}: holds no finished network; `anew train --out {family}` trains or goes on"
+        )
     found: list[dict[str, Any]] = [
         {
             "lineage": [spec.id for spec in lineage],
@@ -182,7 +214,10 @@ def evaluate(
             "seed": lineage[-1].seed,
             "split": split,
             "rows": [
-                row.to_json() for row in evaluation.evaluate_lineage(opened, lineage, split, all_subsets=all_subsets)
+                row.to_json()
+                for row in evaluation.evaluate_lineage(
+                    opened, lineage, split, all_subsets=all_subsets
+                )
             ],
         }
         for lineage in lineages
@@ -193,7 +228,8 @@ def evaluate(
     console = Console()
     for one in found:
         console.print(
-            f"{one['model']}, {one['objective']}, seed {one['seed']}: {' > '.join(one['lineage'])}", highlight=False
+            f"{one['model']}, {one['objective']}, seed {one['seed']}: {' > '.join(one['lineage'])}",
+            highlight=False,
         )
         console.print(terminal.scores_table(one["rows"], split))
 
@@ -209,7 +245,8 @@ def predict(
     device: str = "auto",
     trust: Annotated[list[str] | None, Parameter(negative_iterable=())] = None,
 ) -> None:
-    """Print the classes that a generation, or the mean of several, sees in pictures, with their probabilities.
+    """Print the classes that a generation, or the mean of several, sees in pictures, with their
+    probabilities.
 
     Parameters
     ----------
@@ -218,7 +255,8 @@ def predict(
     pictures
         Picture files, of the size that the networks were trained on.
     network
-        The network at the end of the lineage to use, by the start of its id; needed where a family has several.
+        The network at the end of the lineage to use, by the start of its id; needed where a family
+        has several.
     generations
         Which generations: `last`, `all`, one such as 2, a range such as 0-2, or a list such as 0,2.
     top
@@ -228,7 +266,8 @@ def predict(
     device
         Where to run: cpu, cuda, mps or auto.
     trust
-        A model of your own, package.module:callable, that the family's files may name; repeat for several.
+        A model of your own, package.module:callable, that the family's files may name; repeat for
+        several.
     """
     from rich.console import Console
 
@@ -239,11 +278,15 @@ def predict(
     from anew.training.device import settings
 
     if not pictures:
-        raise AnewError("predict: no picture was given; name one or more picture files after the family")
+        raise AnewError(
+            "predict: no picture was given; name one or more picture files after the family"
+        )
     if top < 1:
         raise AnewError(f"predict: top must be a whole number >= 1, got {top}; set --top")
     with settings(Execution(device)) as where:
-        found = prediction.predict_files(Family.open(family), list(pictures), network, generations, where, trust or ())
+        found = prediction.predict_files(
+            Family.open(family), list(pictures), network, generations, where, trust or ()
+        )
     if form == "json":
         print(json.dumps([one.to_json() for one in found], indent=1))
         return
@@ -262,7 +305,8 @@ def predict(
 
 
 def show(family: Path, network: str = "", /) -> None:
-    """Print a family's tree of who learned from whom with its learning curves, or one network whole.
+    """Print a family's tree of who learned from whom with its learning curves, or one network
+    whole.
 
     Parameters
     ----------
@@ -278,18 +322,30 @@ def show(family: Path, network: str = "", /) -> None:
 
     opened = Family.open(family)
     console = Console()
-    chosen = [opened.spec(folder.id) for folder in ([opened.find(network)] if network else opened.folders())]
-    records = {spec.id: opened.folder(spec.id).done if opened.folder(spec.id).is_done else None for spec in chosen}
+    chosen = [
+        opened.spec(folder.id)
+        for folder in ([opened.find(network)] if network else opened.folders())
+    ]
+    records = {
+        spec.id: opened.folder(spec.id).done if opened.folder(spec.id).is_done else None
+        for spec in chosen
+    }
     rows = {spec.id: opened.folder(spec.id).read_metrics() for spec in chosen}
     if network:
         (spec,) = chosen
         described = {"id": spec.id, "generation": spec.generation, **spec.to_json()}
-        record = {key: value for key, value in (records[spec.id] or {}).items() if key not in ("format", "files")}
+        record = {
+            key: value
+            for key, value in (records[spec.id] or {}).items()
+            if key not in ("format", "files")
+        }
         console.print_json(json.dumps({"spec": described, "record": record}))
     else:
         console.print(terminal.lineage_tree(str(family), chosen, records))
     measure = (
-        "validation_error" if any("validation_error" in row for one in rows.values() for row in one) else "train_error"
+        "validation_error"
+        if any("validation_error" in row for one in rows.values() for row in one)
+        else "train_error"
     )
     series = [
         (str(spec.generation % 10), [row[measure] for row in rows[spec.id] if measure in row])
@@ -312,13 +368,19 @@ def verify(family: Path, /) -> None:
 
     opened = Family.open(family)
     checked, wrong = opened.verify()
-    # A name that starts with a dot is a store that a killed process had not made to its end; it is never used.
-    stores = [folder for folder in sorted(opened.stores.glob("*/*")) if not folder.name.startswith(".")]
+    # A name that starts with a dot is a store that a killed process had not made to its end; it is
+    # never used.
+    stores = [
+        folder for folder in sorted(opened.stores.glob("*/*")) if not folder.name.startswith(".")
+    ]
     wrong += [line for folder in stores for line in store.verify(folder)]
     if wrong:
-        raise AnewError(f"{family}: {len(wrong)} of its files are not as they were written: {'; '.join(wrong)}")
+        raise AnewError(
+            f"{family}: {len(wrong)} of its files are not as they were written: {'; '.join(wrong)}"
+        )
     print(
-        f"{family}: {checked} finished networks, every file as it was written; {len(stores)} stores of teachers' "
+        f"{family}: {checked} finished networks, every file as it was written; {len(stores)} "
+        f"stores of teachers' "
         "answers, every answer as it was given"
     )
 
@@ -337,23 +399,27 @@ def insight(
     threads: Annotated[int | None, WHOLE] = None,
     trust: Annotated[list[str] | None, Parameter(negative_iterable=())] = None,
 ) -> None:
-    """Print what the students learned: gradients, dark knowledge, calibration, who is harmed, how alike they are.
+    """Print what the students learned: gradients, dark knowledge, calibration, who is harmed, how
+    alike they are.
 
     Parameters
     ----------
     family
         The folder that `anew train --out` wrote.
     split
-        Which examples: the test set or the validation split, from the stored outputs, or the training examples, which
-        the networks are shown again.
+        Which examples: the test set or the validation split, from the stored outputs, or the
+        training examples, which the networks are shown again.
     lineage
-        The network at the end of the lineage to look at, by the start of its id; needed where a family has several.
+        The network at the end of the lineage to look at, by the start of its id; needed where a
+        family has several.
     examples
-        Look at so many examples, drawn at random; all stored ones, or 10,000 training examples, where not given.
+        Look at so many examples, drawn at random; all stored ones, or 10,000 training examples,
+        where not given.
     form
         A table, JSON (docs/insight.md says what is in it) or Markdown.
     data
-        Where the data lie now, such as parquet:PATH, if not where they were; for --split train and kept epochs.
+        Where the data lie now, such as parquet:PATH, if not where they were; for --split train and
+        kept epochs.
     root
         The folder of torchvision's data sets, if not where it was.
     device
@@ -361,7 +427,8 @@ def insight(
     threads
         Torch's threads on the CPU.
     trust
-        A model of your own, package.module:callable, that the family's files may name; repeat for several.
+        A model of your own, package.module:callable, that the family's files may name; repeat for
+        several.
     """
     from rich.console import Console
 
@@ -377,7 +444,14 @@ def insight(
     chosen = prediction.choose_lineage(opened, lineage, "--lineage")
     with settings(Execution(device, threads)) as where:
         found = insights.collect_with_data(
-            opened, chosen, split, examples=examples, source=data, root=root, device=where, trusted=trust or ()
+            opened,
+            chosen,
+            split,
+            examples=examples,
+            source=data,
+            root=root,
+            device=where,
+            trusted=trust or (),
         )
     if form == "json":
         print(json.dumps(found.to_json(), indent=1))
@@ -405,7 +479,8 @@ def bench(
     as_json: bool = False,
     **given: Any,
 ) -> None:
-    """Measure what a student costs here, by each way to ask its teacher, beside a label-only network.
+    """Measure what a student costs here, by each way to ask its teacher, beside a label-only
+    network.
 
     Takes the options of `anew train`; trains nothing to an end and keeps nothing.
     """
@@ -425,7 +500,12 @@ def bench(
         print(json.dumps(found.to_json(), indent=1))
         return
     lines = [
-        [cost.name, f"{cost.rate:,.0f}", f"{cost.ratio:.3f}", f"{cost.least:.3f} to {cost.most:.3f}"]
+        [
+            cost.name,
+            f"{cost.rate:,.0f}",
+            f"{cost.ratio:.3f}",
+            f"{cost.least:.3f} to {cost.most:.3f}",
+        ]
         for cost in found.costs
     ]
     columns = ("a step of", "examples/s", "time / label-only", "of rounds")
@@ -473,9 +553,13 @@ def models(
     except ValueError:
         shape = ()
     if len(shape) not in (1, 3) or min(shape) < 1 or max(shape) > HUGE:
-        raise AnewError(f"input must be channels x height x width, such as 3x32x32, got '{input}'; set --input")
+        raise AnewError(
+            f"input must be channels x height x width, such as 3x32x32, got '{input}'; set --input"
+        )
     if not 2 <= classes <= HUGE:
-        raise AnewError(f"classes must be a whole number >= 2 and <= {HUGE:,}, got {classes}; set --classes")
+        raise AnewError(
+            f"classes must be a whole number >= 2 and <= {HUGE:,}, got {classes}; set --classes"
+        )
     try:
         if name:
             model = architectures.build(name, shape, classes)
@@ -486,7 +570,8 @@ def models(
     except (RuntimeError, MemoryError) as error:
         why = next(iter(str(error).splitlines()), type(error).__name__)
         raise AnewError(
-            f"models: inputs {input} and {classes} classes are too much here ({why}); lower --input or --classes"
+            f"models: inputs {input} and {classes} classes are too much here ({why}); lower "
+            f"--input or --classes"
         ) from error
     rows = [[entry.name, f"{entry.parameters:,}", entry.summary] for entry in entries]
     drawn = terminal.table(("model", "parameters", "what"), rows)
@@ -518,12 +603,15 @@ def data(source: str = "", /, *, root: Path = Path("data"), download: bool = Fal
         Console().print(terminal.table(("data", "what"), rows, numbers_from=9))
         return
     found = sources.load(source, root, download)
-    test = f"{len(found.test):,} test" if found.test is not None else "no test set of its own (one is cut off)"
+    test = (
+        f"{len(found.test):,} test"
+        if found.test is not None
+        else "no test set of its own (one is cut off)"
+    )
     shape = "x".join(map(str, found.train.inputs.shape[1:]))
     print(
-        f"{source}: {len(found.train):,} training examples, {test}, each {shape} {found.train.inputs.dtype}".replace(
-            "torch.", ""
-        )
+        f"{source}: {len(found.train):,} training examples, {test}, each {shape} "
+        f"{found.train.inputs.dtype}".replace("torch.", "")
     )
     names = ", ".join(found.classes[:10]) + (", ..." if len(found.classes) > 10 else "")
     print(f"{len(found.classes)} classes: {names}")

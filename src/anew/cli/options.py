@@ -1,4 +1,6 @@
-"""What commands' options share: whole numbers, the family's folder, and every value of a recipe as an option."""
+"""What commands' options share: whole numbers, the family's folder, and every value of a recipe as
+an option.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ def _read_whole(kind: Any, tokens: Sequence[Token]) -> int:
         return int(token.value)
     except ValueError:
         name = (token.keyword or "").lstrip("-")
-        raise AnewError(f"{name} must be a whole number, got '{token.value}'; set --{name}") from None
+        raise AnewError(
+            f"{name} must be a whole number, got '{token.value}'; set --{name}"
+        ) from None
 
 
 WHOLE = Parameter(converter=_read_whole)
@@ -32,10 +36,13 @@ WHOLE = Parameter(converter=_read_whole)
 def with_recipe(command: Callable[..., None], texts: Mapping[str, str]) -> Callable[..., None]:
     """Give a command whose last parameter is `**given` an option for every value of a recipe.
 
-    One description of a field serves TOML, flags and help.
-    `texts` are the help of its own parameters, which come first. What was given arrives in `given`, for `nested`.
+    One description of a field serves TOML, flags and help. `texts` are the help of its own
+    parameters, which come first. What was given arrives in `given`, for `nested`.
     """
-    recipe_group, run_group = Group("What is trained", sort_key=1), Group("How it is run", sort_key=0)
+    recipe_group, run_group = (
+        Group("What is trained", sort_key=1),
+        Group("How it is run", sort_key=0),
+    )
     parameters = [
         _keyword(
             leaf.key.replace(".", "__"),
@@ -51,14 +58,22 @@ def with_recipe(command: Callable[..., None], texts: Mapping[str, str]) -> Calla
     own = inspect.signature(command, eval_str=True).parameters
     for name, text in texts.items():
         flag = "--" + name.removeprefix("as_").replace("_", "-")
-        parameters.append(_keyword(name, own[name].annotation, own[name].default, flag, text, run_group))
+        parameters.append(
+            _keyword(name, own[name].annotation, own[name].default, flag, text, run_group)
+        )
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return command
 
 
 def _keyword(
-    name: str, kind: Any, default: Any, flag: str, text: str, group: Group, metavar: str | None = None
+    name: str,
+    kind: Any,
+    default: Any,
+    flag: str,
+    text: str,
+    group: Group,
+    metavar: str | None = None,
 ) -> inspect.Parameter:
     shown = default is not None and default is not False
     parameter = Parameter(
@@ -76,7 +91,9 @@ def _keyword(
 
 
 def _option_type(leaf: fields.Leaf) -> Any:
-    """Return how an option is read: as text, which the recipe's own rules then check, as for a TOML file."""
+    """Return how an option is read: as text, which the recipe's own rules then check, as for a TOML
+    file.
+    """
     if leaf.type is bool:
         return bool | None
     return list[str] | None if leaf.type == fields.Options else str | None

@@ -17,9 +17,14 @@ if TYPE_CHECKING:
 
 
 def report(
-    family: Annotated[Path, Parameter(help="The folder that `anew train --out` or `anew study run --out` wrote.")],
+    family: Annotated[
+        Path, Parameter(help="The folder that `anew train --out` or `anew study run --out` wrote.")
+    ],
     study: Annotated[
-        str, Parameter(help="A study whose table opens the page, with the options that it was run with.")
+        str,
+        Parameter(
+            help="A study whose table opens the page, with the options that it was run with."
+        ),
     ] = "",
     /,
     *,
@@ -27,27 +32,34 @@ def report(
         Path | None,
         Parameter(
             name=["--out", "-o"],
-            help="The file to write; FAMILY/reports/report.html (or the study's name) where not given.",
+            help="The file to write; FAMILY/reports/report.html (or the study's name) where not "
+            "given.",
         ),
     ] = None,
     form: Annotated[
-        Literal["html", "json"], Parameter(name="--format", help="A page, or its data as JSON (docs/report.md).")
+        Literal["html", "json"],
+        Parameter(name="--format", help="A page, or its data as JSON (docs/report.md)."),
     ] = "html",
     network: Annotated[
-        str, Parameter(help="Show the lineage that ends at the network whose id starts so; else the longest.")
+        str,
+        Parameter(
+            help="Show the lineage that ends at the network whose id starts so; else the longest."
+        ),
     ] = "",
     figures: Annotated[
-        Path | None, Parameter(help="Also write every chart as SVG and PNG, for a paper, into this folder.")
+        Path | None,
+        Parameter(help="Also write every chart as SVG and PNG, for a paper, into this folder."),
     ] = None,
     pictures: Annotated[
         bool, Parameter(name="--pictures", help="Show test pictures, for which the data is read.")
     ] = True,
     choice: Choice = AS_IT_IS,
 ) -> None:
-    """Write one page that shows a family: the answer, its lineage, curves, ensembles, what students learned, pictures.
+    """Write one page that shows a family: the answer, its lineage, curves, ensembles, what students
+    learned, pictures.
 
-    One HTML file that needs nothing else, neither a network nor a server. Where the data has moved, --data and --root
-    say where it lies now.
+    One HTML file that needs nothing else, neither a network nor a server. Where the data has moved,
+    --data and --root say where it lies now.
     """
     from anew import report as reports
     from anew import studies
@@ -89,7 +101,9 @@ def report(
 
 
 def _data_of(spec: Spec, choice: Choice) -> Data | AnewError:
-    """Return the data that a lineage learned from, or why it is not at hand: a page without pictures is a page."""
+    """Return the data that a lineage learned from, or why it is not at hand: a page without
+    pictures is a page.
+    """
     from anew.data.loading import load_data
 
     try:

@@ -1,4 +1,6 @@
-"""`anew study list`, `plan`, `run` and `show`: tables of many networks, and the options that say which is meant."""
+"""`anew study list`, `plan`, `run` and `show`: tables of many networks, and the options that say
+which is meant.
+"""
 
 from __future__ import annotations
 
@@ -15,28 +17,37 @@ from anew.core.errors import AnewError
 if TYPE_CHECKING:
     from anew.studies import Results, Study
 
-study = App(name="study", help="Tables of many networks: the paper's, and your own from a TOML file.")
+study = App(
+    name="study", help="Tables of many networks: the paper's, and your own from a TOML file."
+)
 
-StudyName = Annotated[str, Parameter(help="A study of `anew study list`, or a TOML file of your own.")]
+StudyName = Annotated[
+    str, Parameter(help="A study of `anew study list`, or a TOML file of your own.")
+]
 _SEVERAL = Parameter(negative_iterable=(), consume_multiple=True)
 
 
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Choice:
-    """What changes a study before it is trained or shown: the options that every command of a study takes.
+    """What changes a study before it is trained or shown: the options that every command of a study
+    takes.
 
-    The same options mean the same networks, so `anew study show` takes those that `anew study run` was given.
+    The same options mean the same networks, so `anew study show` takes those that `anew study run`
+    was given.
     """
 
     scale: Annotated[
         str | None,
         Parameter(
-            help="Of the paper's studies: tiny (digits, minutes), small (CIFAR-10, hours on a processor) or full."
+            help="Of the paper's studies: tiny (digits, minutes), small (CIFAR-10, hours on a "
+            "processor) or full."
         ),
     ] = None
     seeds: Annotated[
-        list[int] | None, _SEVERAL, Parameter(help="Which seeds; the study's own (0 1 2) where not given.")
+        list[int] | None,
+        _SEVERAL,
+        Parameter(help="Which seeds; the study's own (0 1 2) where not given."),
     ] = None
     rows: Annotated[list[str] | None, _SEVERAL, Parameter(help="Only these rows.")] = None
     columns: Annotated[
@@ -48,22 +59,40 @@ class Choice:
         bool,
         Parameter(
             negative=(),
-            help="Add the controls as columns: label-only networks with other seeds, with the whole compute, and "
+            help="Add the controls as columns: label-only networks with other seeds, with the "
+            "whole compute, and "
             "averaged.",
         ),
     ] = False
-    data: Annotated[str | None, Parameter(help="Another source than the study's, such as parquet:PATH.")] = None
+    data: Annotated[
+        str | None, Parameter(help="Another source than the study's, such as parquet:PATH.")
+    ] = None
     root: Annotated[Path | None, Parameter(help="The folder of torchvision's data sets.")] = None
     epochs: Annotated[int | None, WHOLE, Parameter(help="Another number of epochs.")] = None
-    limit: Annotated[int | None, WHOLE, Parameter(help="At most this many training examples.")] = None
+    limit: Annotated[int | None, WHOLE, Parameter(help="At most this many training examples.")] = (
+        None
+    )
 
     def of(self, name: str) -> Study:
-        """Return the study of a name or a TOML file, changed as chosen; `AnewError` for what does not fit."""
+        """Return the study of a name or a TOML file, changed as chosen; `AnewError` for what does
+        not fit.
+        """
         from anew import studies
 
-        changes = {"source": self.data, "root": None if self.root is None else str(self.root), "limit": self.limit}
+        changes = {
+            "source": self.data,
+            "root": None if self.root is None else str(self.root),
+            "limit": self.limit,
+        }
         return studies.choose(
-            name, self.scale, self.seeds, self.rows, self.columns, self.controls, changes, self.epochs
+            name,
+            self.scale,
+            self.seeds,
+            self.rows,
+            self.columns,
+            self.controls,
+            changes,
+            self.epochs,
         )
 
 
@@ -79,7 +108,9 @@ def list_studies() -> None:
     from anew.cli import terminal
     from anew.studies import STUDIES
 
-    rows = [[one.name, str(len(one.rows)), str(len(one.columns)), one.title] for one in STUDIES.values()]
+    rows = [
+        [one.name, str(len(one.rows)), str(len(one.columns)), one.title] for one in STUDIES.values()
+    ]
     drawn = terminal.table(("study", "rows", "columns", "what"), rows)
     drawn.columns[3].justify = "left"
     drawn.columns[3].no_wrap = False
@@ -92,30 +123,38 @@ def plan_study(
     name: StudyName,
     /,
     *,
-    out: Annotated[Path, Parameter(help="The family's folder: what it holds is not trained again.")] = DEFAULT_FAMILY,
+    out: Annotated[
+        Path, Parameter(help="The family's folder: what it holds is not trained again.")
+    ] = DEFAULT_FAMILY,
     choice: Choice = AS_IT_IS,
     device: Annotated[str, Parameter(help="Where to measure: cpu, cuda, mps or auto.")] = "auto",
     threads: Annotated[int | None, WHOLE, Parameter(help="Torch's threads on the CPU.")] = None,
     workers: Annotated[
         int,
         WHOLE,
-        Parameter(name=("--workers", "--gpus"), help="So many groups are trained at once, each as fast as one alone."),
+        Parameter(
+            name=("--workers", "--gpus"),
+            help="So many groups are trained at once, each as fast as one alone.",
+        ),
     ] = 1,
     rate: Annotated[
         float | None,
         Parameter(
-            help="Examples a second at which the study's largest network is trained, in place of measuring; others by "
+            help="Examples a second at which the study's largest network is trained, in place of "
+            "measuring; others by "
             "their FLOPs."
         ),
     ] = None,
     form: Annotated[
-        Literal["table", "markdown", "json"], Parameter(name="--format", help="A table, Markdown or JSON.")
+        Literal["table", "markdown", "json"],
+        Parameter(name="--format", help="A table, Markdown or JSON."),
     ] = "table",
 ) -> None:
-    """Say what a study takes: networks, examples, disk, and time on this machine or at a given rate.
+    """Say what a study takes: networks, examples, disk, and time on this machine or at a given
+    rate.
 
-    Takes the options that the study would be run with; trains nothing to an end and keeps nothing. Data sets whose
-    sizes are known (cifar10, cifar100, mnist, fashion-mnist) need not be at hand.
+    Takes the options that the study would be run with; trains nothing to an end and keeps nothing.
+    Data sets whose sizes are known (cifar10, cifar100, mnist, fashion-mnist) need not be at hand.
     """
     from rich.console import Console
 
@@ -141,7 +180,10 @@ def run_study(
     /,
     *,
     out: Annotated[
-        Path, Parameter(help="The family's folder; studies that need the same networks share them there.")
+        Path,
+        Parameter(
+            help="The family's folder; studies that need the same networks share them there."
+        ),
     ] = DEFAULT_FAMILY,
     choice: Choice = AS_IT_IS,
     device: Annotated[str, Parameter(help="Where to run: cpu, cuda, mps or auto.")] = "auto",
@@ -150,13 +192,18 @@ def run_study(
         bool,
         Parameter(
             negative=(),
-            help="Go on where a teacher is at chance, its term does nothing, or the disk has no room for the study.",
+            help="Go on where a teacher is at chance, its term does nothing, or the disk has no "
+            "room for the study.",
         ),
     ] = False,
     place: Place = HERE,
-    page: Annotated[bool, Parameter(help="Write the study's report at the end, as `anew report` does.")] = True,
+    page: Annotated[
+        bool, Parameter(help="Write the study's report at the end, as `anew report` does.")
+    ] = True,
 ) -> None:
-    """Train what a study needs and the family does not hold, then print its table; again does what is missing."""
+    """Train what a study needs and the family does not hold, then print its table; again does what
+    is missing.
+    """
     from rich.console import Console
 
     from anew import studies
@@ -173,7 +220,9 @@ def run_study(
         place.write_scripts(chosen, out, asked, data_read)
         return
     how, trainers = place.trainers(asked)
-    with terminal.watching(Console(stderr=True), several=how.jobs > 1 or place.on == "ray") as watcher:
+    with terminal.watching(
+        Console(stderr=True), several=how.jobs > 1 or place.on == "ray"
+    ) as watcher:
         failed = studies.run(chosen, out, how, watcher, data_read, trainers)
     if distributed.leads():
         family = Family.open(out)
@@ -193,20 +242,32 @@ def train_networks(
     family: Annotated[Path, Parameter(help="The family's folder.")],
     /,
     *ids: Annotated[
-        str, Parameter(help="The networks, by the start of their ids; their teachers must be trained or be among them.")
+        str,
+        Parameter(
+            help="The networks, by the start of their ids; their teachers must be trained or be "
+            "among them."
+        ),
     ],
     data: Annotated[
-        str, Parameter(help="Where their data are, if not where they were: a source such as parquet:PATH.")
+        str,
+        Parameter(
+            help="Where their data are, if not where they were: a source such as parquet:PATH."
+        ),
     ] = "",
-    root: Annotated[str, Parameter(help="The folder of torchvision's data sets, if it is another.")] = "",
+    root: Annotated[
+        str, Parameter(help="The folder of torchvision's data sets, if it is another.")
+    ] = "",
     device: Annotated[str, Parameter(help="Where to run: cpu, cuda, mps or auto.")] = "auto",
     threads: Annotated[int | None, WHOLE, Parameter(help="Torch's threads on the CPU.")] = None,
     ask: Annotated[str, Parameter(help="How teachers are asked: live, table or auto.")] = "auto",
     force: Annotated[
-        bool, Parameter(negative=(), help="Go on where a teacher is at chance or its term does nothing.")
+        bool,
+        Parameter(negative=(), help="Go on where a teacher is at chance or its term does nothing."),
     ] = False,
 ) -> None:
-    """Train networks whose specs a family holds, as the scripts of `anew study run --on slurm-script` do."""
+    """Train networks whose specs a family holds, as the scripts of `anew study run --on
+    slurm-script` do.
+    """
     from rich.console import Console
 
     from anew.cli import terminal
@@ -215,12 +276,16 @@ def train_networks(
     from anew.studies import running
 
     if not ids:
-        raise AnewError(f"study train: no network was given; name one or more ids after the family, {family}")
+        raise AnewError(
+            f"study train: no network was given; name one or more ids after the family, {family}"
+        )
     how = Execution(device, threads, force=force, ask=ask, patience=OUTLIVES_DEATH)
     with terminal.watching(Console(stderr=True)) as watcher:
         failed = running.train_networks(family, ids, how, watcher, data, root)
     if failed:
-        raise AnewError(f"{len(failed)} networks failed: {'; '.join(dict.fromkeys(failed.values()))}")
+        raise AnewError(
+            f"{len(failed)} networks failed: {'; '.join(dict.fromkeys(failed.values()))}"
+        )
 
 
 @study.command(name="show")
@@ -262,7 +327,9 @@ def _print_study(results: Results) -> None:
     about = rendering.about(results)
     if results.controls:
         console.print()
-        console.print(terminal.table(*rendering.controls_for_terminal(results), "Differences to the controls"))
+        console.print(
+            terminal.table(*rendering.controls_for_terminal(results), "Differences to the controls")
+        )
         about = [rendering.about_controls(results), *about]
     for line in about:
         console.print(line, markup=False, highlight=False)

@@ -1,4 +1,6 @@
-"""Where a study runs: options of `anew study run`, and what they mean for who trains its networks."""
+"""Where a study runs: options of `anew study run`, and what they mean for who trains its
+networks.
+"""
 
 from __future__ import annotations
 
@@ -24,31 +26,39 @@ class Place:
 
     on: Annotated[
         Literal["here", "ray", "slurm-script"],
-        Parameter(help="Where: this machine, a Ray cluster, or nowhere yet: scripts for SLURM are written."),
+        Parameter(
+            help="Where: this machine, a Ray cluster, or nowhere yet: scripts for SLURM are "
+            "written."
+        ),
     ] = "here"
     jobs: Annotated[
         int | None,
         WHOLE,
         Parameter(
-            help="How many groups of networks are trained at once, each with its own --threads; here 1, on Ray as many "
+            help="How many groups of networks are trained at once, each with its own --threads; "
+            "here 1, on Ray as many "
             "as there is room for."
         ),
     ] = None
     ray_address: Annotated[
         str,
         Parameter(
-            help="A cluster's host:port, or auto for the one that this machine is part of; without it one of this "
+            help="A cluster's host:port, or auto for the one that this machine is part of; without "
+            "it one of this "
             "machine alone."
         ),
     ] = ""
     gpus_per_network: Annotated[
         float | None,
         Parameter(
-            help="On Ray, the part of a GPU that siblings need, such as 0.25; in scripts the number of GPUs, a "
+            help="On Ray, the part of a GPU that siblings need, such as 0.25; in scripts the "
+            "number of GPUs, a "
             "torchrun process for each."
         ),
     ] = None
-    scripts: Annotated[Path, Parameter(help="The folder that scripts are written to.")] = Path("slurm")
+    scripts: Annotated[Path, Parameter(help="The folder that scripts are written to.")] = Path(
+        "slurm"
+    )
 
     @property
     def jobs_here(self) -> int:
@@ -59,13 +69,17 @@ class Place:
         """Raise `AnewError` where an option of one place is given for another."""
         if self.ray_address and self.on != "ray":
             raise AnewError(
-                f"ray-address '{self.ray_address}': has no use with --on {self.on}; set --on ray, or drop it"
+                f"ray-address '{self.ray_address}': has no use with --on {self.on}; set --on ray, "
+                f"or drop it"
             )
         if self.gpus_per_network is not None and self.on == "here":
-            raise AnewError("gpus-per-network: has no use with --on here; set --device, or --on ray")
+            raise AnewError(
+                "gpus-per-network: has no use with --on here; set --device, or --on ray"
+            )
         if self.on == "slurm-script" and (self.gpus_per_network or 0) % 1:
             raise AnewError(
-                f"gpus-per-network must be a whole number for SLURM, got {self.gpus_per_network:g}; "
+                f"gpus-per-network must be a whole number for SLURM, got "
+                f"{self.gpus_per_network:g}; "
                 "set --gpus-per-network"
             )
 
@@ -93,8 +107,14 @@ class Place:
             return
         *arrays, submit = written
         print(f"{len(arrays)} array jobs, a generation each: {', '.join(map(str, arrays))}")
-        print(f"hand them to SLURM: bash {submit} --partition NAME --time HOURS:00:00   (options are sbatch's)")
-        print(f"their logs come beside them; then `anew study show ... {out}` with this study's options; again is safe")
+        print(
+            f"hand them to SLURM: bash {submit} --partition NAME --time HOURS:00:00   (options are "
+            f"sbatch's)"
+        )
+        print(
+            f"their logs come beside them; then `anew study show ... {out}` with this study's "
+            f"options; again is safe"
+        )
 
 
 HERE = Place()

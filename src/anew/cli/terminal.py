@@ -1,4 +1,6 @@
-"""What anew draws in a terminal: progress, tables, the lineage tree, learning curves; plain lines where it is none."""
+"""What anew draws in a terminal: progress, tables, the lineage tree, learning curves; plain lines
+where it is none.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +22,11 @@ LINE_EVERY_SECONDS = 2.0
 
 
 class Lines:
-    """Tells of a lineage's training in lines: an epoch a line, but not more often than every two seconds.
+    """Tells of a lineage's training in lines: an epoch a line, but not more often than every two
+    seconds.
 
-    `heading`, such as the recipe, is printed before the first of them: what is refused before that stands alone.
+    `heading`, such as the recipe, is printed before the first of them: what is refused before that
+    stands alone.
     """
 
     def __init__(self, console: Console, heading: str = "", *, several: bool = False) -> None:
@@ -48,10 +52,15 @@ class Lines:
     def _print(self, text: str) -> None:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    def training_started(self, specs: Sequence[Spec], steps: int, done: int, batch_size: int) -> None:
+    def training_started(
+        self, specs: Sequence[Spec], steps: int, done: int, batch_size: int
+    ) -> None:
         """Print which networks are trained."""
         self._several = self._groups or len(specs) > 1
-        self.notice(f"{_titles(specs)}: {steps - done:,} of {steps:,} steps to go, {batch_size} examples each")
+        self.notice(
+            f"{_titles(specs)}: {steps - done:,} of {steps:,} steps to go, {batch_size} examples "
+            f"each"
+        )
 
     def step_done(self) -> None:
         """Say nothing."""
@@ -59,19 +68,32 @@ class Lines:
     def epoch_done(self, spec: Spec, row: dict[str, Any]) -> None:
         """Print an epoch's line of metrics."""
         epochs = spec.training.epochs
-        if row["epoch"] == epochs or time.monotonic() - self._last_lines.get(spec.id, 0.0) > LINE_EVERY_SECONDS:
+        if (
+            row["epoch"] == epochs
+            or time.monotonic() - self._last_lines.get(spec.id, 0.0) > LINE_EVERY_SECONDS
+        ):
             self._last_lines[spec.id] = time.monotonic()
-            self.notice(f"  {self._which(spec)}epoch {row['epoch']}/{epochs}: {_epoch_in_words(row)}")
+            self.notice(
+                f"  {self._which(spec)}epoch {row['epoch']}/{epochs}: {_epoch_in_words(row)}"
+            )
 
     def network_done(self, spec: Spec, record: dict[str, Any], *, found: bool) -> None:
         """Print a finished network's test error."""
-        how = "given" if "given" in record else "found, already trained" if found else f"{record['seconds']:.1f} s"
+        how = (
+            "given"
+            if "given" in record
+            else "found, already trained"
+            if found
+            else f"{record['seconds']:.1f} s"
+        )
         beside = f", seed {spec.seed}" if self._several else ""
         self.notice(f"{_title(spec)}{beside}: test error {record['test']['error']:.2f} % ({how})")
 
 
 class Bars(Lines):
-    """Tells of a lineage's training with a bar for the network under way, its rate and the time left."""
+    """Tells of a lineage's training with a bar for the network under way, its rate and the time
+    left.
+    """
 
     def __init__(self, console: Console, heading: str = "") -> None:
         super().__init__(console, heading)
@@ -87,13 +109,20 @@ class Bars(Lines):
         )
         self._task: Any = None
 
-    def training_started(self, specs: Sequence[Spec], steps: int, done: int, batch_size: int) -> None:
+    def training_started(
+        self, specs: Sequence[Spec], steps: int, done: int, batch_size: int
+    ) -> None:
         """Start a bar."""
         self._several = len(specs) > 1
         self._print_heading()
         self._bars.start()
         self._task = self._bars.add_task(
-            _titles(specs), total=steps, completed=done, metrics="", batch_size=batch_size, found=done
+            _titles(specs),
+            total=steps,
+            completed=done,
+            metrics="",
+            batch_size=batch_size,
+            found=done,
         )
 
     def step_done(self) -> None:
@@ -102,7 +131,9 @@ class Bars(Lines):
 
     def epoch_done(self, spec: Spec, row: dict[str, Any]) -> None:
         """Show the epoch's metrics behind the bar."""
-        metrics = f"{self._which(spec)}epoch {row['epoch']}/{spec.training.epochs} {_epoch_in_words(row)}"
+        metrics = (
+            f"{self._which(spec)}epoch {row['epoch']}/{spec.training.epochs} {_epoch_in_words(row)}"
+        )
         self._bars.update(self._task, metrics=metrics)
 
     def network_done(self, spec: Spec, record: dict[str, Any], *, found: bool) -> None:
@@ -128,7 +159,9 @@ class _Rate(ProgressColumn):
 
 def recipe_in_words(recipe: Recipe, out: Path) -> str:
     """Return two lines for a log: what a recipe trains, and where all its settings are."""
-    teacher = recipe.teacher or (recipe.teacher_model.name if recipe.teacher_model is not None else "")
+    teacher = recipe.teacher or (
+        recipe.teacher_model.name if recipe.teacher_model is not None else ""
+    )
     said = {
         "model": recipe.model.name,
         "data": recipe.data.source,
@@ -139,13 +172,18 @@ def recipe_in_words(recipe: Recipe, out: Path) -> str:
     }
     return (
         f"{'; '.join(f'{name} {value}' for name, value in said.items() if value)}\n"
-        f"all settings of a network: {out / 'networks' / 'ID' / 'spec.json'}, and `anew show {out} ID`"
+        f"all settings of a network: {out / 'networks' / 'ID' / 'spec.json'}, and `anew show {out} "
+        f"ID`"
     )
 
 
 def watcher(console: Console, heading: str = "", *, several: bool = False) -> Lines:
     """Return bars on a terminal, lines elsewhere, and where several groups are trained at once."""
-    return Bars(console, heading) if console.is_terminal and not several else Lines(console, heading, several=several)
+    return (
+        Bars(console, heading)
+        if console.is_terminal and not several
+        else Lines(console, heading, several=several)
+    )
 
 
 @contextmanager
@@ -159,11 +197,17 @@ def watching(console: Console, heading: str = "", *, several: bool = False) -> G
             found.close()
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "", numbers_from: int = 1) -> Table:
+def table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "", numbers_from: int = 1
+) -> Table:
     """Return a table whose columns from `numbers_from` on are aligned to the right."""
-    drawn = Table(title=title or None, title_justify="left", pad_edge=False, box=None, header_style="bold")
+    drawn = Table(
+        title=title or None, title_justify="left", pad_edge=False, box=None, header_style="bold"
+    )
     for number, column in enumerate(columns):
-        drawn.add_column(column, justify="right" if number >= numbers_from else "left", no_wrap=number > 0)
+        drawn.add_column(
+            column, justify="right" if number >= numbers_from else "left", no_wrap=number > 0
+        )
     for row in rows:
         drawn.add_row(*(Text(cell) for cell in row))
     return drawn
@@ -175,30 +219,55 @@ def scores_table(rows: Sequence[Mapping[str, Any]], split: str) -> Table:
     for row in rows:
         lines.append([row["name"], row["objective"], *_scores_in_words(row)])
         if "best_epoch" in row:
-            lines.append([f"{row['name']}, validation's epoch", row["objective"], *_scores_in_words(row["best_epoch"])])
+            lines.append(
+                [
+                    f"{row['name']}, validation's epoch",
+                    row["objective"],
+                    *_scores_in_words(row["best_epoch"]),
+                ]
+            )
     examples = rows[0]["examples"] if rows else 0
     columns = ("", "objective", "error %", "NLL", "ECE %", "Brier")
     return table(columns, lines, f"{split}, {examples:,} examples", numbers_from=2)
 
 
 def _scores_in_words(scores: Mapping[str, Any]) -> list[str]:
-    return [f"{scores['error']:.2f}", f"{scores['nll']:.4f}", f"{scores['ece']:.2f}", f"{scores['brier']:.4f}"]
+    return [
+        f"{scores['error']:.2f}",
+        f"{scores['nll']:.4f}",
+        f"{scores['ece']:.2f}",
+        f"{scores['brier']:.4f}",
+    ]
 
 
-def lineage_tree(path: str, specs: Sequence[Spec], records: Mapping[str, dict[str, Any] | None]) -> Tree:
-    """Return the tree of who learned from whom; `records` holds what each finished network recorded, else None."""
+def lineage_tree(
+    path: str, specs: Sequence[Spec], records: Mapping[str, dict[str, Any] | None]
+) -> Tree:
+    """Return the tree of who learned from whom; `records` holds what each finished network
+    recorded, else None.
+    """
     tree = Tree(Text(path, style="bold"))
     branches: dict[str, Tree] = {}
     for spec in sorted(specs, key=lambda one: (one.generation, one.id)):
         record = records[spec.id]
         state = "not finished" if record is None else f"test error {record['test']['error']:.2f} %"
-        parent = branches[spec.teachers[0].id] if spec.teachers and spec.teachers[0].id in branches else tree
-        branches[spec.id] = parent.add(Text(f"{spec.id}  {_title(spec)}, seed {spec.seed}: {state}"))
+        parent = (
+            branches[spec.teachers[0].id]
+            if spec.teachers and spec.teachers[0].id in branches
+            else tree
+        )
+        branches[spec.id] = parent.add(
+            Text(f"{spec.id}  {_title(spec)}, seed {spec.seed}: {state}")
+        )
     return tree
 
 
-def curves(series: Sequence[tuple[str, Sequence[float]]], title: str, height: int = 12, width: int = 64) -> str:
-    """Return learning curves as text: one mark for each series, its number; the values over epochs 1..n."""
+def curves(
+    series: Sequence[tuple[str, Sequence[float]]], title: str, height: int = 12, width: int = 64
+) -> str:
+    """Return learning curves as text: one mark for each series, its number; the values over epochs
+    1..n.
+    """
     values = [value for _, numbers in series for value in numbers]
     if not values:
         return ""
@@ -225,9 +294,13 @@ def _titles(specs: Sequence[Spec]) -> str:
     if len(specs) == 1:
         return _title(specs[0])
     names = ", ".join(dict.fromkeys(spec.origin for spec in specs))
-    return f"generation {specs[0].generation} ({specs[0].model.name}, {len(specs)} siblings: {names})"
+    return (
+        f"generation {specs[0].generation} ({specs[0].model.name}, {len(specs)} siblings: {names})"
+    )
 
 
 def _epoch_in_words(row: Mapping[str, Any]) -> str:
-    held_out = f", validation error {row['validation_error']:.2f} %" if "validation_error" in row else ""
+    held_out = (
+        f", validation error {row['validation_error']:.2f} %" if "validation_error" in row else ""
+    )
     return f"loss {row['train_loss']:.4f}{held_out}"

@@ -1,1 +1,3 @@
-"""What everything stands on: descriptions of networks, their ids, errors, keyed random numbers, whole files."""
+"""What everything stands on: descriptions of networks, their ids, errors, keyed random numbers,
+whole files.
+"""

@@ -16,7 +16,9 @@ class Progress(Protocol):
         """Say something worth knowing, a line."""
         ...
 
-    def training_started(self, specs: Sequence[Spec], steps: int, done: int, batch_size: int) -> None:
+    def training_started(
+        self, specs: Sequence[Spec], steps: int, done: int, batch_size: int
+    ) -> None:
         """A network, or several siblings side by side, are trained from step `done` of `steps`."""
         ...
 
@@ -39,7 +41,9 @@ class Silent:
     def notice(self, text: str) -> None:
         """Say nothing."""
 
-    def training_started(self, specs: Sequence[Spec], steps: int, done: int, batch_size: int) -> None:
+    def training_started(
+        self, specs: Sequence[Spec], steps: int, done: int, batch_size: int
+    ) -> None:
         """Say nothing."""
 
     def step_done(self) -> None:

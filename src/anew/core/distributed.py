@@ -1,9 +1,11 @@
-"""One network trained by several processes (`torchrun`): the result of one process, up to the order of sums.
+"""One network trained by several processes (`torchrun`): the result of one process, up to the order
+of sums.
 
-Each process runs the model on its part of every batch. The parts' logits are gathered, every process computes the
-objective of the whole batch (so an objective may couple examples, as CWTM does), and its gradient with respect to its
-own part's logits flows back through its own copy. Batch norm's statistics are those of the whole batch. Gradients are
-summed by torch's DistributedDataParallel.
+Each process runs the model on its part of every batch. The parts' logits are gathered, every
+process computes the objective of the whole batch (so an objective may couple examples, as CWTM
+does), and its gradient with respect to its own part's logits flows back through its own copy. Batch
+norm's statistics are those of the whole batch. Gradients are summed by torch's
+DistributedDataParallel.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ from anew.core.errors import AnewError
 
 @dataclass(frozen=True)
 class World:
-    """The processes that train together, and which of them this one is. Alone, everything here does nothing."""
+    """The processes that train together, and which of them this one is. Alone, everything here does
+    nothing.
+    """
 
     rank: int = 0
     size: int = 1
@@ -33,17 +37,22 @@ class World:
         return self.rank == 0
 
     def part(self, batch_size: int) -> slice:
-        """Return this process's part of a batch; `AnewError` where a batch cannot be cut into equal parts."""
+        """Return this process's part of a batch; `AnewError` where a batch cannot be cut into equal
+        parts.
+        """
         if batch_size % self.size:
             raise AnewError(
-                f"training.batch_size {batch_size} cannot be cut into {self.size} equal parts, one for each process; "
+                f"training.batch_size {batch_size} cannot be cut into {self.size} equal parts, one "
+                f"for each process; "
                 f"set --batch-size {max(1, round(batch_size / self.size)) * self.size}"
             )
         each = batch_size // self.size
         return slice(self.rank * each, (self.rank + 1) * each)
 
     def gather(self, part: Tensor) -> Tensor:
-        """Return all processes' parts, one after another along the first axis; gradients flow into one's own."""
+        """Return all processes' parts, one after another along the first axis; gradients flow into
+        one's own.
+        """
         if self.size == 1:
             return part
         # Bytes, since not every back end has 16-bit numbers.
@@ -97,4 +106,8 @@ def join(device: torch.device) -> Generator[World]:
 
 
 def _device_of_messages() -> torch.device:
-    return torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
+    return (
+        torch.device("cuda", torch.cuda.current_device())
+        if dist.get_backend() == "nccl"
+        else torch.device("cpu")
+    )

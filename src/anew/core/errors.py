@@ -1,4 +1,6 @@
-"""What a user can mend: one exception type with one line of text, and the nearest known name for a misspelt one."""
+"""What a user can mend: one exception type with one line of text, and the nearest known name for a
+misspelt one.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +11,9 @@ from collections.abc import Iterable
 class AnewError(Exception):
     """Something outside anew is wrong: an option, a file, a folder, a teacher.
 
-    The message is one line that names the field or file, the value found and the fix. The command line prints it
-    without a traceback and exits with code 2. Mistakes of anew itself are assertions and other exceptions.
+    The message is one line that names the field or file, the value found and the fix. The command
+    line prints it without a traceback and exits with code 2. Mistakes of anew itself are assertions
+    and other exceptions.
     """
 
     exit_code = 2

@@ -1,7 +1,9 @@
-"""Typed, checked fields of frozen dataclasses: one description serves recipes (TOML), the command line, JSON and help.
+"""Typed, checked fields of frozen dataclasses: one description serves recipes (TOML), the command
+line, JSON and help.
 
-A dataclass whose fields are made by `option` can be read from a mapping (`read`), from text (a command line's values),
-and written back (`write`); a wrong key, type or value is an `AnewError` that names field, rule, value and fix.
+A dataclass whose fields are made by `option` can be read from a mapping (`read`), from text (a
+command line's values), and written back (`write`); a wrong key, type or value is an `AnewError`
+that names field, rule, value and fix.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ Options = tuple[tuple[str, Scalar], ...]
 """A table of free keys, kept sorted so that it is hashable: the options of a model."""
 
 
-# A dataclass that starts with one of these may be given by it alone: `model = "lenet"`, `--model lenet`.
+# A dataclass that starts with one of these may be given by it alone: `model = "lenet"`, `--model
+# lenet`.
 _NAMING = ("name", "source")
 
 
@@ -37,9 +40,12 @@ class Rule:
     choices: tuple[str, ...] = ()
     flag: str = ""
     identity: bool = True
-    """Whether the field is part of what a network is; False for where and how something is found."""
+    """Whether the field is part of what a network is; False for where and how something is found.
+    """
     later: bool = False
-    """Whether the field came after ids were first given: at its default it is no part of them, so that they stay."""
+    """Whether the field came after ids were first given: at its default it is no part of them, so
+    that they stay.
+    """
 
 
 def option(
@@ -54,7 +60,9 @@ def option(
     identity: bool = True,
     later: bool = False,
 ) -> Any:
-    """Make a dataclass field with its rule: low <= value <= high (low < value with `above`), one of `choices`."""
+    """Make a dataclass field with its rule: low <= value <= high (low < value with `above`), one of
+    `choices`.
+    """
     rule = Rule(help, low, high, above, choices, flag, identity, later)
     metadata = {"rule": rule}
     if isinstance(default, type):
@@ -64,7 +72,9 @@ def option(
 
 @dataclass(frozen=True)
 class Leaf:
-    """One value that a user can set: its path in a recipe, its command-line flag, type, default and rule."""
+    """One value that a user can set: its path in a recipe, its command-line flag, type, default and
+    rule.
+    """
 
     path: tuple[str, ...]
     type: Any
@@ -78,7 +88,9 @@ class Leaf:
 
     @property
     def flag(self) -> str:
-        """The field as the command line names it: `--learning-rate`, `--data.seed`, `--model` for model.name."""
+        """The field as the command line names it: `--learning-rate`, `--data.seed`, `--model` for
+        model.name.
+        """
         path = self.path[:-1] if len(self.path) > 1 and self.path[-1] in _NAMING else self.path
         return self.rule.flag or "--" + ".".join(path).replace("_", "-")
 
@@ -94,7 +106,9 @@ class Leaf:
 
     def fail(self, must: str, value: object) -> AnewError:
         """Return the error for a wrong value."""
-        return AnewError(f"{self.key} must be {must}, got {value!r}; set {self.flag} or {self.key} in the recipe")
+        return AnewError(
+            f"{self.key} must be {must}, got {value!r}; set {self.flag} or {self.key} in the recipe"
+        )
 
 
 def leaves(described: type, prefix: tuple[str, ...] = (), defaults: Any = None) -> Iterator[Leaf]:
@@ -109,19 +123,26 @@ def leaves(described: type, prefix: tuple[str, ...] = (), defaults: Any = None) 
 
 
 def read(
-    described: type[Described], values: Mapping[str, Any], where: str = "", prefix: tuple[str, ...] = ()
+    described: type[Described],
+    values: Mapping[str, Any],
+    where: str = "",
+    prefix: tuple[str, ...] = (),
 ) -> Described:
-    """Build a dataclass from a mapping of its fields, every value checked; what is absent keeps its default.
+    """Build a dataclass from a mapping of its fields, every value checked; what is absent keeps its
+    default.
 
-    `where` names the mapping's origin, such as a recipe's file, in messages. A nested dataclass may be given by the
-    value of its first field: `model = "lenet"` is `model.name = "lenet"`.
+    `where` names the mapping's origin, such as a recipe's file, in messages. A nested dataclass may
+    be given by the value of its first field: `model = "lenet"` is `model.name = "lenet"`.
     """
     known = _described_fields(described)
     for key in values:
         if key not in known:
             place = ".".join((*prefix, key))
             origin = f"{where}: " if where else ""
-            raise AnewError(f"{origin}unknown key '{place}'{did_you_mean(key, known)}; known here: {', '.join(known)}")
+            raise AnewError(
+                f"{origin}unknown key '{place}'{did_you_mean(key, known)}; known here: "
+                f"{', '.join(known)}"
+            )
     found: dict[str, Any] = {}
     for name, value in values.items():
         kind, rule = known[name]
@@ -140,9 +161,13 @@ def read(
 
 
 def check(leaf: Leaf, value: Any) -> Any:
-    """Return the value in the leaf's type, or raise `AnewError`. Text is read as the type where that is unambiguous."""
+    """Return the value in the leaf's type, or raise `AnewError`. Text is read as the type where
+    that is unambiguous.
+    """
     # The word none means nothing at all, but where it is itself one of the choices.
-    if value is None or (value == "none" and _allows_none(leaf.type) and "none" not in leaf.rule.choices):
+    if value is None or (
+        value == "none" and _allows_none(leaf.type) and "none" not in leaf.rule.choices
+    ):
         if _allows_none(leaf.type):
             return None
         raise leaf.fail(_in_words(leaf), value)
@@ -159,7 +184,9 @@ def check(leaf: Leaf, value: Any) -> Any:
 
 
 def write(described: Any, *, identity: bool = False) -> dict[str, Any]:
-    """Return a dataclass as a mapping that `read` takes back; with `identity`, only what makes a network what it is."""
+    """Return a dataclass as a mapping that `read` takes back; with `identity`, only what makes a
+    network what it is.
+    """
     written: dict[str, Any] = {}
     for name, (kind, rule) in _described_fields(type(described)).items():
         if identity and not rule.identity:
@@ -177,11 +204,17 @@ def write(described: Any, *, identity: bool = False) -> dict[str, Any]:
 
 
 def to_toml(described: Any) -> str:
-    """Return a dataclass as the TOML that `read` takes back; what is None, which TOML cannot say, is left out."""
+    """Return a dataclass as the TOML that `read` takes back; what is None, which TOML cannot say,
+    is left out.
+    """
     lines, tables = list[str](), list[str]()
     for name, value in write(described).items():
         if isinstance(value, dict):
-            items = [f"{key} = {_toml_value(item)}" for key, item in value.items() if item is not None and item != {}]
+            items = [
+                f"{key} = {_toml_value(item)}"
+                for key, item in value.items()
+                if item is not None and item != {}
+            ]
             tables += ["", f"[{name}]", *items]
         elif value is not None:
             lines.append(f"{name} = {_toml_value(value)}")
@@ -191,7 +224,11 @@ def to_toml(described: Any) -> str:
 def _toml_value(value: Any) -> str:
     if isinstance(value, dict):
         items = typing.cast("dict[str, Any]", value).items()
-        return "{ " + ", ".join(f"{json.dumps(key)} = {_toml_value(item)}" for key, item in items) + " }"
+        return (
+            "{ "
+            + ", ".join(f"{json.dumps(key)} = {_toml_value(item)}" for key, item in items)
+            + " }"
+        )
     # JSON's numbers, texts, truth values and lists are TOML's as well.
     return json.dumps(value)
 
@@ -210,7 +247,8 @@ def _check_scalar(leaf: Leaf, kind: Any, value: Any) -> Any:
         if rule.choices and value not in rule.choices:
             hint = did_you_mean(value, rule.choices)
             raise AnewError(
-                f"{leaf.key} must be one of {', '.join(rule.choices)}, got {value!r}{hint}; set {leaf.flag}"
+                f"{leaf.key} must be one of {', '.join(rule.choices)}, got {value!r}{hint}; set "
+                f"{leaf.flag}"
             )
         return value
     number = _number(leaf, kind, value)
@@ -245,12 +283,16 @@ def _read_options(leaf: Leaf, value: Any) -> Options:
         table = dict(text.split("=", 1) for text in texts)
     for key, item in table.items():
         if not isinstance(item, bool | int | float | str):
-            raise AnewError(f"{leaf.key}.{key} must be a number, a text, true or false, got {item!r}")
+            raise AnewError(
+                f"{leaf.key}.{key} must be a number, a text, true or false, got {item!r}"
+            )
     return tuple(sorted((key, _plain(item)) for key, item in table.items()))
 
 
 def _plain(value: Scalar) -> Scalar:
-    """Read a text from the command line as TOML would: 3 is a whole number, 0.5 a number, true a truth value."""
+    """Read a text from the command line as TOML would: 3 is a whole number, 0.5 a number, true a
+    truth value.
+    """
     if not isinstance(value, str):
         return value
     if value in ("true", "false"):
@@ -268,7 +310,9 @@ def _in_words(leaf: Leaf) -> str:
     if typing.get_origin(kind) is tuple:
         words = "a list of words" if typing.get_args(kind)[0] is str else "a list of numbers"
     else:
-        words = {bool: "true or false", int: "a whole number", float: "a number"}.get(kind, "a text")
+        words = {bool: "true or false", int: "a whole number", float: "a number"}.get(
+            kind, "a text"
+        )
     if rule.low is not None:
         words += f" {'>' if rule.above else '>='} {_plainly(rule.low)}"
     if rule.high is not None:

@@ -23,7 +23,8 @@ _HEADER = "anew"
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file atomically: to a temporary name beside it, flushed to the disk, then renamed.
 
-    Raises `AnewError` where the folder cannot be written or the disk is full; the old file, if any, is then untouched.
+    Raises `AnewError` where the folder cannot be written or the disk is full; the old file, if any,
+    is then untouched.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     ensure_folder(path.parent)
@@ -37,21 +38,28 @@ def write_bytes(path: Path, content: bytes) -> None:
     except OSError as error:
         _remove_quietly(temporary)
         raise AnewError(
-            f"{path}: cannot be written ({error.strerror}); free space or make the folder writable, then give the "
+            f"{path}: cannot be written ({error.strerror}); free space or make the folder "
+            f"writable, then give the "
             "same command again: what was saved is whole"
         ) from error
 
 
 def ensure_folder(path: Path) -> None:
-    """Make a folder and those above it where they are missing; `AnewError` where that is not allowed."""
+    """Make a folder and those above it where they are missing; `AnewError` where that is not
+    allowed.
+    """
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise AnewError(f"{path}: cannot be made ({error.strerror}); give a folder that can be written") from error
+        raise AnewError(
+            f"{path}: cannot be made ({error.strerror}); give a folder that can be written"
+        ) from error
 
 
 def free_bytes(path: Path) -> float:
-    """Return the free bytes of the disk on which a file or folder lies, or would lie; infinity where it has no size."""
+    """Return the free bytes of the disk on which a file or folder lies, or would lie; infinity
+    where it has no size.
+    """
     there = next(one for one in (path, *path.absolute().parents) if one.exists())
     usage = shutil.disk_usage(there)
     return usage.free if usage.total else math.inf
@@ -69,14 +77,20 @@ def read_json(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise AnewError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except ValueError as error:
-        raise AnewError(f"{path}: is damaged ({error}); restore it from a copy, or remove its folder") from error
+        raise AnewError(
+            f"{path}: is damaged ({error}); restore it from a copy, or remove its folder"
+        ) from error
     if not isinstance(value, dict):
-        raise AnewError(f"{path}: is damaged (no JSON object); restore it from a copy, or remove its folder")
+        raise AnewError(
+            f"{path}: is damaged (no JSON object); restore it from a copy, or remove its folder"
+        )
     return value
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
-    """Write tensors and a JSON header as one safetensors file, atomically; equal content gives equal bytes."""
+    """Write tensors and a JSON header as one safetensors file, atomically; equal content gives
+    equal bytes.
+    """
     content: dict[str, Tensor] = {}
     memory: set[int] = set()
     for name, tensor in tensors.items():
@@ -85,13 +99,15 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str
         shared = plain.untyped_storage().data_ptr() in memory
         content[name] = plain.clone() if shared else plain
         memory.add(plain.untyped_storage().data_ptr())
-    # One metadata key: safetensors writes several in no fixed order, and the hash of the file must not vary.
+    # One metadata key: safetensors writes several in no fixed order, and the hash of the file must
+    # not vary.
     metadata = {_HEADER: json.dumps(header, sort_keys=True)}
     write_bytes(path, safetensors.torch.save(content, metadata))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read a safetensors file: its tensors, on the CPU, and anew's header ({} where the file has none).
+    """Read a safetensors file: its tensors, on the CPU, and anew's header ({} where the file has
+    none).
 
     Raises `AnewError` for a file that is missing, truncated or of another format, such as a pickle.
     """
@@ -100,15 +116,21 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             header = (file.metadata() or {}).get(_HEADER, "{}")
             return {name: file.get_tensor(name) for name in file.keys()}, json.loads(header)  # noqa: SIM118
     except OSError as error:
-        raise AnewError(f"{path}: cannot be read ({error.strerror or error}); check the path") from error
+        raise AnewError(
+            f"{path}: cannot be read ({error.strerror or error}); check the path"
+        ) from error
     except (safetensors.SafetensorError, ValueError) as error:
-        raise AnewError(f"{path}: {_what_it_is(path)} ({error}); give a whole safetensors file") from error
+        raise AnewError(
+            f"{path}: {_what_it_is(path)} ({error}); give a whole safetensors file"
+        ) from error
 
 
 def write_line(path: Path, at: int, value: Mapping[str, Any]) -> int:
-    """Write one line of JSON at byte `at` of a file, drop what lay beyond, and return where the line ends.
+    """Write one line of JSON at byte `at` of a file, drop what lay beyond, and return where the
+    line ends.
 
-    What a killed process wrote after its last save is so replaced, not repeated. `AnewError` where it cannot be.
+    What a killed process wrote after its last save is so replaced, not repeated. `AnewError` where
+    it cannot be.
     """
     line = (json.dumps(value) + "\n").encode()
     try:
@@ -120,7 +142,8 @@ def write_line(path: Path, at: int, value: Mapping[str, Any]) -> int:
             os.fsync(file.fileno())
     except OSError as error:
         raise AnewError(
-            f"{path}: cannot be written ({error.strerror}); free space, then give the same command again"
+            f"{path}: cannot be written ({error.strerror}); free space, then give the same command "
+            f"again"
         ) from error
     return at + len(line)
 
@@ -132,7 +155,9 @@ def sha256(path: Path) -> str:
 
 
 def sha256_of_json(value: Any) -> str:
-    """Return the SHA-256 of a value's JSON with sorted keys, in hexadecimal: equal for equal content."""
+    """Return the SHA-256 of a value's JSON with sorted keys, in hexadecimal: equal for equal
+    content.
+    """
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
@@ -140,7 +165,10 @@ def _what_it_is(path: Path) -> str:
     with path.open("rb") as file:
         start = file.read(4)
     if start.startswith(b"PK") or start[:1] == b"\x80":
-        return "is a pickle (torch.save), which could run code and is never loaded; convert it with safetensors"
+        return (
+            "is a pickle (torch.save), which could run code and is never loaded; convert it with "
+            "safetensors"
+        )
     return "is truncated or no safetensors file"
 
 

@@ -19,8 +19,8 @@ class Interrupted(AnewError):  # noqa: N818 -- nothing failed
 class StopRequest:
     """Whether this process was asked to stop, as a context manager around training.
 
-    The first signal asks for a stop after the step under way, a second SIGINT stops at once. Signals reach only a
-    main thread; in others nothing is ever requested.
+    The first signal asks for a stop after the step under way, a second SIGINT stops at once.
+    Signals reach only a main thread; in others nothing is ever requested.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,10 @@ class StopRequest:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         for number, handler in self._kept.items():
             signal.signal(number, handler)

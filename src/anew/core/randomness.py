@@ -1,8 +1,10 @@
-"""Keyed streams: everything random is a pure function of (seed, purpose, epoch, index), never of history.
+"""Keyed streams: everything random is a pure function of (seed, purpose, epoch, index), never of
+history.
 
-A stream is SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014) started at a
-key. Its state is a plain counter, so number i of a stream costs the same as number 0: a resumed run, a second
-student and another machine draw the same numbers for the same example without replaying anything.
+A stream is SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators",
+2014) started at a key. Its state is a plain counter, so number i of a stream costs the same as
+number 0: a resumed run, a second student and another machine draw the same numbers for the same
+example without replaying anything.
 """
 
 from __future__ import annotations
@@ -33,8 +35,8 @@ def key(*parts: int | str) -> int:
 def bits(stream: int, counters: Int64[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
     """Return the 64 random bits at each counter (>= 0) of a stream, on the counters' device.
 
-    The bits of SplitMix64 seeded with `stream`; counter 0 is its first output. Torch has no unsigned arithmetic on
-    every device, so the 64 bits come as the int64 of the same pattern.
+    The bits of SplitMix64 seeded with `stream`; counter 0 is its first output. Torch has no
+    unsigned arithmetic on every device, so the 64 bits come as the int64 of the same pattern.
     """
     state = (counters + 1) * _signed(_INCREMENT) + _signed(stream)
     state = (state ^ _shift_right(state, 30)) * _signed(_FIRST_MULTIPLIER)
@@ -45,8 +47,8 @@ def bits(stream: int, counters: Int64[Tensor, "*shape"]) -> Int64[Tensor, "*shap
 def below(stream: int, counters: Int64[Tensor, "*shape"], limit: int) -> Int64[Tensor, "*shape"]:
     """Return a whole number in [0, limit) at each counter, for a limit up to 2^31.
 
-    The upper 32 random bits are scaled (Lemire 2019 without its rejection step, which would make a number depend on
-    its neighbours); the bias is below limit / 2^32.
+    The upper 32 random bits are scaled (Lemire 2019 without its rejection step, which would make a
+    number depend on its neighbours); the bias is below limit / 2^32.
     """
     return (_shift_right(bits(stream, counters), 32) * limit) >> 32
 
@@ -58,10 +60,12 @@ def order(stream: int, count: int) -> Int64[Tensor, "count"]:
 
 @contextmanager
 def torch_generator(stream: int, device: torch.device | None = None) -> Generator[None]:
-    """Give the code inside torch's global generators seeded from a stream, and restore them after it.
+    """Give the code inside torch's global generators seeded from a stream, and restore them after
+    it.
 
-    Initialisers and dropout, anew's own and those of any user's module, draw from the global generators and take no
-    other: this scope, and `reseed` within it, is the one place where they are set.
+    Initialisers and dropout, anew's own and those of any user's module, draw from the global
+    generators and take no other: this scope, and `reseed` within it, is the one place where they
+    are set.
     """
     kept = [(generator, generator.get_state()) for generator in _generators(device)]
     try:
@@ -73,13 +77,17 @@ def torch_generator(stream: int, device: torch.device | None = None) -> Generato
 
 
 def reseed(stream: int, device: torch.device | None = None) -> None:
-    """Move the generators of the surrounding `torch_generator` scope to another stream, as before each step."""
+    """Move the generators of the surrounding `torch_generator` scope to another stream, as before
+    each step.
+    """
     for generator in _generators(device):
         generator.manual_seed(stream)
 
 
 def _generators(device: torch.device | None) -> list[torch.Generator]:
-    """Return the global generators that code on a device draws from: the CPU's, and the device's own."""
+    """Return the global generators that code on a device draws from: the CPU's, and the device's
+    own.
+    """
     generators = [torch.default_generator]
     if device is not None and device.type == "cuda":
         torch.cuda.init()

@@ -1,4 +1,6 @@
-"""Batches of resident data: the order and the views of an epoch are pure functions, a batch is one gather."""
+"""Batches of resident data: the order and the views of an epoch are pure functions, a batch is one
+gather.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +19,11 @@ from anew.data.split import Data
 
 @dataclass(frozen=True)
 class Batch:
-    """Examples as a step sees them: views of the inputs (B, ...) in their own dtype, labels, and which they are.
+    """Examples as a step sees them: views of the inputs (B, ...) in their own dtype, labels, and
+    which they are.
 
-    Where several processes share the batches, `inputs` are those of this process's `part` of the batch; all else is
-    the whole batch's.
+    Where several processes share the batches, `inputs` are those of this process's `part` of the
+    batch; all else is the whole batch's.
     """
 
     inputs: Num[Tensor, "part ..."]
@@ -31,19 +34,27 @@ class Batch:
     part: slice = field(default_factory=lambda: slice(None))
 
     def permutation(self, seed: int, classes: int) -> Int64[Tensor, "batch classes"]:
-        """Return the random integers that permute dark knowledge, from each view's own stream: (B, C)."""
-        counters = self.indices[:, None] * classes + torch.arange(classes, device=self.indices.device)
+        """Return the random integers that permute dark knowledge, from each view's own stream: (B,
+        C).
+        """
+        counters = self.indices[:, None] * classes + torch.arange(
+            classes, device=self.indices.device
+        )
         return randomness.bits(randomness.key(seed, "dark knowledge", self.epoch), counters)
 
 
 class Batches:
-    """The training examples of a data set, resident on a device as they are stored (uint8 for pictures).
+    """The training examples of a data set, resident on a device as they are stored (uint8 for
+    pictures).
 
-    Every epoch shows each example once, in an order of its own, but for the last `len % batch_size`, which are left
-    out so that all batches are of one size: other examples in every epoch. Of each batch only a `part` is made.
+    Every epoch shows each example once, in an order of its own, but for the last `len %
+    batch_size`, which are left out so that all batches are of one size: other examples in every
+    epoch. Of each batch only a `part` is made.
     """
 
-    def __init__(self, data: Data, batch_size: int, device: torch.device, part: slice = slice(None)) -> None:
+    def __init__(
+        self, data: Data, batch_size: int, device: torch.device, part: slice = slice(None)
+    ) -> None:
         examples = data.training
         self.inputs, self.labels = examples.inputs.to(device), examples.labels.to(device)
         self.views, self.seed, self.device = data.views, data.spec.seed, device
@@ -63,15 +74,22 @@ class Batches:
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """Yield the batches of an epoch, starting at batch number `first`."""
-        order = randomness.order(randomness.key(self.seed, "order", epoch), len(self.labels)).to(self.device)
+        order = randomness.order(randomness.key(self.seed, "order", epoch), len(self.labels)).to(
+            self.device
+        )
         views = self.views.draw(self.seed, epoch, order)
         for start in range(first * self.batch_size, self.steps * self.batch_size, self.batch_size):
-            chosen, numbers = order[start : start + self.batch_size], views[start : start + self.batch_size]
+            chosen, numbers = (
+                order[start : start + self.batch_size],
+                views[start : start + self.batch_size],
+            )
             inputs = self.views.show(self.inputs, chosen[self.part], numbers[self.part])
             yield Batch(inputs, self.labels[chosen], chosen, numbers, epoch, self.part)
 
 
-def in_order(examples: Examples, batch_size: int, device: torch.device) -> Iterator[Num[Tensor, "batch ..."]]:
+def in_order(
+    examples: Examples, batch_size: int, device: torch.device
+) -> Iterator[Num[Tensor, "batch ..."]]:
     """Yield inputs as they are, in order, in batches: for evaluation."""
     for part in examples.inputs.split(batch_size):
         yield part.to(device)

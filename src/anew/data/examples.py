@@ -10,7 +10,9 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Examples:
-    """Inputs (N, C, H, W), uint8 or float32, in channels_last memory, or vectors (N, F) float32; labels (N,) int64."""
+    """Inputs (N, C, H, W), uint8 or float32, in channels_last memory, or vectors (N, F) float32;
+    labels (N,) int64.
+    """
 
     inputs: Num[Tensor, "examples ..."]
     labels: Int64[Tensor, "examples"]

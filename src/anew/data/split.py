@@ -1,4 +1,6 @@
-"""From a source to what training uses: which examples train, which are held out, and how they are normalised."""
+"""From a source to what training uses: which examples train, which are held out, and how they are
+normalised.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +19,12 @@ from anew.data.views import Views
 
 @dataclass(frozen=True)
 class Data:
-    """Examples ready for training: three disjoint sets, their classes, their views and their normalisation.
+    """Examples ready for training: three disjoint sets, their classes, their views and their
+    normalisation.
 
-    `mean` and `std` have one number a channel (a feature for vectors), in the inputs' own units, measured on the
-    training examples alone. `spec` is the data's description with everything filled in.
+    `mean` and `std` have one number a channel (a feature for vectors), in the inputs' own units,
+    measured on the training examples alone. `spec` is the data's description with everything filled
+    in.
     """
 
     training: Examples
@@ -48,7 +52,9 @@ class Sizes:
 
 
 def sizes(contents: Contents, spec: DataSpec) -> Sizes:
-    """Return the sizes of the split that `prepare` makes, without the examples; `AnewError` where none would train."""
+    """Return the sizes of the split that `prepare` makes, without the examples; `AnewError` where
+    none would train.
+    """
     left = contents.training
     test = contents.test or round(spec.test * left)
     left -= 0 if contents.test else test
@@ -57,32 +63,39 @@ def sizes(contents: Contents, spec: DataSpec) -> Sizes:
     validation = round(spec.validation * left)
     if left - validation < 1:
         raise AnewError(
-            f"data '{spec.source}': no training example is left of {left} after the splits; raise --limit, or lower "
+            f"data '{spec.source}': no training example is left of {left} after the splits; raise "
+            f"--limit, or lower "
             "--data.validation"
         )
     return Sizes(left - validation, validation, test)
 
 
 def prepare(source: Source, spec: DataSpec) -> Data:
-    """Cut the validation split (and the test set, where the source has none) and measure the normalisation.
+    """Cut the validation split (and the test set, where the source has none) and measure the
+    normalisation.
 
-    Splits are stratified and drawn by `spec.seed`; the validation split comes from the training examples, never from
-    the test set. `AnewError` where a share leaves a class without training examples.
+    Splits are stratified and drawn by `spec.seed`; the validation split comes from the training
+    examples, never from the test set. `AnewError` where a share leaves a class without training
+    examples.
     """
     if spec.fingerprint not in ("", source.fingerprint):
         raise AnewError(
-            f"data '{spec.source}': has the fingerprint {source.fingerprint}, not {spec.fingerprint}: its content is "
+            f"data '{spec.source}': has the fingerprint {source.fingerprint}, not "
+            f"{spec.fingerprint}: its content is "
             "another; restore the data, or drop --data.fingerprint"
         )
     classes = len(source.classes)
     everything, test = source.train, source.test
     indices = torch.arange(len(everything))
     if test is None:
-        indices, cut = _cut(everything.labels, indices, spec.test, classes, randomness.key(spec.seed, "test split"))
+        indices, cut = _cut(
+            everything.labels, indices, spec.test, classes, randomness.key(spec.seed, "test split")
+        )
         test = everything.take(cut)
         if not len(test):
             raise AnewError(
-                f"data '{spec.source}': no test example is cut off from {len(everything)}; raise --data.test"
+                f"data '{spec.source}': no test example is cut off from {len(everything)}; raise "
+                f"--data.test"
             )
     if spec.limit is not None and spec.limit < len(indices):
         key = randomness.key(spec.seed, "limit")
@@ -92,7 +105,8 @@ def prepare(source: Source, spec: DataSpec) -> Data:
     missing = classes - len(torch.unique(everything.labels[indices]))
     if missing:
         raise AnewError(
-            f"data '{spec.source}': {missing} of {classes} classes have no training example left after the splits; "
+            f"data '{spec.source}': {missing} of {classes} classes have no training example left "
+            f"after the splits; "
             "raise --limit, or lower --data.validation"
         )
     # Where nothing is cut off, the source's own tensors serve: no second copy of the data set.
@@ -105,10 +119,14 @@ def prepare(source: Source, spec: DataSpec) -> Data:
     return Data(training, everything.take(held_out), test, source.classes, views, mean, std, filled)
 
 
-def _cut(labels: Tensor, indices: Tensor, share: float, classes: int, stream: int) -> tuple[Tensor, Tensor]:
-    """Split indices in two, class by class: those that stay, and `share` of them, drawn by the stream; both sorted.
+def _cut(
+    labels: Tensor, indices: Tensor, share: float, classes: int, stream: int
+) -> tuple[Tensor, Tensor]:
+    """Split indices in two, class by class: those that stay, and `share` of them, drawn by the
+    stream; both sorted.
 
-    The sizes add up: each class gives the whole part of its share, and those with the largest rest one more.
+    The sizes add up: each class gives the whole part of its share, and those with the largest rest
+    one more.
     """
     drawn = randomness.bits(stream, indices)
     by_class = [indices[labels[indices] == one] for one in range(classes)]
@@ -125,12 +143,18 @@ def _cut(labels: Tensor, indices: Tensor, share: float, classes: int, stream: in
 
 
 def _normalisation(inputs: Tensor, spec: DataSpec) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation of each channel or feature, float32, exact to that whatever the size."""
+    """Return mean and standard deviation of each channel or feature, float32, exact to that
+    whatever the size.
+    """
     channels = inputs.shape[1]
     count = inputs.numel() // channels
-    totals, squares = torch.zeros(channels, dtype=torch.float64), torch.zeros(channels, dtype=torch.float64)
+    totals, squares = (
+        torch.zeros(channels, dtype=torch.float64),
+        torch.zeros(channels, dtype=torch.float64),
+    )
     others = [axis for axis in range(inputs.ndim) if axis != 1]
-    # Measured from a value that occurs: the sums lose no digits to a large mean, and are 0 where nothing varies.
+    # Measured from a value that occurs: the sums lose no digits to a large mean, and are 0 where
+    # nothing varies.
     origin = inputs[0].reshape(channels, -1)[:, 0].double()
     # A part at a time: the doubles of a whole data set would take eight times its memory.
     for part in inputs.split(256):
@@ -149,7 +173,8 @@ def _given(given: tuple[float, ...] | None, measured: Tensor, name: str) -> Tens
         return measured
     if len(given) not in (1, len(measured)):
         raise AnewError(
-            f"data.{name} must be one number, or one for each of {len(measured)} channels, got {len(given)}; "
+            f"data.{name} must be one number, or one for each of {len(measured)} channels, got "
+            f"{len(given)}; "
             f"set --data.{name}"
         )
     return torch.tensor(given, dtype=torch.float64).expand(len(measured)).clone()

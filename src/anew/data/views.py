@@ -1,7 +1,9 @@
-"""Augmentation as a pure function: the view of example i in epoch e depends on (data seed, epoch, i) and nothing else.
+"""Augmentation as a pure function: the view of example i in epoch e depends on (data seed, epoch,
+i) and nothing else.
 
-A view of a picture is numbered: padding d gives (2 d + 1)^2 crops, a flip doubles them, so crop with padding 4 and flip
-is 162 views, 0..161. A batch of views is one gather on the device that holds the pictures.
+A view of a picture is numbered: padding d gives (2 d + 1)^2 crops, a flip doubles them, so crop
+with padding 4 and flip is 162 views, 0..161. A batch of views is one gather on the device that
+holds the pictures.
 """
 
 from __future__ import annotations
@@ -21,10 +23,11 @@ PADDING_MODES = ("zero", "reflect")
 
 @dataclass(frozen=True)
 class Views:
-    """The views that a picture has: which kinds of change, how far a crop moves, what is seen beyond the edge.
+    """The views that a picture has: which kinds of change, how far a crop moves, what is seen
+    beyond the edge.
 
-    `padding` is in pixels; `padding_mode` "zero" shows black there (0, before any normalisation), "reflect" the picture
-    mirrored without repeating its edge, as Wide-ResNet's authors did.
+    `padding` is in pixels; `padding_mode` "zero" shows black there (0, before any normalisation),
+    "reflect" the picture mirrored without repeating its edge, as Wide-ResNet's authors did.
     """
 
     kind: str = "none"
@@ -45,16 +48,25 @@ class Views:
         """Raise `AnewError` where inputs of this shape (without the batch) have no such views."""
         if self.kind != "none" and len(input_shape) != 3:
             raise AnewError(
-                f"data: views '{self.kind}' need pictures, but the examples have shape {input_shape}; set --views none"
+                f"data: views '{self.kind}' need pictures, but the examples have shape "
+                f"{input_shape}; set --views none"
             )
-        if "crop" in self.kind and self.padding_mode == "reflect" and self.padding >= min(input_shape[1:]):
+        if (
+            "crop" in self.kind
+            and self.padding_mode == "reflect"
+            and self.padding >= min(input_shape[1:])
+        ):
             raise AnewError(
                 f"data: padding {self.padding} with reflection needs pictures larger than that, "
                 f"got {input_shape[1]}x{input_shape[2]}; lower --data.padding"
             )
 
-    def draw(self, seed: int, epoch: int, indices: Int64[Tensor, "batch"]) -> Int64[Tensor, "batch"]:
-        """Return the number of the view that each example shows in an epoch, uniform over all of them."""
+    def draw(
+        self, seed: int, epoch: int, indices: Int64[Tensor, "batch"]
+    ) -> Int64[Tensor, "batch"]:
+        """Return the number of the view that each example shows in an epoch, uniform over all of
+        them.
+        """
         return randomness.below(randomness.key(seed, "view", epoch), indices, self.count)
 
     def show(
@@ -65,8 +77,9 @@ class Views:
     ) -> Num[Tensor, "batch ..."]:
         """Return the given views of the given examples, dtype unchanged, in one gather.
 
-        `pictures` (N, C, H, W) give (B, C, H, W) in channels_last memory; view number n = flip x crops + crop, and the
-        crop's offset (row, column) = divmod(crop, 2 padding + 1), with (padding, padding) the unmoved picture.
+        `pictures` (N, C, H, W) give (B, C, H, W) in channels_last memory; view number n = flip x
+        crops + crop, and the crop's offset (row, column) = divmod(crop, 2 padding + 1), with
+        (padding, padding) the unmoved picture.
         """
         if self.kind == "none":
             return pictures.index_select(0, indices)

@@ -1,7 +1,20 @@
 """What networks say of held-out examples: outputs, scores, ensembles, statistics, insight."""
 
-from anew.evaluation.outputs import EVALUATION_BATCH, outputs_of, predict, read_outputs, write_outputs
-from anew.evaluation.scoring import Row, accuracy, evaluate_lineage, evaluate_networks, row_name, score_logits
+from anew.evaluation.outputs import (
+    EVALUATION_BATCH,
+    outputs_of,
+    predict,
+    read_outputs,
+    write_outputs,
+)
+from anew.evaluation.scoring import (
+    Row,
+    accuracy,
+    evaluate_lineage,
+    evaluate_networks,
+    row_name,
+    score_logits,
+)
 
 __all__ = [
     "EVALUATION_BATCH",

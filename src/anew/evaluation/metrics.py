@@ -1,7 +1,7 @@
 """How good probabilities are: error, negative log-likelihood, calibration, Brier score.
 
-All take probabilities (N, C), or their logarithms where that is exact, and labels (N,), compute in float64 on the CPU,
-and return plain numbers.
+All take probabilities (N, C), or their logarithms where that is exact, and labels (N,), compute in
+float64 on the CPU, and return plain numbers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ class Scores:
     nll: float
     """Mean negative log-likelihood of the labels, in nats."""
     ece: float
-    """Expected calibration error in percent: 15 bins of equal width (Guo et al. 2017, equation 3)."""
+    """Expected calibration error in percent: 15 bins of equal width (Guo et al. 2017, equation 3).
+    """
     brier: float
     """Mean squared distance to the one-hot label, summed over the classes: 0 to 2 (Brier 1950)."""
     examples: int
@@ -35,7 +36,9 @@ class Scores:
         return asdict(self)
 
 
-def scores(log_probabilities: Float[Tensor, "examples classes"], labels: Int64[Tensor, "examples"]) -> Scores:
+def scores(
+    log_probabilities: Float[Tensor, "examples classes"], labels: Int64[Tensor, "examples"]
+) -> Scores:
     """Return all scores of predicted log-probabilities (N, C) against labels (N,)."""
     exact = log_probabilities.double()
     probabilities = exact.exp()
@@ -50,8 +53,14 @@ def scores(log_probabilities: Float[Tensor, "examples classes"], labels: Int64[T
     )
 
 
-def calibration_error(confidence: Float[Tensor, "examples"], correct: Tensor, bins: int = CALIBRATION_BINS) -> float:
-    """Return sum_b (n_b / N) |accuracy_b - mean confidence_b| over bins of equal width, each closed above."""
+def calibration_error(
+    confidence: Float[Tensor, "examples"], correct: Tensor, bins: int = CALIBRATION_BINS
+) -> float:
+    """Return sum_b (n_b / N) |accuracy_b - mean confidence_b| over bins of equal width, each closed
+    above.
+    """
     number = (confidence * bins).ceil().long().clamp(1, bins) - 1
-    gap = torch.zeros(bins, dtype=torch.float64).index_add_(0, number, correct.double() - confidence.double())
+    gap = torch.zeros(bins, dtype=torch.float64).index_add_(
+        0, number, correct.double() - confidence.double()
+    )
     return (gap.abs().sum() / len(confidence)).item()

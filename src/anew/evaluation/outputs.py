@@ -1,4 +1,6 @@
-"""What trained networks say of held-out examples: logits, computed once, stored, and read ever after."""
+"""What trained networks say of held-out examples: logits, computed once, stored, and read ever
+after.
+"""
 
 from __future__ import annotations
 
@@ -25,14 +27,18 @@ EVALUATION_BATCH = 1000
 def predict(
     network: Network, examples: Examples, device: torch.device, world: World | None = None
 ) -> Float[Tensor, "examples classes"]:
-    """Return a network's logits (N, C) for examples as they are, unaugmented, in float32 on the CPU.
+    """Return a network's logits (N, C) for examples as they are, unaugmented, in float32 on the
+    CPU.
 
     Several processes each take every so-many-th batch, and all get all logits.
     """
     world = world or World()
     was_training = network.training
     network.eval()
-    parts = [torch.zeros(len(one), len(network.interface.classes)) for one in examples.labels.split(EVALUATION_BATCH)]
+    parts = [
+        torch.zeros(len(one), len(network.interface.classes))
+        for one in examples.labels.split(EVALUATION_BATCH)
+    ]
     for number, inputs in enumerate(in_order(examples, EVALUATION_BATCH, device)):
         if number % world.size == world.rank:
             parts[number] = network(inputs).float().cpu()
@@ -43,7 +49,8 @@ def predict(
 def outputs_of(
     networks: Mapping[str, Network], data: Data, device: torch.device, world: World | None = None
 ) -> dict[str, Tensor]:
-    """Return the logits of the validation and the test examples, and their labels: what every later analysis reads.
+    """Return the logits of the validation and the test examples, and their labels: what every later
+    analysis reads.
 
     `networks` are the network at its "last" epoch and, where it was kept, at its "best".
     """
@@ -64,12 +71,21 @@ def write_outputs(path: Path, tensors: Mapping[str, Tensor], data: Data) -> None
 def read_outputs(
     folder: NetworkFolder, split: str, epoch: str = "last"
 ) -> tuple[Float[Tensor, "examples classes"], Int64[Tensor, "examples"]]:
-    """Return the stored logits and labels of a split ("validation" or "test") at the "last" or the "best" epoch."""
+    """Return the stored logits and labels of a split ("validation" or "test") at the "last" or the
+    "best" epoch.
+    """
     tensors, _ = files.read_tensors(folder.outputs)
     if f"{split}.labels" not in tensors or f"{split}.last" not in tensors:
-        raise AnewError(f"{folder.outputs}: holds no outputs of the {split} examples; restore it from a copy")
+        raise AnewError(
+            f"{folder.outputs}: holds no outputs of the {split} examples; restore it from a copy"
+        )
     if f"{split}.{epoch}" not in tensors:
-        raise AnewError(f"{folder.outputs}: holds no outputs of the {epoch} epoch; train with --best-epoch to keep it")
+        raise AnewError(
+            f"{folder.outputs}: holds no outputs of the {epoch} epoch; train with --best-epoch to "
+            f"keep it"
+        )
     if len(tensors[f"{split}.labels"]) == 0:
-        raise AnewError(f"{folder.path}: no validation split was held out; train with --data.validation 0.1")
+        raise AnewError(
+            f"{folder.path}: no validation split was held out; train with --data.validation 0.1"
+        )
     return tensors[f"{split}.{epoch}"], tensors[f"{split}.labels"]

@@ -28,7 +28,11 @@ class Prediction:
 
     def to_json(self) -> dict[str, Any]:
         """Return the prediction as `anew predict --format json` prints it."""
-        return {"picture": str(self.path), "class": self.ranked[0][0], "probabilities": dict(self.ranked)}
+        return {
+            "picture": str(self.path),
+            "class": self.ranked[0][0],
+            "probabilities": dict(self.ranked),
+        }
 
 
 def predict_files(
@@ -39,21 +43,25 @@ def predict_files(
     device: torch.device,
     trusted: Collection[str] = (),
 ) -> list[Prediction]:
-    """Predict the classes of picture files with the chosen generations of the lineage that ends at network `end`."""
+    """Predict the classes of picture files with the chosen generations of the lineage that ends at
+    network `end`.
+    """
     lineage = choose_lineage(family, end)
     specs = [lineage[number] for number in choose_generations(generations, len(lineage))]
     networks = [network.load(family.folder(spec.id).weights, trusted).to(device) for spec in specs]
     shape = networks[0].interface.input_shape
     if len(shape) != 3:
         raise AnewError(
-            f"{family.path}: its networks take vectors of {shape[0]} features, not pictures; predict in Python"
+            f"{family.path}: its networks take vectors of {shape[0]} features, not pictures; "
+            f"predict in Python"
         )
     pictures = []
     for path in paths:
         picture = read_picture(path, shape[0])
         if tuple(picture.shape) != shape:
             raise AnewError(
-                f"{path}: is {picture.shape[2]}x{picture.shape[1]} pixels, but the networks take {shape[2]}x{shape[1]}"
+                f"{path}: is {picture.shape[2]}x{picture.shape[1]} pixels, but the networks take "
+                f"{shape[2]}x{shape[1]}"
                 "; resize it first"
             )
         pictures.append(picture)
@@ -84,14 +92,16 @@ def choose_generations(text: str, count: int) -> tuple[int, ...]:
         chosen = ()
     if not chosen or min(chosen) < 0 or max(chosen) >= count or len(set(chosen)) < len(chosen):
         raise AnewError(
-            f"generations must be last, all, one of 0 to {count - 1}, a range such as 0-{count - 1} or a list such as "
+            f"generations must be last, all, one of 0 to {count - 1}, a range such as "
+            f"0-{count - 1} or a list such as "
             f"0,{count - 1}, got '{text}'; set --generations"
         )
     return chosen
 
 
 def choose_lineage(family: Family, end: str = "", flag: str = "--network") -> tuple[Spec, ...]:
-    """Return the lineage that ends at the network whose id starts with `end`, or the only one that there is.
+    """Return the lineage that ends at the network whose id starts with `end`, or the only one that
+    there is.
 
     `AnewError` where it is not finished, or there is none or more than one to choose by `flag`.
     """
@@ -99,8 +109,13 @@ def choose_lineage(family: Family, end: str = "", flag: str = "--network") -> tu
         return family.lineage_to(end)
     lineages = family.lineages()
     if not lineages:
-        raise AnewError(f"{family.path}: holds no finished network; `anew train --out {family.path}` trains or goes on")
+        raise AnewError(
+            f"{family.path}: holds no finished network; `anew train --out {family.path}` trains or "
+            f"goes on"
+        )
     if len(lineages) > 1:
         ends = ", ".join(f"{lineage[-1].id} ({lineage[-1].objective.name})" for lineage in lineages)
-        raise AnewError(f"{family.path}: holds {len(lineages)} lineages; choose one with {flag}: {ends}")
+        raise AnewError(
+            f"{family.path}: holds {len(lineages)} lineages; choose one with {flag}: {ends}"
+        )
     return lineages[0]

@@ -19,7 +19,9 @@ from anew.evaluation.outputs import read_outputs
 from anew.family import Family
 
 
-def score_logits(logits: Float[Tensor, "examples classes"], labels: Int64[Tensor, "examples"]) -> Scores:
+def score_logits(
+    logits: Float[Tensor, "examples classes"], labels: Int64[Tensor, "examples"]
+) -> Scores:
     """Return the scores of one network's logits."""
     return metrics.scores(F.log_softmax(logits.double(), dim=-1), labels)
 
@@ -39,8 +41,12 @@ class Row:
 
     @property
     def name(self) -> str:
-        """How the row is called: `generation 2`, or `ensemble 0-2`, or `ensemble 0,2` where it has gaps."""
-        return row_name(self.generations) + (f" beside, seed {self.seed}" if self.seed is not None else "")
+        """How the row is called: `generation 2`, or `ensemble 0-2`, or `ensemble 0,2` where it has
+        gaps.
+        """
+        return row_name(self.generations) + (
+            f" beside, seed {self.seed}" if self.seed is not None else ""
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return the row as `anew evaluate --json` prints it."""
@@ -56,7 +62,9 @@ class Row:
 
 
 def row_name(generations: tuple[int, ...]) -> str:
-    """Return what a generation or an ensemble is called: `generation 2`, `ensemble 0-2`, `ensemble 0,2`."""
+    """Return what a generation or an ensemble is called: `generation 2`, `ensemble 0-2`, `ensemble
+    0,2`.
+    """
     if len(generations) == 1:
         return f"generation {generations[0]}"
     first, last = generations[0], generations[-1]
@@ -67,15 +75,18 @@ def row_name(generations: tuple[int, ...]) -> str:
 def evaluate_lineage(
     family: Family, lineage: Sequence[Spec], split: str = "test", *, all_subsets: bool = False
 ) -> list[Row]:
-    """Return the scores of every generation of a lineage, then of every ensemble of consecutive generations.
+    """Return the scores of every generation of a lineage, then of every ensemble of consecutive
+    generations.
 
-    With `all_subsets`, of every subset of generations. From the stored outputs: neither data nor networks are needed.
+    With `all_subsets`, of every subset of generations. From the stored outputs: neither data nor
+    networks are needed.
     """
     outputs = [read_outputs(family.folder(spec.id), split) for spec in lineage]
     labels = outputs[0][1]
     if any(not torch.equal(labels, other) for _, other in outputs):
         raise AnewError(
-            f"{family.path}: the generations of this lineage were evaluated on different {split} examples, "
+            f"{family.path}: the generations of this lineage were evaluated on different {split} "
+            f"examples, "
             "so no ensemble of them can be scored"
         )
     rows: list[Row] = []
@@ -86,12 +97,16 @@ def evaluate_lineage(
         rows.append(Row((number,), (spec.id,), spec.origin, score_logits(logits, labels), best))
     for members in _ensembles(len(lineage), all_subsets):
         mean = ensemble.log_mean([outputs[member][0] for member in members])
-        rows.append(Row(members, tuple(lineage[m].id for m in members), "", metrics.scores(mean, labels)))
+        rows.append(
+            Row(members, tuple(lineage[m].id for m in members), "", metrics.scores(mean, labels))
+        )
     return rows
 
 
 def evaluate_networks(family: Family, specs: Sequence[Spec], split: str = "test") -> list[Row]:
-    """Return the scores of networks one by one, as of siblings beside a lineage; those not finished are left out."""
+    """Return the scores of networks one by one, as of siblings beside a lineage; those not finished
+    are left out.
+    """
     rows: list[Row] = []
     for spec in specs:
         if family.folder(spec.id).is_done:

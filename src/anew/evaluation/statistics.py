@@ -1,7 +1,8 @@
-"""What differences between networks' errors show: intervals, paired tests, corrections for several, and plain words.
+"""What differences between networks' errors show: intervals, paired tests, corrections for several,
+and plain words.
 
-Over seeds, values are one number a seed; on one seed, what is compared is which test examples each network gets wrong.
-All in float64, by SciPy; intervals hold with probability 95 %.
+Over seeds, values are one number a seed; on one seed, what is compared is which test examples each
+network gets wrong. All in float64, by SciPy; intervals hold with probability 95 %.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Difference:
-    """Ours less theirs, paired by seed or by example: mean, interval, and the probability of as much by chance."""
+    """Ours less theirs, paired by seed or by example: mean, interval, and the probability of as
+    much by chance.
+    """
 
     mean: float
     low: float
@@ -52,7 +55,9 @@ class Difference:
 
 @dataclass(frozen=True)
 class Judged:
-    """A difference that was looked at among others, and what it shows after Holm's correction for them."""
+    """A difference that was looked at among others, and what it shows after Holm's correction for
+    them.
+    """
 
     difference: Difference
     corrected_p: float
@@ -61,7 +66,9 @@ class Judged:
 
 @dataclass(frozen=True)
 class Interval:
-    """A number measured on examples, and the bootstrap's interval over those examples; NaN where it is not defined."""
+    """A number measured on examples, and the bootstrap's interval over those examples; NaN where it
+    is not defined.
+    """
 
     value: float
     low: float
@@ -91,35 +98,48 @@ def over_seeds(ours: Values, theirs: Values) -> Difference:
     # Equal differences in every seed: certain where they are not 0, and no evidence where they are.
     p = float(found.mean == 0) if found.deviation == 0 else _p(stats.ttest_1samp(differences, 0.0))
     rank = _p(stats.wilcoxon(differences)) if bool((differences != 0).any()) else 1.0
-    return Difference(found.mean, found.low, found.high, p, "paired t over seeds", found.count, rank)
+    return Difference(
+        found.mean, found.low, found.high, p, "paired t over seeds", found.count, rank
+    )
 
 
-def over_examples(ours_wrong: NDArray[np.bool_], theirs_wrong: NDArray[np.bool_], seed: int = 0) -> Difference:
-    """Compare two networks on one seed by the test examples that each gets wrong, in percentage points.
+def over_examples(
+    ours_wrong: NDArray[np.bool_], theirs_wrong: NDArray[np.bool_], seed: int = 0
+) -> Difference:
+    """Compare two networks on one seed by the test examples that each gets wrong, in percentage
+    points.
 
-    The p-value is McNemar's, exact: of the examples that only one gets wrong, as many on either side. The interval is
-    the bootstrap's over examples, by percentiles. It says nothing of other seeds.
+    The p-value is McNemar's, exact: of the examples that only one gets wrong, as many on either
+    side. The interval is the bootstrap's over examples, by percentiles. It says nothing of other
+    seeds.
     """
     ours, theirs = np.asarray(ours_wrong, bool), np.asarray(theirs_wrong, bool)
     only_ours, only_theirs = int((ours & ~theirs).sum()), int((~ours & theirs).sum())
     discordant = only_ours + only_theirs
     p = _p(stats.binomtest(only_ours, discordant)) if discordant else 1.0
     count = len(ours)
-    # A sample of examples with replacement holds a multinomial number of each kind: no need to draw the examples.
+    # A sample of examples with replacement holds a multinomial number of each kind: no need to draw
+    # the examples.
     rates = [only_ours / count, only_theirs / count, 1 - discordant / count]
     drawn = np.random.default_rng(seed).multinomial(count, rates, BOOTSTRAP_SAMPLES)
     points = 100 * (drawn[:, 0] - drawn[:, 1]) / count
     low, high = np.quantile(points, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     mean = 100 * (only_ours - only_theirs) / count
-    return Difference(mean, float(low), float(high), p, "McNemar, bootstrap over test examples", count)
+    return Difference(
+        mean, float(low), float(high), p, "McNemar, bootstrap over test examples", count
+    )
 
 
-def bootstrap(columns: Columns, of_means: Callable[[Columns], Columns], seed: int = 0) -> dict[str, Interval]:
-    """Return functions of means over examples, by name, with the bootstrap's intervals by percentiles.
+def bootstrap(
+    columns: Columns, of_means: Callable[[Columns], Columns], seed: int = 0
+) -> dict[str, Interval]:
+    """Return functions of means over examples, by name, with the bootstrap's intervals by
+    percentiles.
 
-    `columns` are numbers of each example (N,), by name. `of_means` takes their means, one for each of 1,000 samples of
-    examples, and returns quantities of the same shape; most are ratios of means. Samples in which one is not finite do
-    not count for it; where it is not finite for the examples themselves, value and interval are NaN.
+    `columns` are numbers of each example (N,), by name. `of_means` takes their means, one for each
+    of 1,000 samples of examples, and returns quantities of the same shape; most are ratios of
+    means. Samples in which one is not finite do not count for it; where it is not finite for the
+    examples themselves, value and interval are NaN.
     """
     names, numbers = list(columns), np.stack(list(columns.values()), axis=-1)
     count = len(numbers)
@@ -128,13 +148,18 @@ def bootstrap(columns: Columns, of_means: Callable[[Columns], Columns], seed: in
     at_once = max(1, DRAWN_AT_ONCE // count)
     for start in range(0, MEANS_SAMPLES, at_once):
         samples = min(at_once, MEANS_SAMPLES - start)
-        chosen = generator.integers(0, count, (samples, count)) + count * np.arange(samples)[:, None]
+        chosen = (
+            generator.integers(0, count, (samples, count)) + count * np.arange(samples)[:, None]
+        )
         times = np.bincount(chosen.ravel(), minlength=samples * count).reshape(samples, count)
         drawn.append(times @ numbers / count)
     means = np.concatenate(drawn)
     with np.errstate(divide="ignore", invalid="ignore"):
         found = of_means(dict(zip(names, means.T, strict=True)))
-    return {name: _percentiles(float(one[0]), one[1:][np.isfinite(one[1:])]) for name, one in found.items()}
+    return {
+        name: _percentiles(float(one[0]), one[1:][np.isfinite(one[1:])])
+        for name, one in found.items()
+    }
 
 
 def _percentiles(value: float, samples: NDArray[np.float64]) -> Interval:
@@ -145,7 +170,9 @@ def _percentiles(value: float, samples: NDArray[np.float64]) -> Interval:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values corrected for their number by Holm's step-down method (Holm 1979), in the order given."""
+    """Return p-values corrected for their number by Holm's step-down method (Holm 1979), in the
+    order given.
+    """
     order = np.argsort(p_values, kind="stable")
     corrected = [0.0] * len(p_values)
     largest = 0.0
@@ -156,13 +183,17 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def judge(differences: Sequence[Difference]) -> list[Judged]:
-    """Return what differences that are looked at together show, in the order given: their p-values are corrected."""
+    """Return what differences that are looked at together show, in the order given: their p-values
+    are corrected.
+    """
     corrected = holm([one.p for one in differences])
     return [Judged(one, p, verdict(one, p)) for one, p in zip(differences, corrected, strict=True)]
 
 
 def verdict(difference: Difference, corrected_p: float) -> str:
-    """Say in words what a difference in error shows: only what the interval and the corrected p-value both support."""
+    """Say in words what a difference in error shows: only what the interval and the corrected
+    p-value both support.
+    """
     excludes_zero = difference.low > 0 or difference.high < 0
     if not excludes_zero or not corrected_p < 1 - CONFIDENCE:
         return "no difference shown"

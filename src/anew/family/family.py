@@ -3,14 +3,13 @@
 family/
   family.json                format version
   networks/<id>/             one folder a network, named by its spec's id
-    spec.json                everything that decides its weights; teachers by id
-    weights.safetensors      the weights at the last epoch, with what is needed to use them in the header
-    best.safetensors         the weights of the epoch that validation picked, where that was asked for
-    epoch-<n>.safetensors    the weights after n epochs, of every epoch that was to be kept but the last
-    metrics.jsonl            one line an epoch
-    outputs.safetensors      logits and labels of the validation and the test examples
-    state/                   what a resumed run needs; gone when done
-    done.json                written last: results, environment, and the hash of every file
+    spec.json                everything that decides its weights; teachers by id weights.safetensors
+    the weights at the last epoch, with what is needed to use them in the header best.safetensors
+    the weights of the epoch that validation picked, where that was asked for epoch-<n>.safetensors
+    the weights after n epochs, of every epoch that was to be kept but the last metrics.jsonl
+    one line an epoch outputs.safetensors      logits and labels of the validation and the test
+    examples state/                   what a resumed run needs; gone when done done.json
+    written last: results, environment, and the hash of every file
   teachers/<id>/             stored targets
   reports/
 """
@@ -62,8 +61,12 @@ class NetworkFolder:
         return self.path / f"epoch-{epoch}.safetensors"
 
     def kept_epochs(self) -> list[int]:
-        """Return the epochs whose weights were kept, in order; the last epoch's are `weights` and not among them."""
-        numbers = [path.stem.removeprefix("epoch-") for path in self.path.glob("epoch-*.safetensors")]
+        """Return the epochs whose weights were kept, in order; the last epoch's are `weights` and
+        not among them.
+        """
+        numbers = [
+            path.stem.removeprefix("epoch-") for path in self.path.glob("epoch-*.safetensors")
+        ]
         return sorted(int(number) for number in numbers if number.isdecimal())
 
     @property
@@ -94,17 +97,23 @@ class NetworkFolder:
     def demand_done(self) -> None:
         """Raise `AnewError` where the network is not trained to its end."""
         if not self.is_done:
-            raise AnewError(f"{self.path}: is not trained to its end; finish it with its own command first")
+            raise AnewError(
+                f"{self.path}: is not trained to its end; finish it with its own command first"
+            )
 
     @cached_property
     def done(self) -> dict[str, Any]:
-        """What was recorded at the end: results, checks, environment, hashes; `AnewError` where it is damaged."""
+        """What was recorded at the end: results, checks, environment, hashes; `AnewError` where it
+        is damaged.
+        """
         record = storage.read_json(self.done_file)
         files = record.get("files")
         if not isinstance(files, dict) or not all(
             isinstance(one, dict) and {"sha256", "bytes"} <= one.keys() for one in files.values()
         ):
-            raise AnewError(f"{self.done_file}: is damaged (no hashes of files); restore it from a copy")
+            raise AnewError(
+                f"{self.done_file}: is damaged (no hashes of files); restore it from a copy"
+            )
         return record
 
     def read_metrics(self) -> list[dict[str, Any]]:
@@ -112,14 +121,17 @@ class NetworkFolder:
         if not self.metrics.exists():
             return []
         lines = self.metrics.read_bytes().split(b"\n")
-        # The last line of a network that is being trained may be half-written; it will be written again.
+        # The last line of a network that is being trained may be half-written; it will be written
+        # again.
         last = lines.pop()
         try:
             if last and self.is_done:
                 raise ValueError("its last line is cut off")
             return [json.loads(line) for line in lines]
         except ValueError as error:
-            raise AnewError(f"{self.metrics}: is damaged ({error}); restore it from a copy") from error
+            raise AnewError(
+                f"{self.metrics}: is damaged ({error}); restore it from a copy"
+            ) from error
 
     def sweep(self) -> None:
         """Remove what a process that was killed while writing left half-written."""
@@ -128,11 +140,16 @@ class NetworkFolder:
                 path.unlink()
 
     def finish(self, record: dict[str, Any]) -> None:
-        """Mark the network done: hash its files, write `done.json`, and only then drop what resuming needed."""
+        """Mark the network done: hash its files, write `done.json`, and only then drop what
+        resuming needed.
+        """
         kept = [self.at_epoch(epoch) for epoch in self.kept_epochs()]
         candidates = (self.spec_file, self.weights, self.best, *kept, self.metrics, self.outputs)
         files = [path for path in candidates if path.exists()]
-        hashes = {path.name: {"sha256": storage.sha256(path), "bytes": path.stat().st_size} for path in files}
+        hashes = {
+            path.name: {"sha256": storage.sha256(path), "bytes": path.stat().st_size}
+            for path in files
+        }
         whole = {"format": FORMAT, **record, "files": hashes}
         storage.write_json(self.done_file, {**whole, "sha256": storage.sha256_of_json(whole)})
         self.clear_state()
@@ -145,7 +162,9 @@ class NetworkFolder:
             self.state.parent.rmdir()
 
     def verify(self) -> list[str]:
-        """Return what is wrong with a finished network's files: missing, changed in size, changed in content."""
+        """Return what is wrong with a finished network's files: missing, changed in size, changed
+        in content.
+        """
         wrong: list[str] = []
         if self.done.get("sha256") != storage.sha256_of_json(
             {name: value for name, value in self.done.items() if name != "sha256"}
@@ -156,7 +175,9 @@ class NetworkFolder:
             if not path.exists():
                 wrong.append(f"{path}: is missing")
             elif path.stat().st_size != recorded["bytes"]:
-                wrong.append(f"{path}: has {path.stat().st_size:,} bytes, {recorded['bytes']:,} were written")
+                wrong.append(
+                    f"{path}: has {path.stat().st_size:,} bytes, {recorded['bytes']:,} were written"
+                )
             elif storage.sha256(path) != recorded["sha256"]:
                 wrong.append(f"{path}: has changed since it was written (its hash differs)")
         return wrong
@@ -173,7 +194,8 @@ class Family:
         """Open an existing family; `AnewError` where there is none or a newer anew wrote it."""
         if not (path / "family.json").exists():
             raise AnewError(
-                f"{path}: is no family (no family.json there); give the folder that `anew train --out` wrote"
+                f"{path}: is no family (no family.json there); give the folder that `anew train "
+                f"--out` wrote"
             )
         family = cls(path)
         family._check_format()
@@ -181,7 +203,9 @@ class Family:
 
     @classmethod
     def create(cls, path: Path) -> Family:
-        """Open a family, or make one in a new or empty folder; `AnewError` where other things lie there."""
+        """Open a family, or make one in a new or empty folder; `AnewError` where other things lie
+        there.
+        """
         if (path / "family.json").exists():
             return cls.open(path)
         if path.exists() and not path.is_dir():
@@ -189,19 +213,28 @@ class Family:
         try:
             occupied = path.exists() and any(path.iterdir())
         except OSError as error:
-            raise AnewError(f"{path}: cannot be read ({error.strerror}); give another --out") from error
+            raise AnewError(
+                f"{path}: cannot be read ({error.strerror}); give another --out"
+            ) from error
         if occupied:
-            raise AnewError(f"{path}: is a folder with other things in it and no family; give another --out")
-        storage.write_json(path / "family.json", {"format": FORMAT, "what": "a family of networks trained by anew"})
+            raise AnewError(
+                f"{path}: is a folder with other things in it and no family; give another --out"
+            )
+        storage.write_json(
+            path / "family.json", {"format": FORMAT, "what": "a family of networks trained by anew"}
+        )
         return cls(path)
 
     def _check_format(self) -> None:
         written = storage.read_json(self.path / "family.json").get("format")
         if not isinstance(written, int):
-            raise AnewError(f"{self.path / 'family.json'}: names no format version; restore it from a copy")
+            raise AnewError(
+                f"{self.path / 'family.json'}: names no format version; restore it from a copy"
+            )
         if written > FORMAT:
             raise AnewError(
-                f"{self.path}: was written by a newer anew (format {written}, this one reads up to {FORMAT}); "
+                f"{self.path}: was written by a newer anew (format {written}, this one reads up to "
+                f"{FORMAT}); "
                 "upgrade anew"
             )
 
@@ -222,13 +255,16 @@ class Family:
                 yield NetworkFolder(path)
 
     def find(self, start: str) -> NetworkFolder:
-        """Return the one network whose id starts with the given text; `AnewError` where none or several do."""
+        """Return the one network whose id starts with the given text; `AnewError` where none or
+        several do.
+        """
         ids = [folder.id for folder in self.folders()]
         found = [network_id for network_id in ids if network_id.startswith(start)]
         if len(found) != 1 or not start:
             what = f"{len(found)} networks" if found else "no network"
             raise AnewError(
-                f"{self.path}: {what} with an id that starts with '{start}'{did_you_mean(start, ids)}; "
+                f"{self.path}: {what} with an id that starts with "
+                f"'{start}'{did_you_mean(start, ids)}; "
                 f"ids there: {', '.join(ids) or 'none'}"
             )
         return self.folder(found[0])
@@ -237,11 +273,15 @@ class Family:
         """Write a network's spec, where it is not there yet, and return its folder."""
         folder = self.folder(spec.id)
         if not folder.spec_file.exists():
-            storage.write_json(folder.spec_file, {"format": FORMAT, "id": spec.id, **spec.to_json()})
+            storage.write_json(
+                folder.spec_file, {"format": FORMAT, "id": spec.id, **spec.to_json()}
+            )
         return folder
 
     def spec(self, network_id: str) -> Spec:
-        """Read a spec and its teachers' specs; `AnewError` where a file is damaged or a teacher is missing."""
+        """Read a spec and its teachers' specs; `AnewError` where a file is damaged or a teacher is
+        missing.
+        """
         path = self.folder(network_id).spec_file
         written = storage.read_json(path)
         try:
@@ -250,23 +290,31 @@ class Family:
         except (KeyError, TypeError, AttributeError) as error:
             raise AnewError(f"{path}: is damaged (no {error}); restore it from a copy") from error
         if spec.id != network_id:
-            raise AnewError(f"{path}: describes network {spec.id}, not {network_id}; restore it from a copy")
+            raise AnewError(
+                f"{path}: describes network {spec.id}, not {network_id}; restore it from a copy"
+            )
         return spec
 
     def lineage_to(self, start: str) -> tuple[Spec, ...]:
-        """Return the lineage that ends at the network whose id starts so; `AnewError` where that is not finished."""
+        """Return the lineage that ends at the network whose id starts so; `AnewError` where that is
+        not finished.
+        """
         folder = self.find(start)
         folder.demand_done()
         return self.spec(folder.id).lineage
 
     def lineages(self) -> list[tuple[Spec, ...]]:
-        """Return every chain of finished networks from the labels to one that taught no other, oldest first."""
+        """Return every chain of finished networks from the labels to one that taught no other,
+        oldest first.
+        """
         specs = [self.spec(folder.id) for folder in self.folders() if folder.is_done]
         taught = {teacher.id for spec in specs for teacher in spec.teachers}
         return [spec.lineage for spec in specs if spec.id not in taught]
 
     def verify(self) -> tuple[int, list[str]]:
-        """Re-hash everything: the number of finished networks looked at, and what is wrong, a line each."""
+        """Re-hash everything: the number of finished networks looked at, and what is wrong, a line
+        each.
+        """
         wrong: list[str] = []
         checked = 0
         for folder in self.folders():

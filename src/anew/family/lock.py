@@ -1,4 +1,6 @@
-"""One writer per network: a lock file with its owner and heartbeat, taken over from an owner that is dead."""
+"""One writer per network: a lock file with its owner and heartbeat, taken over from an owner that
+is dead.
+"""
 
 from __future__ import annotations
 
@@ -20,19 +22,24 @@ from anew.core.interruption import StopRequest
 HEARTBEAT_SECONDS = 5.0
 DEAD_AFTER_SECONDS = 60.0
 OUTLIVES_DEATH = 90.0
-"""A patience, in seconds, that is longer than an owner who died on another machine is taken for alive."""
+"""A patience, in seconds, that is longer than an owner who died on another machine is taken for
+alive.
+"""
 LOOK_SECONDS = 1.0
 
 
 class NetworkLock:
     """Holds a network's folder for one process, as a context manager.
 
-    The file `lock` names host, process and when that process started; its modification time is the heartbeat. A lock
-    is dead when its process is gone (same host) or its heartbeat is older than a minute (another host).
-    Raises `AnewError` on entry where a live process still holds it after `patience` seconds, or a stop was requested.
+    The file `lock` names host, process and when that process started; its modification time is the
+    heartbeat. A lock is dead when its process is gone (same host) or its heartbeat is older than a
+    minute (another host). Raises `AnewError` on entry where a live process still holds it after
+    `patience` seconds, or a stop was requested.
     """
 
-    def __init__(self, folder: Path, patience: float = 0.0, stop: StopRequest | None = None) -> None:
+    def __init__(
+        self, folder: Path, patience: float = 0.0, stop: StopRequest | None = None
+    ) -> None:
         self.folder = folder
         self._patience, self._stop_request = patience, stop or StopRequest()
         self.path = folder / "lock"
@@ -51,7 +58,8 @@ class NetworkLock:
         while (holder := self._take()) is not None:
             if time.monotonic() >= give_up or self._stop_request.requested:
                 raise AnewError(
-                    f"{self.folder}: process {holder.get('process')} on {holder.get('host')} is training this network "
+                    f"{self.folder}: process {holder.get('process')} on {holder.get('host')} is "
+                    f"training this network "
                     "now; wait for it, or give another --out"
                 )
             time.sleep(LOOK_SECONDS)
@@ -59,7 +67,10 @@ class NetworkLock:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._stop.set()
         self._heartbeat.join()
@@ -67,16 +78,20 @@ class NetworkLock:
             self.path.unlink(missing_ok=True)
 
     def check(self) -> None:
-        """Raise `AnewError` where another process took the lock over, as after this one slept for minutes."""
+        """Raise `AnewError` where another process took the lock over, as after this one slept for
+        minutes.
+        """
         if not self._is_ours():
             raise AnewError(
-                f"{self.folder}: another process took this network over while this one stood still; let it finish"
+                f"{self.folder}: another process took this network over while this one stood "
+                f"still; let it finish"
             )
 
     def _take(self) -> dict[str, object] | None:
         """Take the lock where no live process holds it; returns the one that does."""
-        # The guard makes "look, then take" one step among the processes of this machine; it is held for an instant. A
-        # family has one, which stays: a file that is removed would guard only those who had it open.
+        # The guard makes "look, then take" one step among the processes of this machine; it is held
+        # for an instant. A family has one, which stays: a file that is removed would guard only
+        # those who had it open.
         with FileLock(self.folder.parent / ".lock-guard"):
             holder = self._read()
             if holder is not None and self._is_alive(holder):
@@ -124,10 +139,13 @@ def _process_exists(process: int) -> bool:
 
 
 def _process_started(process: int) -> str:
-    """Return when a process started, so that a new process with an old number is not taken for it ("" if unknown)."""
+    """Return when a process started, so that a new process with an old number is not taken for it
+    ("" if unknown).
+    """
     try:
         stat = Path(f"/proc/{process}/stat").read_text(encoding="utf-8")
     except OSError:
         return ""
-    # The command's name, in brackets, may hold spaces; field 22 counts from the process number before it.
+    # The command's name, in brackets, may hold spaces; field 22 counts from the process number
+    # before it.
     return stat.rpartition(")")[2].split()[19]

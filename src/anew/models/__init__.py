@@ -9,6 +9,17 @@ from anew.models.small import MLP, LeNet, SmallCNN
 from anew.models.wide_resnet import WideResNet
 
 __all__ = [
-    "MLP", "DenseNet", "Entry", "LeNet", "MatchedResNet", "PreActivationResNet", "ResNet", "SmallCNN", "WideResNet",
-    "build", "catalogue", "is_own_code", "outline",
-]  # fmt: skip
+    "MLP",
+    "DenseNet",
+    "Entry",
+    "LeNet",
+    "MatchedResNet",
+    "PreActivationResNet",
+    "ResNet",
+    "SmallCNN",
+    "WideResNet",
+    "build",
+    "catalogue",
+    "is_own_code",
+    "outline",
+]

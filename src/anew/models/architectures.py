@@ -1,4 +1,6 @@
-"""The one table of built-in architectures: name, what it takes, how it is built. A new one is one entry here."""
+"""The one table of built-in architectures: name, what it takes, how it is built. A new one is one
+entry here.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ Options = Mapping[str, int | float]
 
 @dataclass(frozen=True)
 class Range:
-    """What an option may be: whole or any numbers from `low` to `high`, `high` itself only where it is whole."""
+    """What an option may be: whole or any numbers from `low` to `high`, `high` itself only where it
+    is whole.
+    """
 
     kind: type[int] | type[float]
     low: float
@@ -40,9 +44,11 @@ class Range:
 
 @dataclass(frozen=True)
 class Architecture:
-    """An architecture, or a family of them that numbers in the name tell apart, such as wide_resnet-DEPTH-WIDTH.
+    """An architecture, or a family of them that numbers in the name tell apart, such as
+    wide_resnet-DEPTH-WIDTH.
 
-    `build(input_shape, classes, numbers, options)` returns the model; `smallest` is the least height and width.
+    `build(input_shape, classes, numbers, options)` returns the model; `smallest` is the least
+    height and width.
     """
 
     name: str
@@ -64,13 +70,20 @@ class Architecture:
         """Return the numbers in a name of this family, or None where it is of another."""
         if name != self.name and not (self.numbers and name.startswith(f"{self.name}-")):
             return None
-        found = re.fullmatch("-".join([re.escape(self.name), *[r"(\d{1,6})" for _ in self.numbers]]), name)
+        found = re.fullmatch(
+            "-".join([re.escape(self.name), *[r"(\d{1,6})" for _ in self.numbers]]), name
+        )
         if found is None:
-            raise AnewError(f"model '{name}': is not written {self.pattern}; write for example {self.examples[0]}")
+            raise AnewError(
+                f"model '{name}': is not written {self.pattern}; write for example "
+                f"{self.examples[0]}"
+            )
         numbers = tuple(map(int, found.groups()))
         for (what, allowed), number in zip(self.numbers.items(), numbers, strict=True):
             if not allowed.holds(number):
-                raise AnewError(f"model '{name}': {what} must be {allowed}, got {number}; write {self.pattern}")
+                raise AnewError(
+                    f"model '{name}': {what} must be {allowed}, got {number}; write {self.pattern}"
+                )
         return numbers
 
 
@@ -79,7 +92,8 @@ def _check_wide_resnet(name: str, numbers: tuple[int, ...], options: Options) ->
     if (depth - 4) % 6:
         lower = max(10, depth - (depth - 4) % 6)
         raise AnewError(
-            f"model '{name}': depth must be 6 n + 4, got {depth}; the nearest are wide_resnet-{lower}-{width} and "
+            f"model '{name}': depth must be 6 n + 4, got {depth}; the nearest are "
+            f"wide_resnet-{lower}-{width} and "
             f"wide_resnet-{lower + 6}-{width}"
         )
 
@@ -89,19 +103,31 @@ def _check_densenet(name: str, numbers: tuple[int, ...], options: Options) -> No
     if (depth, growth) not in PAPER and "layers" not in options and (depth - 4) % 6:
         lower = max(10, depth - (depth - 4) % 6)
         raise AnewError(
-            f"model '{name}': depth must be 6 n + 4 (but for the paper's own networks), got {depth}; the nearest are "
+            f"model '{name}': depth must be 6 n + 4 (but for the paper's own networks), got "
+            f"{depth}; the nearest are "
             f"densenet-{lower}-{growth} and densenet-{lower + 6}-{growth}, or set the option layers"
         )
-    hidden = (int(options.get("hidden1", 0)), int(options.get("hidden2", 0)), int(options.get("hidden3", 0)))
+    hidden = (
+        int(options.get("hidden1", 0)),
+        int(options.get("hidden2", 0)),
+        int(options.get("hidden3", 0)),
+    )
     if hidden[2] and options.get("transitions", 2) < 3:
-        raise AnewError(f"model '{name}': hidden3 is the size after a third transition; set the option transitions=3")
+        raise AnewError(
+            f"model '{name}': hidden3 is the size after a third transition; set the option "
+            f"transitions=3"
+        )
     usual_layers, usual_channels = usual(depth, growth)
-    layers, first = int(options.get("layers", usual_layers)), int(options.get("first_channels", usual_channels))
+    layers, first = (
+        int(options.get("layers", usual_layers)),
+        int(options.get("first_channels", usual_channels)),
+    )
     compression = options.get("compression", 0.5)
     for block, found in enumerate(block_growths(growth, layers, first, compression, hidden), 1):
         if found < 1:
             raise AnewError(
-                f"model '{name}': no growth leads its block {block} to hidden{block}={hidden[block - 1]} with "
+                f"model '{name}': no growth leads its block {block} to "
+                f"hidden{block}={hidden[block - 1]} with "
                 f"compression {compression:g}; raise hidden{block} or lower compression"
             )
 
@@ -111,7 +137,8 @@ def _check_pre_activation_resnet(name: str, numbers: tuple[int, ...], options: O
     if (depth - 2) % 9:
         lower = max(11, depth - (depth - 2) % 9)
         raise AnewError(
-            f"model '{name}': depth must be 9 n + 2, got {depth}; the nearest are pre_activation_resnet-{lower} and "
+            f"model '{name}': depth must be 9 n + 2, got {depth}; the nearest are "
+            f"pre_activation_resnet-{lower} and "
             f"pre_activation_resnet-{lower + 9}"
         )
 
@@ -138,7 +165,8 @@ ARCHITECTURES: tuple[Architecture, ...] = (
         check=_check_wide_resnet,
         smallest=4,
         examples=tuple(
-            f"wide_resnet-{one}" for one in ("10-1", "16-1", "16-4", "28-1", "28-2", "28-5", "28-10", "40-4")
+            f"wide_resnet-{one}"
+            for one in ("10-1", "16-1", "16-4", "28-1", "28-2", "28-5", "28-10", "40-4")
         ),
     ),
     Architecture(
@@ -157,7 +185,9 @@ ARCHITECTURES: tuple[Architecture, ...] = (
         numbers={"depth": _DEPTH, "growth": Range(int, 1, 1000)},
         check=_check_densenet,
         smallest=4,
-        examples=tuple(f"densenet-{one}" for one in ("40-12", "100-12", "112-33", "90-60", "80-80", "80-120")),
+        examples=tuple(
+            f"densenet-{one}" for one in ("40-12", "100-12", "112-33", "90-60", "80-80", "80-120")
+        ),
     ),
     Architecture(
         "pre_activation_resnet",

@@ -25,22 +25,29 @@ class Entry:
     parameters: int
 
 
-def build(name: str, input_shape: Shape, classes: int, options: Mapping[str, Scalar] | None = None) -> nn.Module:
-    """Build a model by name: (B, *input_shape) in, logits (B, classes) out, with first weights from torch's generator.
+def build(
+    name: str, input_shape: Shape, classes: int, options: Mapping[str, Scalar] | None = None
+) -> nn.Module:
+    """Build a model by name: (B, *input_shape) in, logits (B, classes) out, with first weights from
+    torch's generator.
 
-    `name` is one of anew's own (`catalogue`), `timm:NAME`, `torchvision:NAME`, or `package.module:callable` for a
-    function or class of the user's own, called with `input_shape`, `classes` and the options.
+    `name` is one of anew's own (`catalogue`), `timm:NAME`, `torchvision:NAME`, or
+    `package.module:callable` for a function or class of the user's own, called with `input_shape`,
+    `classes` and the options.
 
-    Raises `AnewError` where the name, an option or the input does not fit, and where the model, tried on two blank
-    inputs, does not return one logit a class.
+    Raises `AnewError` where the name, an option or the input does not fit, and where the model,
+    tried on two blank inputs, does not return one logit a class.
     """
     model = _build(name, input_shape, classes, options)
     _try(name, model, input_shape, classes)
     return model
 
 
-def outline(name: str, input_shape: Shape, classes: int, options: Mapping[str, Scalar] | None = None) -> nn.Module:
-    """Return a model to look at its parameters' names and shapes: untried, and where anew knows it without memory.
+def outline(
+    name: str, input_shape: Shape, classes: int, options: Mapping[str, Scalar] | None = None
+) -> nn.Module:
+    """Return a model to look at its parameters' names and shapes: untried, and where anew knows it
+    without memory.
 
     Raises `AnewError` where the name, an option or the input does not fit.
     """
@@ -55,7 +62,8 @@ def is_own_code(name: str) -> bool:
 
 
 def catalogue(input_shape: Shape = (3, 32, 32), classes: int = 10) -> list[Entry]:
-    """Return anew's own architectures with their parameter counts for an input and a number of classes.
+    """Return anew's own architectures with their parameter counts for an input and a number of
+    classes.
 
     Those that cannot take such inputs are left out.
     """
@@ -65,13 +73,17 @@ def catalogue(input_shape: Shape = (3, 32, 32), classes: int = 10) -> list[Entry
             if not _takes(architecture, input_shape):
                 continue
             for name in architecture.examples:
-                model = architecture.build(input_shape, classes, architecture.read_numbers(name) or (), {})
+                model = architecture.build(
+                    input_shape, classes, architecture.read_numbers(name) or (), {}
+                )
                 count = sum(parameter.numel() for parameter in model.parameters())
                 entries.append(Entry(name, architecture.summary, count))
     return entries
 
 
-def _build(name: str, input_shape: Shape, classes: int, options: Mapping[str, Scalar] | None) -> nn.Module:
+def _build(
+    name: str, input_shape: Shape, classes: int, options: Mapping[str, Scalar] | None
+) -> nn.Module:
     given = dict(options or {})
     if name.startswith("timm:"):
         return _build_timm(name, input_shape, classes, given)
@@ -82,7 +94,9 @@ def _build(name: str, input_shape: Shape, classes: int, options: Mapping[str, Sc
     return _build_known(name, input_shape, classes, given)
 
 
-def _build_known(name: str, input_shape: Shape, classes: int, options: dict[str, Scalar]) -> nn.Module:
+def _build_known(
+    name: str, input_shape: Shape, classes: int, options: dict[str, Scalar]
+) -> nn.Module:
     for architecture in ARCHITECTURES:
         numbers = architecture.read_numbers(name)
         if numbers is None:
@@ -97,7 +111,10 @@ def _build_known(name: str, input_shape: Shape, classes: int, options: dict[str,
             )
         return architecture.build(input_shape, classes, numbers, checked)
     examples = [example for architecture in ARCHITECTURES for example in architecture.examples]
-    raise AnewError(f"model '{name}' is not known{did_you_mean(name, examples)}; `anew models` lists what there is")
+    raise AnewError(
+        f"model '{name}' is not known{did_you_mean(name, examples)}; `anew models` lists what "
+        f"there is"
+    )
 
 
 def _takes(architecture: Architecture, input_shape: Shape) -> bool:
@@ -106,25 +123,31 @@ def _takes(architecture: Architecture, input_shape: Shape) -> bool:
     return min(input_shape[1:]) >= architecture.smallest
 
 
-def _check_options(name: str, architecture: Architecture, options: dict[str, Scalar]) -> dict[str, int | float]:
+def _check_options(
+    name: str, architecture: Architecture, options: dict[str, Scalar]
+) -> dict[str, int | float]:
     checked: dict[str, int | float] = {}
     for key, value in options.items():
         if key not in architecture.options:
             takes = ", ".join(architecture.options) or "none"
             raise AnewError(
-                f"model '{name}' has no option '{key}'{did_you_mean(key, architecture.options)}; it takes: {takes}"
+                f"model '{name}' has no option '{key}'{did_you_mean(key, architecture.options)}; "
+                f"it takes: {takes}"
             )
         allowed = architecture.options[key]
         wanted = (int, float) if allowed.kind is float else (int,)
         if isinstance(value, bool) or not isinstance(value, wanted) or not allowed.holds(value):
             raise AnewError(
-                f"model '{name}': option {key} must be {allowed}, got {value!r}; set --model.options {key}=..."
+                f"model '{name}': option {key} must be {allowed}, got {value!r}; set "
+                f"--model.options {key}=..."
             )
         checked[key] = allowed.kind(value)
     return checked
 
 
-def _build_timm(name: str, input_shape: Shape, classes: int, options: dict[str, Scalar]) -> nn.Module:
+def _build_timm(
+    name: str, input_shape: Shape, classes: int, options: dict[str, Scalar]
+) -> nn.Module:
     try:
         import timm
     except ImportError as error:
@@ -133,12 +156,14 @@ def _build_timm(name: str, input_shape: Shape, classes: int, options: dict[str, 
     known: list[str] = timm.list_models()
     if inner not in known:
         raise AnewError(
-            f"model '{name}': timm has no model '{inner}'{did_you_mean(inner, known)}; timm.list_models() lists them"
+            f"model '{name}': timm has no model '{inner}'{did_you_mean(inner, known)}; "
+            f"timm.list_models() lists them"
         )
     _demand_picture(name, input_shape)
     given: dict[str, Any] = {"in_chans": input_shape[0], "num_classes": classes, **options}
     try:
-        # Transformers are made for one size of picture and take it; convolutional networks take any.
+        # Transformers are made for one size of picture and take it; convolutional networks take
+        # any.
         return timm.create_model(inner, pretrained=False, img_size=tuple(input_shape[1:]), **given)
     except Exception as error:
         if not isinstance(error, TypeError) or "img_size" not in str(error):
@@ -146,7 +171,9 @@ def _build_timm(name: str, input_shape: Shape, classes: int, options: dict[str, 
     return _call(name, lambda: timm.create_model(inner, pretrained=False, **given))
 
 
-def _build_torchvision(name: str, input_shape: Shape, classes: int, options: dict[str, Scalar]) -> nn.Module:
+def _build_torchvision(
+    name: str, input_shape: Shape, classes: int, options: dict[str, Scalar]
+) -> nn.Module:
     import torchvision
 
     inner = name.removeprefix("torchvision:")
@@ -159,31 +186,43 @@ def _build_torchvision(name: str, input_shape: Shape, classes: int, options: dic
     _demand_picture(name, input_shape)
     if input_shape[0] != 3:
         raise AnewError(
-            f"model '{name}': torchvision's models take 3 channels, the pictures have {input_shape[0]}; "
+            f"model '{name}': torchvision's models take 3 channels, the pictures have "
+            f"{input_shape[0]}; "
             "choose one of anew's or timm's"
         )
     # These two answer with several tensors while they train, for a loss of their own.
     extra: dict[str, Any] = (
-        {"aux_logits": False, "init_weights": True} if inner in ("googlenet", "inception_v3") else {}
+        {"aux_logits": False, "init_weights": True}
+        if inner in ("googlenet", "inception_v3")
+        else {}
     )
     return _call(
-        name, lambda: torchvision.models.get_model(inner, weights=None, num_classes=classes, **extra, **options)
+        name,
+        lambda: torchvision.models.get_model(
+            inner, weights=None, num_classes=classes, **extra, **options
+        ),
     )
 
 
-def _build_own(name: str, input_shape: Shape, classes: int, options: dict[str, Scalar]) -> nn.Module:
+def _build_own(
+    name: str, input_shape: Shape, classes: int, options: dict[str, Scalar]
+) -> nn.Module:
     place, _, attribute = name.partition(":")
     try:
         module = importlib.import_module(place)
-    except Exception as error:  # a module that is not there, no name of one, or one that fails as it is imported
+    except (
+        Exception
+    ) as error:  # a module that is not there, no name of one, or one that fails as it is imported
         raise AnewError(
-            f"model '{name}': module '{place}' cannot be imported ({in_one_line(error)}); check the name, and "
+            f"model '{name}': module '{place}' cannot be imported ({in_one_line(error)}); check "
+            f"the name, and "
             "PYTHONPATH"
         ) from error
     builder = getattr(module, attribute, None)
     if not callable(builder):
         raise AnewError(
-            f"model '{name}': module '{place}' has no callable '{attribute}'{did_you_mean(attribute, dir(module))}"
+            f"model '{name}': module '{place}' has no callable "
+            f"'{attribute}'{did_you_mean(attribute, dir(module))}"
         )
     return _call(name, lambda: builder(input_shape=input_shape, classes=classes, **options))
 
@@ -194,13 +233,17 @@ def _call(name: str, builder: Callable[[], Any]) -> nn.Module:
     except Exception as error:  # whatever somebody else's code raises is reported as theirs
         raise _cannot_build(name, error) from error
     if not isinstance(model, nn.Module):
-        raise AnewError(f"model '{name}': gave a {type(model).__name__}, not a torch.nn.Module; return the network")
+        raise AnewError(
+            f"model '{name}': gave a {type(model).__name__}, not a torch.nn.Module; return the "
+            f"network"
+        )
     return model
 
 
 def _cannot_build(name: str, error: Exception) -> AnewError:
     return AnewError(
-        f"model '{name}': cannot be built ({in_one_line(error)}); a callable is called with input_shape=, classes= and "
+        f"model '{name}': cannot be built ({in_one_line(error)}); a callable is called with "
+        f"input_shape=, classes= and "
         "the model's options"
     )
 
@@ -213,20 +256,33 @@ def _try(name: str, model: nn.Module, input_shape: Shape, classes: int) -> None:
             found = model.eval()(torch.zeros(2, *input_shape))
     except Exception as error:  # somebody else's forward, or a picture too small for a known one
         raise AnewError(
-            f"model '{name}': fails on inputs {_shape(input_shape)} ({in_one_line(error)}); choose another --model"
+            f"model '{name}': fails on inputs {_shape(input_shape)} ({in_one_line(error)}); choose "
+            f"another --model"
         ) from error
     model.train(training)
     if not isinstance(found, Tensor) or found.shape != (2, classes):
-        what = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else f"a {type(found).__name__}"
+        what = (
+            f"shape {tuple(found.shape)}"
+            if isinstance(found, Tensor)
+            else f"a {type(found).__name__}"
+        )
         raise AnewError(
-            f"model '{name}': must return logits of shape (2, {classes}) for 2 inputs, gave {what}; one logit a class"
+            f"model '{name}': must return logits of shape (2, {classes}) for 2 inputs, gave "
+            f"{what}; one logit a class"
         )
 
 
 def _demand_picture(name: str, input_shape: Shape) -> None:
     if len(input_shape) != 3:
-        raise AnewError(f"model '{name}': takes pictures, but the inputs are {_shape(input_shape)}; choose --model mlp")
+        raise AnewError(
+            f"model '{name}': takes pictures, but the inputs are {_shape(input_shape)}; choose "
+            f"--model mlp"
+        )
 
 
 def _shape(input_shape: Shape) -> str:
-    return "x".join(map(str, input_shape)) if len(input_shape) > 1 else f"vectors of {sum(input_shape)}"
+    return (
+        "x".join(map(str, input_shape))
+        if len(input_shape) > 1
+        else f"vectors of {sum(input_shape)}"
+    )

@@ -1,4 +1,6 @@
-"""What the convolutional architectures share: a 3x3 convolution without bias, stages of units, how weights begin."""
+"""What the convolutional architectures share: a 3x3 convolution without bias, stages of units, how
+weights begin.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +10,20 @@ from torch import nn
 
 
 def conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
-    """Return a 3x3 convolution that keeps the size (or halves it, with stride 2); its bias would vanish in a norm."""
+    """Return a 3x3 convolution that keeps the size (or halves it, with stride 2); its bias would
+    vanish in a norm.
+    """
     return nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
 
 
 def residual_stages(
     width: int, stages: Iterable[tuple[int, int]], unit: Callable[[int, int, int], nn.Module]
 ) -> nn.Sequential:
-    """Return stages of residual units, each given as (units, channels that they put out), from `width` channels on.
+    """Return stages of residual units, each given as (units, channels that they put out), from
+    `width` channels on.
 
-    `unit` makes one from its channels in and out and its stride: 2, which halves the picture, where a stage after the
-    first begins.
+    `unit` makes one from its channels in and out and its stride: 2, which halves the picture, where
+    a stage after the first begins.
     """
     units: list[nn.Module] = []
     for stage, (count, channels) in enumerate(stages):
@@ -29,7 +34,9 @@ def residual_stages(
 
 
 def initialise(network: nn.Module) -> None:
-    """Set first weights as He et al. 2015 do: normal with variance 2 / fan-out for convolutions, norms at 1 and 0."""
+    """Set first weights as He et al. 2015 do: normal with variance 2 / fan-out for convolutions,
+    norms at 1 and 0.
+    """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -1,4 +1,6 @@
-"""A network: an architecture, its weights, and what its inputs must look like; all in one safetensors file."""
+"""A network: an architecture, its weights, and what its inputs must look like; all in one
+safetensors file.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ from anew.data.split import Data
 class Interface:
     """What goes into a network and what comes out: shape, normalisation and class names.
 
-    `mean` and `std` are in the units of the stored inputs (0..255 for uint8 pictures), one a channel or feature.
+    `mean` and `std` are in the units of the stored inputs (0..255 for uint8 pictures), one a
+    channel or feature.
     """
 
     input_shape: tuple[int, ...]
@@ -33,26 +36,41 @@ class Interface:
     @classmethod
     def of(cls, data: Data) -> Interface:
         """Return the interface that a data set asks for."""
-        return cls(data.input_shape, data.classes, tuple(data.mean.tolist()), tuple(data.std.tolist()))
+        return cls(
+            data.input_shape, data.classes, tuple(data.mean.tolist()), tuple(data.std.tolist())
+        )
 
     @classmethod
     def from_header(cls, header: Mapping[str, Any]) -> Interface:
-        """Return the interface that a file's header tells of; KeyError, TypeError or ValueError where it does not."""
+        """Return the interface that a file's header tells of; KeyError, TypeError or ValueError
+        where it does not.
+        """
         shape, classes = tuple(map(int, header["input_shape"])), tuple(map(str, header["classes"]))
         mean, std = (tuple(map(float, header[name])) for name in ("mean", "std"))
-        if len(shape) not in (1, 3) or min(shape) < 1 or len(classes) < 2 or {len(mean), len(std)} != {shape[0]}:
-            raise ValueError(f"{len(mean)} means, {len(std)} deviations, {len(classes)} classes for inputs {shape}")
+        if (
+            len(shape) not in (1, 3)
+            or min(shape) < 1
+            or len(classes) < 2
+            or {len(mean), len(std)} != {shape[0]}
+        ):
+            raise ValueError(
+                f"{len(mean)} means, {len(std)} deviations, {len(classes)} classes for inputs "
+                f"{shape}"
+            )
         return cls(shape, classes, mean, std)
 
 
 class Network(nn.Module):
-    """A model behind its normalisation: takes inputs as they are stored, uint8 or float, and returns logits (B, C).
+    """A model behind its normalisation: takes inputs as they are stored, uint8 or float, and
+    returns logits (B, C).
 
-    The model's modules named in `frozen` have no gradients, and stay in evaluation mode, so that batch norms in them
-    keep their statistics too.
+    The model's modules named in `frozen` have no gradients, and stay in evaluation mode, so that
+    batch norms in them keep their statistics too.
     """
 
-    def __init__(self, model: nn.Module, spec: ModelSpec, interface: Interface, frozen: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, model: nn.Module, spec: ModelSpec, interface: Interface, frozen: tuple[str, ...] = ()
+    ) -> None:
         super().__init__()
         self.model, self.spec, self.interface, self.frozen = model, spec, interface, frozen
         for name in frozen:
@@ -61,7 +79,9 @@ class Network(nn.Module):
         self.mean: Tensor
         self.scale: Tensor
         self.register_buffer("mean", torch.tensor(interface.mean).view(shape), persistent=False)
-        self.register_buffer("scale", (1 / torch.tensor(interface.std)).view(shape), persistent=False)
+        self.register_buffer(
+            "scale", (1 / torch.tensor(interface.std)).view(shape), persistent=False
+        )
 
     def forward(self, inputs: Num[Tensor, "batch ..."]) -> Float[Tensor, "batch classes"]:
         """Normalise and run the model."""
@@ -75,7 +95,9 @@ class Network(nn.Module):
         return self
 
     def save(self, path: Path, about: dict[str, Any]) -> None:
-        """Write weights and interface to a safetensors file, atomically; `about` goes into the header as well."""
+        """Write weights and interface to a safetensors file, atomically; `about` goes into the
+        header as well.
+        """
         header = {
             **about,
             "model": fields.write(self.spec),
@@ -88,7 +110,9 @@ class Network(nn.Module):
 
 
 class Runner:
-    """Runs a network as a spec asks: under autocast, compiled; without changing the network itself."""
+    """Runs a network as a spec asks: under autocast, compiled; without changing the network
+    itself.
+    """
 
     def __init__(self, network: nn.Module, precision: str, compile: bool) -> None:
         self._call = torch.compile(network) if compile else network
@@ -102,12 +126,15 @@ class Runner:
 
 
 def build(spec: Spec, interface: Interface, teacher: nn.Module | None = None) -> Network:
-    """Build a network with the first weights of its spec: from the stream of its seed and generation, on the CPU.
+    """Build a network with the first weights of its spec: from the stream of its seed and
+    generation, on the CPU.
 
     What the spec freezes is copied from `teacher`, its first teacher's model.
     """
     with randomness.torch_generator(randomness.key(spec.seed, "weights", spec.generation)):
-        model = models.build(spec.model.name, interface.input_shape, len(interface.classes), dict(spec.model.options))
+        model = models.build(
+            spec.model.name, interface.input_shape, len(interface.classes), dict(spec.model.options)
+        )
     if spec.frozen:
         assert teacher is not None, "what is frozen is a teacher's"
         model.load_state_dict(_frozen_tensors(spec, model, teacher), strict=False)
@@ -115,16 +142,22 @@ def build(spec: Spec, interface: Interface, teacher: nn.Module | None = None) ->
 
 
 def demand_frozen(spec: Spec, interface: Interface) -> None:
-    """Raise `AnewError` where what a spec freezes is not in student and teacher alike; nothing is built for it."""
+    """Raise `AnewError` where what a spec freezes is not in student and teacher alike; nothing is
+    built for it.
+    """
     if spec.frozen:
         student, teacher = (outline(one.model, interface) for one in (spec, spec.teachers[0]))
         _frozen_tensors(spec, student, teacher)
 
 
 def outline(spec: ModelSpec, interface: Interface) -> nn.Module:
-    """Return a model to look at its parameters' names and shapes; nobody else's random numbers are drawn for it."""
+    """Return a model to look at its parameters' names and shapes; nobody else's random numbers are
+    drawn for it.
+    """
     with randomness.torch_generator(0):
-        return models.outline(spec.name, interface.input_shape, len(interface.classes), dict(spec.options))
+        return models.outline(
+            spec.name, interface.input_shape, len(interface.classes), dict(spec.options)
+        )
 
 
 def count_trained(spec: ModelSpec, frozen: tuple[str, ...], interface: Interface) -> int:
@@ -134,7 +167,9 @@ def count_trained(spec: ModelSpec, frozen: tuple[str, ...], interface: Interface
 
 
 def _frozen_tensors(spec: Spec, student: nn.Module, teacher: nn.Module) -> dict[str, Tensor]:
-    """Return the teacher's tensors that a student copies; `AnewError` where they do not fit or nothing is left."""
+    """Return the teacher's tensors that a student copies; `AnewError` where they do not fit or
+    nothing is left.
+    """
     copied: dict[str, Tensor] = {}
     names = (spec.model.name, spec.teachers[0].model.name)
     for part in spec.frozen:
@@ -147,7 +182,8 @@ def _frozen_tensors(spec: Spec, student: nn.Module, teacher: nn.Module) -> dict[
             if module is None:
                 known = [child for child, _ in model.named_children()]
                 raise AnewError(
-                    f"frozen: model '{name}' has no part '{part}'{did_you_mean(part, known)}; it has: "
+                    f"frozen: model '{name}' has no part '{part}'{did_you_mean(part, known)}; it "
+                    f"has: "
                     f"{', '.join(known)}"
                 )
             parts.append({f"{part}.{key}": value for key, value in module.state_dict().items()})
@@ -156,34 +192,45 @@ def _frozen_tensors(spec: Spec, student: nn.Module, teacher: nn.Module) -> dict[
             shapes = [tuple(one[key].shape) if key in one else "none" for one in parts]
             if shapes[0] != shapes[1]:
                 raise AnewError(
-                    f"frozen: '{key}' has shape {shapes[0]} in student '{names[0]}' and {shapes[1]} in teacher "
-                    f"'{names[1]}', so it cannot be copied; choose another student, or do not freeze '{part}'"
+                    f"frozen: '{key}' has shape {shapes[0]} in student '{names[0]}' and "
+                    f"{shapes[1]} in teacher "
+                    f"'{names[1]}', so it cannot be copied; choose another student, or do not "
+                    f"freeze '{part}'"
                 )
         copied |= theirs
     frozen = tuple(f"{part}." for part in spec.frozen)
     if all(name.startswith(frozen) for name, _ in student.named_parameters()):
-        raise AnewError(f"frozen: nothing of model '{names[0]}' is left to train; freeze less of it")
+        raise AnewError(
+            f"frozen: nothing of model '{names[0]}' is left to train; freeze less of it"
+        )
     return copied
 
 
 def place(network: Network, device: torch.device, memory_format: str) -> Network:
-    """Move a network to a device, its weights laid out as the spec's memory format asks where inputs are pictures."""
+    """Move a network to a device, its weights laid out as the spec's memory format asks where
+    inputs are pictures.
+    """
     if memory_format == "channels_last" and len(network.interface.input_shape) == 3:
         return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network.to(device)
 
 
 def load(path: Path, trusted: Collection[str] = ()) -> Network:
-    """Load a network that anew saved, from its file alone; `AnewError` where the file is damaged or foreign.
+    """Load a network that anew saved, from its file alone; `AnewError` where the file is damaged or
+    foreign.
 
-    A file that names a model of somebody's own code, `package.module:callable`, is loaded only where that name is
-    `trusted`: a file must not choose what is imported and called.
+    A file that names a model of somebody's own code, `package.module:callable`, is loaded only
+    where that name is `trusted`: a file must not choose what is imported and called.
     """
     return restore(*files.read_tensors(path), path, trusted)
 
 
-def restore(tensors: dict[str, Tensor], header: Mapping[str, Any], path: Path, trusted: Collection[str]) -> Network:
-    """Return the network that a file's tensors and header tell of, as `load` does for a file that is read already."""
+def restore(
+    tensors: dict[str, Tensor], header: Mapping[str, Any], path: Path, trusted: Collection[str]
+) -> Network:
+    """Return the network that a file's tensors and header tell of, as `load` does for a file that
+    is read already.
+    """
     try:
         spec = fields.read(ModelSpec, header["model"], str(path), prefix=("model",))
         interface = Interface.from_header(header)
@@ -193,7 +240,9 @@ def restore(tensors: dict[str, Tensor], header: Mapping[str, Any], path: Path, t
             f"{path}: has no {error} in its header, so anew did not write it; give a family's file"
         ) from error
     except (TypeError, ValueError, AttributeError) as error:
-        raise AnewError(f"{path}: its header is damaged ({error}); restore it from a copy") from error
+        raise AnewError(
+            f"{path}: its header is damaged ({error}); restore it from a copy"
+        ) from error
     network = build_empty(spec, interface)
     fill(network, tensors, path)
     return network
@@ -203,7 +252,8 @@ def demand_trusted(name: str, trusted: Collection[str], path: Path) -> None:
     """Raise `AnewError` where a file names a model of own code that the user did not name."""
     if models.is_own_code(name) and name not in trusted:
         raise AnewError(
-            f"{path}: asks for the code '{name}', and a file may not choose what is run; if you trust it, set "
+            f"{path}: asks for the code '{name}', and a file may not choose what is run; if you "
+            f"trust it, set "
             f"--trust {name}"
         )
 
@@ -211,29 +261,43 @@ def demand_trusted(name: str, trusted: Collection[str], path: Path) -> None:
 def build_empty(spec: ModelSpec, interface: Interface) -> Network:
     """Build a network whose weights are about to be filled in."""
     with randomness.torch_generator(0):
-        model = models.build(spec.name, interface.input_shape, len(interface.classes), dict(spec.options))
+        model = models.build(
+            spec.name, interface.input_shape, len(interface.classes), dict(spec.options)
+        )
     return Network(model, spec, interface)
 
 
 def fill(network: Network, tensors: dict[str, Tensor], path: Path) -> None:
-    """Put a state dict into a network's model; `AnewError` names what is missing, extra or of another shape."""
+    """Put a state dict into a network's model; `AnewError` names what is missing, extra or of
+    another shape.
+    """
     wanted = network.model.state_dict()
     name = network.spec.name
     missing, extra = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
     if missing or extra:
-        parts = [f"{word} {_some(names)}" for word, names in (("lacks", missing), ("has the extra", extra)) if names]
+        parts = [
+            f"{word} {_some(names)}"
+            for word, names in (("lacks", missing), ("has the extra", extra))
+            if names
+        ]
         raise AnewError(
-            f"{path}: is no state dict of {name}: it {' and '.join(parts)}; name its model with --teacher-model"
+            f"{path}: is no state dict of {name}: it {' and '.join(parts)}; name its model with "
+            f"--teacher-model"
         )
     for key, tensor in tensors.items():
         if tensor.shape != wanted[key].shape:
             raise AnewError(
                 f"{path}: tensor '{key}' has shape {tuple(tensor.shape)}, but {name} with "
-                f"{len(network.interface.classes)} classes and inputs {network.interface.input_shape} needs "
-                f"{tuple(wanted[key].shape)}; give a checkpoint of the same model, classes and inputs"
+                f"{len(network.interface.classes)} classes and inputs "
+                f"{network.interface.input_shape} needs "
+                f"{tuple(wanted[key].shape)}; give a checkpoint of the same model, classes and "
+                f"inputs"
             )
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-            raise AnewError(f"{path}: tensor '{key}' holds NaN or infinity; give a checkpoint of a sound network")
+            raise AnewError(
+                f"{path}: tensor '{key}' holds NaN or infinity; give a checkpoint of a sound "
+                f"network"
+            )
     network.model.load_state_dict(tensors)
 
 

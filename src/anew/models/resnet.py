@@ -1,4 +1,6 @@
-"""Residual networks with a stem for small pictures: He et al. 2016 (arXiv 1512.03385), 3x3 first, no max-pooling."""
+"""Residual networks with a stem for small pictures: He et al. 2016 (arXiv 1512.03385), 3x3 first,
+no max-pooling.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ DEPTHS: dict[int, tuple[tuple[int, int, int, int], bool]] = {
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions, or with a bottleneck 1x1, 3x3 of a quarter of the channels and 1x1, added to the input."""
+    """Two 3x3 convolutions, or with a bottleneck 1x1, 3x3 of a quarter of the channels and 1x1,
+    added to the input.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, bottleneck: bool) -> None:
         super().__init__()
@@ -42,11 +46,14 @@ class ResidualBlock(nn.Module):
             nn.Identity()
             if same
             else nn.Sequential(
-                nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels)
+                nn.Conv2d(in_channels, out_channels, 1, stride, bias=False),
+                nn.BatchNorm2d(out_channels),
             )
         )
 
-    def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch out_channels h w"]:
+    def forward(
+        self, x: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch out_channels h w"]:
         """Return the block's output."""
         hidden = x
         last = len(self.convolutions) - 1
@@ -58,7 +65,9 @@ class ResidualBlock(nn.Module):
 
 
 class ResNet(nn.Module):
-    """ResNet-18, 34, 50, 101 or 152 for small pictures: (B, C, H, W) of 8x8 and more to logits (B, classes)."""
+    """ResNet-18, 34, 50, 101 or 152 for small pictures: (B, C, H, W) of 8x8 and more to logits (B,
+    classes).
+    """
 
     def __init__(self, channels: int, classes: int, depth: int) -> None:
         super().__init__()
@@ -71,7 +80,9 @@ class ResNet(nn.Module):
         self.classifier = nn.Linear(widths[-1], classes)
         initialise(self)
 
-    def forward(self, pictures: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
+    def forward(
+        self, pictures: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch classes"]:
         """Return the logits."""
         x = self.blocks(F.relu(self.norm(self.first(pictures)), inplace=True))
         return self.classifier(torch.mean(x, dim=(2, 3)))

@@ -1,4 +1,6 @@
-"""Small networks: a convolutional one for 8x8 and 28x28 pictures, LeNet, and a multilayer perceptron."""
+"""Small networks: a convolutional one for 8x8 and 28x28 pictures, LeNet, and a multilayer
+perceptron.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +15,25 @@ from anew.models.layers import conv3x3, initialise
 
 
 class SmallCNN(nn.Module):
-    """Four 3x3 convolutions with batch norm and ReLU, the third at half size with twice the channels.
+    """Four 3x3 convolutions with batch norm and ReLU, the third at half size with twice the
+    channels.
 
     Takes pictures (B, C, H, W) of 4x4 and more, returns logits (B, classes).
     """
 
     def __init__(self, channels: int, classes: int, width: int = 32, dropout: float = 0.0) -> None:
         super().__init__()
-        widths = [(channels, width, 1), (width, width, 1), (width, 2 * width, 2), (2 * width, 2 * width, 1)]
+        widths = [
+            (channels, width, 1),
+            (width, width, 1),
+            (width, 2 * width, 2),
+            (2 * width, 2 * width, 1),
+        ]
         self.features = nn.Sequential(
             *(
-                nn.Sequential(conv3x3(before, after, stride), nn.BatchNorm2d(after), nn.ReLU(inplace=True))
+                nn.Sequential(
+                    conv3x3(before, after, stride), nn.BatchNorm2d(after), nn.ReLU(inplace=True)
+                )
                 for before, after, stride in widths
             )
         )
@@ -31,13 +41,16 @@ class SmallCNN(nn.Module):
         self.classifier = nn.Linear(2 * width, classes)
         initialise(self)
 
-    def forward(self, pictures: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
+    def forward(
+        self, pictures: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch classes"]:
         """Return the logits."""
         return self.classifier(self.dropout(torch.mean(self.features(pictures), dim=(2, 3))))
 
 
 class LeNet(nn.Module):
-    """LeNet-5 (LeCun et al. 1998) with ReLU and max-pooling; 28x28 is padded to 32x32, as in the original.
+    """LeNet-5 (LeCun et al. 1998) with ReLU and max-pooling; 28x28 is padded to 32x32, as in the
+    original.
 
     Takes pictures (B, C, H, W) of 12x12 and more, returns logits (B, classes).
     """
@@ -52,7 +65,9 @@ class LeNet(nn.Module):
         self.layer2 = nn.Linear(120, 84)
         self.classifier = nn.Linear(84, classes)
 
-    def forward(self, pictures: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
+    def forward(
+        self, pictures: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch classes"]:
         """Return the logits."""
         x = F.max_pool2d(F.relu(self.conv1(pictures)), 2)
         x = F.max_pool2d(F.relu(self.conv2(x)), 2)
@@ -66,7 +81,9 @@ class MLP(nn.Module):
     Takes (B, F) or (B, C, H, W), returns logits (B, classes).
     """
 
-    def __init__(self, features: int, classes: int, hidden: int = 256, layers: int = 2, dropout: float = 0.0) -> None:
+    def __init__(
+        self, features: int, classes: int, hidden: int = 256, layers: int = 2, dropout: float = 0.0
+    ) -> None:
         super().__init__()
         widths = [features, *[hidden] * layers]
         self.hidden = nn.Sequential(

@@ -27,27 +27,37 @@ def share(network: nn.Module, world: World) -> nn.Module:
 
 
 class _SeesWholeBatch(_BatchNorm):
-    """A batch norm that takes its statistics, while it trains, from all processes' parts of a batch."""
+    """A batch norm that takes its statistics, while it trains, from all processes' parts of a
+    batch.
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise by the whole batch's mean and variance, or in evaluation as ever."""
         if not self.training:
             return super().forward(input)
         count = input.numel() // input.shape[1] * dist.get_world_size()
-        output, mean, variance = _WholeBatchNorm.apply(input, self.weight, self.bias, self.eps, count)  # type: ignore[misc]
+        output, mean, variance = _WholeBatchNorm.apply(
+            input, self.weight, self.bias, self.eps, count
+        )  # type: ignore[misc]
         if self.running_mean is not None and self.running_var is not None:
             assert self.num_batches_tracked is not None
             self.num_batches_tracked.add_(1)
-            share = self.momentum if self.momentum is not None else 1 / float(self.num_batches_tracked)
+            share = (
+                self.momentum if self.momentum is not None else 1 / float(self.num_batches_tracked)
+            )
             self.running_mean.lerp_(mean.to(self.running_mean.dtype), share)
-            self.running_var.lerp_((variance * (count / (count - 1))).to(self.running_var.dtype), share)
+            self.running_var.lerp_(
+                (variance * (count / (count - 1))).to(self.running_var.dtype), share
+            )
         return output
 
 
 class _WholeBatchNorm(torch.autograd.Function):
-    """Batch normalisation with statistics summed over the processes, forward and backward (Ioffe and Szegedy 2015).
+    """Batch normalisation with statistics summed over the processes, forward and backward (Ioffe
+    and Szegedy 2015).
 
-    torch's own SyncBatchNorm runs on GPUs only. Two messages of 2 C numbers: sums forward, sums backward.
+    torch's own SyncBatchNorm runs on GPUs only. Two messages of 2 C numbers: sums forward, sums
+    backward.
     """
 
     @staticmethod
@@ -80,10 +90,14 @@ class _WholeBatchNorm(torch.autograd.Function):
         own = torch.stack([own_bias, own_weight])
         whole = own.clone()
         dist.all_reduce(whole)
-        # ... then what the part's own sums took too much or too little: a batch norm of x by that much.
+        # ... then what the part's own sums took too much or too little: a batch norm of x by that
+        # much.
         mine = x.numel() // x.shape[1]
-        level, slope = (own / mine - whole / ctx.count) * (scale if weight is None else weight * scale)
+        level, slope = (own / mine - whole / ctx.count) * (
+            scale if weight is None else weight * scale
+        )
         into += nn.functional.batch_norm(x, mean, variance, slope, level, False, 0.0, ctx.eps)
-        # Weights' gradients stay one's own part's: they are summed over the processes with all others.
+        # Weights' gradients stay one's own part's: they are summed over the processes with all
+        # others.
         own_weight, own_bias = (None, None) if weight is None else (own_weight, own_bias)
         return into, own_weight, own_bias, None, None

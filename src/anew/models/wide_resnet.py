@@ -25,8 +25,12 @@ class WideBasicBlock(nn.Module):
         same = stride == 1 and in_channels == channels
         self.shortcut = None if same else nn.Conv2d(in_channels, channels, 1, stride, bias=False)
 
-    def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch out_channels h w"]:
-        """Return the block's output; where the shape changes, the shortcut starts from the activated input."""
+    def forward(
+        self, x: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch out_channels h w"]:
+        """Return the block's output; where the shape changes, the shortcut starts from the
+        activated input.
+        """
         activated = F.relu(self.norm1(x), inplace=True)
         shortcut = x if self.shortcut is None else self.shortcut(activated)
         hidden = F.relu(self.norm2(self.conv1(activated)), inplace=True)
@@ -34,12 +38,15 @@ class WideBasicBlock(nn.Module):
 
 
 class WideResNet(nn.Module):
-    """WRN-depth-width: three groups of (depth - 4) / 6 blocks with 16, 32 and 64 times `width` channels.
+    """WRN-depth-width: three groups of (depth - 4) / 6 blocks with 16, 32 and 64 times `width`
+    channels.
 
     Takes pictures (B, C, H, W) of 4x4 and more, returns logits (B, classes).
     """
 
-    def __init__(self, channels: int, classes: int, depth: int, width: int, dropout: float = 0.0) -> None:
+    def __init__(
+        self, channels: int, classes: int, depth: int, width: int, dropout: float = 0.0
+    ) -> None:
         super().__init__()
         self.first = conv3x3(channels, 16)
         groups = [((depth - 4) // 6, channels * width) for channels in (16, 32, 64)]
@@ -48,7 +55,9 @@ class WideResNet(nn.Module):
         self.classifier = nn.Linear(64 * width, classes)
         initialise(self)
 
-    def forward(self, pictures: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
+    def forward(
+        self, pictures: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch classes"]:
         """Return the logits."""
         x = F.relu(self.norm(self.blocks(self.first(pictures))), inplace=True)
         return self.classifier(torch.mean(x, dim=(2, 3)))

@@ -1,4 +1,6 @@
-"""What a chart shows, apart from how it is drawn: the page draws it with Plotly, `figures` with matplotlib."""
+"""What a chart shows, apart from how it is drawn: the page draws it with Plotly, `figures` with
+matplotlib.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ def color_of(number: int) -> str:
 
 
 def symbol_of(number: int) -> str:
-    """Return the mark of a generation, by Plotly's names: colors alone do not tell it to everybody."""
+    """Return the mark of a generation, by Plotly's names: colors alone do not tell it to
+    everybody.
+    """
     return _SYMBOLS[number % len(_SYMBOLS)]
 
 
@@ -37,7 +41,9 @@ class Series:
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
     color: int = 0
-    """Which color of the palette: a generation's number, so that it has one color in all charts; -1 is grey."""
+    """Which color of the palette: a generation's number, so that it has one color in all charts; -1
+    is grey.
+    """
     dashed: bool = False
 
 
@@ -45,8 +51,8 @@ class Series:
 class Chart:
     """A chart: `lines` over numbers, `dots` with intervals beside names, or a `heatmap`.
 
-    Of `dots`, names run down and values across: a series' x are the names, its y the values. Of a `heatmap` each series
-    is a row, and its x the columns' names.
+    Of `dots`, names run down and values across: a series' x are the names, its y the values. Of a
+    `heatmap` each series is a row, and its x the columns' names.
     """
 
     name: str
@@ -81,13 +87,22 @@ class Chart:
 
     @property
     def is_dodged(self) -> bool:
-        """Whether several series of dots share a name, so that their marks must not lie on each other."""
+        """Whether several series of dots share a name, so that their marks must not lie on each
+        other.
+        """
         return not self.connected and len(self.names) < sum(len(one.x) for one in self.series)
 
     @property
     def ends(self) -> tuple[float, float]:
-        """The least and the largest value that a chart of dots shows, intervals and the straight line included."""
-        values = [value for one in self.series for value in (*one.y, *one.low, *one.high) if not math.isnan(value)]
+        """The least and the largest value that a chart of dots shows, intervals and the straight
+        line included.
+        """
+        values = [
+            value
+            for one in self.series
+            for value in (*one.y, *one.low, *one.high)
+            if not math.isnan(value)
+        ]
         values += [] if self.baseline is None else [self.baseline]
         return (min(values), max(values)) if values else (0.0, 1.0)
 
@@ -104,11 +119,15 @@ class Chart:
             "dots": ["name", self.x_title],
             "heatmap": ["column", "value"],
         }
-        rows: list[list[str]] = [["row" if self.kind == "heatmap" else "series", *columns[self.kind], "low", "high"]]
+        rows: list[list[str]] = [
+            ["row" if self.kind == "heatmap" else "series", *columns[self.kind], "low", "high"]
+        ]
         for one in self.series:
             for number, (x, y) in enumerate(zip(one.x, one.y, strict=True)):
                 low, high = (_number(ends[number]) if ends else "" for ends in (one.low, one.high))
-                rows.append([one.name, x if isinstance(x, str) else _number(x), _number(y), low, high])
+                rows.append(
+                    [one.name, x if isinstance(x, str) else _number(x), _number(y), low, high]
+                )
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(rows)
         return text.getvalue()
@@ -120,4 +139,6 @@ def _number(value: float) -> str:
 
 def spoken(values: Sequence[str]) -> str:
     """Return names as one says them: `a`, `a and b`, `a, b and c`."""
-    return " and ".join([", ".join(values[:-1]), values[-1]]) if len(values) > 1 else "".join(values)
+    return (
+        " and ".join([", ".join(values[:-1]), values[-1]]) if len(values) > 1 else "".join(values)
+    )

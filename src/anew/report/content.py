@@ -36,7 +36,8 @@ class Network:
     curve: tuple[Mapping[str, Any], ...]
     """The rows of its metrics, one an epoch."""
     spec: Mapping[str, Any]
-    """Every setting by its dotted name, without the places on the machine that it was trained on."""
+    """Every setting by its dotted name, without the places on the machine that it was trained on.
+    """
     checks: Mapping[str, Any]
     environments: tuple[Mapping[str, Any], ...]
     files: Mapping[str, Mapping[str, Any]]
@@ -52,7 +53,9 @@ class Cost:
     asked: int | None = None
     """Its share of the teacher's forwards: siblings that trained together share them equally."""
     served: int | None = None
-    """For how many pictures of its batches its teacher's targets were given: what asking live and alone would take."""
+    """For how many pictures of its batches its teacher's targets were given: what asking live and
+    alone would take.
+    """
 
     @property
     def saved(self) -> int | None:
@@ -102,7 +105,9 @@ class Picture:
     """Of every generation, oldest first, for every class."""
     predicted: tuple[int, ...]
     kind: str
-    """`lost` (generation 0 right, the last wrong), `won`, `disagreement`, `wrong` (all agree and err), `right`."""
+    """`lost` (generation 0 right, the last wrong), `won`, `disagreement`, `wrong` (all agree and
+    err), `right`.
+    """
 
 
 @dataclass(frozen=True)
@@ -165,7 +170,9 @@ class Report:
         return tuple(by_id[one] for one in self.lineage)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the report as `anew report --format json` prints it: what is not known is null, PNGs are base64."""
+        """Return the report as `anew report --format json` prints it: what is not known is null,
+        PNGs are base64.
+        """
         return {"format": FORMAT, "what": "a report of a family by anew", **plain(asdict(self))}
 
 

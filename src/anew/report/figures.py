@@ -1,4 +1,6 @@
-"""A report's charts as figures for a paper: SVG and PNG by matplotlib, white ground, the page's colors and marks."""
+"""A report's charts as figures for a paper: SVG and PNG by matplotlib, white ground, the page's
+colors and marks.
+"""
 
 from __future__ import annotations
 
@@ -23,28 +25,47 @@ DOTS_PER_INCH = 300
 _WIDTH = 6.3
 """Inches: a column and a half, or a page's text."""
 _MARKS = {
-    "circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "cross": "P", "triangle-down": "v", "x": "X",
+    "circle": "o",
+    "square": "s",
+    "diamond": "D",
+    "triangle-up": "^",
+    "cross": "P",
+    "triangle-down": "v",
+    "x": "X",
     "star": "*",
-}  # fmt: skip
+}
 # Text stays text, so that an editor can change its font; equal charts give equal files.
 _STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none", "svg.hashsalt": "anew", "font.size": 9, "axes.spines.top": False,
-    "axes.spines.right": False, "axes.edgecolor": GREYISH, "axes.titlesize": 10, "axes.titleweight": "bold",
-    "axes.titlelocation": "left", "legend.frameon": False, "text.parse_math": False,
-}  # fmt: skip
+    "svg.fonttype": "none",
+    "svg.hashsalt": "anew",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": GREYISH,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "legend.frameon": False,
+    "text.parse_math": False,
+}
 
 
 def demand() -> None:
     """Raise `AnewError` where matplotlib is missing."""
     if find_spec("matplotlib") is None:
-        raise AnewError("figures: need matplotlib, which is not installed; pip install 'anew[report]'")
+        raise AnewError(
+            "figures: need matplotlib, which is not installed; pip install 'anew[report]'"
+        )
 
 
 def write(report: Report, folder: Path) -> list[Path]:
     """Write every chart of a report as NAME.svg and NAME.png into a folder; returns the files."""
     demand()
     insight = sections.insight_sections(report.insight) if report.insight is not None else ()
-    charts = [*sections.own_charts(report), *(chart for section in insight for chart in section.charts)]
+    charts = [
+        *sections.own_charts(report),
+        *(chart for section in insight for chart in section.charts),
+    ]
     paths: list[Path] = []
     for chart in charts:
         drawn = draw(chart)
@@ -65,7 +86,9 @@ def of_lineage(family: Family, lineage: Sequence[Spec]) -> Any:
 
 
 def draw(*charts: Chart) -> Any:
-    """Return a matplotlib figure of charts, one below the other; it belongs to no window and needs no closing."""
+    """Return a matplotlib figure of charts, one below the other; it belongs to no window and needs
+    no closing.
+    """
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -86,7 +109,9 @@ def as_bytes(figure: Any, form: str) -> bytes:
 
     file = io.BytesIO()
     with matplotlib.rc_context(_STYLE):
-        figure.savefig(file, format=form, dpi=DOTS_PER_INCH, metadata={"Date": None} if form == "svg" else None)
+        figure.savefig(
+            file, format=form, dpi=DOTS_PER_INCH, metadata={"Date": None} if form == "svg" else None
+        )
     return file.getvalue()
 
 
@@ -106,7 +131,16 @@ def _lines(chart: Chart, axes: Any) -> None:
             axes.fill_between(one.x, one.low, one.high, color=color, alpha=0.16, linewidth=0)
         mark = _MARKS[symbol_of(one.color)] if len(one.x) <= 30 else None
         style = "--" if one.dashed else "-"
-        axes.plot(one.x, one.y, style, color=color, label=one.name, marker=mark, markersize=4, linewidth=1.4)
+        axes.plot(
+            one.x,
+            one.y,
+            style,
+            color=color,
+            label=one.name,
+            marker=mark,
+            markersize=4,
+            linewidth=1.4,
+        )
     if chart.diagonal:
         axes.plot([0, 1], [0, 1], ":", color=GREYISH, linewidth=1)
     axes.set_xlabel(chart.x_title)
@@ -123,13 +157,20 @@ def _dots(chart: Chart, axes: Any) -> None:
         color = color_of(one.color)
         if one.low:
             axes.hlines(at, one.low, one.high, color=color, linewidth=1.6)
-        axes.plot(one.y, at, _MARKS[symbol_of(one.color)], color=color, label=one.name, markersize=5)
+        axes.plot(
+            one.y, at, _MARKS[symbol_of(one.color)], color=color, label=one.name, markersize=5
+        )
         for value, line in zip(one.y, at, strict=True) if chart.labelled else ():
             left = value > sum(chart.ends) / 2
             axes.annotate(
-                f"{value:.2f}", (value, line), (-6 if left else 6, 0), textcoords="offset points", va="center",
-                ha="right" if left else "left", fontsize=7,
-            )  # fmt: skip
+                f"{value:.2f}",
+                (value, line),
+                (-6 if left else 6, 0),
+                textcoords="offset points",
+                va="center",
+                ha="right" if left else "left",
+                fontsize=7,
+            )
     for name, number in place.items() if chart.connected else ():
         values = [y for one in chart.series for x, y in zip(one.x, one.y, strict=True) if x == name]
         axes.hlines(number, min(values), max(values), color=GREYISH, linewidth=1.2, zorder=0)
@@ -147,7 +188,13 @@ def _dots(chart: Chart, axes: Any) -> None:
 def _heatmap(chart: Chart, axes: Any) -> None:
     values = [list(one.y) for one in chart.series]
     known = [value for row in values for value in row if not math.isnan(value)]
-    axes.imshow(values, cmap="Blues", aspect="auto", vmin=min(known), vmax=min(known) + (max(known) - min(known)) * 1.6)
+    axes.imshow(
+        values,
+        cmap="Blues",
+        aspect="auto",
+        vmin=min(known),
+        vmax=min(known) + (max(known) - min(known)) * 1.6,
+    )
     columns = [str(name) for name in chart.series[0].x]
     axes.set_xticks(range(len(columns)), columns, rotation=45, ha="right")
     axes.set_yticks(range(len(chart.series)), [one.name for one in chart.series])
@@ -164,9 +211,15 @@ def _legend(chart: Chart, axes: Any) -> None:
     """Name the series above the axes: no corner of a chart is free of marks for certain."""
     if chart.has_legend:
         legend = axes.legend(
-            fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=_columns(chart), borderaxespad=0.2,
-            borderpad=0, columnspacing=1.2, handletextpad=0.5,
-        )  # fmt: skip
+            fontsize=8,
+            loc="lower left",
+            bbox_to_anchor=(0, 1),
+            ncols=_columns(chart),
+            borderaxespad=0.2,
+            borderpad=0,
+            columnspacing=1.2,
+            handletextpad=0.5,
+        )
         # Its room is the title's distance; a wide one must not press the axes together.
         legend.set_in_layout(False)
 

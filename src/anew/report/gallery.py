@@ -1,4 +1,6 @@
-"""Which test pictures a page shows: flips and disagreements first, then in an order drawn by a key, never by hand."""
+"""Which test pictures a page shows: flips and disagreements first, then in an order drawn by a key,
+never by hand.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ KINDS = {
 }
 """The kinds of pictures, those shown first in front."""
 _PLACES = {"lost": 60, "won": 60, "disagreement": 40, "wrong": 20, "right": 20}
-"""How many of each are shown where there are enough; what one kind leaves goes to the first that has more."""
+"""How many of each are shown where there are enough; what one kind leaves goes to the first that
+has more.
+"""
 
 
 def choose(
@@ -37,15 +41,21 @@ def choose(
 ) -> Gallery:
     """Return at most so many of the test pictures, with the outputs of every generation.
 
-    Kind by kind as `KINDS` lists them, of each so many as it has places for, within it in the order of the stream
-    `("gallery",)`. `AnewError` where the examples are not those that the outputs are of, or are no pictures.
+    Kind by kind as `KINDS` lists them, of each so many as it has places for, within it in the order
+    of the stream `("gallery",)`. `AnewError` where the examples are not those that the outputs are
+    of, or are no pictures.
     """
     if examples.inputs.ndim != 4:
         raise AnewError("the test examples are vectors, not pictures")
     if not torch.equal(examples.labels, labels):
-        raise AnewError("the test examples at hand are not those that the networks were evaluated on")
+        raise AnewError(
+            "the test examples at hand are not those that the networks were evaluated on"
+        )
     predicted = torch.stack([logits.argmax(-1) for logits in outputs])
-    kinds = [_kind(column, label) for column, label in zip(predicted.T.tolist(), labels.tolist(), strict=True)]
+    kinds = [
+        _kind(column, label)
+        for column, label in zip(predicted.T.tolist(), labels.tolist(), strict=True)
+    ]
     counts = Counter(kinds)
     drawn = randomness.order(randomness.key(0, "gallery"), len(labels)).tolist()
     by_kind = {kind: [index for index in drawn if kinds[index] == kind] for kind in KINDS}
@@ -59,7 +69,8 @@ def choose(
             label=int(labels[index]),
             png=png(examples.inputs[index], low, high),
             probabilities=tuple(
-                tuple(round(value, 5) for value in generation) for generation in probabilities[index].tolist()
+                tuple(round(value, 5) for value in generation)
+                for generation in probabilities[index].tolist()
             ),
             predicted=tuple(predicted[:, index].tolist()),
             kind=kinds[index],
@@ -67,17 +78,25 @@ def choose(
         for index in chosen
     )
     rule = (
-        f"{len(pictures):,} of the {len(labels):,} test pictures: flips first, then other disagreements, then what all "
+        f"{len(pictures):,} of the {len(labels):,} test pictures: flips first, then other "
+        f"disagreements, then what all "
         "get wrong or right, in an order drawn once by a fixed key."
     )
     return Gallery(pictures, rule, {kind: counts[kind] for kind in KINDS})
 
 
 def png(picture: Num[Tensor, "channels height width"], low: float, high: float) -> bytes:
-    """Return a picture as PNG: grey for one channel, the first three as colors otherwise; `low` is black."""
+    """Return a picture as PNG: grey for one channel, the first three as colors otherwise; `low` is
+    black.
+    """
     shown = picture[:3] if len(picture) >= 3 else picture[:1]
     if shown.dtype != torch.uint8:
-        shown = ((shown.double() - low) / ((high - low) or 1.0) * 255).round().clamp(0, 255).to(torch.uint8)
+        shown = (
+            ((shown.double() - low) / ((high - low) or 1.0) * 255)
+            .round()
+            .clamp(0, 255)
+            .to(torch.uint8)
+        )
     pixels = shown[0].numpy() if len(shown) == 1 else shown.permute(1, 2, 0).contiguous().numpy()
     image = Image.fromarray(pixels)
     if max(image.size) > 96:

@@ -1,4 +1,6 @@
-"""From a family's files to a `Report`: stored outputs, metrics and records; no network runs, nothing is chosen."""
+"""From a family's files to a `Report`: stored outputs, metrics and records; no network runs,
+nothing is chosen.
+"""
 
 from __future__ import annotations
 
@@ -23,33 +25,46 @@ from anew.studies import rendering
 from anew.studies.results import Results
 
 ALL_SUBSETS_UP_TO = 6
-"""Generations: more than these have more than 57 ensembles, and the page lists those of consecutive ones."""
+"""Generations: more than these have more than 57 ensembles, and the page lists those of consecutive
+ones.
+"""
 
 _PLACES = ("data.root", "data.download")
 
 
 def gather(
-    family: Family, chosen: Sequence[Spec], data: Data | AnewError | None = None, results: Results | None = None
+    family: Family,
+    chosen: Sequence[Spec],
+    data: Data | AnewError | None = None,
+    results: Results | None = None,
 ) -> Report:
     """Read everything that a report shows of a family.
 
-    `chosen` is the lineage that is shown, of `choose_lineage`. `data` is what it learned from; an `AnewError` says why
-    that is not at hand. `results` are a study's, which then gives the answer. Raises `AnewError` where a file is
-    missing or damaged, and where the family holds no network at all.
+    `chosen` is the lineage that is shown, of `choose_lineage`. `data` is what it learned from; an
+    `AnewError` says why that is not at hand. `results` are a study's, which then gives the answer.
+    Raises `AnewError` where a file is missing or damaged, and where the family holds no network at
+    all.
     """
     folders = list(family.folders())
     if not folders:
-        raise AnewError(f"{family.path}: holds no network yet; `anew train --out {family.path}` trains one")
+        raise AnewError(
+            f"{family.path}: holds no network yet; `anew train --out {family.path}` trains one"
+        )
     specs = {folder.id: family.spec(folder.id) for folder in folders}
     _demand_whole(family, chosen)
     networks = tuple(
-        sorted((network_of(folder, specs[folder.id]) for folder in folders), key=lambda one: (one.generation, one.id))
+        sorted(
+            (network_of(folder, specs[folder.id]) for folder in folders),
+            key=lambda one: (one.generation, one.id),
+        )
     )
     first = chosen[-1] if chosen else next(iter(specs.values()))
     outputs, classes = _outputs(family, chosen)
     notices = [_unfinished(one) for one in networks if not one.finished]
     all_subsets = len(chosen) <= ALL_SUBSETS_UP_TO
-    shown = gallery_of(chosen, outputs, data) if chosen else Gallery(missing="no network is finished")
+    shown = (
+        gallery_of(chosen, outputs, data) if chosen else Gallery(missing="no network is finished")
+    )
     learned, why = insight_of(family, chosen, data)
     return Report(
         family=family.path.resolve().name,
@@ -62,21 +77,27 @@ def gather(
         lineage=tuple(spec.id for spec in chosen),
         networks=networks,
         rows=tuple(
-            row.to_json() for row in evaluation.evaluate_lineage(family, chosen, all_subsets=all_subsets)
-        ) if chosen else (),
+            row.to_json()
+            for row in evaluation.evaluate_lineage(family, chosen, all_subsets=all_subsets)
+        )
+        if chosen
+        else (),
         all_subsets=all_subsets,
         study=_study(results) if results is not None else None,
         insight=learned,
         gallery=shown,
         version=__version__,
-    )  # fmt: skip
+    )
 
 
-def choose_lineage(family: Family, end: str = "", among: Sequence[str] | None = None) -> tuple[Spec, ...]:
-    """Return the lineage that ends at the network whose id starts with `end`, without it the longest that is finished.
+def choose_lineage(
+    family: Family, end: str = "", among: Sequence[str] | None = None
+) -> tuple[Spec, ...]:
+    """Return the lineage that ends at the network whose id starts with `end`, without it the
+    longest that is finished.
 
-    Of several as long, the one whose last id comes first; or the first of `among`, where these are the ids of the
-    networks that count. () where none is finished.
+    Of several as long, the one whose last id comes first; or the first of `among`, where these are
+    the ids of the networks that count. () where none is finished.
     """
     if end:
         return family.lineage_to(end)
@@ -86,14 +107,18 @@ def choose_lineage(family: Family, end: str = "", among: Sequence[str] | None = 
 
 
 def replicas(family: Family, chosen: Sequence[Spec]) -> list[tuple[Spec, ...]]:
-    """Return the finished lineages that differ from a chosen one in their seeds alone, that one first.
+    """Return the finished lineages that differ from a chosen one in their seeds alone, that one
+    first.
 
-    Only those whose generation 0 is another network: students of one teacher are no independent repetition of it.
+    Only those whose generation 0 is another network: students of one teacher are no independent
+    repetition of it.
     """
     found = [tuple(chosen)]
     specs = [family.spec(folder.id) for folder in family.folders() if folder.is_done]
     for spec in specs:
-        same = len(spec.lineage) == len(chosen) and _without_seeds(spec) == _without_seeds(chosen[-1])
+        same = len(spec.lineage) == len(chosen) and _without_seeds(spec) == _without_seeds(
+            chosen[-1]
+        )
         if same and all(spec.lineage[0].id != other[0].id for other in found):
             found.append(spec.lineage)
     return found
@@ -129,7 +154,9 @@ def gallery_of(
 def insight_of(
     family: Family, chosen: Sequence[Spec], data: Data | AnewError | None = None
 ) -> tuple[Insight | None, list[str]]:
-    """Return what the lineage's students learned, at kept epochs too where the data are at hand; or why not."""
+    """Return what the lineage's students learned, at kept epochs too where the data are at hand; or
+    why not.
+    """
     if not chosen:
         return None, []
     try:
@@ -147,7 +174,9 @@ def _demand_whole(family: Family, chosen: Sequence[Spec]) -> None:
 
 def _outputs(
     family: Family, chosen: Sequence[Spec]
-) -> tuple[list[tuple[Float[Tensor, "examples classes"], Int64[Tensor, "examples"]]], tuple[str, ...]]:
+) -> tuple[
+    list[tuple[Float[Tensor, "examples classes"], Int64[Tensor, "examples"]]], tuple[str, ...]
+]:
     outputs = [evaluation.read_outputs(family.folder(spec.id), "test") for spec in chosen]
     if not outputs:
         return [], ()
@@ -185,15 +214,19 @@ def _cost(record: Mapping[str, Any], curve: Sequence[Mapping[str, Any]], spec: S
     if spec.weights:
         return Cost()
     seconds = record.get("seconds", curve[-1]["seconds"] if curve else None)
-    pictures = record.get("pictures", curve[-1]["step"] * spec.training.batch_size if curve else None)
+    pictures = record.get(
+        "pictures", curve[-1]["step"] * spec.training.batch_size if curve else None
+    )
     teacher = record.get("teacher") or {}
     return Cost(seconds, pictures, teacher.get("asked"), teacher.get("served"))
 
 
 def _unfinished(network: Network) -> str:
     return (
-        f"Generation {network.generation} ({network.objective}, seed {network.seed}, {network.id}) is not finished: "
-        f"{network.epochs_done} of {network.epochs} epochs are done. Its curve so far is shown, its results are not."
+        f"Generation {network.generation} ({network.objective}, seed {network.seed}, {network.id}) "
+        f"is not finished: "
+        f"{network.epochs_done} of {network.epochs} epochs are done. Its curve so far is shown, "
+        f"its results are not."
     )
 
 
@@ -211,19 +244,29 @@ def _study(results: Results) -> StudyTable:
 
 
 def _data_name(spec: Spec) -> str:
-    """Return the data's name without the folders that it lies in: they are the machine's, not the report's."""
+    """Return the data's name without the folders that it lies in: they are the machine's, not the
+    report's.
+    """
     kind, _, place = spec.data.source.partition(":")
     return f"{kind}:{place.rstrip('/').rsplit('/', 1)[-1]}" if place else kind
 
 
 def _without_seeds(spec: Spec) -> dict[str, Any]:
-    identity = {name: value for name, value in spec.identity.items() if name not in ("seed", "teachers")}
+    identity = {
+        name: value for name, value in spec.identity.items() if name not in ("seed", "teachers")
+    }
     data = fields.write(spec.data, identity=True)
-    return {**identity, "data": {**data, "seed": None}, "teachers": [_without_seeds(one) for one in spec.teachers]}
+    return {
+        **identity,
+        "data": {**data, "seed": None},
+        "teachers": [_without_seeds(one) for one in spec.teachers],
+    }
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, one in value.items():
-        flat |= _flat(one, f"{prefix}{name}.") if isinstance(one, Mapping) else {f"{prefix}{name}": one}
+        flat |= (
+            _flat(one, f"{prefix}{name}.") if isinstance(one, Mapping) else {f"{prefix}{name}": one}
+        )
     return flat

@@ -1,4 +1,6 @@
-"""How a result looks in a notebook: its answer and its scores as HTML without scripts, in the notebook's colors."""
+"""How a result looks in a notebook: its answer and its scores as HTML without scripts, in the
+notebook's colors.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ def html(sentence: str, basis: str, rows: Sequence[Row]) -> str:
         for number, title in enumerate(("", "objective", "error %", "NLL", "ECE %", "Brier"))
     )
     lines = "".join(
-        f'<tr><th style="text-align:left">{escape(row.name)}</th><td style="{_STYLE}">{escape(row.objective)}</td>'
+        f'<tr><th style="text-align:left">{escape(row.name)}</th><td '
+        f'style="{_STYLE}">{escape(row.objective)}</td>'
         + "".join(
             f'<td style="{_STYLE}">{value}</td>'
             for value in (

@@ -1,4 +1,6 @@
-"""The page of a report: one HTML file with everything in it, by a Jinja template that escapes whatever it is given."""
+"""The page of a report: one HTML file with everything in it, by a Jinja template that escapes
+whatever it is given.
+"""
 
 from __future__ import annotations
 
@@ -27,16 +29,23 @@ _MARKS = {
     "x": "M2.3.9 5 3.6 7.7.9 9.1 2.3 6.4 5l2.7 2.7-1.4 1.4L5 6.4 2.3 9.1.9 7.7 3.6 5 .9 2.3z",
     "star": "M5 .6l1.3 2.9 3.2.3-2.4 2.1.7 3.1L5 7.4 2.2 9l.7-3.1L.5 3.8l3.2-.3z",
 }
-"""The marks of the legends, as paths in a square of ten: a list beside a chart breaks where Plotly's would overlap."""
+"""The marks of the legends, as paths in a square of ten: a list beside a chart breaks where
+Plotly's would overlap.
+"""
 
 
 def render(report: Report) -> str:
-    """Return the page: HTML that asks for nothing outside of itself. `AnewError` where `anew[report]` is missing."""
+    """Return the page: HTML that asks for nothing outside of itself. `AnewError` where
+    `anew[report]` is missing.
+    """
     jinja2, plotly = demand("jinja2"), demand("plotly.offline")
     environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_own), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
+        loader=jinja2.FunctionLoader(_own),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
         lstrip_blocks=True,
-    )  # fmt: skip
+    )
     environment.tests["lone"] = _is_lone
     environment.filters |= {"typeset": typeset, "p_value": p_value}
     own = {chart.name: chart for chart in sections.own_charts(report)}
@@ -80,7 +89,8 @@ def demand(module: str) -> Any:
         return import_module(module)
     except ImportError as error:
         raise AnewError(
-            f"report: needs {module.partition('.')[0]}, which is not installed; pip install 'anew[report]'"
+            f"report: needs {module.partition('.')[0]}, which is not installed; pip install "
+            f"'anew[report]'"
         ) from error
 
 
@@ -102,7 +112,9 @@ def csv_link(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def beliefs(picture: Picture, classes: Sequence[str]) -> list[dict[str, Any]]:
-    """Return what every generation says of a picture: the likeliest classes and the label's, likeliest first."""
+    """Return what every generation says of a picture: the likeliest classes and the label's,
+    likeliest first.
+    """
     found: list[dict[str, Any]] = []
     for generation, probabilities in enumerate(picture.probabilities):
         order = sorted(range(len(probabilities)), key=lambda one: -probabilities[one])
@@ -114,7 +126,11 @@ def beliefs(picture: Picture, classes: Sequence[str]) -> list[dict[str, Any]]:
                 "generation": generation,
                 "right": picture.predicted[generation] == picture.label,
                 "classes": [
-                    {"name": classes[one], "is_label": one == picture.label, "share": probabilities[one]}
+                    {
+                        "name": classes[one],
+                        "is_label": one == picture.label,
+                        "share": probabilities[one],
+                    }
                     for one in shown
                 ],
             }
@@ -122,8 +138,12 @@ def beliefs(picture: Picture, classes: Sequence[str]) -> list[dict[str, Any]]:
     return found
 
 
-def settings(networks: Sequence[Network]) -> tuple[list[tuple[str, str]], list[tuple[str, list[str]]]]:
-    """Return the settings that all networks share, and those that differ with each network's value; by name."""
+def settings(
+    networks: Sequence[Network],
+) -> tuple[list[tuple[str, str]], list[tuple[str, list[str]]]]:
+    """Return the settings that all networks share, and those that differ with each network's value;
+    by name.
+    """
     names = list(dict.fromkeys(name for network in networks for name in network.spec))
     shared: list[tuple[str, str]] = []
     differing: list[tuple[str, list[str]]] = []
@@ -163,7 +183,9 @@ def totals(networks: Sequence[Network]) -> Mapping[str, float | int | None]:
 
 
 def typeset(text: object) -> str:
-    """Return a text with the signs of print, and no line's end within a quantity; CSV files keep what programs read."""
+    """Return a text with the signs of print, and no line's end within a quantity; CSV files keep
+    what programs read.
+    """
     signs = re.sub(r"(?<![\w.,-])-(?=\d)", "\u2212", str(text)).replace("'", "\u2019")
     return re.sub(r" (?=±)|(?<=±) |(?<=\d) (?=%)", "\u00a0", signs)
 

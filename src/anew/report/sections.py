@@ -1,4 +1,6 @@
-"""From a report's data to what its sections show: charts, with a line that says how to read them."""
+"""From a report's data to what its sections show: charts, with a line that says how to read
+them.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ GREY = -1
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the insight: a heading, how to read it, and its charts; the numbers are `insight.wording`'s tables."""
+    """A part of the insight: a heading, how to read it, and its charts; the numbers are
+    `insight.wording`'s tables.
+    """
 
     name: str
     title: str
@@ -26,7 +30,9 @@ class Section:
 
 
 def differences(comparisons: Sequence[Comparison]) -> Chart | None:
-    """Return the chart of the answer: what each generation and mean gains or loses, with its interval."""
+    """Return the chart of the answer: what each generation and mean gains or loses, with its
+    interval.
+    """
     if not comparisons:
         return None
     names = tuple(one.label for one in comparisons)
@@ -39,7 +45,8 @@ def differences(comparisons: Sequence[Comparison]) -> Chart | None:
         color=1,
     )
     said = [
-        f"{one.name} {_signed(one.difference.mean)} ({_signed(one.difference.low)} to {_signed(one.difference.high)}, "
+        f"{one.name} {_signed(one.difference.mean)} ({_signed(one.difference.low)} to "
+        f"{_signed(one.difference.high)}, "
         f"{one.verdict})"
         for one in comparisons
     ]
@@ -50,29 +57,41 @@ def differences(comparisons: Sequence[Comparison]) -> Chart | None:
         "difference in test error, percentage points (left is better)",
         "",
         (series,),
-        f"Difference in test error from generation 0, percentage points with 95 % intervals: {'; '.join(said)}.",
+        f"Difference in test error from generation 0, percentage points with 95 % intervals: "
+        f"{'; '.join(said)}.",
         baseline=0.0,
     )
 
 
 def learning_curves(networks: Sequence[Network]) -> Chart | None:
-    """Return the learning curves of all given networks in one chart: validation error, or training error without."""
+    """Return the learning curves of all given networks in one chart: validation error, or training
+    error without.
+    """
     held_out = any("validation_error" in row for network in networks for row in network.curve)
     measure = "validation_error" if held_out else "train_error"
     return _over_training(
-        "learning-curves", networks, measure, measure.replace("train", "training").replace("_", " "), " %"
+        "learning-curves",
+        networks,
+        measure,
+        measure.replace("train", "training").replace("_", " "),
+        " %",
     )
 
 
 def validation_losses(networks: Sequence[Network]) -> Chart | None:
-    """Return the validation loss, the label's negative log-likelihood, of all given networks over training.
+    """Return the validation loss, the label's negative log-likelihood, of all given networks over
+    training.
 
     Training losses are none for comparison: each generation minimises another one.
     """
-    return _over_training("validation-losses", networks, "validation_nll", "validation loss", " nats")
+    return _over_training(
+        "validation-losses", networks, "validation_nll", "validation loss", " nats"
+    )
 
 
-def _over_training(name: str, networks: Sequence[Network], measure: str, words: str, unit: str) -> Chart | None:
+def _over_training(
+    name: str, networks: Sequence[Network], measure: str, words: str, unit: str
+) -> Chart | None:
     series = [
         Series(
             _curve_name(network),
@@ -99,7 +118,9 @@ def _over_training(name: str, networks: Sequence[Network], measure: str, words: 
 
 
 def errors(scores: Sequence[Mapping[str, Any]]) -> Chart | None:
-    """Return the test errors of generations and of ensembles of consecutive ones, of the rows of an evaluation."""
+    """Return the test errors of generations and of ensembles of consecutive ones, of the rows of an
+    evaluation.
+    """
     rows = [row for row in scores if _consecutive(row["generations"])]
     if not rows:
         return None
@@ -127,7 +148,9 @@ def errors(scores: Sequence[Mapping[str, Any]]) -> Chart | None:
 
 
 def study(report: Report) -> Chart | None:
-    """Return the chart of a study's table: every cell's difference from the reference, with its interval."""
+    """Return the chart of a study's table: every cell's difference from the reference, with its
+    interval.
+    """
     if report.study is None:
         return None
     cells = [cell for cell in report.study.results["cells"] if cell["comparison"] is not None]
@@ -148,7 +171,10 @@ def study(report: Report) -> Chart | None:
                 color=number + 1,
             )
         )
-    said = [f"{cell['column']} on {cell['row']} {_signed(cell['comparison']['difference']['mean'])}" for cell in cells]
+    said = [
+        f"{cell['column']} on {cell['row']} {_signed(cell['comparison']['difference']['mean'])}"
+        for cell in cells
+    ]
     return Chart(
         "study-differences",
         f"Every column compared with {reference}",
@@ -176,7 +202,9 @@ def own_charts(report: Report) -> tuple[Chart, ...]:
 
 
 def insight_sections(insight: Insight) -> tuple[Section, ...]:
-    """Return the sections of what the students learned; a part that the insight does not have is left out."""
+    """Return the sections of what the students learned; a part that the insight does not have is
+    left out.
+    """
     found = [
         gradients(insight.gradients) if insight.gradients else None,
         dark_knowledge(insight.dark_knowledge, insight.classes) if insight.dark_knowledge else None,
@@ -188,7 +216,9 @@ def insight_sections(insight: Insight) -> tuple[Section, ...]:
 
 
 def gradients(found: Sequence[Gradients]) -> Section:
-    """Return what pulls on the students' logits: by weighing examples, or by which wrong classes are likelier."""
+    """Return what pulls on the students' logits: by weighing examples, or by which wrong classes
+    are likelier.
+    """
     last = {one.generation: one for one in found}  # of several epochs, the last
     names = tuple(_generation(number) for number in last)
     students = list(last.values())
@@ -207,7 +237,12 @@ def gradients(found: Sequence[Gradients]) -> Section:
         "Share of the energy of the distillation gradient that the label gradient explains: "
         + "; ".join(
             f"{name}: "
-            + spoken([f"{student} {100 * one.value:.0f} %" for student, one in zip(names, values, strict=True)])
+            + spoken(
+                [
+                    f"{student} {100 * one.value:.0f} %"
+                    for student, one in zip(names, values, strict=True)
+                ]
+            )
             for name, values, _ in shares
         )
         + ".",
@@ -229,9 +264,11 @@ def gradients(found: Sequence[Gradients]) -> Section:
             )
             for number, gradient in last.items()
         ),
-        "Median importance weight by the teacher's probability of the right class, groups of equally many examples: "
+        "Median importance weight by the teacher's probability of the right class, groups of "
+        "equally many examples: "
         + "; ".join(
-            f"{_generation(number)} from {gradient.ban.ratio_bins[0].median:.2f} where the teacher is least sure to "
+            f"{_generation(number)} from {gradient.ban.ratio_bins[0].median:.2f} where the teacher "
+            f"is least sure to "
             f"{gradient.ban.ratio_bins[-1].median:.2f} where it is surest"
             for number, gradient in last.items()
             if gradient.ban.ratio_bins
@@ -239,14 +276,18 @@ def gradients(found: Sequence[Gradients]) -> Section:
         + ".",
     )
     text = (
-        "A student's gradient has two parts: the right class, which only weighs the example, and all other classes, "
-        "the dark knowledge. If weighing alone explained the gradient, distillation would be importance weighting.",
+        "A student's gradient has two parts: the right class, which only weighs the example, and "
+        "all other classes, "
+        "the dark knowledge. If weighing alone explained the gradient, distillation would be "
+        "importance weighting.",
     )
     return Section("gradients", "What pulls on a student", text, (explained, ratio))
 
 
 def dark_knowledge(found: Sequence[DarkKnowledge], classes: Sequence[str]) -> Section:
-    """Return what is in the outputs beside the answer: alike classes, and how sure the generations are."""
+    """Return what is in the outputs beside the answer: alike classes, and how sure the generations
+    are.
+    """
     last = found[-1]
     names = tuple(classes)
     similar = Chart(
@@ -256,7 +297,13 @@ def dark_knowledge(found: Sequence[DarkKnowledge], classes: Sequence[str]) -> Se
         "",
         "rows: called so; columns: also a bit like that, % of the probability beside the answer",
         tuple(
-            Series(name, names, tuple(math.nan if column == line else 100 * value for column, value in enumerate(row)))
+            Series(
+                name,
+                names,
+                tuple(
+                    math.nan if column == line else 100 * value for column, value in enumerate(row)
+                ),
+            )
             for line, (name, row) in enumerate(zip(names, last.similarity, strict=True))
         ),
         f"Where generation {last.generation} puts the probability beside its answer, % of it. "
@@ -264,12 +311,17 @@ def dark_knowledge(found: Sequence[DarkKnowledge], classes: Sequence[str]) -> Se
         + ".",
     )
     text = (
-        "Beside its answer a network says which other classes it could have been. A row is what it called the "
-        "picture, a column what it also thought of. If that is knowledge, it agrees with what is in fact confused, and "
+        "Beside its answer a network says which other classes it could have been. A row is what it "
+        "called the "
+        "picture, a column what it also thought of. If that is knowledge, it agrees with what is "
+        "in fact confused, and "
         "a permutation (DKPP) destroys it.",
     )
     generations = tuple(float(one.generation) for one in found)
-    sure = [("confidence", [one.confidence for one in found], 5), ("right class", [one.correct for one in found], 6)]
+    sure = [
+        ("confidence", [one.confidence for one in found], 5),
+        ("right class", [one.correct for one in found], 6),
+    ]
     sureness = Chart(
         "sureness",
         "How sure the generations are",
@@ -279,15 +331,20 @@ def dark_knowledge(found: Sequence[DarkKnowledge], classes: Sequence[str]) -> Se
         tuple(_series(name, generations, values, color) for name, values, color in sure),
         "Mean of the largest probability and of the right class's: "
         + "; ".join(
-            f"{_generation(one.generation)} {one.confidence.value:.3f} and {one.correct.value:.3f}" for one in found
+            f"{_generation(one.generation)} {one.confidence.value:.3f} and {one.correct.value:.3f}"
+            for one in found
         )
         + ".",
     )
     lines = tuple(_start(_generation(one.generation)) for one in found)
-    known = [(name, values, color) for name, values, color in (
-        ("as it is", tuple(one.agreement for one in found), 5),
-        ("after DKPP's permutation", tuple(one.agreement_permuted for one in found), 6),
-    ) if not all(math.isnan(value) for value in values)]  # fmt: skip
+    known = [
+        (name, values, color)
+        for name, values, color in (
+            ("as it is", tuple(one.agreement for one in found), 5),
+            ("after DKPP's permutation", tuple(one.agreement_permuted for one in found), 6),
+        )
+        if not all(math.isnan(value) for value in values)
+    ]
     knowledge = Chart(
         "knowledge",
         "Does the doubt match the mistakes?",
@@ -295,9 +352,11 @@ def dark_knowledge(found: Sequence[DarkKnowledge], classes: Sequence[str]) -> Se
         "rank correlation of likeness and confusion (1: the same order)",
         "",
         tuple(Series(name, lines, values, color=color) for name, values, color in known),
-        "Spearman's rank correlation of which classes are alike to a network with which it confuses: "
+        "Spearman's rank correlation of which classes are alike to a network with which it "
+        "confuses: "
         + "; ".join(
-            f"{_generation(one.generation)} {one.agreement:.2f}, after permutation {one.agreement_permuted:.2f}"
+            f"{_generation(one.generation)} {one.agreement:.2f}, after permutation "
+            f"{one.agreement_permuted:.2f}"
             for one in found
         )
         + ".",
@@ -308,7 +367,9 @@ def dark_knowledge(found: Sequence[DarkKnowledge], classes: Sequence[str]) -> Se
 
 
 def calibration(found: Sequence[Calibration]) -> Section:
-    """Return whether probabilities mean what they say: reliability, and the scores as they are and scaled."""
+    """Return whether probabilities mean what they say: reliability, and the scores as they are and
+    scaled.
+    """
     drawn = [one for one in found if len(one.generations) == 1 or one is found[-1]]
     reliability = Chart(
         "reliability",
@@ -326,12 +387,16 @@ def calibration(found: Sequence[Calibration]) -> Section:
             )
             for one in drawn
         ),
-        "Reliability diagram, 15 groups of equally many test examples; on the diagonal confidence equals accuracy. "
-        "Calibration error: " + "; ".join(f"{one.name} {one.ece_equal_mass:.1f} %" for one in drawn) + ".",
+        "Reliability diagram, 15 groups of equally many test examples; on the diagonal confidence "
+        "equals accuracy. "
+        "Calibration error: "
+        + "; ".join(f"{one.name} {one.ece_equal_mass:.1f} %" for one in drawn)
+        + ".",
         diagonal=True,
     )
     text = (
-        "Below the diagonal a network is too sure of itself, above it too modest. ECE here has 15 bins of equally many "
+        "Below the diagonal a network is too sure of itself, above it too modest. ECE here has 15 "
+        "bins of equally many "
         "examples; the temperature is fitted on the validation split, never on test.",
     )
     scaled = [one for one in drawn if one.scaled_ece_equal_mass is not None]
@@ -340,7 +405,12 @@ def calibration(found: Sequence[Calibration]) -> Section:
     if scaled:
         values = tuple(one.scaled_ece_equal_mass or 0.0 for one in scaled)
         before_after.append(
-            Series("at validation's temperature", tuple(_start(one.name) for one in scaled), values, color=6)
+            Series(
+                "at validation's temperature",
+                tuple(_start(one.name) for one in scaled),
+                values,
+                color=6,
+            )
         )
     temperature = Chart(
         "temperature",
@@ -352,7 +422,11 @@ def calibration(found: Sequence[Calibration]) -> Section:
         "Expected calibration error, 15 groups of equally many examples: "
         + "; ".join(
             f"{one.name} {one.ece_equal_mass:.2f} %"
-            + (f", at temperature {one.temperature:.2f} {one.scaled_ece_equal_mass:.2f} %" if one in scaled else "")
+            + (
+                f", at temperature {one.temperature:.2f} {one.scaled_ece_equal_mass:.2f} %"
+                if one in scaled
+                else ""
+            )
             for one in drawn
         )
         + ".",
@@ -366,7 +440,11 @@ def harm(found: Sequence[Harm]) -> Section:
     whole = max(found, key=lambda one: one.after[-1] - one.before[0] if len(one.after) == 1 else -1)
     classes = sorted(whole.classes, key=lambda one: -one.change)
     shown = classes if len(classes) <= 20 else [*classes[:10], *classes[-10:]]
-    left_out = "" if len(shown) == len(classes) else f" (of {len(classes)}, ten that lose and ten that gain most)"
+    left_out = (
+        ""
+        if len(shown) == len(classes)
+        else f" (of {len(classes)}, ten that lose and ten that gain most)"
+    )
     names = tuple(one.name for one in shown)
     change = Chart(
         "class-changes",
@@ -375,8 +453,12 @@ def harm(found: Sequence[Harm]) -> Section:
         f"test error, %{left_out}",
         "",
         (
-            Series(_who(whole.before), names, tuple(one.before for one in shown), color=whole.before[0]),
-            Series(_who(whole.after), names, tuple(one.after for one in shown), color=whole.after[-1]),
+            Series(
+                _who(whole.before), names, tuple(one.before for one in shown), color=whole.before[0]
+            ),
+            Series(
+                _who(whole.after), names, tuple(one.after for one in shown), color=whole.after[-1]
+            ),
         ),
         f"Error by class, {whole.name}{left_out}: "
         + "; ".join(f"{one.name} {one.before:.1f} to {one.after:.1f} %" for one in shown)
@@ -384,12 +466,15 @@ def harm(found: Sequence[Harm]) -> Section:
         connected=True,
     )
     text = (
-        "A student with a better mean can still be worse for some: pictures that were right and are wrong now, and "
+        "A student with a better mean can still be worse for some: pictures that were right and "
+        "are wrong now, and "
         "classes that lose.",
     )
     pairs = tuple(f"{_short(one.before)} to {_short(one.after)}" for one in found)
-    flips = [("right before, wrong now", [one.negative_flips for one in found], 2),
-             ("wrong before, right now", [one.positive_flips for one in found], 6)]  # fmt: skip
+    flips = [
+        ("right before, wrong now", [one.negative_flips for one in found], 2),
+        ("wrong before, right now", [one.positive_flips for one in found], 6),
+    ]
     flipped = Chart(
         "flips",
         "Test pictures that flipped, from one generation to another",
@@ -399,7 +484,8 @@ def harm(found: Sequence[Harm]) -> Section:
         tuple(_series(name, pairs, values, color) for name, values, color in flips),
         "Flips, % of the test pictures: "
         + "; ".join(
-            f"{one.name} {one.negative_flips.value:.2f} % lost and {one.positive_flips.value:.2f} % won"
+            f"{one.name} {one.negative_flips.value:.2f} % lost and {one.positive_flips.value:.2f} "
+            f"% won"
             for one in found
         )
         + ".",
@@ -420,7 +506,11 @@ def fidelity(found: Fidelity) -> Section | None:
         "",
         "same class given, % of the test pictures",
         tuple(
-            Series(name, names, tuple(math.nan if column == line else value for column, value in enumerate(row)))
+            Series(
+                name,
+                names,
+                tuple(math.nan if column == line else value for column, value in enumerate(row)),
+            )
             for line, (name, row) in enumerate(zip(names, found.agreement, strict=True))
         ),
         "Share of the test pictures to which two generations give the same class, %: "
@@ -439,7 +529,10 @@ def fidelity(found: Fidelity) -> Section | None:
         "",
         (
             _series(
-                "gain", tuple(_start(one.name) for one in found.ensembles), [one.gain for one in found.ensembles], 6
+                "gain",
+                tuple(_start(one.name) for one in found.ensembles),
+                [one.gain for one in found.ensembles],
+                6,
             ),
         ),
         "Average member's error less the ensemble's, percentage points: "
@@ -447,12 +540,19 @@ def fidelity(found: Fidelity) -> Section | None:
         + ".",
         baseline=0.0,
     )
-    text = ("A mean gains where its members err differently: the less two generations agree, the more it can repair.",)
+    text = (
+        "A mean gains where its members err differently: the less two generations agree, the more "
+        "it can repair.",
+    )
     return Section("fidelity", "Fidelity and diversity", text, (agreement, gains))
 
 
 def _series(
-    name: str, x: tuple[float, ...] | tuple[str, ...], values: Sequence[Interval], color: int, scale: float = 1.0
+    name: str,
+    x: tuple[float, ...] | tuple[str, ...],
+    values: Sequence[Interval],
+    color: int,
+    scale: float = 1.0,
 ) -> Series:
     """Return measured quantities with their intervals as a series."""
     return Series(
@@ -472,7 +572,10 @@ def _likest(names: Sequence[str], similarity: Sequence[Sequence[float]]) -> list
         for column in range(len(row))
         if line != column
     ]
-    return [f"{one} also like {other} {100 * value:.0f} %" for value, one, other in sorted(pairs, reverse=True)[:5]]
+    return [
+        f"{one} also like {other} {100 * value:.0f} %"
+        for value, one, other in sorted(pairs, reverse=True)[:5]
+    ]
 
 
 def _curve_name(network: Network) -> str:
@@ -490,7 +593,11 @@ def _who(generations: Sequence[int]) -> str:
 
 
 def _short(generations: Sequence[int]) -> str:
-    return str(generations[0]) if len(generations) == 1 else f"ensemble {generations[0]}-{generations[-1]}"
+    return (
+        str(generations[0])
+        if len(generations) == 1
+        else f"ensemble {generations[0]}-{generations[-1]}"
+    )
 
 
 def _generation(number: int) -> str:

@@ -7,4 +7,15 @@ from anew.studies.results import Results, collect
 from anew.studies.running import StudyData, run
 from anew.studies.study import Column, Study, read_study
 
-__all__ = ["STUDIES", "Column", "Results", "Study", "StudyData", "choose", "collect", "plan", "read_study", "run"]
+__all__ = [
+    "STUDIES",
+    "Column",
+    "Results",
+    "Study",
+    "StudyData",
+    "choose",
+    "collect",
+    "plan",
+    "read_study",
+    "run",
+]

@@ -1,4 +1,6 @@
-"""From what a user says to a study: its name or file, at a scale, with seeds, rows, columns, controls and data."""
+"""From what a user says to a study: its name or file, at a scale, with seeds, rows, columns,
+controls and data.
+"""
 
 from __future__ import annotations
 
@@ -26,24 +28,30 @@ def choose(
     data: Mapping[str, Any] | None = None,
     epochs: int | None = None,
 ) -> Study:
-    """Return a study by its name or TOML file, changed as given; `data` are fields of its data, None for its own.
+    """Return a study by its name or TOML file, changed as given; `data` are fields of its data,
+    None for its own.
 
     Raises `AnewError` for what is not known, and for a scale where the study is a user's own.
     """
     if name.endswith(".toml"):
         if scale is not None:
-            raise AnewError(f"study '{name}': scales are for the paper's studies; write the sizes into the file")
+            raise AnewError(
+                f"study '{name}': scales are for the paper's studies; write the sizes into the file"
+            )
         study = read_study(Path(name))
     elif name in STUDIES:
         study = scaled(STUDIES[name], scale or "full")
     else:
         raise AnewError(
-            f"study '{name}' is not known{did_you_mean(name, STUDIES)}; choose one of {', '.join(STUDIES)}, or name a "
+            f"study '{name}' is not known{did_you_mean(name, STUDIES)}; choose one of "
+            f"{', '.join(STUDIES)}, or name a "
             "TOML file"
         )
     given = {key: value for key, value in (data or {}).items() if value is not None}
     checked = fields.read(DataSpec, given, prefix=("data",))
-    study = replace(study, data=replace(study.data, **{key: getattr(checked, key) for key in given}))
+    study = replace(
+        study, data=replace(study.data, **{key: getattr(checked, key) for key in given})
+    )
     if epochs is not None:
         checked_epochs = fields.read(TrainingSpec, {"epochs": epochs}, prefix=("training",)).epochs
         study = replace(study, training=replace(study.training, epochs=checked_epochs))

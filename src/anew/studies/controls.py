@@ -10,33 +10,45 @@ from anew.studies.study import Column, Study
 
 
 def with_controls(study: Study) -> Study:
-    """Return a study with the controls that ask whether distillation did it: columns like any other.
+    """Return a study with the controls that ask whether distillation did it: columns like any
+    other.
 
-    A second label-only network; one that is given the whole compute of the longest lineage; an ensemble of as many
-    independent label-only networks as that lineage has generations; labels smoothed as much as the teacher is unsure on
-    the whole; a student of the teacher with its answers exchanged between examples of the same predicted class; and an
-    untrained network with a student of its own. `AnewError` where the study has a column of such a name.
+    A second label-only network; one that is given the whole compute of the longest lineage; an
+    ensemble of as many independent label-only networks as that lineage has generations; labels
+    smoothed as much as the teacher is unsure on the whole; a student of the teacher with its
+    answers exchanged between examples of the same predicted class; and an untrained network with a
+    student of its own. `AnewError` where the study has a column of such a name.
     """
     longest = max(_depth(study, row, name) for row in study.rows for name in study.columns)
     again = [Column(seed=500 + number) for number in range(1, longest + 1)]
-    names = [f"{study.reference} again", *(f"{study.reference} again ({number})" for number in range(2, longest + 1))]
+    names = [
+        f"{study.reference} again",
+        *(f"{study.reference} again ({number})" for number in range(2, longest + 1)),
+    ]
     members = (study.reference, *names[:longest])
     untrained = f"{study.reference} untrained"
     controls = {
         **dict(zip(names, again, strict=True)),
         f"{study.reference}, {longest + 1}x epochs": Column(seed=500, epochs=longest + 1),
         f"{longest + 1} independent": Column(ensemble=members),
-        f"labels smoothed by {study.reference}": Column(study.reference, ObjectiveSpec("teacher-smoothing")),
-        f"BAN, {study.reference} shuffled": Column(study.reference, ObjectiveSpec("ban", shuffled=True)),
+        f"labels smoothed by {study.reference}": Column(
+            study.reference, ObjectiveSpec("teacher-smoothing")
+        ),
+        f"BAN, {study.reference} shuffled": Column(
+            study.reference, ObjectiveSpec("ban", shuffled=True)
+        ),
         untrained: Column(seed=500, epochs=0),
         f"BAN, {untrained}": Column(untrained, ObjectiveSpec("ban")),
     }
     for name in controls:
         if name in study.columns:
             raise AnewError(
-                f"study '{study.name}': has a column '{name}', a control's name; rename it, or drop --controls"
+                f"study '{study.name}': has a column '{name}', a control's name; rename it, or "
+                f"drop --controls"
             )
-    return replace(study, columns={**study.columns, **controls}, controls=(*study.controls, *controls))
+    return replace(
+        study, columns={**study.columns, **controls}, controls=(*study.controls, *controls)
+    )
 
 
 def _depth(study: Study, row: str, name: str) -> int:

@@ -1,6 +1,8 @@
-"""The networks of the paper's tables: its rows, and Table 4's and 5's students, which keep a DenseNet's hidden sizes.
+"""The networks of the paper's tables: its rows, and Table 4's and 5's students, which keep a
+DenseNet's hidden sizes.
 
-Furlanello et al. 2018 (arXiv 1805.04770); how they were found from the published counts is in docs/reproduction.md.
+Furlanello et al. 2018 (arXiv 1805.04770); how they were found from the published counts is in
+docs/reproduction.md.
 """
 
 from __future__ import annotations
@@ -18,12 +20,14 @@ def _dense_net(name: str, layers: int, first_channels: int, **options: float) ->
 
 
 def dense_nets(layers: int, growth: int) -> dict[str, ModelSpec]:
-    """Return Table 4's networks by column: a DenseNet, and students with its hidden sizes after every transition.
+    """Return Table 4's networks by column: a DenseNet, and students with its hidden sizes after
+    every transition.
 
-    The published counts of Tables 4 and 5 come out where a 1x1 convolution follows the last block too, so that the
-    hidden sizes of DenseNet-90-60 are 480, 660 and 750. A student `times` as deep has that many times the layers and
-    grows by that much less. The teacher's compression takes away half of a block's channels: a student with `times` the
-    compression takes away `times` that half, and grows so that what is left is the teacher's.
+    The published counts of Tables 4 and 5 come out where a 1x1 convolution follows the last block
+    too, so that the hidden sizes of DenseNet-90-60 are 480, 660 and 750. A student `times` as deep
+    has that many times the layers and grows by that much less. The teacher's compression takes away
+    half of a block's channels: a student with `times` the compression takes away `times` that half,
+    and grows so that what is left is the teacher's.
     """
     first = 2 * growth
     hidden, width = list[int](), first
@@ -32,14 +36,22 @@ def dense_nets(layers: int, growth: int) -> dict[str, ModelSpec]:
         hidden.append(width)
 
     def network(layers: int, growth: int, **options: float) -> ModelSpec:
-        # The depth that usually means so many layers, but for the teacher, which is called DenseNet-90-60.
-        name = "densenet-90-60" if (layers, growth) == (LAYERS, GROWTH) else f"densenet-{6 * layers + 4}-{growth}"
+        # The depth that usually means so many layers, but for the teacher, which is called
+        # DenseNet-90-60.
+        name = (
+            "densenet-90-60"
+            if (layers, growth) == (LAYERS, GROWTH)
+            else f"densenet-{6 * layers + 4}-{growth}"
+        )
         return _dense_net(name, layers, first, **options)
 
     kept = {f"hidden{stage}": channels for stage, channels in enumerate(hidden, 1)}
     return {
         REFERENCE: network(layers, growth),
-        **{f"{times:g}x depth": network(round(layers * times), round(growth / times)) for times in (0.5, 2, 3, 4)},
+        **{
+            f"{times:g}x depth": network(round(layers * times), round(growth / times))
+            for times in (0.5, 2, 3, 4)
+        },
         **{
             f"{times:g}x compr.": network(layers, growth, compression=1 - times / 2, **kept)
             for times in (0.5, 0.75, 1.5)
@@ -48,16 +60,24 @@ def dense_nets(layers: int, growth: int) -> dict[str, ModelSpec]:
 
 
 def _hidden_sizes(layers: int, growth: int) -> dict[str, int]:
-    """Return the first channels and the hidden sizes of the teacher in `dense_nets`, as options of its students."""
+    """Return the first channels and the hidden sizes of the teacher in `dense_nets`, as options of
+    its students.
+    """
     options = dict(dense_nets(layers, growth)["0.5x compr."].options)
-    return {name: int(options[name]) for name in ("first_channels", "hidden1", "hidden2", "hidden3")}
+    return {
+        name: int(options[name]) for name in ("first_channels", "hidden1", "hidden2", "hidden3")
+    }
 
 
 def residual_nets(layers: int, growth: int, depth: int, pre_units: int) -> dict[str, ModelSpec]:
-    """Return Table 5's networks by row: a usual one of a depth, and students matched to the teacher's hidden sizes."""
+    """Return Table 5's networks by row: a usual one of a depth, and students matched to the
+    teacher's hidden sizes.
+    """
 
     def student(name: str, ratio: float) -> ModelSpec:
-        return ModelSpec(name, tuple(sorted({**_hidden_sizes(layers, growth), "ratio": ratio}.items())))
+        return ModelSpec(
+            name, tuple(sorted({**_hidden_sizes(layers, growth), "ratio": ratio}.items()))
+        )
 
     return {
         "Pre-activation ResNet-1001": ModelSpec(f"pre_activation_resnet-{depth}"),
@@ -73,10 +93,14 @@ def residual_nets(layers: int, growth: int, depth: int, pre_units: int) -> dict[
 DENSE_NETS = dense_nets(LAYERS, GROWTH)
 RESIDUAL_NETS = residual_nets(LAYERS, GROWTH, depth=1001, pre_units=14)
 
-WIDE_ROWS = {f"Wide-ResNet-{name}": ModelSpec(f"wide_resnet-{name}") for name in ("28-1", "28-2", "28-5", "28-10")}
+WIDE_ROWS = {
+    f"Wide-ResNet-{name}": ModelSpec(f"wide_resnet-{name}")
+    for name in ("28-1", "28-2", "28-5", "28-10")
+}
 DENSE_ROWS = {
     "DenseNet-112-33": ModelSpec("densenet-112-33"),
-    # One network in all tables, so that Table 2's teacher serves Tables 4 and 5 too; the two after it are like it.
+    # One network in all tables, so that Table 2's teacher serves Tables 4 and 5 too; the two after
+    # it are like it.
     "DenseNet-90-60": DENSE_NETS[REFERENCE],
     "DenseNet-80-80": _dense_net("densenet-80-80", layers=12, first_channels=160),
     "DenseNet-80-120": _dense_net("densenet-80-120", layers=12, first_channels=240),
@@ -86,5 +110,7 @@ SLIDES_NET = ModelSpec("resnet50")
 
 def said(model: ModelSpec) -> str:
     """Return a model's name with its options."""
-    options = " ".join(f"{name}={value:g}" for name, value in model.options if not isinstance(value, str))
+    options = " ".join(
+        f"{name}={value:g}" for name, value in model.options if not isinstance(value, str)
+    )
     return f"{model.name} ({options})" if options else model.name

@@ -1,6 +1,7 @@
 """The paper's tables and the slides' experiment as studies, with the published figures.
 
-Furlanello et al. 2018 (arXiv 1805.04770). What the sources leave open, and what was chosen, is in docs/reproduction.md.
+Furlanello et al. 2018 (arXiv 1805.04770). What the sources leave open, and what was chosen, is in
+docs/reproduction.md.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from anew.studies.networks import DENSE_NETS, DENSE_ROWS, RESIDUAL_NETS, SLIDES_
 from anew.studies.study import REFERENCE, Column, Study
 
 CIFAR_TRAINING = TrainingSpec(epochs=200)
-"""Wide-ResNet's: Nesterov momentum, rate 0.1 dropped x0.2 at 30, 60 and 80 % of 200 epochs, decay 5e-4, batch 128."""
+"""Wide-ResNet's: Nesterov momentum, rate 0.1 dropped x0.2 at 30, 60 and 80 % of 200 epochs, decay
+5e-4, batch 128.
+"""
 
 
 def _published(
@@ -90,10 +93,54 @@ TABLE2 = Study(
     published=_published(
         tuple(TABLE2_COLUMNS),
         {
-            "DenseNet-112-33": (18.25, 16.95, 17.68, 17.84, 17.84, 17.61, 17.22, 16.59, 15.77, 15.68),
-            "DenseNet-90-60": (17.69, 16.69, 16.93, 17.42, 17.43, 16.62, 16.44, 16.72, 15.39, 15.74),
-            "DenseNet-80-80": (17.16, 16.36, 16.50, 17.16, 16.84, 16.26, 16.30, 15.50, 15.46, 15.14),
-            "DenseNet-80-120": (16.87, 16.00, 16.41, 17.12, 16.34, 16.13, 16.13, None, 15.13, 14.90),
+            "DenseNet-112-33": (
+                18.25,
+                16.95,
+                17.68,
+                17.84,
+                17.84,
+                17.61,
+                17.22,
+                16.59,
+                15.77,
+                15.68,
+            ),
+            "DenseNet-90-60": (
+                17.69,
+                16.69,
+                16.93,
+                17.42,
+                17.43,
+                16.62,
+                16.44,
+                16.72,
+                15.39,
+                15.74,
+            ),
+            "DenseNet-80-80": (
+                17.16,
+                16.36,
+                16.50,
+                17.16,
+                16.84,
+                16.26,
+                16.30,
+                15.50,
+                15.46,
+                15.14,
+            ),
+            "DenseNet-80-120": (
+                16.87,
+                16.00,
+                16.41,
+                17.12,
+                16.34,
+                16.13,
+                16.13,
+                None,
+                15.13,
+                14.90,
+            ),
         },
     ),
     exceptions={
@@ -104,7 +151,8 @@ TABLE2 = Study(
 
 TABLE3 = Study(
     name="table3",
-    title="Table 3: test error on CIFAR-100 of students of Wide-ResNet teachers, alike and DenseNet-90-60",
+    title="Table 3: test error on CIFAR-100 of students of Wide-ResNet teachers, alike and "
+    "DenseNet-90-60",
     rows=WIDE_ROWS,
     columns={
         REFERENCE: Column(),
@@ -126,16 +174,22 @@ TABLE3 = Study(
 
 TABLE4 = Study(
     name="table4",
-    title="Table 4: test error on CIFAR-100 of DenseNet-90-60's students of other depth and compression",
+    title="Table 4: test error on CIFAR-100 of DenseNet-90-60's students of other depth and "
+    "compression",
     rows={"DenseNet-90-60": DENSE_ROWS["DenseNet-90-60"]},
     columns={
         REFERENCE: Column(),
-        **{name: replace(_student(), model=model) for name, model in DENSE_NETS.items() if name != REFERENCE},
+        **{
+            name: replace(_student(), model=model)
+            for name, model in DENSE_NETS.items()
+            if name != REFERENCE
+        },
     },
     data=DataSpec(source="cifar100"),
     training=CIFAR_TRAINING,
     published=_published(
-        tuple(DENSE_NETS), {"DenseNet-90-60": (17.69, 16.95, 16.43, 16.64, 16.64, 19.83, 17.30, 18.89)}
+        tuple(DENSE_NETS),
+        {"DenseNet-90-60": (17.69, 16.95, 16.43, 16.64, 16.64, 19.83, 17.30, 18.89)},
     ),
     published_parameters=_published(
         tuple(DENSE_NETS), {"DenseNet-90-60": (22.4, 21.2, 13.7, 12.9, 12.6, 5.1, 10.1, 80.5)}
@@ -144,7 +198,8 @@ TABLE4 = Study(
 
 TABLE5 = Study(
     name="table5",
-    title="Table 5: test error on CIFAR-100 of DenseNet-90-60's residual students, first and last layers the teacher's",
+    title="Table 5: test error on CIFAR-100 of DenseNet-90-60's residual students, first and last "
+    "layers the teacher's",
     rows=RESIDUAL_NETS,
     columns={
         REFERENCE: Column(model=DENSE_ROWS["DenseNet-90-60"]),
@@ -194,15 +249,22 @@ BONUS = Study(
     },
     data=DataSpec(source="cifar10", views="none"),
     # Adam is AdamW without decay. The slides name neither rate nor epochs.
-    training=TrainingSpec(epochs=50, optimizer="adamw", learning_rate=1e-3, weight_decay=0.0, schedule="constant"),
+    training=TrainingSpec(
+        epochs=50, optimizer="adamw", learning_rate=1e-3, weight_decay=0.0, schedule="constant"
+    ),
     reference="generation 1",
     published={
         ("ResNet-50", column): round(100 - accuracy, 2)
         for column, accuracy in (
-            ("generation 1", 81.40), ("generation 2", 83.99), ("generation 3", 81.87),
-            ("ensemble (1,2)", 84.17), ("ensemble (1,2,3)", 84.60),
+            ("generation 1", 81.40),
+            ("generation 2", 83.99),
+            ("generation 3", 81.87),
+            ("ensemble (1,2)", 84.17),
+            ("ensemble (1,2,3)", 84.60),
         )
     },
-)  # fmt: skip
+)
 
-STUDIES: Mapping[str, Study] = {study.name: study for study in (TABLE1, TABLE2, TABLE3, TABLE4, TABLE5, BONUS)}
+STUDIES: Mapping[str, Study] = {
+    study.name: study for study in (TABLE1, TABLE2, TABLE3, TABLE4, TABLE5, BONUS)
+}

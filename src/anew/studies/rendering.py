@@ -1,4 +1,6 @@
-"""A study's table as text: for the terminal, Markdown, CSV, LaTeX and JSON, all from the same cells."""
+"""A study's table as text: for the terminal, Markdown, CSV, LaTeX and JSON, all from the same
+cells.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +15,31 @@ from anew.evaluation.statistics import Difference, Estimate, Judged
 from anew.studies.results import Cell, Results
 
 COLUMNS = (
-    "row", "column", "error %", "95 % interval", "deviation", "seeds", "published %", "difference",
-    "95 % interval of it", "p (Holm)", "p (Wilcoxon)", "verdict", "parameters, M", "published, M",
-)  # fmt: skip
+    "row",
+    "column",
+    "error %",
+    "95 % interval",
+    "deviation",
+    "seeds",
+    "published %",
+    "difference",
+    "95 % interval of it",
+    "p (Holm)",
+    "p (Wilcoxon)",
+    "verdict",
+    "parameters, M",
+    "published, M",
+)
 CONTROLS_COLUMNS = (
-    "row", "column", "control", "difference", "95 % interval of it", "p (Holm)", "p (Wilcoxon)", "verdict",
-)  # fmt: skip
+    "row",
+    "column",
+    "control",
+    "difference",
+    "95 % interval of it",
+    "p (Holm)",
+    "p (Wilcoxon)",
+    "verdict",
+)
 
 
 def lines(results: Results) -> list[list[str]]:
@@ -27,7 +48,9 @@ def lines(results: Results) -> list[list[str]]:
 
 
 def controls_lines(results: Results) -> list[list[str]]:
-    """Return a line of texts for every comparison of a cell with a control, as `CONTROLS_COLUMNS` names them."""
+    """Return a line of texts for every comparison of a cell with a control, as `CONTROLS_COLUMNS`
+    names them.
+    """
     return [
         [cell.row, cell.column, control, *_compared(one)]
         for cell in results.cells
@@ -36,23 +59,30 @@ def controls_lines(results: Results) -> list[list[str]]:
 
 
 def for_page(results: Results) -> tuple[list[str], list[list[str]]]:
-    """Return the table's columns and lines without what a page has no room for, and what says nothing there."""
+    """Return the table's columns and lines without what a page has no room for, and what says
+    nothing there.
+    """
     found = lines(results)
     left_out = {"deviation", "p (Wilcoxon)"}
-    left_out |= {name for place, name in enumerate(COLUMNS) if all(line[place] == "-" for line in found)}
+    left_out |= {
+        name for place, name in enumerate(COLUMNS) if all(line[place] == "-" for line in found)
+    }
     if not any(cell.missing for cell in results.cells):
         left_out.add("seeds")
     if "published, M" in left_out:
         left_out.add("parameters, M")
-    kept = [place for place, name in enumerate(COLUMNS) if name == "verdict" or name not in left_out]
+    kept = [
+        place for place, name in enumerate(COLUMNS) if name == "verdict" or name not in left_out
+    ]
     return [COLUMNS[place] for place in kept], [[line[place] for place in kept] for line in found]
 
 
 def for_terminal(results: Results) -> tuple[list[str], list[list[str]]]:
-    """Return a narrower table: its columns, and its lines with a line of its own for each row's name.
+    """Return a narrower table: its columns, and its lines with a line of its own for each row's
+    name.
 
-    What nobody needs is left out: published figures where there are none, the number of seeds where all are done. A
-    dash for a verdict means that no difference is shown.
+    What nobody needs is left out: published figures where there are none, the number of seeds where
+    all are done. A dash for a verdict means that no difference is shown.
     """
     seeds = len(results.study.seeds)
     wanted = {
@@ -72,17 +102,29 @@ def for_terminal(results: Results) -> tuple[list[str], list[list[str]]]:
                 whole = dict(zip(COLUMNS, _line(cell, seeds), strict=True))
                 verdict = whole["verdict"] if _is_shown(cell.comparison) else "-"
                 texts = [
-                    f"  {cell.column}", whole["error %"] + _around(cell.estimate), whole["seeds"],
+                    f"  {cell.column}",
+                    whole["error %"] + _around(cell.estimate),
+                    whole["seeds"],
                     whole["published %"],
-                    whole["difference"] + _around(cell.comparison.difference if cell.comparison else None),
-                    whole["p (Holm)"], verdict,
-                ]  # fmt: skip
-                narrow.append([text for text, is_wanted in zip(texts, wanted.values(), strict=True) if is_wanted])
+                    whole["difference"]
+                    + _around(cell.comparison.difference if cell.comparison else None),
+                    whole["p (Holm)"],
+                    verdict,
+                ]
+                narrow.append(
+                    [
+                        text
+                        for text, is_wanted in zip(texts, wanted.values(), strict=True)
+                        if is_wanted
+                    ]
+                )
     return [name for name, is_wanted in wanted.items() if is_wanted], narrow
 
 
 def controls_for_terminal(results: Results) -> tuple[list[str], list[list[str]]]:
-    """Return a narrow table of the differences to the controls, which have numbers; a star where one is shown."""
+    """Return a narrow table of the differences to the controls, which have numbers; a star where
+    one is shown.
+    """
     narrow: list[list[str]] = []
     rows, controls = results.study.rows, results.controls
     for row in rows:
@@ -98,7 +140,10 @@ def controls_for_terminal(results: Results) -> tuple[list[str], list[list[str]]]
 def about_controls(results: Results) -> str:
     """Return what must be said with the narrow table: which control has which number."""
     names = "; ".join(f"[{number}] {control}" for number, control in enumerate(results.controls, 1))
-    return f"Differences to controls: ours less theirs, in points; * where one is shown (better or worse). {names}."
+    return (
+        "Differences to controls: ours less theirs, in points; * where one is shown (better or "
+        f"worse). {names}."
+    )
 
 
 def _starred(one: Judged | None) -> str:
@@ -122,16 +167,21 @@ def _half(interval: Estimate | Difference | None) -> str:
 
 
 def about(results: Results) -> list[str]:
-    """Return what must be said with the table: data, seeds, settings, comparison, what was scaled down, what failed."""
+    """Return what must be said with the table: data, seeds, settings, comparison, what was scaled
+    down, what failed.
+    """
     study, training = results.study, results.study.training
     limit = f", {study.data.limit:,} training examples" if study.data.limit else ""
     said = [
         f"{study.title}. Data: {study.data.source} ({results.fingerprint}){limit}; seeds: "
-        f"{', '.join(map(str, study.seeds))}; {training.epochs} epochs, batch {training.batch_size}, "
+        f"{', '.join(map(str, study.seeds))}; {training.epochs} epochs, batch "
+        f"{training.batch_size}, "
         f"{training.optimizer}, learning rate {training.learning_rate:g}, {training.schedule}.",
-        f"Test error of the last epoch; nothing was chosen on test. Differences are to '{study.reference}', paired "
+        f"Test error of the last epoch; nothing was chosen on test. Differences are to "
+        f"'{study.reference}', paired "
         + ("by seed (paired t)" if len(study.seeds) > 1 else "by test example (McNemar, bootstrap)")
-        + "; p-values are corrected for all comparisons with the same column (Holm). Neither better nor worse: no "
+        + "; p-values are corrected for all comparisons with the same column (Holm). Neither "
+        "better nor worse: no "
         "difference shown.",
         *study.notes,
     ]
@@ -159,7 +209,8 @@ def as_csv(results: Results) -> str:
     controls = results.controls
     names = [f"{what} ({control})" for control in controls for what in CONTROLS_COLUMNS[3:]]
     compared = [
-        [said for control in controls for said in _compared(cell.controls.get(control))] for cell in results.cells
+        [said for control in controls for said in _compared(cell.controls.get(control))]
+        for cell in results.cells
     ]
     rows = [[*line, *more] for line, more in zip(lines(results), compared, strict=True)]
     csv.writer(text, lineterminator="\n").writerows([[*COLUMNS, *names], *rows])
@@ -180,7 +231,9 @@ def latex(results: Results) -> str:
     head = " & ".join(["", *map(_escape, study.columns)]) + r" \\"
     comments = [f"% {line}" for line in about(results)]
     begin = rf"\begin{{tabular}}{{l{'r' * len(study.columns)}}}"
-    return "\n".join([*comments, begin, r"\hline", head, r"\hline", *body, r"\hline", r"\end{tabular}"])
+    return "\n".join(
+        [*comments, begin, r"\hline", head, r"\hline", *body, r"\hline", r"\end{tabular}"]
+    )
 
 
 def as_json(results: Results) -> str:
@@ -200,8 +253,11 @@ def as_json(results: Results) -> str:
 
 
 FORMATS: Mapping[str, Callable[[Results], str]] = {
-    "markdown": markdown, "csv": as_csv, "latex": latex, "json": as_json,
-}  # fmt: skip
+    "markdown": markdown,
+    "csv": as_csv,
+    "latex": latex,
+    "json": as_json,
+}
 
 
 def _line(cell: Cell, seeds: int) -> list[str]:
@@ -243,8 +299,12 @@ def _parameters(cell: Cell) -> str:
 def _short(cell: Cell | None) -> str:
     if cell is None or cell.estimate is None:
         return "--"
-    return f"${cell.estimate.mean:.2f}" + (rf" \pm {_half(cell.estimate)}$" if cell.estimate.count > 1 else "$")
+    return f"${cell.estimate.mean:.2f}" + (
+        rf" \pm {_half(cell.estimate)}$" if cell.estimate.count > 1 else "$"
+    )
 
 
 def _escape(text: str) -> str:
-    return text.replace("\\", r"\textbackslash{}").translate(str.maketrans({one: f"\\{one}" for one in "&%$#_{}"}))
+    return text.replace("\\", r"\textbackslash{}").translate(
+        str.maketrans({one: f"\\{one}" for one in "&%$#_{}"})
+    )

@@ -1,4 +1,6 @@
-"""A study's networks trained where the family does not hold them: siblings together, oldest generation first."""
+"""A study's networks trained where the family does not hold them: siblings together, oldest
+generation first.
+"""
 
 from __future__ import annotations
 
@@ -58,11 +60,14 @@ class StudyData:
 
     def _read(self) -> Source:
         if self._source is None:
-            self._source = data_sources.load(self._spec.source, Path(self._spec.root), self._spec.download)
+            self._source = data_sources.load(
+                self._spec.source, Path(self._spec.root), self._spec.download
+            )
         return self._source
 
     def _prepare(self, seed: int) -> Data:
-        # Order, views and split vary with the seed: what is measured over seeds is all that chance decides.
+        # Order, views and split vary with the seed: what is measured over seeds is all that chance
+        # decides.
         return data_sources.prepare(self._read(), data_of_seed(self._spec, seed))
 
 
@@ -74,20 +79,24 @@ def run(
     data: StudyData | None = None,
     trainers: Trainers = workers,
 ) -> dict[str, str]:
-    """Train what a study needs and the family at `out` does not hold; returns why networks failed, by id.
+    """Train what a study needs and the family at `out` does not hold; returns why networks failed,
+    by id.
 
-    `data` is the study's, where the caller has read it already or needs it again. `trainers` train: the processes of
-    this machine, or `ray_workers.on_ray(...)`.
+    `data` is the study's, where the caller has read it already or needs it again. `trainers` train:
+    the processes of this machine, or `ray_workers.on_ray(...)`.
 
-    A network that fails takes its students with it and nothing else. Raises `AnewError` where the study cannot run or
-    the disk has no room for it (`how.force` goes on), and `Interrupted`, after saving.
+    A network that fails takes its students with it and nothing else. Raises `AnewError` where the
+    study cannot run or the disk has no room for it (`how.force` goes on), and `Interrupted`, after
+    saving.
     """
     data = data or StudyData(study)
     return _train(demanded(study, data, out, how), data.of, out, how, progress, trainers)
 
 
 def demanded(study: Study, data: StudyData, out: Path, how: Execution) -> list[Spec]:
-    """Return a study's networks, oldest first; `AnewError` where a model does not fit, or the disk at `out`."""
+    """Return a study's networks, oldest first; `AnewError` where a model does not fit, or the disk
+    at `out`.
+    """
     specs = study.specs(data)
     if not how.force:
         plan.demand_room(study.name, needs(siblings(specs), out, data.contents, how), how.jobs, out)
@@ -98,11 +107,13 @@ def demanded(study: Study, data: StudyData, out: Path, how: Execution) -> list[S
     return specs
 
 
-def write_slurm_scripts(study: Study, out: Path, execution: Execution, scripts: Scripts, data: StudyData) -> list[Path]:
+def write_slurm_scripts(
+    study: Study, out: Path, execution: Execution, scripts: Scripts, data: StudyData
+) -> list[Path]:
     """Write scripts for SLURM that train what a study needs and the family at `out` does not hold.
 
-    Returns them, submit.sh last; none where all is trained. The family is made, with the spec of each network. Raises
-    `AnewError` where the study cannot run.
+    Returns them, submit.sh last; none where all is trained. The family is made, with the spec of
+    each network. Raises `AnewError` where the study cannot run.
     """
     specs = demanded(study, data, out, execution)
     family = Family.create(out)
@@ -111,28 +122,39 @@ def write_slurm_scripts(study: Study, out: Path, execution: Execution, scripts: 
 
 
 def train_networks(
-    family: Path, ids: Sequence[str], how: Execution, progress: Progress, source: str = "", root: str = ""
+    family: Path,
+    ids: Sequence[str],
+    how: Execution,
+    progress: Progress,
+    source: str = "",
+    root: str = "",
 ) -> dict[str, str]:
-    """Train networks whose specs a family holds, as the scripts for SLURM do; returns why some failed, by id.
+    """Train networks whose specs a family holds, as the scripts for SLURM do; returns why some
+    failed, by id.
 
-    `source` and `root` say where their data are, if not where the specs say. Raises `AnewError` where a teacher is
-    neither trained nor among them, and `Interrupted`, after saving.
+    `source` and `root` say where their data are, if not where the specs say. Raises `AnewError`
+    where a teacher is neither trained nor among them, and `Interrupted`, after saving.
     """
     opened = Family.open(family)
     found = [opened.spec(opened.find(one).id) for one in dict.fromkeys(ids)]
     specs = [replace(spec, data=spec.data.at(source, root)) for spec in found]
     for spec in specs:
         for teacher in spec.teachers:
-            if not opened.folder(teacher.id).is_done and teacher.id not in {one.id for one in specs}:
+            if not opened.folder(teacher.id).is_done and teacher.id not in {
+                one.id for one in specs
+            }:
                 raise AnewError(
-                    f"network {spec.id}: its teacher {teacher.id} is not trained yet (or failed); train that first"
+                    f"network {spec.id}: its teacher {teacher.id} is not trained yet (or failed); "
+                    f"train that first"
                 )
     sources: dict[str, Source] = {}
 
     @cache
     def data(described: DataSpec) -> Data:
         if described.source not in sources:
-            sources[described.source] = data_sources.load(described.source, Path(described.root), described.download)
+            sources[described.source] = data_sources.load(
+                described.source, Path(described.root), described.download
+            )
         return data_sources.prepare(sources[described.source], described)
 
     return _train(specs, lambda spec: data(spec.data), family, how, progress, workers)
@@ -155,8 +177,12 @@ def _train(
     return failed
 
 
-def needs(together: Sequence[Sequence[Spec]], out: Path, contents: Contents, how: Execution) -> list[GroupNeeds]:
-    """Return what groups of siblings take that the family at `out`, where there is one, does not hold whole."""
+def needs(
+    together: Sequence[Sequence[Spec]], out: Path, contents: Contents, how: Execution
+) -> list[GroupNeeds]:
+    """Return what groups of siblings take that the family at `out`, where there is one, does not
+    hold whole.
+    """
     free = files.free_bytes(out)
     if not (out / "family.json").exists():
         return plan.needs(together, (), contents, how, free)
@@ -173,7 +199,9 @@ def needs(together: Sequence[Sequence[Spec]], out: Path, contents: Contents, how
 
 
 def siblings(specs: Sequence[Spec]) -> list[list[Spec]]:
-    """Return specs in groups that can train on one pass, of the same teachers, data and batches; oldest first."""
+    """Return specs in groups that can train on one pass, of the same teachers, data and batches;
+    oldest first.
+    """
 
     def key(spec: Spec) -> str:
         training = spec.training
@@ -182,7 +210,12 @@ def siblings(specs: Sequence[Spec]) -> list[list[Spec]]:
             "data": fields.write(spec.data, identity=True),
             "teachers": [teacher.id for teacher in spec.teachers],
             "batch_size": training.batch_size,
-            "asked": (training.precision, training.memory_format, training.compile, spec.objective.top_k),
+            "asked": (
+                training.precision,
+                training.memory_format,
+                training.compile,
+                spec.objective.top_k,
+            ),
             "shuffled": spec.objective.shuffled,
         }
         return repr(shared)

@@ -6,4 +6,13 @@ from anew.teachers.live import LiveTeacher
 from anew.teachers.store import FLUSH_SECONDS, Store, StoreKey
 from anew.teachers.teacher import Teacher
 
-__all__ = ["FLUSH_SECONDS", "Choice", "LiveTeacher", "Store", "StoreKey", "Targets", "Teacher", "choose"]
+__all__ = [
+    "FLUSH_SECONDS",
+    "Choice",
+    "LiveTeacher",
+    "Store",
+    "StoreKey",
+    "Targets",
+    "Teacher",
+    "choose",
+]

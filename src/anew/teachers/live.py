@@ -13,11 +13,15 @@ from anew.objectives import mean_of_teachers
 
 
 class LiveTeacher:
-    """One or several trained networks, run in inference mode; several answer with the mean of their probabilities."""
+    """One or several trained networks, run in inference mode; several answer with the mean of their
+    probabilities.
+    """
 
     def __init__(self, networks: Sequence[Network], precision: str, compile: bool) -> None:
         self.networks = networks
-        self._runners = [Runner(one.eval().requires_grad_(False), precision, compile) for one in networks]
+        self._runners = [
+            Runner(one.eval().requires_grad_(False), precision, compile) for one in networks
+        ]
 
     @torch.inference_mode()
     def logits(self, inputs: Num[Tensor, "batch ..."]) -> Float[Tensor, "batch classes"]:

@@ -1,4 +1,6 @@
-"""Whose answers an example gets in place of its own: a control that keeps dark knowledge by class, not by example."""
+"""Whose answers an example gets in place of its own: a control that keeps dark knowledge by class,
+not by example.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,11 @@ from anew.data.batches import Batch, Batches
 
 @dataclass(frozen=True)
 class Exchange:
-    """Answers exchanged among training examples: for view v of example i, those to view v of example `partners[i]`.
+    """Answers exchanged among training examples: for view v of example i, those to view v of
+    example `partners[i]`.
 
-    A store's rows stay what they are, (example, view), so a table serves students with and without the exchange.
+    A store's rows stay what they are, (example, view), so a table serves students with and without
+    the exchange.
     """
 
     batches: Batches
@@ -24,21 +28,30 @@ class Exchange:
 
     @classmethod
     def within(cls, predicted: Int64[Tensor, "examples"], batches: Batches) -> Exchange:
-        """Exchange among all training examples with the same `predicted` class, by the data seed's own stream."""
-        partners = partners_within(predicted.cpu(), randomness.key(batches.seed, "shuffled teacher"))
+        """Exchange among all training examples with the same `predicted` class, by the data seed's
+        own stream.
+        """
+        partners = partners_within(
+            predicted.cpu(), randomness.key(batches.seed, "shuffled teacher")
+        )
         return cls(batches, partners.to(batches.device))
 
     def __call__(self, batch: Batch) -> Batch:
-        """Return the batch that is asked about in place of this one: the partners, in the same views."""
+        """Return the batch that is asked about in place of this one: the partners, in the same
+        views.
+        """
         partners = self.partners[batch.indices]
-        inputs = self.batches.views.show(self.batches.inputs, partners[batch.part], batch.views[batch.part])
+        inputs = self.batches.views.show(
+            self.batches.inputs, partners[batch.part], batch.views[batch.part]
+        )
         return replace(batch, inputs=inputs, labels=self.batches.labels[partners], indices=partners)
 
 
 def partners_within(groups: Int64[Tensor, "examples"], stream: int) -> Int64[Tensor, "examples"]:
     """Return a permutation pi (N,) that keeps every example's group: groups[pi(i)] = groups[i].
 
-    Each group is one cycle in random order, so that no example is its own partner but one that is alone.
+    Each group is one cycle in random order, so that no example is its own partner but one that is
+    alone.
     """
     shuffled = randomness.order(stream, len(groups))
     # Group by group, and in random order within each.

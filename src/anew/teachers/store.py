@@ -1,14 +1,17 @@
-"""A teacher's answers on disk: a row for each (example, view), filled as views are first met, read by memory map.
+"""A teacher's answers on disk: a row for each (example, view), filled as views are first met, read
+by memory map.
 
 A store is a folder:
 
-    header.json   whose answers to what: teacher, data, views, precision, batch, targets, format version
-    rows.u16      (N, V, W + 1) 16-bit words, sparse: the words of a row (see `Targets`) and their checksum
-    filled.u8     (N, ceil(V / 8)) bytes: bit v of row n says that answer (n, v) is there
+    header.json   whose answers to what: teacher, data, views, precision, batch, targets, format
+    version rows.u16      (N, V, W + 1) 16-bit words, sparse: the words of a row (see `Targets`) and
+    their checksum filled.u8     (N, ceil(V / 8)) bytes: bit v of row n says that answer (n, v) is
+    there
 
-A bit is set only after the row's bytes are on the disk, so a kill or a power failure loses what was not flushed and
-nothing else. Rows are written by `pwrite` and not through the map, because a full disk is then an error and not a
-signal. Several processes may fill one store: equal keys give equal bytes, and bits are set under a lock.
+A bit is set only after the row's bytes are on the disk, so a kill or a power failure loses what was
+not flushed and nothing else. Rows are written by `pwrite` and not through the map, because a full
+disk is then an error and not a signal. Several processes may fill one store: equal keys give equal
+bytes, and bits are set under a lock.
 """
 
 from __future__ import annotations
@@ -44,7 +47,9 @@ class StoreKey:
     teachers: tuple[str, ...]
     """The ids of the networks that answer."""
     data: Mapping[str, Any]
-    """The data's description: fingerprint, split and views, which give numbers to examples and views."""
+    """The data's description: fingerprint, split and views, which give numbers to examples and
+    views.
+    """
     precision: str
     memory_format: str
     compile: bool
@@ -66,20 +71,26 @@ class StoreKey:
         return sum(_sizes(self).values())
 
     def folder(self, stores: Path) -> Path:
-        """Return the store's folder under `family/teachers`: the teacher's id, then a hash of the whole key."""
+        """Return the store's folder under `family/teachers`: the teacher's id, then a hash of the
+        whole key.
+        """
         whose = self.teachers[0] if len(self.teachers) == 1 else _hash(self.teachers)
         return stores / whose / _name(self.to_json())
 
 
 class Store:
-    """An open store. `read` and `write` take places: examples' numbers and views' numbers, each (B,) int64."""
+    """An open store. `read` and `write` take places: examples' numbers and views' numbers, each
+    (B,) int64.
+    """
 
     def __init__(self, folder: Path, key: StoreKey) -> None:
         self.folder, self.key = folder, key
         self._row_bytes = 2 * (key.words + 1)
         shape = (key.examples, key.views, key.words + 1)
         self._rows = np.memmap(self._rows_file, np.uint16, "r", shape=shape)
-        self._filled = np.memmap(self._filled_file, np.uint8, "r", shape=(key.examples, -(-key.views // 8)))
+        self._filled = np.memmap(
+            self._filled_file, np.uint8, "r", shape=(key.examples, -(-key.views // 8))
+        )
         self._unflushed = np.zeros(self._filled.shape, np.uint8)
         self._opened: dict[Path, int] = {}
         self._flushed = time.monotonic()
@@ -88,8 +99,8 @@ class Store:
     def open(cls, stores: Path, key: StoreKey) -> Store:
         """Open the store of a key, or make an empty one.
 
-        Raises `AnewError` where its folder holds another store, a newer format, or files of another size, and OSError
-        where it cannot be made.
+        Raises `AnewError` where its folder holds another store, a newer format, or files of another
+        size, and OSError where it cannot be made.
         """
         folder = key.folder(stores)
         if not folder.exists():
@@ -125,16 +136,21 @@ class Store:
         return (bits >> (views & 7).astype(np.uint8) & 1).astype(bool)
 
     def read(self, examples: Places, views: Places) -> Words:
-        """Return the rows (B, W) at places that are filled; `AnewError` where a checksum is wrong."""
+        """Return the rows (B, W) at places that are filled; `AnewError` where a checksum is
+        wrong.
+        """
         rows = self._rows[examples, views]
         wrong = np.flatnonzero(checksums(rows[:, :-1]) != rows[:, -1])
         if len(wrong):
             place = f"example {examples[wrong[0]]}, view {views[wrong[0]]}"
-            raise _unusable(self.folder, f"is damaged ({len(wrong)} of {len(rows)} rows read, first {place})")
+            raise _unusable(
+                self.folder, f"is damaged ({len(wrong)} of {len(rows)} rows read, first {place})"
+            )
         return rows[:, :-1]
 
     def write(self, examples: Places, views: Places, words: Words) -> None:
-        """Write rows (B, W) at places; they count as filled at once here, and for others after a flush.
+        """Write rows (B, W) at places; they count as filled at once here, and for others after a
+        flush.
 
         Raises OSError where the disk is full; rows written before that stay.
         """
@@ -142,14 +158,21 @@ class Store:
         examples, views, words = examples[order], views[order], words[order]
         rows = np.concatenate([words, checksums(words)[:, None]], axis=1)
         positions = examples * self.key.views + views
-        # Neighbours on the disk are written together: whole stretches where there is one view, single rows otherwise.
+        # Neighbours on the disk are written together: whole stretches where there is one view,
+        # single rows otherwise.
         descriptor = self._for_writing(self._rows_file)
         for start, end in _stretches(positions):
-            _write_all(descriptor, rows[start:end].tobytes(), int(positions[start]) * self._row_bytes)
-        np.bitwise_or.at(self._unflushed, (examples, views >> 3), (1 << (views & 7)).astype(np.uint8))
+            _write_all(
+                descriptor, rows[start:end].tobytes(), int(positions[start]) * self._row_bytes
+            )
+        np.bitwise_or.at(
+            self._unflushed, (examples, views >> 3), (1 << (views & 7)).astype(np.uint8)
+        )
 
     def flush(self, *, at_least_every: float = 0.0) -> None:
-        """Bring rows to the disk, then set their bits; at most once in so many seconds. OSError where it is full."""
+        """Bring rows to the disk, then set their bits; at most once in so many seconds. OSError
+        where it is full.
+        """
         if time.monotonic() - self._flushed < at_least_every:
             return
         self._flushed = time.monotonic()
@@ -159,7 +182,8 @@ class Store:
         os.fsync(self._for_writing(self._rows_file))
         width = self._filled.shape[1]
         descriptor = self._for_writing(self._filled_file)
-        # Other processes set other bits of the same bytes: what is there is read and written back in one piece.
+        # Other processes set other bits of the same bytes: what is there is read and written back
+        # in one piece.
         with FileLock(self.folder / ".lock"):
             bits = self._filled[changed] | self._unflushed[changed]
             for start, end in _stretches(changed):
@@ -169,7 +193,9 @@ class Store:
 
     def filled(self) -> tuple[Places, Places]:
         """Return all filled places."""
-        bits = np.unpackbits(self._filled | self._unflushed, axis=1, count=self.key.views, bitorder="little")
+        bits = np.unpackbits(
+            self._filled | self._unflushed, axis=1, count=self.key.views, bitorder="little"
+        )
         examples, views = np.nonzero(bits)
         return examples.astype(np.int64), views.astype(np.int64)
 
@@ -180,14 +206,17 @@ class Store:
         self._opened.clear()
 
     def _for_writing(self, path: Path) -> int:
-        """Return a descriptor to write a file by, opened when it is first needed: a store may be read where it lies."""
+        """Return a descriptor to write a file by, opened when it is first needed: a store may be
+        read where it lies.
+        """
         if path not in self._opened:
             self._opened[path] = os.open(path, os.O_WRONLY)
         return self._opened[path]
 
 
 def checksums(words: Words) -> Words:
-    """Return a checksum (B,) for each row: a weighted sum modulo 2^16, not 0 for a row of zeros, as unwritten disk is.
+    """Return a checksum (B,) for each row: a weighted sum modulo 2^16, not 0 for a row of zeros, as
+    unwritten disk is.
 
     The weights are odd, so that one changed bit always shows.
     """
@@ -196,10 +225,13 @@ def checksums(words: Words) -> Words:
 
 
 def verify(folder: Path) -> list[str]:
-    """Return what is wrong with the store in a folder: every filled row is read and its checksum compared."""
+    """Return what is wrong with the store in a folder: every filled row is read and its checksum
+    compared.
+    """
     try:
         written = _read_key(folder)
-        # What hashes to its folder's name is what this format's anew wrote: only then are its values used.
+        # What hashes to its folder's name is what this format's anew wrote: only then are its
+        # values used.
         if folder.name != _name(written):
             raise _unusable(folder, "is not named by its header")
         written["teachers"] = tuple(written["teachers"])
@@ -221,9 +253,13 @@ def _read_key(folder: Path) -> dict[str, Any]:
     try:
         header = files.read_json(path)
     except AnewError as error:
-        raise _unusable(folder, "has a damaged header.json" if path.exists() else "has no header.json") from error
+        raise _unusable(
+            folder, "has a damaged header.json" if path.exists() else "has no header.json"
+        ) from error
     if type(header.get("format")) is not int or header["format"] > FORMAT:
-        raise _unusable(folder, f"has format {header.get('format')}, this anew reads up to {FORMAT}")
+        raise _unusable(
+            folder, f"has format {header.get('format')}, this anew reads up to {FORMAT}"
+        )
     if not isinstance(header.get("key"), dict):
         raise _unusable(folder, "has a damaged header.json")
     return header["key"]
@@ -234,7 +270,9 @@ def _make(folder: Path, key: StoreKey) -> None:
     making = folder.with_name(_making(folder.name, os.getpid()))
     try:
         making.mkdir(parents=True, exist_ok=True)
-        (making / "header.json").write_text(json.dumps({"format": FORMAT, "key": key.to_json()}, indent=1))
+        (making / "header.json").write_text(
+            json.dumps({"format": FORMAT, "key": key.to_json()}, indent=1)
+        )
         for name, size in _sizes(key).items():
             with (making / name).open("wb") as file:
                 file.truncate(size)
@@ -247,16 +285,20 @@ def _make(folder: Path, key: StoreKey) -> None:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what processes that were killed while they made this store, which is there, left half-made.
+    """Remove what processes that were killed while they made this store, which is there, left
+    half-made.
 
-    A process that lives and still makes it loses nothing: it could not rename over the store, and takes it as it is.
+    A process that lives and still makes it loses nothing: it could not rename over the store, and
+    takes it as it is.
     """
     for making in folder.parent.glob(_making(folder.name, "*")):
         shutil.rmtree(making, ignore_errors=True)
 
 
 def _making(name: str, process: int | str) -> str:
-    """Return the name under which a process makes a store; it starts with a dot, as no finished store's does."""
+    """Return the name under which a process makes a store; it starts with a dot, as no finished
+    store's does.
+    """
     return f".{name}.{process}.tmp"
 
 
@@ -272,7 +314,9 @@ def _unusable(folder: Path, what: str) -> AnewError:
 
 
 def _stretches(numbers: Places) -> Iterable[tuple[int, int]]:
-    """Return start and end of each part of sorted numbers in which they follow one another without a gap."""
+    """Return start and end of each part of sorted numbers in which they follow one another without
+    a gap.
+    """
     cuts = np.flatnonzero(np.diff(numbers) != 1) + 1
     return pairwise(sorted({0, *cuts.tolist(), len(numbers)}))
 

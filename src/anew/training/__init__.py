@@ -1,1 +1,3 @@
-"""One step, one network, one group of siblings, one lineage; `launch` decides which process trains what."""
+"""One step, one network, one group of siblings, one lineage; `launch` decides which process trains
+what.
+"""

@@ -1,4 +1,6 @@
-"""Checks before a student learns: whether its teacher knows anything, and whether the teacher's term does anything."""
+"""Checks before a student learns: whether its teacher knows anything, and whether the teacher's
+term does anything.
+"""
 
 from __future__ import annotations
 
@@ -42,21 +44,28 @@ class Knowledge:
 
     def to_json(self) -> dict[str, float | str]:
         """Return the measurements by name."""
-        return {f"teacher_{name}" if name == "accuracy" else name: value for name, value in asdict(self).items()}
+        return {
+            f"teacher_{name}" if name == "accuracy" else name: value
+            for name, value in asdict(self).items()
+        }
 
     def demand(self) -> None:
         """Raise `AnewError` where the teacher is at chance."""
         if self.accuracy <= self.chance_limit:
             raise CheckError(
-                f"teacher: gets {self.accuracy:.1%} of the {self.measured_on} examples right, and naming the "
-                f"commonest class gets {self.chance:.1%}: it has nothing to teach; train it longer, give another "
+                f"teacher: gets {self.accuracy:.1%} of the {self.measured_on} examples right, and "
+                f"naming the "
+                f"commonest class gets {self.chance:.1%}: it has nothing to teach; train it "
+                f"longer, give another "
                 "--teacher, or go on with --force"
             )
 
 
 def knowledge(teacher: Teacher, data: Data, device: torch.device) -> Knowledge:
     """Measure what a teacher knows on held-out examples."""
-    on, examples = ("validation", data.validation) if len(data.validation) else ("training", data.training)
+    on, examples = (
+        ("validation", data.validation) if len(data.validation) else ("training", data.training)
+    )
     if len(examples) > CHECKED_EXAMPLES:
         examples = examples.take(torch.arange(CHECKED_EXAMPLES))
     answers = torch.stack([predict(network, examples, device) for network in teacher.live.networks])
@@ -74,8 +83,10 @@ def demand_signal(name: str, ratio: float) -> None:
     """Raise `AnewError` where the teacher's term does nothing beside the labels'."""
     if not ratio >= LEAST_SIGNAL:
         raise CheckError(
-            f"objective '{name}': the gradient of the teacher's term is {ratio:.1e} of the label term's, so the "
-            "student would learn from the labels alone; raise the teacher's weight, or go on with --force"
+            f"objective '{name}': the gradient of the teacher's term is {ratio:.1e} of the label "
+            f"term's, so the "
+            "student would learn from the labels alone; raise the teacher's weight, or go on with "
+            "--force"
         )
 
 
@@ -87,18 +98,25 @@ def signal(
     batches: Batches,
     data: Data,
 ) -> float:
-    """Return |gradient of the teacher's term| / |gradient of the label term| with respect to the logits.
+    """Return |gradient of the teacher's term| / |gradient of the label term| with respect to the
+    logits.
 
-    Over the first batches, on an unused copy of the student. The label term is the objective's own, with its weight;
-    where it has none, the plain cross-entropy to the labels.
+    Over the first batches, on an unused copy of the student. The label term is the objective's own,
+    with its weight; where it has none, the plain cross-entropy to the labels.
     """
     # Batch norm counts every forward in training mode: the student itself must start untouched.
     trial = copy.deepcopy(student).train()
     from_teacher, from_labels = 0.0, 0.0
     for batch in itertools.islice(batches.whole().epoch(0), SIGNAL_BATCHES):
         logits = trial(batch.inputs).detach().float().requires_grad_()
-        permutation = batch.permutation(data.spec.seed, len(data.classes)) if objective.uses_permutation else None
-        terms = objective.terms(logits, teacher.ask_about(batch), batch.labels, permutation, **options)
+        permutation = (
+            batch.permutation(data.spec.seed, len(data.classes))
+            if objective.uses_permutation
+            else None
+        )
+        terms = objective.terms(
+            logits, teacher.ask_about(batch), batch.labels, permutation, **options
+        )
         label = terms.label if terms.label is not None else objectives.label(logits, batch.labels)
         assert terms.teacher is not None, "only objectives with a teacher are checked"
         from_teacher += _squared_gradient(terms.teacher, logits)

@@ -1,4 +1,6 @@
-"""What a student costs on this machine by each way to ask its teacher, measured on the user's model and data."""
+"""What a student costs on this machine by each way to ask its teacher, measured on the user's model
+and data.
+"""
 
 from __future__ import annotations
 
@@ -68,11 +70,17 @@ class Costs:
 class _Contender:
     """One way to train, that is asked for so many steps in turn."""
 
-    def __init__(self, name: str, runs: list[Run], teacher: Teacher | None, batches: Batches) -> None:
+    def __init__(
+        self, name: str, runs: list[Run], teacher: Teacher | None, batches: Batches
+    ) -> None:
         self.name, self.runs = name, runs
-        everything = itertools.chain.from_iterable(batches.epoch(epoch) for epoch in itertools.count())
+        everything = itertools.chain.from_iterable(
+            batches.epoch(epoch) for epoch in itertools.count()
+        )
         self._taught: Iterator[tuple[Batch, Tensor | None]] = (
-            ((batch, None) for batch in everything) if teacher is None else teacher.teach(everything)
+            ((batch, None) for batch in everything)
+            if teacher is None
+            else teacher.teach(everything)
         )
 
     def steps(self, count: int, device: torch.device) -> float:
@@ -87,37 +95,59 @@ class _Contender:
 
 
 def measure(recipe: Recipe, data: Data, how: Execution, rounds: int = 5, steps: int = 16) -> Costs:
-    """Measure label-only training, students of a live teacher, of a table as it fills and as it is read, and siblings.
+    """Measure label-only training, students of a live teacher, of a table as it fills and as it is
+    read, and siblings.
 
-    In rounds, each way some steps in turn, so that what else the machine does hits all alike. The teacher is untrained:
-    its cost is the same. Nothing is kept. Raises `AnewError` as training does for what does not fit.
+    In rounds, each way some steps in turn, so that what else the machine does hits all alike. The
+    teacher is untrained: its cost is the same. Nothing is kept. Raises `AnewError` as training does
+    for what does not fit.
     """
     for name, value in (("rounds", rounds), ("steps", steps)):
         if not 1 <= value <= 100_000:
-            raise AnewError(f"{name} must be a whole number >= 1 and <= 100000, got {value}; set --{name}")
+            raise AnewError(
+                f"{name} must be a whole number >= 1 and <= 100000, got {value}; set --{name}"
+            )
     if recipe.objective.name == "label":
-        raise AnewError("objective 'label' has no teacher, so there is nothing to compare; choose another --objective")
+        raise AnewError(
+            "objective 'label' has no teacher, so there is nothing to compare; choose another "
+            "--objective"
+        )
     training = recipe.training
     if training.epochs == 0:
-        raise AnewError("training.epochs must be a whole number >= 1 where costs are measured, got 0; set --epochs")
-    with settings(how) as device, torch_generator(0, device), tempfile.TemporaryDirectory() as place:
+        raise AnewError(
+            "training.epochs must be a whole number >= 1 where costs are measured, got 0; set "
+            "--epochs"
+        )
+    with (
+        settings(how) as device,
+        torch_generator(0, device),
+        tempfile.TemporaryDirectory() as place,
+    ):
         batches = Batches(data, training.batch_size, device)
         label = ObjectiveSpec("label", smoothing=recipe.label_smoothing)
         alone = Spec(recipe.model, data.spec, training, label, recipe.seed)
         teaching = replace(alone, model=recipe.teacher_model or recipe.model)
         student = replace(
-            alone, objective=filled_objective(recipe.objective), teachers=(teaching,), frozen=recipe.frozen
+            alone,
+            objective=filled_objective(recipe.objective),
+            teachers=(teaching,),
+            frozen=recipe.frozen,
         )
         network.demand_frozen(student, Interface.of(data))
         together = filled_siblings(recipe, student)
-        placed = network.place(network.build(teaching, Interface.of(data)), device, training.memory_format)
+        placed = network.place(
+            network.build(teaching, Interface.of(data)), device, training.memory_format
+        )
         live = LiveTeacher([placed], training.precision, training.compile)
         targets = Targets(len(data.classes), recipe.objective.top_k)
         key = store_key(student, len(data.training), batches.batch_size, targets)
         stores = Path(place)
 
         def runs(*specs: Spec) -> list[Run]:
-            return [Run(spec, NetworkFolder(stores / spec.id), data, batches, teacher=placed) for spec in specs]
+            return [
+                Run(spec, NetworkFolder(stores / spec.id), data, batches, teacher=placed)
+                for spec in specs
+            ]
 
         def teacher(store: Store | None) -> Teacher:
             return Teacher(live, targets, batches.batch_size, store)
@@ -135,7 +165,12 @@ def measure(recipe: Recipe, data: Data, how: Execution, rounds: int = 5, steps: 
             ]
         if len(together) > 1:
             contenders.append(
-                _Contender(f"each of {len(together)} siblings, live", runs(*together), teacher(None), batches)
+                _Contender(
+                    f"each of {len(together)} siblings, live",
+                    runs(*together),
+                    teacher(None),
+                    batches,
+                )
             )
         seconds = _in_rounds(contenders, rounds, steps, device)
         costs = _costs(contenders, seconds, batches.batch_size)
@@ -149,14 +184,22 @@ def measure(recipe: Recipe, data: Data, how: Execution, rounds: int = 5, steps: 
             free_bytes=shutil.disk_usage(place).free,
         )
     setting = (
-        f"{data.spec.source}, batches of {batches.batch_size}, {training.precision}, {device.type}, "
-        f"{torch.get_num_threads() if how.threads is None else how.threads} threads, {rounds} rounds of {steps} steps"
+        f"{data.spec.source}, batches of {batches.batch_size}, {training.precision}, "
+        f"{device.type}, "
+        f"{torch.get_num_threads() if how.threads is None else how.threads} threads, {rounds} "
+        f"rounds of {steps} steps"
     )
     examples = batches.steps * batches.batch_size
-    return Costs(setting, costs, [*_conclusions(costs, training.epochs, key.views, examples), f"auto: {choice.reason}"])
+    return Costs(
+        setting,
+        costs,
+        [*_conclusions(costs, training.epochs, key.views, examples), f"auto: {choice.reason}"],
+    )
 
 
-def _in_rounds(contenders: list[_Contender], rounds: int, steps: int, device: torch.device) -> dict[str, list[float]]:
+def _in_rounds(
+    contenders: list[_Contender], rounds: int, steps: int, device: torch.device
+) -> dict[str, list[float]]:
     """Return the seconds a step and network of each contender, round by round, after a warm-up."""
     for contender in contenders:
         contender.steps(WARM_UP_STEPS, device)
@@ -167,23 +210,33 @@ def _in_rounds(contenders: list[_Contender], rounds: int, steps: int, device: to
     return seconds
 
 
-def _costs(contenders: list[_Contender], seconds: dict[str, list[float]], batch_size: int) -> list[Cost]:
+def _costs(
+    contenders: list[_Contender], seconds: dict[str, list[float]], batch_size: int
+) -> list[Cost]:
     base = seconds[contenders[0].name]
     costs: list[Cost] = []
     for contender in contenders:
         ratios = [one / alone for one, alone in zip(seconds[contender.name], base, strict=True)]
         ratio = statistics.median(ratios)
-        # By way of the ratio: rounds hit all alike, while the machine's speed may drift between them.
+        # By way of the ratio: rounds hit all alike, while the machine's speed may drift between
+        # them.
         rate = batch_size / (statistics.median(base) * ratio)
         costs.append(Cost(contender.name, rate, ratio, min(ratios), max(ratios)))
     return costs
 
 
 def _conclusions(costs: list[Cost], epochs: int, views: int, examples: int) -> list[str]:
-    """Say what a whole student takes by each way: a table is filled where a view is new and read where it is not."""
+    """Say what a whole student takes by each way: a table is filled where a view is new and read
+    where it is not.
+    """
     by_name = {cost.name: cost for cost in costs}
-    alone, live = (by_name[name] for name in ("a label-only network", "a student, teacher asked live"))
-    minutes = {"label-only": epochs * examples * alone.seconds / 60, "live": epochs * examples * live.seconds / 60}
+    alone, live = (
+        by_name[name] for name in ("a label-only network", "a student, teacher asked live")
+    )
+    minutes = {
+        "label-only": epochs * examples * alone.seconds / 60,
+        "live": epochs * examples * live.seconds / 60,
+    }
     if "a student, table read" in by_name:
         filling, read = by_name["a student, table being filled"], by_name["a student, table read"]
         met = distinct_views(views, epochs)
@@ -192,7 +245,10 @@ def _conclusions(costs: list[Cost], epochs: int, views: int, examples: int) -> l
     words = ", ".join(f"{name} {value:,.1f} min" for name, value in minutes.items())
     ways = {name: value for name, value in minutes.items() if name in ("live", "table")}
     best = min(ways, key=lambda name: ways[name])
-    return [f"a network of {epochs} epochs here, without evaluation: {words}", f"measured, the fastest way is: {best}"]
+    return [
+        f"a network of {epochs} epochs here, without evaluation: {words}",
+        f"measured, the fastest way is: {best}",
+    ]
 
 
 def wait(device: torch.device) -> None:

@@ -1,4 +1,6 @@
-"""The device of an execution, torch's settings while networks run, and what the bits of a result may depend on."""
+"""The device of an execution, torch's settings while networks run, and what the bits of a result
+may depend on.
+"""
 
 from __future__ import annotations
 
@@ -30,25 +32,33 @@ def torch_device(execution: Execution) -> torch.device:
     if kind == "cuda" and not number:
         # torchrun numbers the processes of a machine, one for each GPU.
         number = os.environ.get("LOCAL_RANK", "")
-    if (kind == "cuda" and int(number or 0) >= torch.cuda.device_count()) or (kind == "mps" and not _has_mps()):
-        raise AnewError(f"device '{execution.device}': this machine has no such device; set --device cpu")
+    if (kind == "cuda" and int(number or 0) >= torch.cuda.device_count()) or (
+        kind == "mps" and not _has_mps()
+    ):
+        raise AnewError(
+            f"device '{execution.device}': this machine has no such device; set --device cpu"
+        )
     return torch.device(f"{kind}:{number}" if number else kind)
 
 
 @contextmanager
 def settings(execution: Execution) -> Generator[torch.device]:
-    """Set torch's threads and deterministic algorithms for the code inside, and restore them after it."""
+    """Set torch's threads and deterministic algorithms for the code inside, and restore them after
+    it.
+    """
     device = torch_device(execution)
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     benchmark = torch.backends.cudnn.benchmark
     filling = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     if device.type == "cuda":
-        # cuBLAS reads it once, when it starts; without it torch refuses deterministic matrix products.
+        # cuBLAS reads it once, when it starts; without it torch refuses deterministic matrix
+        # products.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     try:
         torch.set_num_threads(execution.threads or threads)
         torch.use_deterministic_algorithms(True)
-        # Nothing here reads memory that was not written; filling it first would cost a pass over every new tensor.
+        # Nothing here reads memory that was not written; filling it first would cost a pass over
+        # every new tensor.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         torch.backends.cudnn.benchmark = False
         yield device
@@ -60,7 +70,9 @@ def settings(execution: Execution) -> Generator[torch.device]:
 
 
 def environment(device: torch.device, processes: int = 1) -> dict[str, Any]:
-    """Return what the bits of a result may depend on beside the spec: machine, device, threads, versions."""
+    """Return what the bits of a result may depend on beside the spec: machine, device, threads,
+    versions.
+    """
     return {
         "machine": platform.machine(),
         "processor": torch.backends.cpu.get_cpu_capability(),

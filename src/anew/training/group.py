@@ -1,4 +1,6 @@
-"""Groups of siblings in a family: which networks train together, and one group trained where it is not yet."""
+"""Groups of siblings in a family: which networks train together, and one group trained where it is
+not yet.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ Found = TypeVar("Found")
 
 @dataclass(frozen=True)
 class Session:
-    """Where and how networks are trained now: family, device, processes, who watches and who may stop it."""
+    """Where and how networks are trained now: family, device, processes, who watches and who may
+    stop it.
+    """
 
     family: Family
     how: Execution
@@ -40,26 +44,33 @@ class Session:
     stop: StopRequest
 
     def in_turn(self, work: Callable[[], Found]) -> Found:
-        """Do what writes to the family in the leading process first; the others then find it done."""
+        """Do what writes to the family in the leading process first; the others then find it
+        done.
+        """
         return _in_turn(self.world, work)
 
 
 @contextmanager
 def session(out: Path, how: Execution, progress: Progress) -> Generator[Session]:
-    """Open a session on the family at `out`, which is made where it is not there; Ctrl-C is a request to stop in it."""
+    """Open a session on the family at `out`, which is made where it is not there; Ctrl-C is a
+    request to stop in it.
+    """
     with settings(how) as device, StopRequest() as stop, distributed.join(device) as world:
         family = _in_turn(world, lambda: Family.create(out))
         yield Session(family, how, device, world, progress if world.leads else Silent(), stop)
 
 
 def train_group(session: Session, specs: Sequence[Spec], data: Data) -> dict[str, AnewError]:
-    """Train siblings that the family does not hold yet; returns the errors of those that failed, by id.
+    """Train siblings that the family does not hold yet; returns the errors of those that failed, by
+    id.
 
     Raises `AnewError` where none can be trained, and `Interrupted` after saving.
     """
     folders = session.in_turn(lambda: [session.family.begin(spec) for spec in specs])
     found = [folder.is_done for folder in folders]
-    missing = [(spec, folder) for spec, folder, done in zip(specs, folders, found, strict=True) if not done]
+    missing = [
+        (spec, folder) for spec, folder, done in zip(specs, folders, found, strict=True) if not done
+    ]
     failed: dict[str, AnewError] = {}
     if missing:
         training = specs[0].training
@@ -68,9 +79,16 @@ def train_group(session: Session, specs: Sequence[Spec], data: Data) -> dict[str
         teacher = _teacher(session, specs[0], batches, data) if specs[0].teachers else None
         try:
             failed = train_siblings(
-                [spec for spec, _ in missing], [folder for _, folder in missing], data, batches, teacher,
-                session.how, session.world, session.progress, session.stop,
-            )  # fmt: skip
+                [spec for spec, _ in missing],
+                [folder for _, folder in missing],
+                data,
+                batches,
+                teacher,
+                session.how,
+                session.world,
+                session.progress,
+                session.stop,
+            )
         finally:
             if teacher is not None:
                 teacher.close()
@@ -113,10 +131,13 @@ def _teacher(session: Session, spec: Spec, batches: Batches, data: Data) -> Teac
             store = session.in_turn(lambda: Store.open(session.family.stores, key))
         except OSError as error:
             session.progress.notice(
-                f"stored targets {session.family.stores}: cannot be made ({error.strerror}); the teacher is asked "
+                f"stored targets {session.family.stores}: cannot be made ({error.strerror}); the "
+                f"teacher is asked "
                 "live, the result is the same"
             )
-    teacher = Teacher(live, targets, batches.batch_size, store, session.progress.notice, session.world)
+    teacher = Teacher(
+        live, targets, batches.batch_size, store, session.progress.notice, session.world
+    )
     teacher.verify(batches, training.precision)
     if spec.objective.shuffled:
         teacher.shuffle(batches)
@@ -124,7 +145,9 @@ def _teacher(session: Session, spec: Spec, batches: Batches, data: Data) -> Teac
 
 
 def store_key(spec: Spec, examples: int, batch_size: int, targets: Targets) -> StoreKey:
-    """Return the key of the store that a student's teacher fills, for so many training examples in batches."""
+    """Return the key of the store that a student's teacher fills, for so many training examples in
+    batches.
+    """
     training, data = spec.training, spec.data
     assert data.views is not None, "a spec's data is described as it was found"
     return StoreKey(

@@ -1,4 +1,6 @@
-"""From a recipe to a trained family: its data, its specs, and each generation in turn, oldest first."""
+"""From a recipe to a trained family: its data, its specs, and each generation in turn, oldest
+first.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ STILL_FALLING = 0.02
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished lineage: where it lies, its specs oldest first, its scores, and what failed beside it."""
+    """A finished lineage: where it lies, its specs oldest first, its scores, and what failed beside
+    it.
+    """
 
     family: Family
     lineage: tuple[Spec, ...]
@@ -33,11 +37,13 @@ class Trained:
     failures: list[AnewError] = field(default_factory=list[AnewError])
 
 
-def train_lineage(recipe: Recipe, data: Data, out: Path, how: Execution, progress: Progress) -> Trained:
+def train_lineage(
+    recipe: Recipe, data: Data, out: Path, how: Execution, progress: Progress
+) -> Trained:
     """Train what a recipe asks for in the family at `out`, going on where an earlier run stopped.
 
-    Networks that the family already holds are not trained again. A sibling that fails does not stop the lineage. Raises
-    `AnewError`, and `Interrupted` after saving.
+    Networks that the family already holds are not trained again. A sibling that fails does not stop
+    the lineage. Raises `AnewError`, and `Interrupted` after saving.
     """
     recipe = replace(recipe, objective=filled_objective(recipe.objective))
     # What is wrong with the recipe shows before anything is written.
@@ -62,38 +68,55 @@ def train_lineage(recipe: Recipe, data: Data, out: Path, how: Execution, progres
             failures += failed.values()
             if spec.id in failed:
                 raise failed[spec.id]
-            if spec is not lineage[-1] and not was_there and _is_still_falling(family.folder(spec.id)):
+            if (
+                spec is not lineage[-1]
+                and not was_there
+                and _is_still_falling(family.folder(spec.id))
+            ):
                 session.progress.notice(
-                    "this teacher's validation loss was still falling when its training ended: students of an "
+                    "this teacher's validation loss was still falling when its training ended: "
+                    "students of an "
                     "under-trained teacher are often worse than it; more --epochs would show"
                 )
     rows = evaluation.evaluate_lineage(family, lineage)
-    rows += evaluation.evaluate_networks(family, [one for together in generations for one in together[1:]])
+    rows += evaluation.evaluate_networks(
+        family, [one for together in generations for one in together[1:]]
+    )
     return Trained(family, lineage, rows, failures)
 
 
 def filled_objective(objective: ObjectiveSpec) -> ObjectiveSpec:
-    """Return the objective with its own defaults filled in, so that equal settings have equal ids."""
+    """Return the objective with its own defaults filled in, so that equal settings have
+    equal ids.
+    """
     return replace(objective, **objectives.fill_options(objective.name, objective.options))
 
 
 def filled_siblings(recipe: Recipe, spec: Spec) -> list[Spec]:
     """Return a network of the lineage and its siblings with all options filled in."""
-    return [replace(one, objective=filled_objective(one.objective)) for one in siblings_of(recipe, spec)]
+    return [
+        replace(one, objective=filled_objective(one.objective)) for one in siblings_of(recipe, spec)
+    ]
 
 
 def _demand_sound(recipe: Recipe, data: Data) -> None:
-    """Build the recipe's models once and look at its objectives; raises `AnewError` where they do not fit."""
+    """Build the recipe's models once and look at its objectives; raises `AnewError` where they do
+    not fit.
+    """
     for model in (recipe.model, recipe.teacher_model):
         if model is not None:
             demand_model(model, data)
     for name in recipe.siblings:
         if not objectives.find(name).uses_teacher:
-            raise AnewError(f"siblings: objective '{name}' has no teacher; for label-only networks set --sibling-seeds")
+            raise AnewError(
+                f"siblings: objective '{name}' has no teacher; for label-only networks set "
+                f"--sibling-seeds"
+            )
     top_k = recipe.objective.top_k
     if top_k is not None and top_k >= len(data.classes):
         raise AnewError(
-            f"objective.top_k must be smaller than the number of classes, {len(data.classes)}, got {top_k}; "
+            f"objective.top_k must be smaller than the number of classes, {len(data.classes)}, got "
+            f"{top_k}; "
             "drop --objective.top-k"
         )
 
@@ -104,7 +127,9 @@ def demand_model(model: ModelSpec, data: Data) -> None:
 
 
 def _is_still_falling(folder: NetworkFolder) -> bool:
-    """Say whether the validation loss of the last tenth of the epochs is clearly below that of the tenth before."""
+    """Say whether the validation loss of the last tenth of the epochs is clearly below that of the
+    tenth before.
+    """
     losses = [row["validation_nll"] for row in folder.read_metrics() if "validation_nll" in row]
     tenth = max(1, len(losses) // 10)
     if len(losses) < 2 * tenth:

@@ -1,7 +1,9 @@
-"""The loop: siblings, or one network alone, from their first step to their last on one pass of data and teacher.
+"""The loop: siblings, or one network alone, from their first step to their last on one pass of data
+and teacher.
 
-A step is: batch, teacher's targets, then for each sibling forward, objective, backward, update (`run.Run.learn`). A
-sibling trained among others has the bits that it has alone: nothing of one's step depends on another's.
+A step is: batch, teacher's targets, then for each sibling forward, objective, backward, update
+(`run.Run.learn`). A sibling trained among others has the bits that it has alone: nothing of one's
+step depends on another's.
 """
 
 from __future__ import annotations
@@ -42,15 +44,21 @@ def train_siblings(
     progress: Progress,
     stop: StopRequest,
 ) -> dict[str, AnewError]:
-    """Train the networks of specs with the same teacher, data and batch size, each from where it stands to its end.
+    """Train the networks of specs with the same teacher, data and batch size, each from where it
+    stands to its end.
 
-    Returns the errors, by id, of those that a check stopped or whose loss was no longer finite; the others are
-    finished. Raises `AnewError` where the checks stop all or a folder cannot be written, and `Interrupted`, after
-    saving, where a stop was requested. In every case the last saves stay whole.
+    Returns the errors, by id, of those that a check stopped or whose loss was no longer finite; the
+    others are finished. Raises `AnewError` where the checks stop all or a folder cannot be written,
+    and `Interrupted`, after saving, where a stop was requested. In every case the last saves stay
+    whole.
     """
     with ExitStack() as locks, randomness.torch_generator(0, batches.device):
         waiting = (how.patience, stop)
-        held = {folder.id: locks.enter_context(NetworkLock(folder.path, *waiting)) for folder in folders if world.leads}
+        held = {
+            folder.id: locks.enter_context(NetworkLock(folder.path, *waiting))
+            for folder in folders
+            if world.leads
+        }
         world.wait()
         # While this process waited for a lock, another may have trained that network to its end.
         missing = [one for one in zip(specs, folders, strict=True) if not one[1].is_done]
@@ -61,7 +69,11 @@ def train_siblings(
         failures = _begin(runs, teacher, how, progress)
         runs = [run for run in runs if run.spec.id not in failures]
         world.wait()
-        steps, done, together = max(run.steps for run in runs), min(run.step for run in runs), len(runs)
+        steps, done, together = (
+            max(run.steps for run in runs),
+            min(run.step for run in runs),
+            len(runs),
+        )
         progress.training_started([run.spec for run in runs], steps, done, batches.batch_size)
 
         def save(run: Run) -> None:
@@ -73,9 +85,12 @@ def train_siblings(
             run.save()
 
         while runs := _finish_those_done(runs, world):
-            # Siblings that were saved at different steps meet here: those ahead wait for the others.
+            # Siblings that were saved at different steps meet here: those ahead wait for the
+            # others.
             epoch, step = min(run.epoch for run in runs), min(run.step for run in runs)
-            for batch, targets in _taught(batches.epoch(epoch, first=step - epoch * batches.steps), teacher):
+            for batch, targets in _taught(
+                batches.epoch(epoch, first=step - epoch * batches.steps), teacher
+            ):
                 for run in [run for run in runs if run.step == step]:
                     with _stopping_alone(run, runs, failures, progress):
                         run.learn(batch, targets)
@@ -85,7 +100,9 @@ def train_siblings(
                 progress.step_done()
                 if world.size == 1 or step % AGREE_EVERY == 0:
                     stopping = world.agree(stop.requested)
-                    if stopping or world.agree(any(run.minutes_unsaved > how.save_minutes for run in runs)):
+                    if stopping or world.agree(
+                        any(run.minutes_unsaved > how.save_minutes for run in runs)
+                    ):
                         for run in [run for run in runs if run.step == step]:
                             with _stopping_alone(run, runs, failures, progress):
                                 save(run)
@@ -101,8 +118,11 @@ def train_siblings(
     return failures
 
 
-def _begin(runs: Sequence[Run], teacher: Teacher | None, how: Execution, progress: Progress) -> dict[str, AnewError]:
-    """Bring runs to where their last saves left them; at the start of the others, check what they are to learn from.
+def _begin(
+    runs: Sequence[Run], teacher: Teacher | None, how: Execution, progress: Progress
+) -> dict[str, AnewError]:
+    """Bring runs to where their last saves left them; at the start of the others, check what they
+    are to learn from.
 
     Returns the errors, by id, of those that a check stops; raises the first where it stops all.
     """
@@ -135,7 +155,9 @@ def _finish_those_done(runs: Sequence[Run], world: World) -> list[Run]:
     return [run for run in runs if run.epoch < run.spec.training.epochs]
 
 
-def _taught(epoch: Iterable[Batch], teacher: Teacher | None) -> Iterator[tuple[Batch, Tensor | None]]:
+def _taught(
+    epoch: Iterable[Batch], teacher: Teacher | None
+) -> Iterator[tuple[Batch, Tensor | None]]:
     """Yield batches with the teacher's targets, or with none where there is no teacher."""
     if teacher is None:
         yield from ((batch, None) for batch in epoch)
@@ -144,8 +166,12 @@ def _taught(epoch: Iterable[Batch], teacher: Teacher | None) -> Iterator[tuple[B
 
 
 @contextmanager
-def _stopping_alone(run: Run, runs: list[Run], failures: dict[str, AnewError], progress: Progress) -> Generator[None]:
-    """Take a run whose numbers are no longer finite out of the group and note why; its siblings go on."""
+def _stopping_alone(
+    run: Run, runs: list[Run], failures: dict[str, AnewError], progress: Progress
+) -> Generator[None]:
+    """Take a run whose numbers are no longer finite out of the group and note why; its siblings go
+    on.
+    """
     try:
         yield
     except NotFiniteError as error:
@@ -157,5 +183,10 @@ def _stopping_alone(run: Run, runs: list[Run], failures: dict[str, AnewError], p
 
 def _where(runs: Sequence[Run]) -> str:
     run = runs[0]
-    names = f"generation {run.spec.generation}" + (f" ({len(runs)} siblings)" if len(runs) > 1 else "")
-    return f"{names} stopped and saved at step {run.step} of {run.steps}; the same command goes on from there"
+    names = f"generation {run.spec.generation}" + (
+        f" ({len(runs)} siblings)" if len(runs) > 1 else ""
+    )
+    return (
+        f"{names} stopped and saved at step {run.step} of {run.steps}; the same command goes on "
+        "from there"
+    )

@@ -17,11 +17,12 @@ ONE_CYCLE_END = 1e-4 / 25
 def learning_rate(training: TrainingSpec, step: int, steps: int) -> float:
     """Return the learning rate of step 0 <= step < steps.
 
-    - `step`: the rate times `drop` for every milestone (a share of all steps) that is reached; the paper's, from
-      Zagoruyko and Komodakis 2016: x0.2 at 30, 60 and 80 %.
+    - `step`: the rate times `drop` for every milestone (a share of all steps) that is reached; the
+      paper's, from Zagoruyko and Komodakis 2016: x0.2 at 30, 60 and 80 %.
     - `cosine`: half a cosine from the rate to 0 (Loshchilov and Hutter 2017, without restarts).
-    - `one-cycle`: a half-cosine up from 1/25 of the rate and one down to 1/250,000 of it (Smith and Topin 2018, with
-      the defaults of torch's OneCycleLR); it rises for `warmup` of the steps, 0.3 where that is 0.
+    - `one-cycle`: a half-cosine up from 1/25 of the rate and one down to 1/250,000 of it (Smith and
+      Topin 2018, with the defaults of torch's OneCycleLR); it rises for `warmup` of the steps, 0.3
+      where that is 0.
     - `constant`.
 
     All but one-cycle first rise linearly over the share `warmup` of the steps, where that is set.
@@ -47,15 +48,20 @@ def _half_cosine(start: float, end: float, share: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
 
 
-def optimizer(network: nn.Module, training: TrainingSpec, device: torch.device) -> torch.optim.Optimizer:
-    """Return the optimizer of a network: SGD (Nesterov) or AdamW, in torch's fused form where the device has it.
+def optimizer(
+    network: nn.Module, training: TrainingSpec, device: torch.device
+) -> torch.optim.Optimizer:
+    """Return the optimizer of a network: SGD (Nesterov) or AdamW, in torch's fused form where the
+    device has it.
 
-    Weight decay acts on every parameter, as in the paper, or with `decay_all` off on those of two dimensions and
-    more: not on norms and biases.
+    Weight decay acts on every parameter, as in the paper, or with `decay_all` off on those of two
+    dimensions and more: not on norms and biases.
     """
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     decayed = [parameter for parameter in parameters if training.decay_all or parameter.ndim >= 2]
-    spared = [parameter for parameter in parameters if not training.decay_all and parameter.ndim < 2]
+    spared = [
+        parameter for parameter in parameters if not training.decay_all and parameter.ndim < 2
+    ]
     groups = [
         {"params": group, "weight_decay": decay}
         for group, decay in ((decayed, training.weight_decay), (spared, 0.0))
@@ -63,7 +69,9 @@ def optimizer(network: nn.Module, training: TrainingSpec, device: torch.device) 
     ]
     fused = device.type in ("cpu", "cuda")
     if training.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=training.learning_rate, betas=(training.momentum, 0.999), fused=fused)
+        return torch.optim.AdamW(
+            groups, lr=training.learning_rate, betas=(training.momentum, 0.999), fused=fused
+        )
     return torch.optim.SGD(
         groups,
         lr=training.learning_rate,

@@ -20,7 +20,9 @@ from anew.models.network import Interface, Network
 
 @dataclass(frozen=True)
 class GivenTeacher:
-    """A teacher that was found where the recipe names it: its spec, and where it is or what it is."""
+    """A teacher that was found where the recipe names it: its spec, and where it is or what
+    it is.
+    """
 
     spec: Spec
     name: str
@@ -30,7 +32,9 @@ class GivenTeacher:
     """The network, where it is a checkpoint or of other data."""
 
     def bring(self, family: Family, data: Data, device: torch.device) -> None:
-        """Bring the teacher into a family: with its ancestors, or as a network of its own with its outputs."""
+        """Bring the teacher into a family: with its ancestors, or as a network of its own with its
+        outputs.
+        """
         if self.family is not None:
             for ancestor in self.spec.lineage:
                 if not family.folder(ancestor.id).is_done:
@@ -41,16 +45,22 @@ class GivenTeacher:
         if not folder.is_done:
             self.network.save(folder.weights, {"id": self.spec.id, "generation": 0})
             placed = network.place(self.network, device, "channels_last")
-            evaluation.write_outputs(folder.outputs, evaluation.outputs_of({"last": placed}, data, device), data)
+            evaluation.write_outputs(
+                folder.outputs, evaluation.outputs_of({"last": placed}, data, device), data
+            )
             scores = evaluation.score_logits(*evaluation.read_outputs(folder, "test"))
-            folder.finish({"id": self.spec.id, "generation": 0, "given": self.name, "test": scores.to_json()})
+            folder.finish(
+                {"id": self.spec.id, "generation": 0, "given": self.name, "test": scores.to_json()}
+            )
 
 
 def find_teacher(recipe: Recipe, data: Data, trusted: Collection[str] = ()) -> GivenTeacher:
-    """Find the network that `recipe.teacher` names, and check that it can teach this data; nothing is written.
+    """Find the network that `recipe.teacher` names, and check that it can teach this data; nothing
+    is written.
 
-    A network of a family whose spec is of the same data keeps its spec and its ancestors; any other checkpoint becomes
-    a spec that holds the hash of its weights. `trusted` are names of models of the user's own that a file may name.
+    A network of a family whose spec is of the same data keeps its spec and its ancestors; any other
+    checkpoint becomes a spec that holds the hash of its weights. `trusted` are names of models of
+    the user's own that a file may name.
     """
     assert recipe.teacher is not None
     path = Path(recipe.teacher)
@@ -61,13 +71,17 @@ def find_teacher(recipe: Recipe, data: Data, trusted: Collection[str] = ()) -> G
         place, start = str(path.parent.parent), path.name
     if not place or not Path(place).is_dir():
         raise AnewError(
-            f"teacher '{recipe.teacher}': is no file and no network of a family; give a safetensors file, or "
+            f"teacher '{recipe.teacher}': is no file and no network of a family; give a "
+            f"safetensors file, or "
             "FAMILY:ID with an id that `anew show FAMILY` lists"
         )
     other = Family.open(Path(place))
     folder = other.find(start)
     if not folder.is_done:
-        raise AnewError(f"teacher '{recipe.teacher}': is not trained to its end; finish it with its own command first")
+        raise AnewError(
+            f"teacher '{recipe.teacher}': is not trained to its end; finish it with its own "
+            f"command first"
+        )
     wrong = folder.verify()
     if wrong:
         raise AnewError(f"teacher '{recipe.teacher}': {wrong[0]}; restore it from a copy")
@@ -81,9 +95,15 @@ def find_teacher(recipe: Recipe, data: Data, trusted: Collection[str] = ()) -> G
 
 
 def _from_file(
-    path: Path, given_model: ModelSpec | None, students: ModelSpec, data: Data, trusted: Collection[str]
+    path: Path,
+    given_model: ModelSpec | None,
+    students: ModelSpec,
+    data: Data,
+    trusted: Collection[str],
 ) -> GivenTeacher:
-    """Read a checkpoint: one that anew wrote says what it is, any other is a state dict of the model that is given."""
+    """Read a checkpoint: one that anew wrote says what it is, any other is a state dict of the
+    model that is given.
+    """
     interface = Interface.of(data)
     tensors, header = files.read_tensors(path)
     if header:
@@ -97,14 +117,19 @@ def _from_file(
             )
         if teacher.interface.input_shape != interface.input_shape:
             raise AnewError(
-                f"teacher {path}: takes inputs {teacher.interface.input_shape}, the data has {interface.input_shape}; "
+                f"teacher {path}: takes inputs {teacher.interface.input_shape}, the data has "
+                f"{interface.input_shape}; "
                 "give a teacher of the same inputs"
             )
     else:
         teacher = network.build_empty(given_model or students, interface)
         network.fill(teacher, tensors, path)
     spec = Spec(
-        teacher.spec, data.spec, TrainingSpec(), ObjectiveSpec("label", smoothing=0.0), weights=files.sha256(path)
+        teacher.spec,
+        data.spec,
+        TrainingSpec(),
+        ObjectiveSpec("label", smoothing=0.0),
+        weights=files.sha256(path),
     )
     return GivenTeacher(spec, path.name, network=teacher)
 

@@ -20,22 +20,30 @@ Array = Tensor | NDArray[Any]
 def as_examples(inputs: Array, labels: Array, name: str, classes: int | None = None) -> Examples:
     """Return an array pair as examples; `AnewError` names what is wrong with it.
 
-    Inputs are (N, H, W) grey, (N, H, W, C) or (N, C, H, W) with 1, 3 or 4 channels, or (N, F) vectors. Whole numbers
-    must be 0..255 and become uint8; others become float32. Labels are whole numbers (N,) from 0 to `classes` - 1.
+    Inputs are (N, H, W) grey, (N, H, W, C) or (N, C, H, W) with 1, 3 or 4 channels, or (N, F)
+    vectors. Whole numbers must be 0..255 and become uint8; others become float32. Labels are whole
+    numbers (N,) from 0 to `classes` - 1.
     """
     return with_labels(as_inputs(inputs, name), labels, name, classes)
 
 
 def with_labels(inputs: Tensor, labels: Array, name: str, classes: int | None = None) -> Examples:
-    """Return inputs that are in anew's layout already, and labels that are yet to be checked, as examples."""
+    """Return inputs that are in anew's layout already, and labels that are yet to be checked, as
+    examples.
+    """
     marks = _labels(labels, name, classes)
     if len(inputs) != len(marks):
-        raise AnewError(f"data '{name}': {len(inputs)} inputs and {len(marks)} labels; give one label for each input")
+        raise AnewError(
+            f"data '{name}': {len(inputs)} inputs and {len(marks)} labels; give one label for each "
+            f"input"
+        )
     return Examples(inputs, marks)
 
 
 def as_inputs(inputs: Array, name: str = "arrays") -> Tensor:
-    """Return inputs in anew's layout: (N, C, H, W) in channels_last memory, uint8 or float32, or (N, F) float32."""
+    """Return inputs in anew's layout: (N, C, H, W) in channels_last memory, uint8 or float32, or
+    (N, F) float32.
+    """
     tensor = _tensor(inputs, name)
     if tensor.numel() == 0:
         raise AnewError(f"data '{name}': holds no examples; give at least one")
@@ -43,7 +51,8 @@ def as_inputs(inputs: Array, name: str = "arrays") -> Tensor:
         return _finite(tensor.float().contiguous(), name)
     if tensor.ndim not in (3, 4):
         raise AnewError(
-            f"data '{name}': inputs of shape {tuple(tensor.shape)} are neither pictures (N, H, W), (N, H, W, C), "
+            f"data '{name}': inputs of shape {tuple(tensor.shape)} are neither pictures (N, H, W), "
+            f"(N, H, W, C), "
             "(N, C, H, W) nor vectors (N, F); reshape them"
         )
     pictures = tensor[:, None] if tensor.ndim == 3 else _channels_first(tensor, name)
@@ -58,10 +67,14 @@ def names_of(labels: Sequence[Tensor]) -> tuple[str, ...]:
 def _tensor(array: Array, name: str) -> Tensor:
     if isinstance(array, Tensor):
         if array.is_complex():
-            raise AnewError(f"data '{name}': an array holds {array.dtype}, not real numbers; convert it")
+            raise AnewError(
+                f"data '{name}': an array holds {array.dtype}, not real numbers; convert it"
+            )
         tensor = array.detach().cpu()
         # Torch compares and sums no unsigned numbers of more than a byte.
-        return tensor.long() if tensor.dtype in (torch.uint16, torch.uint32, torch.uint64) else tensor
+        return (
+            tensor.long() if tensor.dtype in (torch.uint16, torch.uint32, torch.uint64) else tensor
+        )
     values = np.asarray(array)
     if values.dtype.kind not in "buif":
         raise AnewError(f"data '{name}': an array holds {values.dtype}, not numbers; convert it")
@@ -71,7 +84,8 @@ def _tensor(array: Array, name: str) -> Tensor:
         values = values.astype(np.float64)
     # Torch takes no other byte order and no reversed axis.
     values = np.ascontiguousarray(values, values.dtype.newbyteorder("=")).reshape(values.shape)
-    # A copy where the array is read-only, as from a file that is mapped: torch would warn, and rightly.
+    # A copy where the array is read-only, as from a file that is mapped: torch would warn, and
+    # rightly.
     return torch.from_numpy(values if values.flags.writeable else values.copy())
 
 
@@ -79,7 +93,8 @@ def _channels_first(tensor: Tensor, name: str) -> Tensor:
     first, last = tensor.shape[1] in CHANNELS, tensor.shape[3] in CHANNELS
     if first == last:
         raise AnewError(
-            f"data '{name}': of inputs of shape {tuple(tensor.shape)} it cannot be told which axis holds the channels "
+            f"data '{name}': of inputs of shape {tuple(tensor.shape)} it cannot be told which axis "
+            f"holds the channels "
             "(1, 3 or 4); give (N, C, H, W) or (N, H, W, C) with the channels clear"
         )
     return tensor if first else tensor.permute(0, 3, 1, 2)
@@ -92,7 +107,8 @@ def _plain(pictures: Tensor, name: str) -> Tensor:
         return pictures.float()
     if pictures.dtype != torch.uint8 and (pictures.min() < 0 or pictures.max() > 255):
         raise AnewError(
-            f"data '{name}': whole-number pictures must be 0..255, got {pictures.min()} to {pictures.max()}; "
+            f"data '{name}': whole-number pictures must be 0..255, got {pictures.min()} to "
+            f"{pictures.max()}; "
             "convert them to float32"
         )
     return pictures.to(torch.uint8)
@@ -115,15 +131,20 @@ def _labels(labels: Array, name: str, classes: int | None) -> Tensor:
         tensor = tensor[:, 0]
     if tensor.ndim != 1:
         hint = "; of one-hot labels take argmax(1)" if tensor.ndim == 2 else ""
-        raise AnewError(f"data '{name}': labels must have shape (N,), got {tuple(tensor.shape)}{hint}")
+        raise AnewError(
+            f"data '{name}': labels must have shape (N,), got {tuple(tensor.shape)}{hint}"
+        )
     if tensor.is_floating_point() or tensor.dtype == torch.bool:
-        raise AnewError(f"data '{name}': labels must be whole numbers, got {tensor.dtype}; cast them to int64")
+        raise AnewError(
+            f"data '{name}': labels must be whole numbers, got {tensor.dtype}; cast them to int64"
+        )
     tensor = tensor.long()
     if len(tensor) and int(tensor.min()) < 0:
         raise AnewError(f"data '{name}': label {int(tensor.min())} is negative; labels start at 0")
     if classes is not None and len(tensor) and int(tensor.max()) >= classes:
         raise AnewError(
-            f"data '{name}': label {int(tensor.max())} is out of range: there are {classes} classes, 0 to "
+            f"data '{name}': label {int(tensor.max())} is out of range: there are {classes} "
+            f"classes, 0 to "
             f"{classes - 1}; remove or relabel it"
         )
     return tensor

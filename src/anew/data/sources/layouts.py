@@ -1,4 +1,6 @@
-"""The files of MNIST, Fashion-MNIST (IDX) and CIFAR (Python pickles), as torchvision lays them out."""
+"""The files of MNIST, Fashion-MNIST (IDX) and CIFAR (Python pickles), as torchvision lays
+them out.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ Pair = tuple[NDArray[np.uint8], NDArray[Any]]
 
 
 def find_idx(root: Path, folder: str) -> Path | None:
-    """Return the folder that holds a data set's IDX files: ROOT/folder/raw, or the root itself at any level of that."""
+    """Return the folder that holds a data set's IDX files: ROOT/folder/raw, or the root itself at
+    any level of that.
+    """
     for place in (root / folder / "raw", root / "raw", root):
         if all(_plain_or_gzipped(place / name) for names in IDX_FILES.values() for name in names):
             return place
@@ -41,12 +45,17 @@ def find_idx(root: Path, folder: str) -> Path | None:
 
 
 def read_idx_pair(place: Path, split: str) -> Pair:
-    """Return pictures (N, H, W) and labels (N,) of a split from its two IDX files, gzipped or plain."""
+    """Return pictures (N, H, W) and labels (N,) of a split from its two IDX files, gzipped or
+    plain.
+    """
     names = IDX_FILES[split]
-    pictures, labels = (_read_idx(place / name, axes) for name, axes in zip(names, (3, 1), strict=True))
+    pictures, labels = (
+        _read_idx(place / name, axes) for name, axes in zip(names, (3, 1), strict=True)
+    )
     if len(pictures) != len(labels):
         raise AnewError(
-            f"{place / names[0]}: holds {len(pictures)} pictures, {names[1]} {len(labels)} labels; fetch both again"
+            f"{place / names[0]}: holds {len(pictures)} pictures, {names[1]} {len(labels)} labels; "
+            f"fetch both again"
         )
     return pictures, labels
 
@@ -61,12 +70,18 @@ def find_cifar(root: Path, name: str) -> Path | None:
 
 
 def read_cifar(place: Path, name: str) -> tuple[Pair, Pair, tuple[str, ...]]:
-    """Return train and test pairs, pictures (N, 3, 32, 32), and the classes of CIFAR-10 or CIFAR-100 (fine labels)."""
+    """Return train and test pairs, pictures (N, 3, 32, 32), and the classes of CIFAR-10 or
+    CIFAR-100 (fine labels).
+    """
     _, train, test, meta = CIFAR_FILES[name]
-    label_key, names_key = ("labels", "label_names") if name == "cifar10" else ("fine_labels", "fine_label_names")
+    label_key, names_key = (
+        ("labels", "label_names") if name == "cifar10" else ("fine_labels", "fine_label_names")
+    )
     names = _entry(place / meta, _read_pickle(place / meta), names_key)
     classes = tuple(one.decode() if isinstance(one, bytes) else str(one) for one in names)
-    pairs = [_read_cifar_files([place / file for file in files], label_key) for files in (train, test)]
+    pairs = [
+        _read_cifar_files([place / file for file in files], label_key) for files in (train, test)
+    ]
     return pairs[0], pairs[1], classes
 
 
@@ -75,8 +90,15 @@ def _read_cifar_files(paths: list[Path], label_key: str) -> Pair:
     for path in paths:
         content = _read_pickle(path)
         rows = _entry(path, content, "data")
-        if not isinstance(rows, np.ndarray) or rows.dtype != np.uint8 or rows.ndim != 2 or rows.shape[1] != 3072:
-            raise AnewError(f"{path}: holds no rows of 3072 bytes, so it is no CIFAR file; fetch it again")
+        if (
+            not isinstance(rows, np.ndarray)
+            or rows.dtype != np.uint8
+            or rows.ndim != 2
+            or rows.shape[1] != 3072
+        ):
+            raise AnewError(
+                f"{path}: holds no rows of 3072 bytes, so it is no CIFAR file; fetch it again"
+            )
         marks = np.array(_entry(path, content, label_key))
         if marks.shape != (len(rows),) or marks.dtype.kind not in "iu":
             raise AnewError(f"{path}: holds no whole-number label for each picture; fetch it again")
@@ -98,10 +120,14 @@ class _RefusedError(Exception):
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Reads pickles that hold numbers, texts, lists, dictionaries and NumPy arrays; all else is refused by name."""
+    """Reads pickles that hold numbers, texts, lists, dictionaries and NumPy arrays; all else is
+    refused by name.
+    """
 
     def find_class(self, module: str, name: str, /) -> Any:
-        """Allow the few things that an array's pickle needs, and nothing that could do anything else."""
+        """Allow the few things that an array's pickle needs, and nothing that could do anything
+        else.
+        """
         if name == "_reconstruct" and module in ("numpy.core.multiarray", "numpy._core.multiarray"):
             return _reconstruct()
         if name == "_frombuffer" and module in ("numpy.core.numeric", "numpy._core.numeric"):
@@ -121,14 +147,18 @@ def _reconstruct() -> Callable[..., Any]:
 
 
 def _latin1(text: str, encoding: str) -> bytes:
-    """Stand in for `_codecs.encode`, by which Python 3 writes bytes in old pickles; only that one encoding."""
+    """Stand in for `_codecs.encode`, by which Python 3 writes bytes in old pickles; only that one
+    encoding.
+    """
     if encoding != "latin1":
         raise _RefusedError(f"it asks for the encoding {encoding}")
     return text.encode("latin1")
 
 
 def _from_buffer(buffer: Any, dtype: Any, shape: Any, order: Any, axes: Any = None) -> NDArray[Any]:
-    """Stand in for NumPy's private function of that name, by which arrays come back from pickle's protocol 5."""
+    """Stand in for NumPy's private function of that name, by which arrays come back from pickle's
+    protocol 5.
+    """
     array: NDArray[Any] = np.frombuffer(buffer, dtype=dtype).reshape(shape, order=order)
     return array if axes is None else array.transpose(axes)
 
@@ -141,7 +171,8 @@ def _read_pickle(path: Path) -> Any:
         raise AnewError(f"{path}: cannot be read ({error.strerror})") from error
     except _RefusedError as error:
         raise AnewError(
-            f"{path}: holds more than arrays ({error}) and was not loaded, since that could run code; fetch it again"
+            f"{path}: holds more than arrays ({error}) and was not loaded, since that could run "
+            f"code; fetch it again"
         ) from error
     except Exception as error:  # damaged pickles raise nearly anything
         said = " ".join(f"{type(error).__name__}: {error}".split())
@@ -156,7 +187,9 @@ def _plain_or_gzipped(path: Path) -> Path | None:
 
 
 def _read_idx(path: Path, axes: int) -> NDArray[np.uint8]:
-    """Return the array in an IDX file: bytes 0, 0, 8 (unsigned), number of axes, sizes, then the values."""
+    """Return the array in an IDX file: bytes 0, 0, 8 (unsigned), number of axes, sizes, then the
+    values.
+    """
     found = _plain_or_gzipped(path)
     assert found is not None, "find_idx saw it"
     try:
@@ -170,5 +203,7 @@ def _read_idx(path: Path, axes: int) -> NDArray[np.uint8]:
     sizes = struct.unpack(f">{axes}I", content[4 : 4 + 4 * axes])
     expected = 4 + 4 * axes + math.prod(sizes)
     if len(content) != expected:
-        raise AnewError(f"{found}: has {len(content):,} bytes, its header promises {expected:,}; fetch it again")
+        raise AnewError(
+            f"{found}: has {len(content):,} bytes, its header promises {expected:,}; fetch it again"
+        )
     return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(sizes)

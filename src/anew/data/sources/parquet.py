@@ -1,4 +1,6 @@
-"""Pictures and labels in Parquet files, as the `datasets` library writes them: `image` (bytes) and `label`."""
+"""Pictures and labels in Parquet files, as the `datasets` library writes them: `image` (bytes) and
+`label`.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,11 @@ IMAGE = ("image", "img")
 LABEL = ("label", "fine_label")
 
 
-def read_files(name: str, files: Sequence[Path]) -> tuple[Tensor, list[int], tuple[str, ...] | None]:
-    """Return the pictures (N, C, H, W), the labels and, where the metadata has them, the class names of some files.
+def read_files(
+    name: str, files: Sequence[Path]
+) -> tuple[Tensor, list[int], tuple[str, ...] | None]:
+    """Return the pictures (N, C, H, W), the labels and, where the metadata has them, the class
+    names of some files.
 
     A part at a time, so that the files' content is never in memory as a whole.
     """
@@ -43,7 +48,8 @@ def read_files(name: str, files: Sequence[Path]) -> tuple[Tensor, list[int], tup
                     content = value.get("bytes") if isinstance(value, dict) else value
                     if not isinstance(content, bytes):
                         raise AnewError(
-                            f"{file}, row {row}: column '{image}' holds no bytes of a picture; write them into it"
+                            f"{file}, row {row}: column '{image}' holds no bytes of a picture; "
+                            f"write them into it"
                         )
                     yield f"{file}, row {row}", content
                     row += 1
@@ -60,7 +66,8 @@ def read_files(name: str, files: Sequence[Path]) -> tuple[Tensor, list[int], tup
         return read_all(pictures(), count), labels, classes
     except (OSError, pyarrow.ArrowException) as error:
         raise AnewError(
-            f"data '{name}': {file} cannot be read as Parquet ({in_one_line(error)}); fetch it again"
+            f"data '{name}': {file} cannot be read as Parquet ({in_one_line(error)}); fetch it "
+            f"again"
         ) from error
     finally:
         # What was read lies in buffers that would be kept for the next file.
@@ -71,12 +78,17 @@ def _column(file: Path, schema: Any, names: Sequence[str]) -> str:
     for name in names:
         if name in schema.names:
             return name
-    raise AnewError(f"{file}: has no column '{names[0]}' (its columns: {', '.join(schema.names)}); rename it")
+    raise AnewError(
+        f"{file}: has no column '{names[0]}' (its columns: {', '.join(schema.names)}); rename it"
+    )
 
 
 def _whole_numbers(file: Path, column: str, values: list[Any]) -> list[int]:
     if any(not isinstance(one, int) for one in values):
-        raise AnewError(f"{file}: column '{column}' must hold whole numbers in every row; mend or drop the others")
+        raise AnewError(
+            f"{file}: column '{column}' must hold whole numbers in every row; mend or drop the "
+            f"others"
+        )
     return values
 
 

@@ -37,7 +37,18 @@ __all__ = [
 ]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
-FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+FASHION = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
 
 
 class MissingDataError(AnewError):
@@ -46,7 +57,9 @@ class MissingDataError(AnewError):
 
 @dataclass(frozen=True)
 class Contents:
-    """How many examples of what form a source holds: all that is needed to say what training on it takes."""
+    """How many examples of what form a source holds: all that is needed to say what training on it
+    takes.
+    """
 
     training: int
     test: int
@@ -58,9 +71,11 @@ class Contents:
 
 @dataclass(frozen=True)
 class Source:
-    """What a source holds, before any split: training examples, a test set or None, class names, and suitable views.
+    """What a source holds, before any split: training examples, a test set or None, class names,
+    and suitable views.
 
-    `fingerprint` is a hash of the content alone: equal pictures, labels and names have equal ones in whatever files.
+    `fingerprint` is a hash of the content alone: equal pictures, labels and names have equal ones
+    in whatever files.
     """
 
     train: Examples
@@ -73,12 +88,16 @@ class Source:
     def contents(self) -> Contents:
         """How many examples of what form the source holds."""
         test = len(self.test) if self.test is not None else 0
-        return Contents(len(self.train), test, tuple(self.train.inputs.shape[1:]), len(self.classes), self.views)
+        return Contents(
+            len(self.train), test, tuple(self.train.inputs.shape[1:]), len(self.classes), self.views
+        )
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of source: how it is written, what it is, how it is read from its place, and whether one must be named."""
+    """A kind of source: how it is written, what it is, how it is read from its place, and whether
+    one must be named.
+    """
 
     summary: str
     read: Callable[[str, Path, bool], Source]
@@ -88,14 +107,17 @@ class Kind:
 
 
 def load(source: str, root: Path = Path("data"), download: bool = False) -> Source:
-    """Read a source by name, such as `digits`, `fashion-mnist`, `fashion-mnist:PATH` or `parquet:PATH`.
+    """Read a source by name, such as `digits`, `fashion-mnist`, `fashion-mnist:PATH` or
+    `parquet:PATH`.
 
-    `root` is where torchvision's data sets lie when no path is named; `download` fetches a missing one into it.
+    `root` is where torchvision's data sets lie when no path is named; `download` fetches a missing
+    one into it.
     """
     name, _, place = source.partition(":")
     if name not in SOURCES:
         raise AnewError(
-            f"data '{source}' is not known{did_you_mean(name, SOURCES)}; choose one of {', '.join(SOURCES)}"
+            f"data '{source}' is not known{did_you_mean(name, SOURCES)}; choose one of "
+            f"{', '.join(SOURCES)}"
         )
     if SOURCES[name].needs_place and not place:
         raise AnewError(f"data '{source}': names no place; write {name}:PATH")
@@ -118,8 +140,12 @@ def from_arrays(
     return _source(name, examples, tests, tuple(classes) if classes is not None else None, views)
 
 
-def from_dataset(train: Dataset[Any], test: Dataset[Any] | None = None, classes: Sequence[str] | None = None) -> Source:
-    """Return a map-style torch data set of (picture or tensor, label) as a source: read once, into memory."""
+def from_dataset(
+    train: Dataset[Any], test: Dataset[Any] | None = None, classes: Sequence[str] | None = None
+) -> Source:
+    """Return a map-style torch data set of (picture or tensor, label) as a source: read once, into
+    memory.
+    """
     named = classes if classes is not None else getattr(train, "classes", None)
     pairs = [_read_dataset(one) for one in (train, test) if one is not None]
     return from_arrays(pairs[0], pairs[1] if test is not None else None, named, "data set")
@@ -138,33 +164,41 @@ def _read_dataset(dataset: Dataset[Any]) -> tuple[Array, Array]:
         return torch.stack(inputs), torch.tensor(labels)
     except Exception as error:  # whatever somebody else's code raises, and items that are no pairs
         raise AnewError(
-            f"data set: cannot be read ({in_one_line(error)}); it must be map-style, of pairs (picture or tensor, "
+            f"data set: cannot be read ({in_one_line(error)}); it must be map-style, of pairs "
+            f"(picture or tensor, "
             "whole-number label), all of one size"
         ) from error
 
 
-def _source(name: str, train: Examples, test: Examples | None, classes: tuple[str, ...] | None, views: str) -> Source:
+def _source(
+    name: str, train: Examples, test: Examples | None, classes: tuple[str, ...] | None, views: str
+) -> Source:
     """Check what all sources must hold, and take the fingerprint."""
     if int(train.labels.max()) >= len(train) and classes is None:
         # Before anything is counted: a stray label of 2^40 must not ask for that much memory.
         raise AnewError(
-            f"data '{name}': label {int(train.labels.max())} in {len(train)} training examples leaves classes without "
+            f"data '{name}': label {int(train.labels.max())} in {len(train)} training examples "
+            f"leaves classes without "
             "any; number the classes from 0 without gaps"
         )
     names = classes or names_of([train.labels])
     if len(names) < 2:
-        raise AnewError(f"data '{name}': has {len(names)} class, and a classifier needs at least 2; add another")
+        raise AnewError(
+            f"data '{name}': has {len(names)} class, and a classifier needs at least 2; add another"
+        )
     counts = torch.bincount(train.labels, minlength=len(names))
     missing = (counts == 0).nonzero().flatten().tolist()
     if missing:
         raise AnewError(
-            f"data '{name}': class {missing[0]} ('{names[missing[0]]}') has no training example; number the classes "
+            f"data '{name}': class {missing[0]} ('{names[missing[0]]}') has no training example; "
+            f"number the classes "
             "without gaps, or add some"
         )
     if test is not None:
         if int(test.labels.max()) >= len(names):
             raise AnewError(
-                f"data '{name}': the test set has label {int(test.labels.max())}, the training examples only "
+                f"data '{name}': the test set has label {int(test.labels.max())}, the training "
+                f"examples only "
                 f"0 to {len(names) - 1}; remove those, or train on that class"
             )
         if test.inputs.shape[1:] != train.inputs.shape[1:]:
@@ -176,7 +210,9 @@ def _source(name: str, train: Examples, test: Examples | None, classes: tuple[st
 
 
 def _fingerprint(train: Examples, test: Examples | None, classes: tuple[str, ...]) -> str:
-    """Return 16 hexadecimal digits of SHA-256 over shapes, types, values, labels and class names."""
+    """Return 16 hexadecimal digits of SHA-256 over shapes, types, values, labels and class
+    names.
+    """
     digest = hashlib.sha256(json.dumps(classes).encode())
     for examples in (train, test) if test is not None else (train,):
         inputs = examples.inputs
@@ -193,10 +229,14 @@ def _read_digits(name: str, place: Path, download: bool) -> Source:
     pictures, labels = load_digits(return_X_y=True)
     # 0..16 becomes 0..255, so that a picture file of a digit means the same.
     values = np.rint(np.asarray(pictures).reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
-    return from_arrays((values, np.asarray(labels)), classes=[str(digit) for digit in range(10)], name=name)
+    return from_arrays(
+        (values, np.asarray(labels)), classes=[str(digit) for digit in range(10)], name=name
+    )
 
 
-def _read_idx(folder: str, classes: Sequence[str], views: str) -> Callable[[str, Path, bool], Source]:
+def _read_idx(
+    folder: str, classes: Sequence[str], views: str
+) -> Callable[[str, Path, bool], Source]:
     def read(name: str, root: Path, download: bool) -> Source:
         place = layouts.find_idx(root, folder)
         if place is None and download:
@@ -228,7 +268,8 @@ def _read_cifar(which: str, torchvision_name: str) -> Callable[[str, Path, bool]
 
 def _missing(name: str, files: str) -> MissingDataError:
     return MissingDataError(
-        f"data '{name}': is not there (looked for {files}); name its folder with --data.root, or add --data.download"
+        f"data '{name}': is not there (looked for {files}); name its folder with --data.root, or "
+        f"add --data.download"
     )
 
 
@@ -240,7 +281,8 @@ def _download(name: str, torchvision_name: str, root: Path) -> None:
             getattr(torchvision.datasets, torchvision_name)(str(root), train=train, download=True)
     except (RuntimeError, OSError) as error:
         raise AnewError(
-            f"data '{name}': cannot be fetched ({' '.join(str(error).split())[:200]}); check the network, or put the "
+            f"data '{name}': cannot be fetched ({' '.join(str(error).split())[:200]}); check the "
+            f"network, or put the "
             f"files into {root} by hand"
         ) from error
 
@@ -251,22 +293,32 @@ def _read_folder(name: str, place: Path, download: bool) -> Source:
     classes = _class_folders(name, parts[0])
     found = [_files(name, part, classes) for part in parts if part.is_dir()]
     everything = read_all(
-        ((str(path), path) for paths, _ in found for path in paths), sum(len(one) for one, _ in found)
+        ((str(path), path) for paths, _ in found for path in paths),
+        sum(len(one) for one, _ in found),
     )
     sizes = [len(paths) for paths, _ in found]
     examples = [
         with_labels(inputs, torch.tensor(labels), name)
         for inputs, (_, labels) in zip(everything.split(sizes), found, strict=True)
     ]
-    return _source(name, examples[0], examples[1] if len(examples) > 1 else None, tuple(classes), "crop+flip")
+    return _source(
+        name, examples[0], examples[1] if len(examples) > 1 else None, tuple(classes), "crop+flip"
+    )
 
 
 def _class_folders(name: str, part: Path) -> list[str]:
     if not part.is_dir():
-        raise AnewError(f"data '{name}': {part} is no folder; it must hold a folder of pictures for each class")
-    classes = sorted(path.name for path in part.iterdir() if path.is_dir() and not path.name.startswith("."))
+        raise AnewError(
+            f"data '{name}': {part} is no folder; it must hold a folder of pictures for each class"
+        )
+    classes = sorted(
+        path.name for path in part.iterdir() if path.is_dir() and not path.name.startswith(".")
+    )
     if not classes:
-        raise AnewError(f"data '{name}': {part} holds no class folders; put the pictures into one folder a class")
+        raise AnewError(
+            f"data '{name}': {part} holds no class folders; put the pictures into one folder a "
+            f"class"
+        )
     return classes
 
 
@@ -278,10 +330,13 @@ def _files(name: str, part: Path, classes: list[str]) -> tuple[list[Path], list[
                 f"data '{name}': the test set has class '{one}', which no training example has"
                 f"{did_you_mean(one, classes)}; rename or remove {part / one}"
             )
-        pictures = sorted(path for path in (part / one).iterdir() if path.suffix.lower() in SUFFIXES)
+        pictures = sorted(
+            path for path in (part / one).iterdir() if path.suffix.lower() in SUFFIXES
+        )
         if not pictures:
             raise AnewError(
-                f"data '{name}': class folder '{part / one}' has no picture; add pictures or remove the folder"
+                f"data '{name}': class folder '{part / one}' has no picture; add pictures or "
+                f"remove the folder"
             )
         paths += pictures
         labels += [classes.index(one)] * len(pictures)
@@ -296,7 +351,9 @@ def _read_parquet(name: str, place: Path, download: bool) -> Source:
         if not files:
             return None
         pictures, labels, classes = read_files(name, files)
-        return with_labels(pictures, torch.tensor(labels), name, len(classes) if classes else None), classes
+        return with_labels(
+            pictures, torch.tensor(labels), name, len(classes) if classes else None
+        ), classes
 
     train = read("train*.parquet")
     if train is None:
@@ -304,7 +361,8 @@ def _read_parquet(name: str, place: Path, download: bool) -> Source:
     test = read("test*.parquet")
     if test and test[1] and test[1] != train[1]:
         raise AnewError(
-            f"data '{name}': the class names in test*.parquet are not those in train*.parquet; number the classes alike"
+            f"data '{name}': the class names in test*.parquet are not those in train*.parquet; "
+            f"number the classes alike"
         )
     return _source(name, train[0], test[0] if test else None, train[1], "crop+flip")
 
@@ -312,19 +370,23 @@ def _read_parquet(name: str, place: Path, download: bool) -> Source:
 def _read_npz(name: str, place: Path, download: bool) -> Source:
     """Read x_train, y_train, x_test, y_test, or x and y; optionally `classes`, the names."""
     if not zipfile.is_zipfile(place):
-        raise AnewError(f"data '{name}': is no whole .npz archive; save the arrays with numpy.savez")
+        raise AnewError(
+            f"data '{name}': is no whole .npz archive; save the arrays with numpy.savez"
+        )
     try:
         with np.load(place, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
     except Exception as error:  # damaged archives raise nearly anything
         raise AnewError(
-            f"data '{name}': cannot be read as arrays of numbers ({in_one_line(error)}); save them with numpy.savez"
+            f"data '{name}': cannot be read as arrays of numbers ({in_one_line(error)}); save them "
+            f"with numpy.savez"
         ) from error
     known = ("x_train", "y_train", "x_test", "y_test", "x", "y")
     keys = ("x_train", "y_train") if "x_train" in arrays else ("x", "y")
     if not all(key in arrays for key in keys):
         raise AnewError(
-            f"data '{name}': holds {', '.join(arrays) or 'no arrays'}; it must hold x_train and y_train "
+            f"data '{name}': holds {', '.join(arrays) or 'no arrays'}; it must hold x_train and "
+            f"y_train "
             f"(and x_test and y_test), or x and y{did_you_mean(next(iter(arrays), ''), known)}"
         )
     if ("x_test" in arrays) != ("y_test" in arrays):
@@ -356,7 +418,17 @@ SOURCES: Mapping[str, Kind] = {
         _read_cifar("cifar100", "CIFAR100"),
         contents=Contents(50_000, 10_000, (3, 32, 32), 100, "crop+flip"),
     ),
-    "folder": Kind("folder:PATH, one folder of pictures a class, or train/ and test/ with such", _read_folder, True),
-    "parquet": Kind("parquet:PATH, train and test Parquet files with image bytes and labels", _read_parquet, True),
-    "npz": Kind("npz:PATH, NumPy arrays x_train, y_train, x_test, y_test, or x and y", _read_npz, True),
+    "folder": Kind(
+        "folder:PATH, one folder of pictures a class, or train/ and test/ with such",
+        _read_folder,
+        True,
+    ),
+    "parquet": Kind(
+        "parquet:PATH, train and test Parquet files with image bytes and labels",
+        _read_parquet,
+        True,
+    ),
+    "npz": Kind(
+        "npz:PATH, NumPy arrays x_train, y_train, x_test, y_test, or x and y", _read_npz, True
+    ),
 }

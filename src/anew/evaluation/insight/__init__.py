@@ -1,7 +1,17 @@
-"""What the students of a lineage learned, and why: gradients, dark knowledge, calibration and harm, fidelity."""
+"""What the students of a lineage learned, and why: gradients, dark knowledge, calibration and harm,
+fidelity.
+"""
 
 from anew.evaluation.insight.calibration import Calibration, ClassChange, Harm, ReliabilityBin
-from anew.evaluation.insight.collecting import FORMAT, Insight, Member, Split, collect, collect_with_data, find_data
+from anew.evaluation.insight.collecting import (
+    FORMAT,
+    Insight,
+    Member,
+    Split,
+    collect,
+    collect_with_data,
+    find_data,
+)
 from anew.evaluation.insight.dark_knowledge import DarkKnowledge, SecondThought
 from anew.evaluation.insight.fidelity import EnsembleGain, Fidelity
 from anew.evaluation.insight.gradients import Gradients, Pull, RatioBin

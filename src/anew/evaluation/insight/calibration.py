@@ -1,4 +1,6 @@
-"""Whether probabilities mean what they say, and whom a student harms: errors by class, flips, and their repair."""
+"""Whether probabilities mean what they say, and whom a student harms: errors by class, flips, and
+their repair.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ from anew.evaluation.metrics import CALIBRATION_BINS, Scores
 from anew.evaluation.statistics import Difference, Interval
 
 TEMPERATURES = (0.02, 50.0)
-"""Between which temperatures are looked for: where a network is right on all of validation, none is the best."""
+"""Between which temperatures are looked for: where a network is right on all of validation, none is
+the best.
+"""
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,9 @@ class ReliabilityBin:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How calibrated a generation or an ensemble is, as it is and at the temperature that validation chose."""
+    """How calibrated a generation or an ensemble is, as it is and at the temperature that
+    validation chose.
+    """
 
     generations: tuple[int, ...]
     name: str
@@ -47,8 +53,8 @@ class Calibration:
     bins: tuple[ReliabilityBin, ...]
     """The reliability diagram: those bins, least sure first."""
     temperature: float | None
-    """What divides the log-probabilities for the least NLL on the validation split; None where none is held out, or
-    the validation split itself is looked at.
+    """What divides the log-probabilities for the least NLL on the validation split; None where none
+    is held out, or the validation split itself is looked at.
     """
     scaled: Scores | None
     """The scores at that temperature."""
@@ -79,14 +85,16 @@ class Harm:
     name: str
     """`generation 0 to generation 1`."""
     difference: Difference
-    """Of the error in percentage points, after less before: McNemar's test and the bootstrap over examples."""
+    """Of the error in percentage points, after less before: McNemar's test and the bootstrap over
+    examples.
+    """
     negative_flips: Interval
     """Share of the examples, in percent, that were right before and are wrong now."""
     positive_flips: Interval
     """Share of the examples, in percent, that were wrong before and are right now."""
     repaired: Interval
-    """Share of the negative flips, in percent, that the ensemble of the whole lineage gets right; NaN without flips,
-    and where that ensemble is what came after.
+    """Share of the negative flips, in percent, that the ensemble of the whole lineage gets right;
+    NaN without flips, and where that ensemble is what came after.
     """
     classes: tuple[ClassChange, ...]
     """All classes, those that lose most first."""
@@ -99,14 +107,19 @@ def measure(
     labels: Int64[Tensor, "examples"],
     validation: tuple[Float[Tensor, "held_out classes"], Int64[Tensor, "held_out"]] | None,
 ) -> Calibration:
-    """Return how calibrated log-probabilities (N, C) are, as they are and at the temperature that validation picks.
+    """Return how calibrated log-probabilities (N, C) are, as they are and at the temperature that
+    validation picks.
 
-    `validation` are the same network's log-probabilities of other examples, and their labels: nothing is chosen on the
-    examples that are scored.
+    `validation` are the same network's log-probabilities of other examples, and their labels:
+    nothing is chosen on the examples that are scored.
     """
     bins = reliability(log_probabilities, labels)
     temperature = fit_temperature(*validation) if validation is not None else None
-    scaled = F.log_softmax(log_probabilities.double() / temperature, dim=-1) if temperature is not None else None
+    scaled = (
+        F.log_softmax(log_probabilities.double() / temperature, dim=-1)
+        if temperature is not None
+        else None
+    )
     scaled_bins = reliability(scaled, labels) if scaled is not None else ()
     return Calibration(
         generations=generations,
@@ -124,9 +137,11 @@ def measure(
 def reliability(
     log_probabilities: Float[Tensor, "examples classes"], labels: Int64[Tensor, "examples"]
 ) -> tuple[ReliabilityBin, ...]:
-    """Return 15 bins of equally many examples (or one more), ordered by confidence: a reliability diagram's points.
+    """Return 15 bins of equally many examples (or one more), ordered by confidence: a reliability
+    diagram's points.
 
-    Equal mass rather than equal width (Nixon et al. 2019): no bin is nearly empty. Ties stay in the examples' order.
+    Equal mass rather than equal width (Nixon et al. 2019): no bin is nearly empty. Ties stay in the
+    examples' order.
     """
     confidence, called = log_probabilities.double().exp().max(-1)
     correct = called == labels
@@ -134,22 +149,33 @@ def reliability(
     for part in torch.argsort(confidence, stable=True).tensor_split(CALIBRATION_BINS):
         if len(part):
             right = int(correct[part].sum())
-            interval = stats.binomtest(right, len(part)).proportion_ci(statistics.CONFIDENCE, method="wilson")
+            interval = stats.binomtest(right, len(part)).proportion_ci(
+                statistics.CONFIDENCE, method="wilson"
+            )
             mean = confidence[part].mean().item()
-            bins.append(ReliabilityBin(mean, right / len(part), float(interval.low), float(interval.high), len(part)))
+            bins.append(
+                ReliabilityBin(
+                    mean, right / len(part), float(interval.low), float(interval.high), len(part)
+                )
+            )
     return tuple(bins)
 
 
 def expected_error(bins: Sequence[ReliabilityBin]) -> float:
-    """Return the expected calibration error in percent, sum_b n_b / N |accuracy_b - confidence_b|, over such bins."""
+    """Return the expected calibration error in percent, sum_b n_b / N |accuracy_b - confidence_b|,
+    over such bins.
+    """
     total = sum(one.examples for one in bins)
     return 100 * sum(one.examples * abs(one.accuracy - one.confidence) for one in bins) / total
 
 
-def fit_temperature(log_probabilities: Float[Tensor, "held_out classes"], labels: Int64[Tensor, "held_out"]) -> float:
+def fit_temperature(
+    log_probabilities: Float[Tensor, "held_out classes"], labels: Int64[Tensor, "held_out"]
+) -> float:
     """Return the T > 0 of the least mean NLL of softmax(log p / T) (Guo et al. 2017, section 4.2).
 
-    The NLL is convex in 1/T, so a search over an interval finds the one minimum; T lies in [0.02, 50].
+    The NLL is convex in 1/T, so a search over an interval finds the one minimum; T lies in [0.02,
+    50].
     """
     exact = log_probabilities.double()
 
@@ -173,10 +199,15 @@ def compare(
 ) -> Harm:
     """Return what changed between two networks, from which examples each gets right.
 
-    `right_ensemble` says what the ensemble that may repair gets right; None where that is one of the two.
+    `right_ensemble` says what the ensemble that may repair gets right; None where that is one of
+    the two.
     """
     negative, positive = right_before & ~right_after, ~right_before & right_after
-    repaired = negative & right_ensemble if right_ensemble is not None else torch.full_like(negative, False)
+    repaired = (
+        negative & right_ensemble
+        if right_ensemble is not None
+        else torch.full_like(negative, False)
+    )
     flips = {"lost": negative, "won": positive, "repaired": repaired}
     intervals = statistics.bootstrap(
         {name: one.double().numpy() for name, one in flips.items()},
@@ -192,7 +223,9 @@ def compare(
     for number, one in enumerate(classes):
         of_class = labels == number
         count = int(of_class.sum())
-        errors = [100 * (~right[of_class]).double().mean().item() for right in (right_before, right_after)]
+        errors = [
+            100 * (~right[of_class]).double().mean().item() for right in (right_before, right_after)
+        ]
         changes.append(ClassChange(number, one, count, errors[0], errors[1], errors[1] - errors[0]))
     return Harm(
         before=before,
@@ -201,5 +234,7 @@ def compare(
         difference=statistics.over_examples((~right_after).numpy(), (~right_before).numpy()),
         **intervals,
         # A class without examples has no change, and comes last.
-        classes=tuple(sorted(changes, key=lambda one: (one.examples == 0, -one.change if one.examples else 0))),
+        classes=tuple(
+            sorted(changes, key=lambda one: (one.examples == 0, -one.change if one.examples else 0))
+        ),
     )

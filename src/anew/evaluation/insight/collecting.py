@@ -1,7 +1,8 @@
 """Everything that insight measures of one lineage on one set of examples, in one description.
 
-On test and validation examples the stored outputs are enough: neither data nor networks are needed. On training
-examples, and at kept epochs, the networks are run on the examples as they are stored, unaugmented, in evaluation mode.
+On test and validation examples the stored outputs are enough: neither data nor networks are needed.
+On training examples, and at kept epochs, the networks are run on the examples as they are stored,
+unaugmented, in evaluation mode.
 """
 
 from __future__ import annotations
@@ -73,13 +74,17 @@ class Insight:
     calibration: tuple[Calibration, ...]
     """Of every generation, then of every ensemble of neighbours."""
     harm: tuple[Harm, ...]
-    """Teacher to student, generation by generation; then the first to the last, and the first to the whole ensemble."""
+    """Teacher to student, generation by generation; then the first to the last, and the first to
+    the whole ensemble.
+    """
     fidelity: Fidelity
     notices: tuple[str, ...]
     """What is not there and why, a sentence each."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as `anew insight --format json` prints it; docs/insight.md says what each part means."""
+        """Return it as `anew insight --format json` prints it; docs/insight.md says what each part
+        means.
+        """
         return _plain(self)
 
 
@@ -93,7 +98,9 @@ class _Seen:
     logits: tuple[Float[Tensor, "examples classes"], ...]
     """Of the lineage's networks, oldest first."""
     teachers: tuple[Float[Tensor, "examples classes"], ...]
-    """What each student of the lineage learned from, from generation 1 on: several teachers' probabilities averaged."""
+    """What each student of the lineage learned from, from generation 1 on: several teachers'
+    probabilities averaged.
+    """
     permutation: Int64[Tensor, "examples classes"]
     """Random integers, by the examples' numbers: what DKPP would permute by."""
 
@@ -108,14 +115,16 @@ def collect(
     device: torch.device | None = None,
     trusted: Collection[str] = (),
 ) -> Insight:
-    """Measure what a finished lineage learned, on the examples of a split, or on so many of them drawn at random.
+    """Measure what a finished lineage learned, on the examples of a split, or on so many of them
+    drawn at random.
 
-    `data` are the lineage's own data (see `find_data`): needed for `train`, where 10,000 examples are looked at unless
-    told otherwise, and for the epochs whose weights were kept, which are left out where it is not given.
-    `trusted` are names of models of the user's own that the family's files may name.
+    `data` are the lineage's own data (see `find_data`): needed for `train`, where 10,000 examples
+    are looked at unless told otherwise, and for the epochs whose weights were kept, which are left
+    out where it is not given. `trusted` are names of models of the user's own that the family's
+    files may name.
 
-    Raises `AnewError` for a network that is not finished, files that are damaged, a family without stored outputs, a
-    split that is not there, and data that are not the lineage's.
+    Raises `AnewError` for a network that is not finished, files that are damaged, a family without
+    stored outputs, a split that is not there, and data that are not the lineage's.
     """
     if examples is not None and examples < 1:
         raise AnewError(f"examples must be a whole number >= 1, got {examples}; set --examples")
@@ -129,11 +138,16 @@ def collect(
     notices = _unfinished(family, lineage)
     if split == "train":
         if data is None:
-            raise AnewError("split train: needs the data that the lineage was trained on; give data, or another split")
+            raise AnewError(
+                "split train: needs the data that the lineage was trained on; give data, or "
+                "another split"
+            )
         classes = data.classes
         places = _chosen(len(data.training), examples or TRAINING_EXAMPLES)
         chosen = data.training.take(places)
-        says = {one.id: _ask(one, sound[one.id].weights, chosen, device, trusted) for one in everybody}
+        says = {
+            one.id: _ask(one, sound[one.id].weights, chosen, device, trusted) for one in everybody
+        }
         labels = chosen.labels
     else:
         classes = tuple(_stored(folders[-1])[1]["classes"])
@@ -144,7 +158,9 @@ def collect(
         places=places,
         labels=labels,
         logits=tuple(says[spec.id] for spec in lineage),
-        teachers=tuple(_together([says[teacher.id] for teacher in spec.teachers]) for spec in lineage[1:]),
+        teachers=tuple(
+            _together([says[teacher.id] for teacher in spec.teachers]) for spec in lineage[1:]
+        ),
         permutation=_permutation(lineage, places, len(classes)),
     )
     return Insight(
@@ -152,10 +168,14 @@ def collect(
         split=split,
         examples=len(seen.labels),
         classes=classes,
-        lineage=tuple(_member(number, *one) for number, one in enumerate(zip(lineage, folders, strict=True))),
+        lineage=tuple(
+            _member(number, *one) for number, one in enumerate(zip(lineage, folders, strict=True))
+        ),
         gradients=_gradients(lineage, folders, seen, split, data, device, trusted, notices),
         dark_knowledge=tuple(
-            dark_knowledge.measure(number, spec.id, logits, seen.labels, seen.permutation, seen.places)
+            dark_knowledge.measure(
+                number, spec.id, logits, seen.labels, seen.permutation, seen.places
+            )
             for number, (spec, logits) in enumerate(zip(lineage, seen.logits, strict=True))
         ),
         calibration=_calibration(folders, seen, split, notices),
@@ -176,9 +196,11 @@ def collect_with_data(
     device: torch.device | None = None,
     trusted: Collection[str] = (),
 ) -> Insight:
-    """Collect, with the lineage's data read again where something needs them, as `find_data` reads them.
+    """Collect, with the lineage's data read again where something needs them, as `find_data` reads
+    them.
 
-    Data that are not there are an error where the split is `train`, and a notice where only kept epochs are left out.
+    Data that are not there are an error where the split is `train`, and a notice where only kept
+    epochs are left out.
     """
     kept = any(family.folder(spec.id).kept_epochs() for spec in lineage[1:])
     data, missing = None, ""
@@ -189,22 +211,31 @@ def collect_with_data(
             if split == "train" or source is not None or root is not None:
                 raise
             missing = f"Weights of further epochs were kept and are left out: {error}."
-    found = collect(family, lineage, split, examples=examples, data=data, device=device, trusted=trusted)
+    found = collect(
+        family, lineage, split, examples=examples, data=data, device=device, trusted=trusted
+    )
     return replace(found, notices=(*found.notices, missing)) if missing else found
 
 
-def find_data(lineage: Sequence[Spec], source: str | None = None, root: str | Path | None = None) -> Data:
-    """Read a lineage's data again, from where it was or from where it lies now; `AnewError` where it is not there."""
+def find_data(
+    lineage: Sequence[Spec], source: str | None = None, root: str | Path | None = None
+) -> Data:
+    """Read a lineage's data again, from where it was or from where it lies now; `AnewError` where
+    it is not there.
+    """
     try:
         return load_data(lineage[-1].data.at(source, root))
     except AnewError as error:
         raise AnewError(
-            f"the family's data are not at hand ({error}); say where they lie now with --data, and --root"
+            f"the family's data are not at hand ({error}); say where they lie now with --data, and "
+            f"--root"
         ) from error
 
 
 def _sound(family: Family, spec: Spec) -> NetworkFolder:
-    """Return a network's folder; `AnewError` where it is not finished or its files are not as they were written."""
+    """Return a network's folder; `AnewError` where it is not finished or its files are not as they
+    were written.
+    """
     folder = family.folder(spec.id)
     folder.demand_done()
     wrong = folder.verify()
@@ -216,20 +247,25 @@ def _sound(family: Family, spec: Spec) -> NetworkFolder:
 def _stored(folder: NetworkFolder) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not folder.outputs.exists():
         raise AnewError(
-            f"{folder.path}: holds no stored outputs ({folder.outputs.name}); restore it from a copy, or look at the "
+            f"{folder.path}: holds no stored outputs ({folder.outputs.name}); restore it from a "
+            f"copy, or look at the "
             "training examples with --split train"
         )
     tensors, header = files.read_tensors(folder.outputs)
     if "classes" not in header:
-        raise AnewError(f"{folder.outputs}: names no classes, so anew did not write it; restore it from a copy")
+        raise AnewError(
+            f"{folder.outputs}: names no classes, so anew did not write it; restore it from a copy"
+        )
     return tensors, header
 
 
 def _demand_same(data: Data, spec: Spec) -> None:
     if not data.spec.is_same(spec.data):
         raise AnewError(
-            f"data '{data.spec.source}': are not those that the lineage was trained on (fingerprint "
-            f"{data.spec.fingerprint}, wanted {spec.data.fingerprint}, or another split); give the same data"
+            f"data '{data.spec.source}': are not those that the lineage was trained on "
+            f"(fingerprint "
+            f"{data.spec.fingerprint}, wanted {spec.data.fingerprint}, or another split); give the "
+            f"same data"
         )
 
 
@@ -237,7 +273,8 @@ def _unfinished(family: Family, lineage: Sequence[Spec]) -> list[str]:
     """Return a notice for each network that would carry this lineage on and is not finished."""
     begun = [family.spec(folder.id) for folder in family.folders() if not folder.is_done]
     return [
-        f"generation {spec.generation} ({spec.id}, {spec.origin}) is not trained to its end and is left out."
+        f"generation {spec.generation} ({spec.id}, {spec.origin}) is not trained to its end and is "
+        f"left out."
         for spec in begun
         if lineage[-1] in spec.lineage
     ]
@@ -256,7 +293,9 @@ def _member(generation: int, spec: Spec, folder: NetworkFolder) -> Member:
 
 
 def _chosen(count: int, wanted: int | None) -> Int64[Tensor, "examples"]:
-    """Return the numbers of the examples to look at, in order: all, or so many drawn at random, the same each time."""
+    """Return the numbers of the examples to look at, in order: all, or so many drawn at random, the
+    same each time.
+    """
     if wanted is None or wanted >= count:
         return torch.arange(count)
     return randomness.order(randomness.key(0, "insight examples"), count)[:wanted].sort().values
@@ -277,7 +316,8 @@ def _read_stored(
     labels = outputs[folders[-1].id][1]
     if any(not torch.equal(labels, other) for _, other in outputs.values()):
         raise AnewError(
-            f"{family.path}: the networks of this lineage were evaluated on different {split} examples, so they cannot "
+            f"{family.path}: the networks of this lineage were evaluated on different {split} "
+            f"examples, so they cannot "
             "be compared"
         )
     return {one: logits for one, (logits, _) in outputs.items()}, labels
@@ -290,7 +330,9 @@ def _together(logits: Sequence[Tensor]) -> Float[Tensor, "examples classes"]:
 def _ask(
     spec: Spec, path: Path, examples: Examples, device: torch.device, trusted: Collection[str]
 ) -> Float[Tensor, "examples classes"]:
-    """Return the logits of a network with the weights at a path, computed as at the end of its training."""
+    """Return the logits of a network with the weights at a path, computed as at the end of its
+    training.
+    """
     asked = network.place(network.load(path, trusted), device, spec.training.memory_format)
     return evaluation.predict(asked, examples, device)
 
@@ -305,29 +347,43 @@ def _gradients(
     trusted: Collection[str],
     notices: list[str],
 ) -> tuple[Gradients, ...]:
-    """Measure every student's gradients at its kept epochs and at its end, towards its teacher at the teacher's end."""
+    """Measure every student's gradients at its kept epochs and at its end, towards its teacher at
+    the teacher's end.
+    """
     if len(lineage) == 1:
         notices.append("There is no student yet, so there are no gradients and nothing to compare.")
     if data is not None:
-        chosen = {"test": data.test, "validation": data.validation, "train": data.training}[split].take(seen.places)
+        chosen = {"test": data.test, "validation": data.validation, "train": data.training}[
+            split
+        ].take(seen.places)
     else:
         chosen = None
     notices += [
-        f"Generation {generation} learned from a shuffled teacher: gradients are towards its own answers."
+        f"Generation {generation} learned from a shuffled teacher: gradients are towards its own "
+        f"answers."
         for generation, spec in enumerate(lineage)
         if spec.objective.shuffled
     ]
     found: list[Gradients] = []
     for generation in range(1, len(lineage)):
-        spec, folder, teacher = lineage[generation], folders[generation], seen.teachers[generation - 1]
+        spec, folder, teacher = (
+            lineage[generation],
+            folders[generation],
+            seen.teachers[generation - 1],
+        )
         epochs = [(spec.training.epochs, seen.logits[generation])]
         if chosen is not None:
             epochs = [
-                *((one, _ask(spec, folder.at_epoch(one), chosen, device, trusted)) for one in folder.kept_epochs()),
+                *(
+                    (one, _ask(spec, folder.at_epoch(one), chosen, device, trusted))
+                    for one in folder.kept_epochs()
+                ),
                 *epochs,
             ]
         found += [
-            gradients.measure(generation, spec.id, epoch, logits, teacher, seen.labels, seen.permutation)
+            gradients.measure(
+                generation, spec.id, epoch, logits, teacher, seen.labels, seen.permutation
+            )
             for epoch, logits in epochs
         ]
     return tuple(found)
@@ -338,37 +394,56 @@ def _calibration(
 ) -> tuple[Calibration, ...]:
     held_out = _held_out(folders, split, notices)
     found: list[Calibration] = []
-    for members in [*((number,) for number in range(len(folders))), *ensemble.consecutive(len(folders))]:
+    for members in [
+        *((number,) for number in range(len(folders))),
+        *ensemble.consecutive(len(folders)),
+    ]:
         validation = None
         if held_out is not None:
             logits, labels = held_out
             validation = (_log_probabilities([logits[one] for one in members]), labels)
         log_p = _log_probabilities([seen.logits[one] for one in members])
-        found.append(calibration.measure(members, row_name(members), log_p, seen.labels, validation))
+        found.append(
+            calibration.measure(members, row_name(members), log_p, seen.labels, validation)
+        )
     return tuple(found)
 
 
-def _held_out(folders: Sequence[NetworkFolder], split: str, notices: list[str]) -> tuple[list[Tensor], Tensor] | None:
-    """Return all generations' stored validation logits and the labels; None, with a notice, where they do not serve."""
+def _held_out(
+    folders: Sequence[NetworkFolder], split: str, notices: list[str]
+) -> tuple[list[Tensor], Tensor] | None:
+    """Return all generations' stored validation logits and the labels; None, with a notice, where
+    they do not serve.
+    """
     if split == "validation":
-        notices.append("No temperature is fitted: it would be scored on the validation examples that chose it.")
+        notices.append(
+            "No temperature is fitted: it would be scored on the validation examples that chose it."
+        )
         return None
     if not all(folder.outputs.exists() for folder in folders):
-        notices.append("No temperature is fitted: there are no stored outputs of validation examples.")
+        notices.append(
+            "No temperature is fitted: there are no stored outputs of validation examples."
+        )
         return None
     stored = [_stored(folder)[0] for folder in folders]
     labels = stored[0].get("validation.labels", torch.zeros(0, dtype=torch.int64))
     if not len(labels):
-        notices.append("No temperature is fitted: no validation split was held out (--data.validation).")
+        notices.append(
+            "No temperature is fitted: no validation split was held out (--data.validation)."
+        )
         return None
     if not all(torch.equal(labels, one.get("validation.labels", labels[:0])) for one in stored):
-        notices.append("No temperature is fitted: the generations have different validation examples.")
+        notices.append(
+            "No temperature is fitted: the generations have different validation examples."
+        )
         return None
     return [one["validation.last"] for one in stored], labels
 
 
 def _log_probabilities(logits: Sequence[Tensor]) -> Float[Tensor, "examples classes"]:
-    return F.log_softmax(logits[0].double(), dim=-1) if len(logits) == 1 else ensemble.log_mean(logits)
+    return (
+        F.log_softmax(logits[0].double(), dim=-1) if len(logits) == 1 else ensemble.log_mean(logits)
+    )
 
 
 def _harm(seen: _Seen, classes: Sequence[str]) -> tuple[Harm, ...]:
@@ -398,7 +473,9 @@ def _harm(seen: _Seen, classes: Sequence[str]) -> tuple[Harm, ...]:
 
 
 def _plain(value: Any) -> Any:
-    """Return dataclasses as mappings, tuples as lists, and what is not a number as None, at every depth."""
+    """Return dataclasses as mappings, tuples as lists, and what is not a number as None, at every
+    depth.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {one.name: _plain(getattr(value, one.name)) for one in dataclasses.fields(value)}
     if isinstance(value, tuple | list):

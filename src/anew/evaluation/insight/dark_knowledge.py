@@ -1,16 +1,18 @@
-"""What networks think beyond their answer: classes that are alike to them, how sure they are, second thoughts.
+"""What networks think beyond their answer: classes that are alike to them, how sure they are,
+second thoughts.
 
 With a = argmax p of an example, the similarity of classes i != j is
 
     (1)  S_ij = sum over examples with a = i of p_j / sum over them and over k != i of p_k
 
-and what it is held against is how often what is called i is truly j, of the errors among what is called i:
+and what it is held against is how often what is called i is truly j, of the errors among what is
+called i:
 
     (2)  E_ij = (examples with a = i and y = j) / (examples with a = i and y != i)
 
-Both say "called i, may be j": of a network whose every probability is calibrated they are equal but for chance. They
-are compared by Spearman's rank correlation over the pairs i != j of those rows i that have errors, so that neither few
-large entries nor how often i is named decides.
+Both say "called i, may be j": of a network whose every probability is calibrated they are equal but
+for chance. They are compared by Spearman's rank correlation over the pairs i != j of those rows i
+that have errors, so that neither few large entries nor how often i is named decides.
 """
 
 from __future__ import annotations
@@ -61,25 +63,29 @@ class DarkKnowledge:
     entropy: Interval
     """Mean entropy of the outputs, in nats."""
     dark_entropy: Interval
-    """Mean entropy, in nats, of the outputs without their largest, scaled to sum 1: log(C - 1) where all other classes
-    are equally likely, 0 where there is one second thought.
+    """Mean entropy, in nats, of the outputs without their largest, scaled to sum 1: log(C - 1)
+    where all other classes are equally likely, 0 where there is one second thought.
     """
     similarity: Matrix
-    """Row i: where the probability beside the largest lies, over the examples called i. Rows sum to 1 (0 where nothing
-    is called i), the diagonal is 0.
+    """Row i: where the probability beside the largest lies, over the examples called i. Rows sum to
+    1 (0 where nothing is called i), the diagonal is 0.
     """
     permuted: Matrix
     """The same after DKPP's permutation."""
     confusion: tuple[tuple[int, ...], ...]
     """Row i, column j: how many examples of class i are called j."""
     agreement: float
-    """Spearman's rank correlation of `similarity` with the errors, equations (1) and (2); NaN where there are none."""
+    """Spearman's rank correlation of `similarity` with the errors, equations (1) and (2); NaN where
+    there are none.
+    """
     agreement_permuted: float
     """The same of `permuted`: what the permutation leaves of it."""
     kept_by_permutation: float
     """Spearman's rank correlation of `similarity` with `permuted` over pairs i != j."""
     second_thoughts: tuple[SecondThought, ...]
-    """The pictures with the likeliest second class, one for each pair of classes, likeliest first, at most 24."""
+    """The pictures with the likeliest second class, one for each pair of classes, likeliest first,
+    at most 24.
+    """
 
 
 def measure(
@@ -90,7 +96,9 @@ def measure(
     permutation: Int64[Tensor, "examples classes"],
     places: Int64[Tensor, "examples"],
 ) -> DarkKnowledge:
-    """Return what a network's logits hold beside the answer; `places` are the examples' numbers in their split."""
+    """Return what a network's logits hold beside the answer; `places` are the examples' numbers in
+    their split.
+    """
     log_p = F.log_softmax(logits.double(), dim=-1)
     p = log_p.exp()
     called = p.argmax(-1)
@@ -103,7 +111,9 @@ def measure(
         "entropy": _entropy(log_p),
         "dark_entropy": _entropy(log_rest),
     }
-    intervals = statistics.bootstrap({name: one.numpy() for name, one in columns.items()}, lambda mean: mean)
+    intervals = statistics.bootstrap(
+        {name: one.numpy() for name, one in columns.items()}, lambda mean: mean
+    )
     similar = similarity(p, called)
     permuted = similarity(objectives.permute_dark_knowledge(p, permutation), called)
     confusion = confusion_matrix(labels, called, p.shape[-1])
@@ -124,7 +134,9 @@ def measure(
 def similarity(
     probabilities: Float[Tensor, "examples classes"], called: Int64[Tensor, "examples"]
 ) -> Float[Tensor, "classes classes"]:
-    """Return the matrix of equation (1): its rows sum to 1, or are 0 where nothing is called by their class."""
+    """Return the matrix of equation (1): its rows sum to 1, or are 0 where nothing is called by
+    their class.
+    """
     classes = probabilities.shape[-1]
     rest = probabilities.scatter(-1, called[:, None], 0.0)
     mass = torch.zeros(classes, classes, dtype=rest.dtype).index_add_(0, called, rest)
@@ -136,11 +148,17 @@ def confusion_matrix(
     labels: Int64[Tensor, "examples"], called: Int64[Tensor, "examples"], classes: int
 ) -> Int64[Tensor, "classes classes"]:
     """Return how many examples of class i (row) are called j (column)."""
-    return torch.bincount(labels * classes + called, minlength=classes * classes).view(classes, classes)
+    return torch.bincount(labels * classes + called, minlength=classes * classes).view(
+        classes, classes
+    )
 
 
-def agreement(similar: Float[Tensor, "classes classes"], confusion: Int64[Tensor, "classes classes"]) -> float:
-    """Return Spearman's rank correlation of equation (1)'s matrix with equation (2)'s; NaN without errors."""
+def agreement(
+    similar: Float[Tensor, "classes classes"], confusion: Int64[Tensor, "classes classes"]
+) -> float:
+    """Return Spearman's rank correlation of equation (1)'s matrix with equation (2)'s; NaN without
+    errors.
+    """
     errors = confusion.T.double().fill_diagonal_(0)
     total = errors.sum(-1, keepdim=True)
     return _rank_correlation(similar, errors / total.clamp_min(1), total.squeeze(-1) > 0)
@@ -165,7 +183,9 @@ def _rows(matrix: Tensor) -> Matrix:
     return tuple(tuple(row) for row in matrix.tolist())
 
 
-def _second_thoughts(p: Tensor, called: Tensor, labels: Tensor, places: Tensor) -> tuple[SecondThought, ...]:
+def _second_thoughts(
+    p: Tensor, called: Tensor, labels: Tensor, places: Tensor
+) -> tuple[SecondThought, ...]:
     second_probability, second = p.scatter(-1, called[:, None], -1.0).max(-1)
     found: list[SecondThought] = []
     pairs = set[tuple[int, int]]()

@@ -29,29 +29,39 @@ class EnsembleGain:
     """Mean member's error less the ensemble's, in percentage points: more than 0 is a gain."""
     best_member_error: float
     disagreement: float
-    """Mean over pairs of members of the share of examples, in percent, that exactly one of the two gets right."""
+    """Mean over pairs of members of the share of examples, in percent, that exactly one of the two
+    gets right.
+    """
     double_faults: float
     """Mean over pairs of members of the share of examples, in percent, that both get wrong."""
 
 
 @dataclass(frozen=True)
 class Fidelity:
-    """Every generation against every other, on one set of examples; rows and columns are generations."""
+    """Every generation against every other, on one set of examples; rows and columns are
+    generations.
+    """
 
     agreement: Matrix
     """Share of the examples, in percent, to which both give the same class."""
     kl: Matrix
     """Row i, column j: mean of KL(p_i || p_j) in nats, how far j is from what i says."""
     disagreement: Matrix
-    """Share of the examples, in percent, that exactly one of the two gets right (Kuncheva and Whitaker 2003)."""
+    """Share of the examples, in percent, that exactly one of the two gets right (Kuncheva and
+    Whitaker 2003).
+    """
     double_faults: Matrix
     """Share of the examples, in percent, that both get wrong."""
     ensembles: tuple[EnsembleGain, ...]
     """Of every run of neighbours in the lineage, shorter first."""
 
 
-def measure(logits: Sequence[Float[Tensor, "examples classes"]], labels: Int64[Tensor, "examples"]) -> Fidelity:
-    """Return how the networks with these logits (N, C), oldest first, agree, and what their ensembles gain."""
+def measure(
+    logits: Sequence[Float[Tensor, "examples classes"]], labels: Int64[Tensor, "examples"]
+) -> Fidelity:
+    """Return how the networks with these logits (N, C), oldest first, agree, and what their
+    ensembles gain.
+    """
     log_p = [F.log_softmax(one.double(), dim=-1) for one in logits]
     called = [one.argmax(-1) for one in log_p]
     right = [one == labels for one in called]
@@ -65,11 +75,15 @@ def measure(logits: Sequence[Float[Tensor, "examples classes"]], labels: Int64[T
         kl=matrix(lambda i, j: _divergence(log_p[i], log_p[j])),
         disagreement=matrix(lambda i, j: _percent(right[i] ^ right[j])),
         double_faults=matrix(lambda i, j: _percent(~right[i] & ~right[j])),
-        ensembles=tuple(_gain(members, logits, right, labels) for members in ensemble.consecutive(len(logits))),
+        ensembles=tuple(
+            _gain(members, logits, right, labels) for members in ensemble.consecutive(len(logits))
+        ),
     )
 
 
-def _gain(members: tuple[int, ...], logits: Sequence[Tensor], right: Sequence[Tensor], labels: Tensor) -> EnsembleGain:
+def _gain(
+    members: tuple[int, ...], logits: Sequence[Tensor], right: Sequence[Tensor], labels: Tensor
+) -> EnsembleGain:
     together = ensemble.log_mean([logits[one] for one in members]).argmax(-1) == labels
     own = torch.stack([right[one] for one in members]).double()
     gains = together.double() - own.mean(0)

@@ -1,4 +1,6 @@
-"""An insight as a person reads it: tables with a few words about what each column says, for a terminal or Markdown."""
+"""An insight as a person reads it: tables with a few words about what each column says, for a
+terminal or Markdown.
+"""
 
 from __future__ import annotations
 
@@ -45,8 +47,10 @@ def heading(insight: Insight) -> str:
     ids = " > ".join(one.id for one in insight.lineage)
     where = {"test": "test", "validation": "validation", "train": "training"}[insight.split]
     return (
-        f"{last.model}, {last.objective}, seed {last.seed}, generations {first.generation} to {last.generation} "
-        f"({ids}), on {insight.examples:,} {where} examples; in brackets the bootstrap's 95 % interval over them"
+        f"{last.model}, {last.objective}, seed {last.seed}, generations {first.generation} to "
+        f"{last.generation} "
+        f"({ids}), on {insight.examples:,} {where} examples; in brackets the bootstrap's 95 % "
+        f"interval over them"
     )
 
 
@@ -63,14 +67,26 @@ def markdown(insight: Insight) -> str:
 def _gradients(insight: Insight) -> Section:
     rows: list[list[str]] = []
     for one in insight.gradients:
-        rows.append([f"generation {one.generation}", str(one.epoch), *_pull(one.ban), _share(one.cwtm_effective)])
+        rows.append(
+            [
+                f"generation {one.generation}",
+                str(one.epoch),
+                *_pull(one.ban),
+                _share(one.cwtm_effective),
+            ]
+        )
     return Section(
         "What pulls on the students: the teacher's outputs (ban)",
-        "Shares, in percent, of the squared distillation gradient. In wrong classes: what pulls on the classes that "
-        "are not the right one, the dark-knowledge term. Imitated by: how much of it the label gradient alone makes, "
-        "the label gradient weighted by the teacher's confidence (cwtm), and weighted in whatever way is best; what no "
-        "weight makes is which wrong classes are likelier. R^2: how much of the variance of the weight "
-        "(q* - p*) / (q* - 1) the teacher's confidence in the right class explains, examples counted by (1 - q*)^2. "
+        "Shares, in percent, of the squared distillation gradient. In wrong classes: what pulls on "
+        "the classes that "
+        "are not the right one, the dark-knowledge term. Imitated by: how much of it the label "
+        "gradient alone makes, "
+        "the label gradient weighted by the teacher's confidence (cwtm), and weighted in whatever "
+        "way is best; what no "
+        "weight makes is which wrong classes are likelier. R^2: how much of the variance of the "
+        "weight "
+        "(q* - p*) / (q* - 1) the teacher's confidence in the right class explains, examples "
+        "counted by (1 - q*)^2. "
         "CWTM effective: how many of 100 examples its weights are worth.",
         ("student", "epoch", *_PULL_COLUMNS, "CWTM effective"),
         rows,
@@ -79,19 +95,32 @@ def _gradients(insight: Insight) -> Section:
 
 def _permuted(insight: Insight) -> Section:
     rows = [
-        [f"generation {one.generation}", str(one.epoch), *_pull(one.dkpp), _number(one.ban_dkpp_cosine, 3)]
+        [
+            f"generation {one.generation}",
+            str(one.epoch),
+            *_pull(one.dkpp),
+            _number(one.ban_dkpp_cosine, 3),
+        ]
         for one in insight.gradients
     ]
     return Section(
         "The same with the teacher's other classes shuffled (dkpp)",
-        "The targets that DKPP would give: as sure, and as doubtful, but of random classes. Cosine to ban: what is "
+        "The targets that DKPP would give: as sure, and as doubtful, but of random classes. Cosine "
+        "to ban: what is "
         "left of the direction.",
         ("student", "epoch", *_PULL_COLUMNS, "cosine to ban"),
         rows,
     )
 
 
-_PULL_COLUMNS = ("in wrong classes", "imitated by labels", "by confidence", "by any weight", "cosine to labels", "R^2")
+_PULL_COLUMNS = (
+    "in wrong classes",
+    "imitated by labels",
+    "by confidence",
+    "by any weight",
+    "cosine to labels",
+    "R^2",
+)
 
 
 def _pull(pull: Pull) -> list[str]:
@@ -114,11 +143,22 @@ def _dark_knowledge(insight: Insight) -> Section:
     ]
     return Section(
         "How sure they are, and what they think beside it",
-        "Confidence and the right class's probability in percent, entropies in nats: of the outputs, and of what is "
-        f"beside the answer (at most {math.log(max(len(insight.classes) - 1, 1)):.2f}, where all others are equally "
-        "likely). Like the errors: Spearman's rank correlation, over pairs of classes, of where the probability beside "
+        "Confidence and the right class's probability in percent, entropies in nats: of the "
+        "outputs, and of what is "
+        f"beside the answer (at most {math.log(max(len(insight.classes) - 1, 1)):.2f}, where all "
+        f"others are equally "
+        "likely). Like the errors: Spearman's rank correlation, over pairs of classes, of where "
+        "the probability beside "
         "the answer lies with which errors are made; then the same after DKPP's permutation.",
-        ("", "confidence", "right class", "entropy", "beside the answer", "like the errors", "permuted"),
+        (
+            "",
+            "confidence",
+            "right class",
+            "entropy",
+            "beside the answer",
+            "like the errors",
+            "permuted",
+        ),
         rows,
     )
 
@@ -128,14 +168,21 @@ def _likenesses(insight: Insight) -> Section:
     rows: list[list[str]] = []
     for number, name in enumerate(insight.classes):
         cells = [
-            f"{insight.classes[max(range(len(row)), key=row.__getitem__)]} {100 * max(row):.0f} %" if max(row) else "-"
+            f"{insight.classes[max(range(len(row)), key=row.__getitem__)]} {100 * max(row):.0f} %"
+            if max(row)
+            else "-"
             for row in (first.similarity[number], last.similarity[number])
         ]
         rows.append([name, *cells])
     return Section(
         "What each class is most like",
-        "Called this, the next thought is ... with this share of the probability beside the answer.",
-        ("called", f"generation {first.generation} also thinks of", f"generation {last.generation} also thinks of"),
+        "Called this, the next thought is ... with this share of the probability beside the "
+        "answer.",
+        (
+            "called",
+            f"generation {first.generation} also thinks of",
+            f"generation {last.generation} also thinks of",
+        ),
         rows,
     )
 
@@ -162,16 +209,26 @@ def _second_thoughts(insight: Insight) -> Section:
 def _calibration(insight: Insight) -> Section:
     rows: list[list[str]] = []
     for one in insight.calibration:
-        row = [one.name, f"{one.scores.error:.2f}", f"{one.scores.nll:.4f}", f"{one.scores.brier:.4f}"]
+        row = [
+            one.name,
+            f"{one.scores.error:.2f}",
+            f"{one.scores.nll:.4f}",
+            f"{one.scores.brier:.4f}",
+        ]
         row.append(f"{one.ece_equal_mass:.2f}")
         if one.temperature is None or one.scaled is None or one.scaled_ece_equal_mass is None:
             row += ["-", "-", "-"]
         else:
-            row += [f"{one.temperature:.3f}", f"{one.scaled.nll:.4f}", f"{one.scaled_ece_equal_mass:.2f}"]
+            row += [
+                f"{one.temperature:.3f}",
+                f"{one.scaled.nll:.4f}",
+                f"{one.scaled_ece_equal_mass:.2f}",
+            ]
         rows.append(row)
     return Section(
         "Whether probabilities mean what they say",
-        "ECE over 15 bins of equally many examples, in percent. T divides the log-probabilities and was chosen on the "
+        "ECE over 15 bins of equally many examples, in percent. T divides the log-probabilities "
+        "and was chosen on the "
         "validation examples; less than 1 makes surer.",
         ("", "error %", "NLL", "Brier", "ECE %", "T", "NLL at T", "ECE % at T"),
         rows,
@@ -196,8 +253,10 @@ def _harm(insight: Insight) -> Section:
         )
     return Section(
         "Who is harmed",
-        "Change of the error in percentage points, more than 0 is worse, with McNemar's p (not corrected). Lost: right "
-        "before, wrong now, in percent of the examples; won: the reverse. Repaired: the percentage of the lost that "
+        "Change of the error in percentage points, more than 0 is worse, with McNemar's p (not "
+        "corrected). Lost: right "
+        "before, wrong now, in percent of the examples; won: the reverse. Repaired: the percentage "
+        "of the lost that "
         "the mean of all generations gets right. Last, the class whose error rose most.",
         ("from ... to ...", "change", "p", "lost", "won", "repaired %", "worst class, error %"),
         rows,
@@ -220,7 +279,8 @@ def _pairs(insight: Insight) -> Section:
     ]
     return Section(
         "How alike they are",
-        "Same class given, in percent; KL in nats, of the older from the younger and back; one right: exactly one of "
+        "Same class given, in percent; KL in nats, of the older from the younger and back; one "
+        "right: exactly one of "
         "the two is; both wrong, in percent.",
         ("", "same class", "KL older|younger", "KL younger|older", "one right", "both wrong"),
         rows,
@@ -242,7 +302,8 @@ def _ensembles(insight: Insight) -> Section:
     ]
     return Section(
         "What averaging gains",
-        "Errors in percent; gain: the average member's error less the ensemble's, in percentage points.",
+        "Errors in percent; gain: the average member's error less the ensemble's, in percentage "
+        "points.",
         ("", "error", "average member", "best member", "gain", "one right", "both wrong"),
         rows,
     )

@@ -1,7 +1,9 @@
-"""A study's plan here: the sizes of its data, what its family holds, and speeds measured on this machine.
+"""A study's plan here: the sizes of its data, what its family holds, and speeds measured on this
+machine.
 
-Speeds are measured on the study's own data where it is at hand, and on noise of the same form where only its sizes are
-known: in rounds, each kind of network and teacher in turn, so that what else the machine does hits all alike.
+Speeds are measured on the study's own data where it is at hand, and on noise of the same form where
+only its sizes are known: in rounds, each kind of network and teacher in turn, so that what else the
+machine does hits all alike.
 """
 
 from __future__ import annotations
@@ -33,7 +35,15 @@ from anew.family import Family, NetworkFolder
 from anew.models import network
 from anew.models.network import Interface
 from anew.studies.planning import plan as planning
-from anew.studies.planning.plan import Asking, GroupNeeds, NetworkKind, Pace, Plan, Speeds, TeacherKind
+from anew.studies.planning.plan import (
+    Asking,
+    GroupNeeds,
+    NetworkKind,
+    Pace,
+    Plan,
+    Speeds,
+    TeacherKind,
+)
 from anew.studies.running import needs, siblings
 from anew.studies.study import Study, data_of_seed
 from anew.teachers import LiveTeacher, Store, Targets, Teacher
@@ -50,18 +60,25 @@ SLOW_SECONDS = 2.0
 MOST_WORKERS = 100_000
 
 
-def plan(study: Study, out: Path, how: Execution, rate: float | None = None, workers: int = 1) -> Plan:
+def plan(
+    study: Study, out: Path, how: Execution, rate: float | None = None, workers: int = 1
+) -> Plan:
     """Return what a study takes that the family at `out` does not hold; nothing is written there.
 
-    Times are of a short measurement, or follow from `rate`, the examples a second at which the study's largest network
-    is trained. Where the data is not at hand, its known sizes serve. Raises `AnewError` for a rate or a number of
-    workers that makes no sense, and where neither data nor sizes are there.
+    Times are of a short measurement, or follow from `rate`, the examples a second at which the
+    study's largest network is trained. Where the data is not at hand, its known sizes serve. Raises
+    `AnewError` for a rate or a number of workers that makes no sense, and where neither data nor
+    sizes are there.
     """
     if not 1 <= workers <= MOST_WORKERS:
-        raise AnewError(f"workers must be a whole number >= 1 and <= {MOST_WORKERS}, got {workers}; set --workers")
+        raise AnewError(
+            f"workers must be a whole number >= 1 and <= {MOST_WORKERS}, got {workers}; set "
+            f"--workers"
+        )
     if rate is not None and not 0 < rate <= planning.HIGHEST_RATE:
         raise AnewError(
-            f"rate must be a number of examples a second > 0 and <= {planning.HIGHEST_RATE:g}, got {rate:g}; set --rate"
+            f"rate must be a number of examples a second > 0 and <= {planning.HIGHEST_RATE:g}, got "
+            f"{rate:g}; set --rate"
         )
     found = _find_data(study, out)
     groups = siblings(study.specs(found.described))
@@ -102,7 +119,13 @@ class FoundData:
             return Examples(inputs, torch.arange(count) % contents.classes)
 
         names = tuple(map(str, range(contents.classes)))
-        return Source(noise(contents.training), noise(contents.test), names, contents.views, self.spec.fingerprint)
+        return Source(
+            noise(contents.training),
+            noise(contents.test),
+            names,
+            contents.views,
+            self.spec.fingerprint,
+        )
 
 
 def _find_data(study: Study, out: Path) -> FoundData:
@@ -114,7 +137,9 @@ def _find_data(study: Study, out: Path) -> FoundData:
         contents = SOURCES[spec.source.partition(":")[0]].contents
         if contents is None:
             raise
-        described = replace(spec, views=spec.views or contents.views, fingerprint=fingerprint_in(spec, out))
+        described = replace(
+            spec, views=spec.views or contents.views, fingerprint=fingerprint_in(spec, out)
+        )
         note = f"{spec.source} is not at hand: planned by its known sizes"
         return FoundData(described, contents, None, 0.0, (note,))
     described = replace(spec, views=spec.views or source.views, fingerprint=source.fingerprint)
@@ -122,26 +147,38 @@ def _find_data(study: Study, out: Path) -> FoundData:
 
 
 def fingerprint_in(spec: DataSpec, out: Path) -> str:
-    """Return the fingerprint that the networks of a family have for a source, so that what they are is known by id."""
+    """Return the fingerprint that the networks of a family have for a source, so that what they are
+    is known by id.
+    """
     if spec.fingerprint or not (out / "family.json").exists():
         return spec.fingerprint
     family = Family.open(out)
-    known = {one.data.fingerprint for one in (family.spec(folder.id) for folder in family.folders())
-             if one.data.source == spec.source}  # fmt: skip
+    known = {
+        one.data.fingerprint
+        for one in (family.spec(folder.id) for folder in family.folders())
+        if one.data.source == spec.source
+    }
     return known.pop() if len(known) == 1 else ""
 
 
 def measure(missing: Sequence[GroupNeeds], found: FoundData, how: Execution) -> Speeds:
-    """Train a few steps of each kind of network, let each kind of teacher answer, and return how fast that is.
+    """Train a few steps of each kind of network, let each kind of teacher answer, and return how
+    fast that is.
 
     Nothing is kept. Raises `AnewError` as training does for what does not fit.
     """
     if not missing:
         return Speeds("nothing to train", {}, {})
     started = time.perf_counter()
-    with settings(how) as device, torch_generator(0, device), tempfile.TemporaryDirectory() as place:
+    with (
+        settings(how) as device,
+        torch_generator(0, device),
+        tempfile.TemporaryDirectory() as place,
+    ):
         data = data_sources.prepare(found.examples(), found.spec)
-        reading = found.reading + (time.perf_counter() - started) * len({one.specs[0].data for one in missing})
+        reading = found.reading + (time.perf_counter() - started) * len(
+            {one.specs[0].data for one in missing}
+        )
         by_size = {one.batch_size: Batches(data, one.batch_size, device) for one in missing}
         showings = {size: _Showing(batches) for size, batches in by_size.items()}
         networks: dict[NetworkKind, _Trainee] = {}
@@ -154,14 +191,17 @@ def measure(missing: Sequence[GroupNeeds], found: FoundData, how: Execution) -> 
                     networks[kind] = _Trainee(spec, data, shown, Path(place) / str(len(networks)))
             kind_of_teacher = planning.teacher_kind(one.specs[0])
             if one.way and kind_of_teacher not in teachers:
-                teachers[kind_of_teacher] = _Asked(one, data, shown, Path(place) / f"teacher {len(teachers)}")
+                teachers[kind_of_teacher] = _Asked(
+                    one, data, shown, Path(place) / f"teacher {len(teachers)}"
+                )
         contenders = (*showings.values(), *networks.values(), *teachers.values())
         for _ in range(ROUNDS):
             for contender in contenders:
                 contender.measure()
         return Speeds(
             said=(
-                f"measured on this machine in {time.perf_counter() - started:,.0f} s: {ROUNDS} rounds of a few steps, "
+                f"measured on this machine in {time.perf_counter() - started:,.0f} s: {ROUNDS} "
+                f"rounds of a few steps, "
                 f"{device.type}, {torch.get_num_threads()} threads"
             ),
             networks={kind: one.pace() for kind, one in networks.items()},
@@ -172,7 +212,9 @@ def measure(missing: Sequence[GroupNeeds], found: FoundData, how: Execution) -> 
 
 
 class _Showing:
-    """Makes batches of views: the first few are kept for the others, and their seconds are measured again and again."""
+    """Makes batches of views: the first few are kept for the others, and their seconds are measured
+    again and again.
+    """
 
     def __init__(self, batches: Batches) -> None:
         self.batches = batches
@@ -189,30 +231,45 @@ class _Showing:
 
 
 class _Trainee:
-    """One kind of network, trained for a few steps in every round and then finished and thrown away."""
+    """One kind of network, trained for a few steps in every round and then finished and thrown
+    away.
+    """
 
     def __init__(self, spec: Spec, data: Data, shown: _Showing, place: Path) -> None:
         self.device, self._batches = shown.batches.device, shown.first
         few = _few(data.test, EVALUATION_BATCH)
-        # Many epochs, because more steps are taken than its own may have; a rate at which nothing can grow.
-        training = replace(spec.training, epochs=10_000, learning_rate=1e-6, warmup=0.0, schedule="constant")
+        # Many epochs, because more steps are taken than its own may have; a rate at which nothing
+        # can grow.
+        training = replace(
+            spec.training, epochs=10_000, learning_rate=1e-6, warmup=0.0, schedule="constant"
+        )
         light = replace(data, validation=_few(data.validation, 0), test=few)
         folder = NetworkFolder(place)
         place.mkdir()
         # Only where parts of a teacher are copied does a run ask for one; any weights will do.
-        teacher = network.build_empty(spec.teachers[0].model, Interface.of(data)) if spec.frozen else None
+        teacher = (
+            network.build_empty(spec.teachers[0].model, Interface.of(data)) if spec.frozen else None
+        )
         self._whole: list[float] = []
         self._run = self._timed_once(
-            lambda: Run(replace(spec, training=training), folder, light, shown.batches, teacher=teacher)
+            lambda: Run(
+                replace(spec, training=training), folder, light, shown.batches, teacher=teacher
+            )
         )
         self._targets: Tensor | None = None
         if spec.teachers:
-            self._targets = torch.randn(shown.batches.batch_size, len(data.classes), device=self.device)
+            self._targets = torch.randn(
+                shown.batches.batch_size, len(data.classes), device=self.device
+            )
         # The first steps allocate and compile.
         slow = self._steps(1) > SLOW_SECONDS
         one = self._steps(1) if slow else self._steps(2) and self._steps(1)
         self._count = max(1, min(10 * MOST_BATCHES, round(SLICE_SECONDS / one)))
-        self._examples = few if one * EVALUATION_BATCH < SLOW_SECONDS * shown.batches.batch_size else _few(few, 100)
+        self._examples = (
+            few
+            if one * EVALUATION_BATCH < SLOW_SECONDS * shown.batches.batch_size
+            else _few(few, 100)
+        )
         self._seconds: list[tuple[float, float, float]] = []
 
     def _timed_once(self, work: Callable[[], Run]) -> Run:
@@ -243,14 +300,18 @@ class _Trainee:
 
     def pace(self) -> Pace:
         """Return the medians, with what it takes to begin and to finish."""
-        step, evaluated, epoch = (statistics.median(column) for column in zip(*self._seconds, strict=True))
+        step, evaluated, epoch = (
+            statistics.median(column) for column in zip(*self._seconds, strict=True)
+        )
         finish = _timed(self._run.finish, self.device)
         finish = max(0.0, finish - evaluated * len(self._run.data.test))
         return Pace(step, evaluated, epoch, sum(self._whole) + finish)
 
 
 class _Asked:
-    """One kind of teacher, asked about the same batches live, for a new store, and from that store."""
+    """One kind of teacher, asked about the same batches live, for a new store, and from that
+    store.
+    """
 
     def __init__(self, one: GroupNeeds, data: Data, shown: _Showing, place: Path) -> None:
         spec, self.batches = one.specs[0], shown.batches
@@ -258,7 +319,9 @@ class _Asked:
         training, started = spec.training, time.perf_counter()
         placed = [
             network.place(
-                network.build_empty(teacher.model, Interface.of(data)), self.batches.device, training.memory_format
+                network.build_empty(teacher.model, Interface.of(data)),
+                self.batches.device,
+                training.memory_format,
             )
             for teacher in spec.teachers
         ]
@@ -294,7 +357,9 @@ class _Asked:
 
     def asking(self) -> Asking:
         """Return the medians."""
-        live, filling, reading = (statistics.median(column) for column in zip(*self._seconds, strict=True))
+        live, filling, reading = (
+            statistics.median(column) for column in zip(*self._seconds, strict=True)
+        )
         return Asking(live, filling, reading, self._whole)
 
 

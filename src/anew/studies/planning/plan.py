@@ -1,9 +1,10 @@
-"""What a study takes: networks, examples, bytes and seconds, by arithmetic from specs, sizes and speeds alone.
+"""What a study takes: networks, examples, bytes and seconds, by arithmetic from specs, sizes and
+speeds alone.
 
 Nothing here is measured: speeds come from `estimating`, or from a rate that is given.
 
-An example costs a network in training three of its forward passes (one forward, two backward). Networks that are
-evaluated, and teachers that are asked, pass it forward once.
+An example costs a network in training three of its forward passes (one forward, two backward).
+Networks that are evaluated, and teachers that are asked, pass it forward once.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ from anew.training.group import store_key
 from anew.training.launch.scheduler import in_order, next_parts
 
 FORWARDS_OF_A_STEP = 3
-# Text whose length hangs on what comes out: a line of metrics, a finished network's record, how far a state got.
+# Text whose length hangs on what comes out: a line of metrics, a finished network's record, how far
+# a state got.
 METRICS_LINE_BYTES = 200
 RECORD_BYTES = 1200
 PROGRESS_BYTES = 700
@@ -48,7 +50,9 @@ class Footprint:
 
     parameters: int
     flops: int
-    """Floating-point operations of the forward pass of one example; a multiplication and an addition are two."""
+    """Floating-point operations of the forward pass of one example; a multiplication and an
+    addition are two.
+    """
     tensors: tuple[tuple[str, int, tuple[int, ...]], ...]
     """The state dict: each tensor's name, bytes an element and shape."""
     learned: tuple[tuple[int, ...], ...]
@@ -62,14 +66,18 @@ class Footprint:
         return file_bytes(self.tensors, self.header)
 
     def state_bytes(self, training: TrainingSpec) -> int:
-        """Return the size of the file that a resumed run starts from: weights, optimizer, and the best weights."""
+        """Return the size of the file that a resumed run starts from: weights, optimizer, and the
+        best weights.
+        """
         tensors = [(f"model.{name}", size, shape) for name, size, shape in self.tensors]
         if training.best_epoch:
             tensors += [(f"best.{name}", size, shape) for name, size, shape in self.tensors]
         kept = ("exp_avg", "exp_avg_sq") if training.optimizer == "adamw" else ("momentum_buffer",)
         if training.optimizer == "adamw" or training.momentum > 0:
             tensors += [
-                (f"optimizer.{number}.{name}", 4, shape) for number, shape in enumerate(self.learned) for name in kept
+                (f"optimizer.{number}.{name}", 4, shape)
+                for number, shape in enumerate(self.learned)
+                for name in kept
             ]
         return file_bytes(tensors, " " * PROGRESS_BYTES)
 
@@ -78,23 +86,32 @@ class Footprint:
 def footprint(model: ModelSpec, input_shape: tuple[int, ...], classes: int) -> Footprint:
     """Build a model once and count; `AnewError` where it is not known or does not take such inputs.
 
-    Anew's own architectures are built without memory or work (torch's meta device); others may not know how.
+    Anew's own architectures are built without memory or work (torch's meta device); others may not
+    know how.
     """
     channels = input_shape[0]
-    interface = Interface(input_shape, tuple(map(str, range(classes))), (0.0,) * channels, (1.0,) * channels)
+    interface = Interface(
+        input_shape, tuple(map(str, range(classes))), (0.0,) * channels, (1.0,) * channels
+    )
     with torch.device("cpu" if ":" in model.name else "meta"):
         built = network.build_empty(model, interface)
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             built.eval()(torch.zeros(1, *input_shape))
     header = {
-        "id": "0" * 16, "generation": 0, "model": fields.write(model), "input_shape": input_shape,
-        "classes": interface.classes, "mean": (100 / 3,) * channels, "std": (100 / 3,) * channels,
-    }  # fmt: skip
+        "id": "0" * 16,
+        "generation": 0,
+        "model": fields.write(model),
+        "input_shape": input_shape,
+        "classes": interface.classes,
+        "mean": (100 / 3,) * channels,
+        "std": (100 / 3,) * channels,
+    }
     return Footprint(
         parameters=sum(parameter.numel() for parameter in built.parameters()),
         flops=counter.get_total_flops(),
         tensors=tuple(
-            (name, tensor.element_size(), tuple(tensor.shape)) for name, tensor in built.model.state_dict().items()
+            (name, tensor.element_size(), tuple(tensor.shape))
+            for name, tensor in built.model.state_dict().items()
         ),
         learned=tuple(tuple(one.shape) for one in built.parameters() if one.requires_grad),
         header=json.dumps(header),
@@ -102,7 +119,9 @@ def footprint(model: ModelSpec, input_shape: tuple[int, ...], classes: int) -> F
 
 
 def file_bytes(tensors: Sequence[tuple[str, int, tuple[int, ...]]], header: str) -> int:
-    """Return the size of a safetensors file: eight bytes, a JSON table padded to eight, and the tensors."""
+    """Return the size of a safetensors file: eight bytes, a JSON table padded to eight, and the
+    tensors.
+    """
     table: dict[str, Any] = {"__metadata__": {"anew": header}}
     end = 0
     for name, size, shape in tensors:
@@ -133,7 +152,9 @@ class GroupNeeds:
     network_bytes: int
     """What the finished networks take."""
     state_bytes: int
-    """What their resumable states take while they are trained, the one that is being written counted twice."""
+    """What their resumable states take while they are trained, the one that is being written
+    counted twice.
+    """
 
     def steps_of(self, spec: Spec) -> int:
         """Return the number of steps that a network takes."""
@@ -150,7 +171,8 @@ class GroupNeeds:
         return sum(map(self.steps_of, self.specs)) * self.batch_size
 
     def evaluated_of(self, spec: Spec) -> int:
-        """Return the examples on which a network is evaluated: validation each epoch, validation and test at the end.
+        """Return the examples on which a network is evaluated: validation each epoch, validation
+        and test at the end.
 
         A network that is asked for its best epoch too passes the last ones twice.
         """
@@ -164,7 +186,9 @@ class GroupNeeds:
 
     @property
     def checked(self) -> int:
-        """Forward passes that check the teachers before the first step; on the training set without a validation."""
+        """Forward passes that check the teachers before the first step; on the training set without
+        a validation.
+        """
         if not self.way:
             return 0
         teachers = len(self.specs[0].teachers)
@@ -190,8 +214,9 @@ def needs(
 ) -> list[GroupNeeds]:
     """Return what each group takes that is not held whole, in the order in which they are trained.
 
-    `held` are the ids of finished networks; `filled` tells how many answers a store holds that is there already, and
-    None for one that is not. Teachers are asked as `teachers.choose` will choose with the disk that is left by then.
+    `held` are the ids of finished networks; `filled` tells how many answers a store holds that is
+    there already, and None for one that is not. Teachers are asked as `teachers.choose` will choose
+    with the disk that is left by then.
     """
     found: list[GroupNeeds] = []
     begun: dict[Path, int] = {}
@@ -211,26 +236,43 @@ def _group_needs(
     filled: Callable[[StoreKey], int | None],
     begun: dict[Path, int],
 ) -> GroupNeeds:
-    """Return what one group takes; `begun` are the stores of the groups before it, with the epochs that fill them."""
+    """Return what one group takes; `begun` are the stores of the groups before it, with the epochs
+    that fill them.
+    """
     first, count = specs[0], sizes(contents, specs[0].data)
     batch_size = min(first.training.batch_size, count.training)
-    shown, epochs = count.training // batch_size * batch_size, max(spec.training.epochs for spec in specs)
+    shown, epochs = (
+        count.training // batch_size * batch_size,
+        max(spec.training.epochs for spec in specs),
+    )
     teachers = len(first.teachers)
     way, answers, store_bytes = "", 0, 0
     if teachers:
-        key = store_key(first, count.training, batch_size, Targets(contents.classes, first.objective.top_k))
+        key = store_key(
+            first, count.training, batch_size, Targets(contents.classes, first.objective.top_k)
+        )
         place, there = key.folder(Path()), filled(key)
         earlier = begun.get(place, 0)
         way = choose(
-            how.ask, views=key.views, epochs=epochs, passes=1, store_bytes=key.bytes,
-            budget_bytes=how.disk_budget * 1e9, free_bytes=free_bytes, is_there=there is not None or place in begun,
-        ).way  # fmt: skip
+            how.ask,
+            views=key.views,
+            epochs=epochs,
+            passes=1,
+            store_bytes=key.bytes,
+            budget_bytes=how.disk_budget * 1e9,
+            free_bytes=free_bytes,
+            is_there=there is not None or place in begun,
+        ).way
         answers = epochs * shown
         if way == "table":
-            before, after = (_met(key, shown / count.training, past) for past in (earlier, earlier + epochs))
+            before, after = (
+                _met(key, shown / count.training, past) for past in (earlier, earlier + epochs)
+            )
             answers = max(0, round(after) - max(round(before), there or 0))
             if there is None and place not in begun:
-                store_bytes = key.bytes + len(json.dumps({"format": FORMAT, "key": key.to_json()}, indent=1))
+                store_bytes = key.bytes + len(
+                    json.dumps({"format": FORMAT, "key": key.to_json()}, indent=1)
+                )
             begun[place] = earlier + epochs
     states = [_footprint(spec, contents).state_bytes(spec.training) for spec in specs]
     return GroupNeeds(
@@ -248,7 +290,8 @@ def _group_needs(
 
 
 def _met(key: StoreKey, share: float, epochs: int) -> float:
-    """Return how many distinct views are met, as a mean: an epoch shows an example with that probability, in one of V.
+    """Return how many distinct views are met, as a mean: an epoch shows an example with that
+    probability, in one of V.
 
     n V (1 - (1 - share / V)^E).
     """
@@ -266,23 +309,31 @@ def _network_bytes(spec: Spec, contents: Contents, count: Sizes) -> int:
         (f"{split}.{what}", size, shape)
         for split, examples in (("validation", count.validation), ("test", count.test))
         for what, size, shape in (
-            ("labels", 8, (examples,)), *[("last", 4, (examples, contents.classes))] * kept,
+            ("labels", 8, (examples,)),
+            *[("last", 4, (examples, contents.classes))] * kept,
         )
-    ]  # fmt: skip
+    ]
     written = len(json.dumps({"format": FORMAT, "id": spec.id, **spec.to_json()}, indent=1)) + 1
     text = written + RECORD_BYTES + spec.training.epochs * METRICS_LINE_BYTES
-    names = json.dumps({"classes": [str(one) for one in range(contents.classes)], "fingerprint": "0" * 16})
+    names = json.dumps(
+        {"classes": [str(one) for one in range(contents.classes)], "fingerprint": "0" * 16}
+    )
     return kept * _footprint(spec, contents).weights_bytes + file_bytes(outputs, names) + text
 
 
 def demand_room(name: str, found: Sequence[GroupNeeds], workers: int, out: Path) -> None:
-    """Raise `AnewError` where what groups write, so many at once, does not fit the disk on which `out` lies."""
+    """Raise `AnewError` where what groups write, so many at once, does not fit the disk on which
+    `out` lies.
+    """
     disk, free = Disk.of(found, workers), files.free_bytes(out)
     if disk.whole > free:
         raise AnewError(
-            f"study '{name}': needs {in_bytes(disk.whole)} at {out} ({in_bytes(disk.networks)} networks, "
-            f"{in_bytes(disk.stores)} stored targets, {in_bytes(disk.states)} states while they are trained), "
-            f"{in_bytes(free)} is free; give another --out, fewer --seeds or --rows, or go on with --force"
+            f"study '{name}': needs {in_bytes(disk.whole)} at {out} ({in_bytes(disk.networks)} "
+            f"networks, "
+            f"{in_bytes(disk.stores)} stored targets, {in_bytes(disk.states)} states while they "
+            f"are trained), "
+            f"{in_bytes(free)} is free; give another --out, fewer --seeds or --rows, or go on with "
+            f"--force"
         )
 
 
@@ -306,7 +357,11 @@ class Disk:
     def of(cls, found: Sequence[GroupNeeds], workers: int) -> Disk:
         """Return what groups take when so many are trained at once."""
         at_once = heapq.nlargest(workers, (one.state_bytes for one in found))
-        return cls(sum(one.network_bytes for one in found), sum(one.store_bytes for one in found), sum(at_once))
+        return cls(
+            sum(one.network_bytes for one in found),
+            sum(one.store_bytes for one in found),
+            sum(at_once),
+        )
 
 
 NetworkKind = tuple[ModelSpec, object, TrainingSpec]
@@ -314,13 +369,19 @@ TeacherKind = tuple[tuple[ModelSpec, ...], TrainingSpec, int | None]
 
 
 def network_kind(spec: Spec) -> NetworkKind:
-    """Return what decides the speed of a network's steps: model, objective and settings, but not the epochs."""
+    """Return what decides the speed of a network's steps: model, objective and settings, but not
+    the epochs.
+    """
     return spec.model, spec.objective, replace(spec.training, epochs=1)
 
 
 def teacher_kind(spec: Spec) -> TeacherKind:
     """Return what decides the speed at which a student's teacher answers."""
-    return tuple(one.model for one in spec.teachers), replace(spec.training, epochs=1), spec.objective.top_k
+    return (
+        tuple(one.model for one in spec.teachers),
+        replace(spec.training, epochs=1),
+        spec.objective.top_k,
+    )
 
 
 @dataclass(frozen=True)
@@ -352,7 +413,9 @@ class Asking:
 
 @dataclass(frozen=True)
 class Speeds:
-    """How fast networks are trained and teachers answer, by their kinds, and where that is known from."""
+    """How fast networks are trained and teachers answer, by their kinds, and where that is known
+    from.
+    """
 
     said: str
     networks: Mapping[NetworkKind, Pace]
@@ -364,10 +427,11 @@ class Speeds:
 
 
 def speeds_of_rate(rate: float, found: Sequence[GroupNeeds], contents: Contents) -> Speeds:
-    """Return speeds from the examples a second at which the study's largest network (by FLOPs) is trained.
+    """Return speeds from the examples a second at which the study's largest network (by FLOPs) is
+    trained.
 
-    All other work is scaled by its FLOPs: as if every network kept the device as busy as the largest does, which small
-    ones do not, so that for them it is a lower bound of the time.
+    All other work is scaled by its FLOPs: as if every network kept the device as busy as the
+    largest does, which small ones do not, so that for them it is a lower bound of the time.
     """
     specs = [spec for one in found for spec in one.specs]
     largest = max(specs, key=lambda spec: _footprint(spec, contents).flops)
@@ -386,14 +450,18 @@ def speeds_of_rate(rate: float, found: Sequence[GroupNeeds], contents: Contents)
         asked = one.batch_size * sum(forward(teacher.model) for teacher in one.specs[0].teachers)
         teachers[teacher_kind(one.specs[0])] = Asking(asked, asked, 0.0)
     said = (
-        f"{largest.model.name} at {rate:,.4g} examples a second in training, as given ({flops / 1e9:,.3g} GFLOPs "
-        f"forward, so {second / 1e12:,.3g} TFLOP/s); all else scaled by FLOPs, so at least this for smaller networks"
+        f"{largest.model.name} at {rate:,.4g} examples a second in training, as given "
+        f"({flops / 1e9:,.3g} GFLOPs "
+        f"forward, so {second / 1e12:,.3g} TFLOP/s); all else scaled by FLOPs, so at least this "
+        f"for smaller networks"
     )
     return Speeds(said, networks, teachers)
 
 
 def network_seconds(one: GroupNeeds, spec: Spec, speeds: Speeds) -> float:
-    """Return the seconds of one network of a group: steps, evaluations, saves; without batches and teachers."""
+    """Return the seconds of one network of a group: steps, evaluations, saves; without batches and
+    teachers.
+    """
     pace = speeds.networks[network_kind(spec)]
     checked = one.first_batches * one.batch_size if spec.teachers else 0
     return (
@@ -422,19 +490,25 @@ def group_seconds(one: GroupNeeds, speeds: Speeds) -> float:
     return networks + teacher_seconds(one, speeds) + one.batches * speeds.batch
 
 
-def schedule(groups: Sequence[Sequence[Spec]], seconds: Callable[[Sequence[Spec]], float], workers: int) -> float:
-    """Return when so many equal workers have trained groups of siblings, as `scheduling.train_groups` gives them out.
+def schedule(
+    groups: Sequence[Sequence[Spec]], seconds: Callable[[Sequence[Spec]], float], workers: int
+) -> float:
+    """Return when so many equal workers have trained groups of siblings, as
+    `scheduling.train_groups` gives them out.
 
-    Each group when its teachers are there, the most awaited first, cut into parts where workers would stand idle;
-    `seconds` tells of a group, or a part of one, how long a worker takes for it. No worker stands idle while a group
-    could be trained, so this is at most (2 - 1 / workers) times the best for the same parts (Graham 1969).
+    Each group when its teachers are there, the most awaited first, cut into parts where workers
+    would stand idle; `seconds` tells of a group, or a part of one, how long a worker takes for it.
+    No worker stands idle while a group could be trained, so this is at most (2 - 1 / workers) times
+    the best for the same parts (Graham 1969).
     """
     waiting = in_order(groups, workers)
     absent = {spec.id for group in groups for spec in group}
     running: list[tuple[float, int, list[Spec]]] = []
     now, begun = 0.0, itertools.count()
     while waiting or running:
-        parts, waiting = next_parts(waiting, workers - len(running), lambda spec: spec.id not in absent)
+        parts, waiting = next_parts(
+            waiting, workers - len(running), lambda spec: spec.id not in absent
+        )
         for part in parts:
             heapq.heappush(running, (now + seconds(part), next(begun), part))
         now, _, finished = heapq.heappop(running)
@@ -517,7 +591,10 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as `anew study plan --format json` prints it."""
-        totals = {name: getattr(self, name) for name in ("networks", "held", "trained", "evaluated", "seconds", "fits")}
+        totals = {
+            name: getattr(self, name)
+            for name in ("networks", "held", "trained", "evaluated", "seconds", "fits")
+        }
         return {**asdict(self), **totals}
 
 

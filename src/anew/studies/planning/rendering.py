@@ -8,53 +8,98 @@ from collections.abc import Callable, Mapping
 from anew.core.text import table
 from anew.studies.planning.plan import Plan, in_bytes, in_time
 
-COLUMNS = ("network", "parameters", "GFLOPs", "there", "train", "trained on", "forward", "time", "disk")
+COLUMNS = (
+    "network",
+    "parameters",
+    "GFLOPs",
+    "there",
+    "train",
+    "trained on",
+    "forward",
+    "time",
+    "disk",
+)
 NARROW = (0, 1, 4, 5, 6, 7, 8)
 """The columns that a terminal shows."""
 
 
 def lines(plan: Plan) -> list[list[str]]:
-    """Return a line of texts for every model, for the teachers, and for all, as `COLUMNS` names them."""
+    """Return a line of texts for every model, for the teachers, and for all, as `COLUMNS` names
+    them.
+    """
     found = [
         [
-            line.model, in_count(line.parameters), f"{line.flops / 1e9:.3g}", f"{line.held:,}", f"{line.networks:,}",
-            in_count(line.trained), in_count(line.evaluated), in_time(line.seconds), in_bytes(line.bytes),
+            line.model,
+            in_count(line.parameters),
+            f"{line.flops / 1e9:.3g}",
+            f"{line.held:,}",
+            f"{line.networks:,}",
+            in_count(line.trained),
+            in_count(line.evaluated),
+            in_time(line.seconds),
+            in_bytes(line.bytes),
         ]
         for line in plan.lines
-    ]  # fmt: skip
+    ]
     asked = in_count(plan.answers + plan.checked)
-    found.append(["their teachers", *[""] * 5, asked, in_time(plan.teacher_seconds), in_bytes(plan.disk.stores)])
+    found.append(
+        [
+            "their teachers",
+            *[""] * 5,
+            asked,
+            in_time(plan.teacher_seconds),
+            in_bytes(plan.disk.stores),
+        ]
+    )
     found.append(["data and views", *[""] * 6, in_time(plan.batch_seconds), ""])
     found.append(
         [
-            "all", "", "", f"{plan.held:,}", f"{plan.networks:,}", in_count(plan.trained),
-            in_count(plan.evaluated + plan.answers + plan.checked), in_time(plan.seconds),
+            "all",
+            "",
+            "",
+            f"{plan.held:,}",
+            f"{plan.networks:,}",
+            in_count(plan.trained),
+            in_count(plan.evaluated + plan.answers + plan.checked),
+            in_time(plan.seconds),
             in_bytes(plan.disk.networks + plan.disk.stores),
         ]
-    )  # fmt: skip
+    )
     return found
 
 
 def for_terminal(plan: Plan) -> tuple[list[str], list[list[str]]]:
     """Return the heads and lines of a narrower table."""
-    return [COLUMNS[place] for place in NARROW], [[line[place] for place in NARROW] for line in lines(plan)]
+    return [COLUMNS[place] for place in NARROW], [
+        [line[place] for place in NARROW] for line in lines(plan)
+    ]
 
 
 def about(plan: Plan) -> list[str]:
-    """Return what must be said with the table: sharing, time on workers, disk, and where the speeds come from."""
+    """Return what must be said with the table: sharing, time on workers, disk, and where the speeds
+    come from.
+    """
     unshared = plan.answers + plan.saved_by_siblings + plan.saved_by_stores
-    shares = [saved / unshared if unshared else 0.0 for saved in (plan.saved_by_siblings, plan.saved_by_stores)]
+    shares = [
+        saved / unshared if unshared else 0.0
+        for saved in (plan.saved_by_siblings, plan.saved_by_stores)
+    ]
     room = "it fits" if plan.fits else "IT DOES NOT FIT: `anew study run` asks for --force"
     workers = f"{plan.workers:,} worker" + ("s" if plan.workers > 1 else "")
     return [
-        f"{plan.networks:,} networks to train in {plan.groups:,} groups of siblings, {plan.steps:,} steps; "
+        f"{plan.networks:,} networks to train in {plan.groups:,} groups of siblings, "
+        f"{plan.steps:,} steps; "
         f"{plan.held:,} are there already.",
-        f"Teachers' forwards: {in_count(unshared)} if every student asked for itself; siblings share "
+        f"Teachers' forwards: {in_count(unshared)} if every student asked for itself; siblings "
+        f"share "
         f"{shares[0]:.0%}, stores save {shares[1]:.0%}, {in_count(plan.answers)} are left.",
-        f"Time: {in_time(plan.seconds)} on one worker, {in_time(plan.critical_seconds)} on {workers}; no number of "
+        f"Time: {in_time(plan.seconds)} on one worker, {in_time(plan.critical_seconds)} on "
+        f"{workers}; no number of "
         f"workers is faster than {in_time(plan.chain_seconds)}, the longest lineage.",
-        f"Disk: {in_bytes(plan.disk.networks)} for networks, up to {in_bytes(plan.disk.stores)} for stored targets, "
-        f"{in_bytes(plan.disk.states)} more while they are trained; {in_bytes(plan.free_bytes)} is free: {room}.",
+        f"Disk: {in_bytes(plan.disk.networks)} for networks, up to {in_bytes(plan.disk.stores)} "
+        f"for stored targets, "
+        f"{in_bytes(plan.disk.states)} more while they are trained; {in_bytes(plan.free_bytes)} is "
+        f"free: {room}.",
         f"Speeds: {plan.speeds}.",
         *(f"Note: {note}." for note in plan.notes),
     ]

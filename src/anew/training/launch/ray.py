@@ -1,8 +1,10 @@
-"""Workers on a Ray cluster: each group of siblings is a task, with the processors and the GPU that it needs.
+"""Workers on a Ray cluster: each group of siblings is a task, with the processors and the GPU that
+it needs.
 
-The family lies in a folder that all machines of the cluster see; data sets travel through Ray's object store, once
-each. Ray gives a task whose worker or machine died to another, which goes on from what was saved. Tasks set their own
-number of threads, so a network's bits do not depend on Ray.
+The family lies in a folder that all machines of the cluster see; data sets travel through Ray's
+object store, once each. Ray gives a task whose worker or machine died to another, which goes on
+from what was saved. Tasks set their own number of threads, so a network's bits do not depend on
+Ray.
 """
 
 from __future__ import annotations
@@ -27,14 +29,23 @@ from anew.core.spec import Spec
 from anew.data import Data
 from anew.family import lock
 from anew.training.group import Session
-from anew.training.launch.workers import ATTEMPTS, LOOK_SECONDS, Finished, Workers, failed_together, train_elsewhere
+from anew.training.launch.workers import (
+    ATTEMPTS,
+    LOOK_SECONDS,
+    Finished,
+    Workers,
+    failed_together,
+    train_elsewhere,
+)
 
 REACH_SECONDS = 5.0
 SETTINGS = b"\x04"
 HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + SETTINGS + b"\0\0\0\0\0"
 """How a client of HTTP/2, and so of gRPC and Ray, begins: RFC 9113, section 3.4."""
 SEEN_SECONDS = 60.0
-"""How long a shared folder may take to show here what another machine wrote: NFS remembers for a minute at most."""
+"""How long a shared folder may take to show here what another machine wrote: NFS remembers for a
+minute at most.
+"""
 
 
 @dataclass(frozen=True)
@@ -42,34 +53,50 @@ class Cluster:
     """Which Ray cluster, how many groups at once, and which part of a GPU each needs."""
 
     address: str = ""
-    """Where it is, `host:port`, `ray://host:port`, or `auto`: the one that this machine is part of. Where not given,
-    that of the environment variable RAY_ADDRESS, and without it one of this machine alone, for as long as the study."""
+    """Where it is, `host:port`, `ray://host:port`, or `auto`: the one that this machine is part of.
+    Where not given, that of the environment variable RAY_ADDRESS, and without it one of this
+    machine alone, for as long as the study."""
     jobs: int | None = None
-    """How many groups are under way at once; where not given, as many as the cluster has room for."""
+    """How many groups are under way at once; where not given, as many as the cluster has room for.
+    """
     gpus: float | None = None
-    """Where not given, 1 where the cluster has GPUs and a device other than cpu was not asked for."""
+    """Where not given, 1 where the cluster has GPUs and a device other than cpu was not asked for.
+    """
 
     def __post_init__(self) -> None:
         if self.gpus is not None and not 0 <= self.gpus <= 1:
             raise AnewError(
-                f"gpus-per-network must be a number >= 0 and <= 1 on Ray, got {self.gpus:g}; set --gpus-per-network"
+                f"gpus-per-network must be a number >= 0 and <= 1 on Ray, got {self.gpus:g}; set "
+                f"--gpus-per-network"
             )
         if self.jobs is not None and self.jobs < 1:
             raise AnewError(f"jobs must be a whole number >= 1, got {self.jobs}; set --jobs")
 
 
-def on_ray(cluster: Cluster, how: Execution) -> Callable[[Session], AbstractContextManager[Workers]]:
-    """Return what makes a session's workers on a cluster; `how` is for them, the session's own for this process.
+def on_ray(
+    cluster: Cluster, how: Execution
+) -> Callable[[Session], AbstractContextManager[Workers]]:
+    """Return what makes a session's workers on a cluster; `how` is for them, the session's own for
+    this process.
 
-    Raises `AnewError` at once where Ray is not installed, nobody is at the address, or `how` cannot be there.
+    Raises `AnewError` at once where Ray is not installed, nobody is at the address, or `how` cannot
+    be there.
     """
     ray = _import()
     if how.device not in ("auto", "cpu", "cuda"):
-        raise AnewError(f"device '{how.device}': on Ray, which gives out GPUs, it must be auto, cpu or cuda")
+        raise AnewError(
+            f"device '{how.device}': on Ray, which gives out GPUs, it must be auto, cpu or cuda"
+        )
     if how.device == "cpu" and cluster.gpus:
-        raise AnewError(f"gpus-per-network {cluster.gpus:g}: a GPU has no use with --device cpu; drop one of them")
+        raise AnewError(
+            f"gpus-per-network {cluster.gpus:g}: a GPU has no use with --device cpu; drop one of "
+            f"them"
+        )
     if how.device == "cuda" and cluster.gpus == 0:
-        raise AnewError("gpus-per-network 0: --device cuda needs a GPU, or a part of one; set --gpus-per-network 1")
+        raise AnewError(
+            "gpus-per-network 0: --device cuda needs a GPU, or a part of one; set "
+            "--gpus-per-network 1"
+        )
     address = cluster.address or os.environ.get("RAY_ADDRESS", "") or "local"
     if not ray.is_initialized():
         _demand_reachable(address)
@@ -77,7 +104,10 @@ def on_ray(cluster: Cluster, how: Execution) -> Callable[[Session], AbstractCont
     @contextmanager
     def workers(session: Session) -> Generator[Workers]:
         if session.world.size > 1:
-            raise AnewError("on ray: torchrun's processes train one network together; drop --on ray, or torchrun")
+            raise AnewError(
+                "on ray: torchrun's processes train one network together; drop --on ray, or "
+                "torchrun"
+            )
         with _connected(ray, address):
             yield RayWorkers(ray, session, cluster, how)
 
@@ -94,11 +124,18 @@ class RayWorkers:
         machines = [one["Resources"] for one in self._ray.nodes() if one["Alive"]]
         gpus = cluster.gpus
         if gpus is None:
-            gpus = float(how.device == "cuda" or (how.device == "auto" and any(one.get("GPU") for one in machines)))
+            gpus = float(
+                how.device == "cuda"
+                or (how.device == "auto" and any(one.get("GPU") for one in machines))
+            )
         needs = {"CPU": how.threads or 1, "GPU": gpus}
         self.count = cluster.jobs or _room(machines, needs)
         self._how = replace(
-            how, device="cuda" if gpus else "cpu", threads=how.threads or 1, jobs=1, patience=lock.OUTLIVES_DEATH
+            how,
+            device="cuda" if gpus else "cpu",
+            threads=how.threads or 1,
+            jobs=1,
+            patience=lock.OUTLIVES_DEATH,
         )
         if len(machines) > 1 and how.ask == "auto":
             # Two machines that fill one table see each other's writes late.
@@ -107,7 +144,8 @@ class RayWorkers:
             num_cpus=needs["CPU"],
             num_gpus=gpus,
             max_retries=ATTEMPTS - 1,
-            # Somebody asked a worker to stop, as where its machine is to be given back: another goes on.
+            # Somebody asked a worker to stop, as where its machine is to be given back: another
+            # goes on.
             retry_exceptions=[Interrupted],
         )
         self._under_way: dict[Any, tuple[Spec, ...]] = {}
@@ -143,17 +181,21 @@ class RayWorkers:
         except self._ray.exceptions.RayTaskError as error:
             if isinstance(error.cause, ImportError):
                 raise AnewError(
-                    f"on ray: a machine of the cluster lacks what this one has ({error.cause}); install it there"
+                    f"on ray: a machine of the cluster lacks what this one has ({error.cause}); "
+                    f"install it there"
                 ) from error
             raise
         except self._ray.exceptions.RayError as error:
-            return self._lost(specs, f"was lost by Ray ({in_one_line(error)[:300]}), {ATTEMPTS} times")
+            return self._lost(
+                specs, f"was lost by Ray ({in_one_line(error)[:300]}), {ATTEMPTS} times"
+            )
         for name, arguments, options in report.told:
             getattr(self._session.progress, name)(*arguments, **options)
         failed = {name: AnewError(text) for name, text in report.failed.items()}
         unseen = [spec.id for spec in specs if spec.id not in failed and not self._is_seen(spec)]
         error = AnewError(
-            f"{self._family}: what {report.machine} wrote there is not to be seen here; give an --out that all "
+            f"{self._family}: what {report.machine} wrote there is not to be seen here; give an "
+            f"--out that all "
             "machines of the cluster share"
         )
         return Finished(specs, failed | dict.fromkeys(unseen, error))
@@ -175,7 +217,8 @@ class RayWorkers:
         """Ask all tasks to save and stop, wait for that, and return what one of them said."""
         said = "stopped and saved; the same command goes on from there"
         for reference in self._under_way:
-            # In the task this is a Ctrl-C, and so a request to stop as ever; one that has not begun never will.
+            # In the task this is a Ctrl-C, and so a request to stop as ever; one that has not begun
+            # never will.
             self._ray.cancel(reference)
         for reference in self._under_way:
             try:
@@ -190,7 +233,9 @@ class RayWorkers:
 
 @dataclass(frozen=True)
 class _Report:
-    """What a task says at its end: why networks failed, and what is to be told to whoever watches."""
+    """What a task says at its end: why networks failed, and what is to be told to whoever
+    watches.
+    """
 
     failed: dict[str, str]
     told: list[tuple[str, tuple[Any, ...], dict[str, Any]]]
@@ -223,14 +268,20 @@ def _in_its_words(error: Exception) -> str:
 
 
 def _room(machines: Sequence[dict[str, float]], needs: dict[str, float]) -> int:
-    """Return how many tasks with such needs the machines hold at once; `AnewError` where none holds even one."""
+    """Return how many tasks with such needs the machines hold at once; `AnewError` where none holds
+    even one.
+    """
     room = sum(
-        min(int(machine.get(what, 0) / need + 1e-6) for what, need in needs.items() if need) for machine in machines
+        min(int(machine.get(what, 0) / need + 1e-6) for what, need in needs.items() if need)
+        for machine in machines
     )
     if not room:
-        largest = " or ".join(f"{one.get('CPU', 0):g} CPU and {one.get('GPU', 0):g} GPU" for one in machines)
+        largest = " or ".join(
+            f"{one.get('CPU', 0):g} CPU and {one.get('GPU', 0):g} GPU" for one in machines
+        )
         raise AnewError(
-            f"on ray: no machine of the cluster has {needs['CPU']:g} CPU and {needs['GPU']:g} GPU for a network, as "
+            f"on ray: no machine of the cluster has {needs['CPU']:g} CPU and {needs['GPU']:g} GPU "
+            f"for a network, as "
             f"--threads and --gpus-per-network ask; there are {largest or 'none'}"
         )
     return room
@@ -249,7 +300,8 @@ def _import() -> Any:
 
 @contextmanager
 def _connected(ray: Any, address: str) -> Generator[None]:
-    """Connect to a cluster, or start one on this machine alone, which ends with the block; `AnewError` where it fails.
+    """Connect to a cluster, or start one on this machine alone, which ends with the block;
+    `AnewError` where it fails.
 
     Where this process is connected already, that serves.
     """
@@ -262,7 +314,8 @@ def _connected(ray: Any, address: str) -> Generator[None]:
             ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL, **own)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             raise AnewError(
-                f"ray-address '{address}': cannot be used ({in_one_line(error)[:300]}); look with `ray status`; a "
+                f"ray-address '{address}': cannot be used ({in_one_line(error)[:300]}); look with "
+                f"`ray status`; a "
                 "cluster that asks for a token needs RAY_AUTH_MODE=token here too"
             ) from error
     try:
@@ -272,13 +325,16 @@ def _connected(ray: Any, address: str) -> Generator[None]:
 
 
 def _demand_reachable(address: str) -> None:
-    """Raise `AnewError` where no server of Ray's kind listens at an address: Ray itself would try for minutes."""
+    """Raise `AnewError` where no server of Ray's kind listens at an address: Ray itself would try
+    for minutes.
+    """
     if address in ("local", "auto"):
         return
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
         raise AnewError(
-            f"ray-address must be host:port, ray://host:port or auto, got '{address}'; set --ray-address, such as "
+            f"ray-address must be host:port, ray://host:port or auto, got '{address}'; set "
+            f"--ray-address, such as "
             "127.0.0.1:6379"
         )
     try:
@@ -290,14 +346,17 @@ def _demand_reachable(address: str) -> None:
                     raise ConnectionError("something else answers")
     except (OSError, OverflowError) as error:
         raise AnewError(
-            f"ray-address '{address}': no cluster is there ({error}); start one with `ray start --head`, or drop "
+            f"ray-address '{address}': no cluster is there ({error}); start one with `ray start "
+            f"--head`, or drop "
             "--ray-address for one of this machine alone"
         ) from error
 
 
 @contextmanager
 def _kept_signals() -> Generator[None]:
-    """Put back the handler of SIGTERM that Ray replaces while it starts: here it is a request to save and stop."""
+    """Put back the handler of SIGTERM that Ray replaces while it starts: here it is a request to
+    save and stop.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,7 +1,9 @@
-"""Who trains groups of siblings: this process, or several of this machine, each with threads of its own.
+"""Who trains groups of siblings: this process, or several of this machine, each with threads of its
+own.
 
-One network keeps many cores busy only if it is large. Several small ones, a core each, are faster together: they never
-wait for each other. What a network becomes depends on the number of threads and not on the worker that trained it.
+One network keeps many cores busy only if it is large. Several small ones, a core each, are faster
+together: they never wait for each other. What a network becomes depends on the number of threads
+and not on the worker that trained it.
 """
 
 from __future__ import annotations
@@ -64,13 +66,16 @@ class Workers(Protocol):
 
 @contextmanager
 def workers(session: Session) -> Generator[Workers]:
-    """Return who trains a session's groups: as many processes as its `jobs`, this one where it is one."""
+    """Return who trains a session's groups: as many processes as its `jobs`, this one where it is
+    one.
+    """
     if session.how.jobs == 1:
         yield ThisProcess(session)
         return
     if session.world.size > 1:
         raise AnewError(
-            f"jobs {session.how.jobs}: torchrun's processes train one network together; drop --jobs, or torchrun"
+            f"jobs {session.how.jobs}: torchrun's processes train one network together; drop "
+            f"--jobs, or torchrun"
         )
     processes = Processes(session)
     try:
@@ -80,7 +85,9 @@ def workers(session: Session) -> Generator[Workers]:
 
 
 def train(session: Session, specs: Sequence[Spec], data: Data) -> Finished:
-    """Train a group; what is wrong with all of it (a check, a lock, a disk) is the error of each that is not done."""
+    """Train a group; what is wrong with all of it (a check, a lock, a disk) is the error of each
+    that is not done.
+    """
     try:
         return Finished(tuple(specs), group.train_group(session, specs, data))
     except Interrupted:
@@ -90,7 +97,9 @@ def train(session: Session, specs: Sequence[Spec], data: Data) -> Finished:
 
 
 def failed_together(session: Session, specs: Sequence[Spec], error: AnewError) -> Finished:
-    """Return a group that is over because of one error, which is that of each network that is not done."""
+    """Return a group that is over because of one error, which is that of each network that is not
+    done.
+    """
     undone = [spec.id for spec in specs if not session.family.folder(spec.id).is_done]
     return Finished(tuple(specs), dict.fromkeys(undone, error))
 
@@ -98,7 +107,8 @@ def failed_together(session: Session, specs: Sequence[Spec], error: AnewError) -
 def train_elsewhere(
     family: Path, how: Execution, progress: Progress, specs: Sequence[Spec], data: Data
 ) -> dict[str, str]:
-    """Train a group in a process of its own, in a family that is there; returns why networks failed, by id.
+    """Train a group in a process of its own, in a family that is there; returns why networks
+    failed, by id.
 
     Raises `Interrupted` after saving.
     """
@@ -134,8 +144,8 @@ class ThisProcess:
 class Processes:
     """Worker processes, each training one group at a time in the family of a session.
 
-    A worker that dies is replaced, and its group goes on from what it saved. The workers end with this process, even
-    where it is killed.
+    A worker that dies is replaced, and its group goes on from what it saved. The workers end with
+    this process, even where it is killed.
     """
 
     def __init__(self, session: Session) -> None:
@@ -145,7 +155,11 @@ class Processes:
 
     def start(self, specs: Sequence[Spec], data: Data) -> None:
         """Give a group to a worker that has none."""
-        number = next(place for place, worker in enumerate(self._workers) if worker is None or worker.task is None)
+        number = next(
+            place
+            for place, worker in enumerate(self._workers)
+            if worker is None or worker.task is None
+        )
         worker = self._workers[number] or self._begin(number)
         worker.give(_Task(tuple(specs), data))
 
@@ -159,7 +173,11 @@ class Processes:
                     finished = self._hear(number, worker)
                     if finished is not None:
                         return finished
-            busy = [worker.pipe for worker in self._workers if worker is not None and worker.task is not None]
+            busy = [
+                worker.pipe
+                for worker in self._workers
+                if worker is not None and worker.task is not None
+            ]
             connection.wait(busy, LOOK_SECONDS)
 
     def close(self) -> None:
@@ -191,18 +209,25 @@ class Processes:
         return Finished(task.specs, {name: AnewError(text) for name, text in content.items()})
 
     def _replace(self, number: int, worker: _Worker, task: _Task) -> Finished | None:
-        """Give the group of a worker that was killed to a new one, unless that has happened too often."""
+        """Give the group of a worker that was killed to a new one, unless that has happened too
+        often.
+        """
         worker.process.join()
         self._workers[number] = None
         code = worker.process.exitcode or 0
         if code >= 0:
-            raise RuntimeError(f"worker process {worker.process.pid} failed; its own error stands above")
+            raise RuntimeError(
+                f"worker process {worker.process.pid} failed; its own error stands above"
+            )
         death = f"worker process {worker.process.pid} was killed ({signal.Signals(-code).name})"
         if task.attempts < ATTEMPTS:
             self._session.progress.notice(f"{death}; another goes on from what it saved")
             self._begin(number).give(task)
             return None
-        error = AnewError(f"{death}, {task.attempts} times with the same networks; lower --jobs if memory is short")
+        error = AnewError(
+            f"{death}, {task.attempts} times with the same networks; lower --jobs if memory is "
+            f"short"
+        )
         return failed_together(self._session, task.specs, error)
 
     def _begin(self, number: int) -> _Worker:
@@ -213,7 +238,9 @@ class Processes:
     def _stop(self) -> str:
         """Ask all workers to save and stop, wait for that, and return what one of them said."""
         said = "stopped and saved; the same command goes on from there"
-        busy = [worker for worker in self._workers if worker is not None and worker.task is not None]
+        busy = [
+            worker for worker in self._workers if worker is not None and worker.task is not None
+        ]
         for worker in busy:
             worker.process.terminate()
         for worker in busy:
@@ -302,7 +329,9 @@ class _Told(Progress):
     def notice(self, text: str) -> None:
         self._pipe.send(("progress", ("notice", (text,), {})))
 
-    def training_started(self, specs: Sequence[Spec], steps: int, done: int, batch_size: int) -> None:
+    def training_started(
+        self, specs: Sequence[Spec], steps: int, done: int, batch_size: int
+    ) -> None:
         self._pipe.send(("progress", ("training_started", (specs, steps, done, batch_size), {})))
 
     def step_done(self) -> None:
