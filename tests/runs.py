@@ -56,7 +56,7 @@ class StopsAfter:
     def __init__(self, steps):
         self.left = steps
 
-    def notice(self, text): ...
+    def log(self, text): ...
 
     def training_started(self, specs, steps, done, batch_size): ...
 
@@ -123,11 +123,11 @@ def saved_steps(out):
     return steps
 
 
-def kill_at_random(out, npz, kills, seed, options=QUICK, **how):
+def kill_at_random(out, npz, kills, seed, options=QUICK, **execution):
     """Kill the process at random instants of its training, again and again, then let it end."""
     dice = random.Random(seed)
     for _ in range(kills):
-        process = start(out, npz, *options, "--save-minutes", "0.00001", **how)
+        process = start(out, npz, *options, "--save-minutes", "0.00001", **execution)
         deadline = time.monotonic() + 60
         while not list(Path(out).glob("networks/*/spec.json")) and process.poll() is None:
             assert time.monotonic() < deadline
@@ -139,4 +139,4 @@ def kill_at_random(out, npz, kills, seed, options=QUICK, **how):
         else:
             process.communicate()
             break
-    return finish(start(out, npz, *options, **how))
+    return finish(start(out, npz, *options, **execution))

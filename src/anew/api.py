@@ -195,7 +195,7 @@ def train(
     path = Path(recipe) if isinstance(recipe, str | Path) else None
     whole = spec.override(spec.read_recipe(path, written), _without_none(flat))
     watcher = progress if not isinstance(progress, bool) else _watcher(progress, jobs)
-    how = Execution(
+    execution = Execution(
         device,
         threads,
         force=force,
@@ -206,7 +206,7 @@ def train(
         keep_epochs=keep_epochs,
     )
     read = _data(data, whole)
-    trained = lineage.train_lineage(whole, read, Path(out), how, watcher)
+    trained = lineage.train_lineage(whole, read, Path(out), execution, watcher)
     return Result(trained.family, trained.lineage, trained.rows, trained.failures, read)
 
 

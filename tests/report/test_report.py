@@ -521,7 +521,7 @@ def test_options_of_a_study_need_its_name(hostile, refused):
 def test_a_missing_extra_is_one_line_and_fails_no_training(hostile, missing, monkeypatch):
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(AnewError, match=rf"needs {missing}.*pip install 'anew\[report\]'"):
-        page.demand_all()
+        page.require_all()
     said = writing.write_after_training(hostile.family, hostile.lineage, hostile.data)
     assert said.startswith("no report: ") and "pip install 'anew[report]'" in said
 

@@ -17,11 +17,11 @@ from anew.core.distributed import World
 from anew.core.execution import Execution
 from anew.core.spec import DataSpec, ModelSpec, ObjectiveSpec, Spec, TrainingSpec
 from anew.data import Batches
+from anew.data.signature import Signature
 from anew.family import Family
 from anew.models import network
-from anew.models.network import Interface
 from anew.studies import Column, Study
-from anew.teachers import LiveTeacher, Targets, Teacher
+from anew.teachers import Encoding, LiveTeacher, Teacher
 from anew.teachers.shuffled import partners_within
 from runs import RECIPE, interrupted_often, train, weights
 
@@ -67,11 +67,11 @@ def batches(arrays):
 def networks(batches, arrays):
     data = data_sources.prepare(data_sources.from_arrays(arrays), DataSpec(source="arrays"))
     spec = Spec(ModelSpec("mlp"), data.spec, TrainingSpec(), ObjectiveSpec("label"), seed=3)
-    return [network.build(spec, Interface.of(data))]
+    return [network.build(spec, Signature.of(data))]
 
 
 def teacher(networks, world=None):
-    return Teacher(LiveTeacher(networks, "float32", False), Targets(3), 16, world=world)
+    return Teacher(LiveTeacher(networks, "float32", False), Encoding(3), 16, world=world)
 
 
 def test_an_example_gets_the_same_view_of_its_partner(batches, networks):
@@ -161,7 +161,7 @@ class Notices(Silent):
     def __init__(self):
         self.said = []
 
-    def notice(self, text):
+    def log(self, text):
         self.said.append(text)
 
 
@@ -172,7 +172,7 @@ def test_an_untrained_network_keeps_its_first_weights_and_its_student_trains(npz
     family, data = Family.open(tmp_path / "f"), studies.StudyData(study)
     nothing, student = (study.spec("small", name, 0, data(0)) for name in ("nothing", "student"))
     tensors, _ = files.read_tensors(family.folder(nothing.id).weights)
-    first = network.build(nothing, Interface.of(data.of(nothing))).model.state_dict()
+    first = network.build(nothing, Signature.of(data.of(nothing))).model.state_dict()
     assert all(torch.equal(tensors[name], value) for name, value in first.items())
     assert family.folder(nothing.id).read_metrics() == []
     assert len(family.folder(student.id).read_metrics()) == 4

@@ -15,17 +15,17 @@ from anew.core import files
 from anew.core.callbacks import Silent
 from anew.core.execution import Execution
 from anew.core.spec import DataSpec, ModelSpec, ObjectiveSpec, Spec, TrainingSpec
+from anew.data.signature import Signature
 from anew.family import Family
 from anew.models import network
 from anew.models.densenet import Transition
 from anew.models.matched_resnet import MatchedResNet
-from anew.models.network import Interface
 from anew.studies import STUDIES, Column, Study, StudyData, collect, rendering
 from anew.studies.scales import SCALES, scaled
 from conftest import quick
 from runs import RECIPE, finish, interrupted_often, kill_at_random, start, train, weights
 
-CIFAR_100 = Interface((3, 32, 32), tuple(map(str, range(100))), (0.0,) * 3, (1.0,) * 3)
+CIFAR_100 = Signature((3, 32, 32), tuple(map(str, range(100))), (0.0,) * 3, (1.0,) * 3)
 
 # paper.md's tables, written down again: rows by columns, None where a cell is not there.
 FIGURES = {
@@ -471,11 +471,11 @@ def test_frozen_parts_stay_the_teachers_to_the_bit(whole):
 def test_without_the_teachers_weights_frozen_parts_would_be_others(whole):
     """A guard of the test above: a student's own first weights are not its teacher's."""
     spec = replace(whole.lineage[1], frozen=())
-    interface = whole.network(0).interface
-    own = network.build(spec, interface).model.state_dict()
+    signature = whole.network(0).signature
+    own = network.build(spec, signature).model.state_dict()
     theirs = whole.network(0).model.state_dict()
     assert not torch.equal(own["classifier.weight"], theirs["classifier.weight"])
-    copied = network.build(whole.lineage[1], interface, whole.network(0).model)
+    copied = network.build(whole.lineage[1], signature, whole.network(0).model)
     assert torch.equal(copied.model.state_dict()["classifier.weight"], theirs["classifier.weight"])
     # What is not frozen begins as it would without.
     assert torch.equal(copied.model.state_dict()["features.1.0.weight"], own["features.1.0.weight"])

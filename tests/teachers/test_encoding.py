@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
-from anew.teachers import Targets
+from anew.teachers import Encoding
 
 HALF = 2.0**-11
 """Half a unit in the last place of float16, relative to the number."""
@@ -31,11 +31,11 @@ def softmax(logits):
 
 
 def rows(logits, top_k=None):
-    return Targets(logits.shape[1], top_k).write(torch.as_tensor(logits))
+    return Encoding(logits.shape[1], top_k).encode(torch.as_tensor(logits))
 
 
 def read(words, classes, top_k=None):
-    return Targets(classes, top_k).read(words).numpy()
+    return Encoding(classes, top_k).decode(words).numpy()
 
 
 def back(logits, top_k=None):
@@ -203,5 +203,5 @@ def test_classes_of_any_number_survive(classes):
     [(10, None, 10), (10, 3, 7), (65_536, 10, 21), (65_537, 10, 31), (2, 1, 3)],
 )
 def test_a_row_has_so_many_words(classes, top_k, words):
-    targets = Targets(classes, top_k)
-    assert targets.words == words == targets.write(torch.randn(2, classes)).shape[1]
+    encoding = Encoding(classes, top_k)
+    assert encoding.width == words == encoding.encode(torch.randn(2, classes)).shape[1]

@@ -22,10 +22,11 @@ from anew.core import files
 from anew.core.callbacks import Silent
 from anew.core.spec import DataSpec, ModelSpec
 from anew.data import Batches
+from anew.data.signature import Signature
 from anew.family import Family
 from anew.models import network
-from anew.models.network import Interface, Network, Runner
-from anew.teachers import LiveTeacher, Store, StoreKey, Targets, Teacher, choose, store
+from anew.models.network import Network, Runner
+from anew.teachers import Encoding, LiveTeacher, Store, StoreKey, Teacher, choose, store
 from anew.teachers.choice import distinct_views
 
 CPU = torch.device("cpu")
@@ -49,7 +50,7 @@ def built(name, shape, classes=10, seed=0, options=None):
             model.train()(torch.randn(8, *shape))
     names = tuple(map(str, range(classes)))
     one = Network(
-        model, ModelSpec(name), Interface(shape, names, (127.0,) * shape[0], (60.0,) * shape[0])
+        model, ModelSpec(name), Signature(shape, names, (127.0,) * shape[0], (60.0,) * shape[0])
     )
     return network.place(one.eval(), CPU, "channels_last")
 
@@ -120,7 +121,7 @@ class Case:
         name, views, top_k = CASES[case]
         self.data = prepared(vectors if case == "vectors" else arrays, validation=0.0, **views)
         self.batches = Batches(self.data, BATCH, CPU)
-        self.targets = Targets(3, top_k)
+        self.encoding = Encoding(3, top_k)
         self.networks = [built(name, self.data.input_shape, classes=3)]
         self.stores = stores
         self.key = StoreKey(
@@ -132,7 +133,7 @@ class Case:
             batch_size=BATCH,
             examples=len(self.data.training),
             views=self.data.views.count,
-            words=self.targets.words,
+            words=self.encoding.width,
             targets="",
         )
         self.said = []
@@ -140,7 +141,7 @@ class Case:
     def teacher(self, networks=None, *, table=True):
         opened = Store.open(self.stores, self.key) if table else None
         live = LiveTeacher(networks or self.networks, "float32", False)
-        return Teacher(live, self.targets, BATCH, opened, self.said.append)
+        return Teacher(live, self.encoding, BATCH, opened, self.said.append)
 
     def epoch(self, teacher, number, first=0):
         """An epoch's targets, with the numbers of the examples and the views that they are for."""
@@ -359,7 +360,7 @@ class Watcher(Silent):
     def __init__(self):
         self.said = []
 
-    def notice(self, text):
+    def log(self, text):
         self.said.append(text)
 
 
@@ -471,12 +472,12 @@ ON_A_FULL_DISK = """
 import resource, sys
 import numpy as np
 import anew
-from anew.progress import Silent
+from anew.core.callbacks import Silent
 
 class Watcher(Silent):
     epochs = 0
 
-    def notice(self, text):
+    def log(self, text):
         print(text)
 
     def epoch_done(self, spec, row):
@@ -519,7 +520,7 @@ def test_a_disk_that_is_full_changes_no_bit_and_is_told(live, npz, tmp_path, whe
 IMPATIENT = """
 import sys, anew.teachers.teacher, anew.training
 anew.teachers.teacher.FLUSH_SECONDS = anew.training.FLUSH_SECONDS = 0.0
-from anew.cli import main
+from anew.cli.main import main
 main(sys.argv[1:])
 """
 

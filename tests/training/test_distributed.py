@@ -39,7 +39,7 @@ def movements(out, folder, reference):
     """How far training moved a network's parameters, and how far they lie from another run's."""
     spec = Family.open(out).spec(folder.id)
     trained = network.load(folder.weights)
-    first = network.build(spec, trained.interface).model.state_dict()
+    first = network.build(spec, trained.signature).model.state_dict()
     here, there = (
         files.read_tensors(path)[0]
         for path in (folder.weights, reference / folder.id / folder.weights.name)

@@ -74,10 +74,10 @@ def test_the_command_gives_the_bits_of_python(trained, npz, command, tmp_path):
 
 
 def test_another_seed_and_each_generation_start_from_other_weights(trained, arrays, tmp_path):
-    interface = trained.network(0).interface
+    signature = trained.network(0).signature
     specs = [*trained.lineage, replace(trained.lineage[0], seed=1)]
     starts = [
-        network.build(spec, interface).model.state_dict()["classifier.weight"] for spec in specs
+        network.build(spec, signature).model.state_dict()["classifier.weight"] for spec in specs
     ]
     for number, one in enumerate(starts):
         assert all(not torch.equal(one, other) for other in starts[:number])

@@ -120,7 +120,7 @@ def train(
     from anew.training import lineage
     from anew.training.device import torch_device
 
-    how = Execution(
+    execution = Execution(
         device,
         threads,
         save_minutes,
@@ -131,7 +131,7 @@ def train(
         jobs,
         keep_epochs,
     )
-    torch_device(how)
+    torch_device(execution)
     console = Console(stderr=True)
     # Whoever sits there sees the recipe whole; a log names it, since every network keeps it.
     recipe_said = (
@@ -139,8 +139,8 @@ def train(
     )
     with terminal.watching(console, recipe_said, several=jobs > 1) as watcher:
         data_read = load_data(whole.data)
-        trained = lineage.train_lineage(whole, data_read, out, how, watcher)
-    if distributed.leads():
+        trained = lineage.train_lineage(whole, data_read, out, execution, watcher)
+    if distributed.is_main_process():
         output = Console()
         output.print(terminal.scores_table([row.to_json() for row in trained.rows], "test"))
         output.print(f"family: {out}", highlight=False, soft_wrap=True)
@@ -464,8 +464,8 @@ def insight(
             console.print()
             console.print(terminal.table(section.columns, section.rows, section.title))
             console.print(section.about, markup=False, highlight=False, style="dim")
-        for notice in found.notices:
-            console.print(notice, markup=False, highlight=False)
+        for log in found.notices:
+            console.print(log, markup=False, highlight=False)
 
 
 def bench(
@@ -494,8 +494,8 @@ def bench(
     from anew.data.loading import load_data
     from anew.training import costs
 
-    how = Execution(device, threads, disk_budget=disk_budget)
-    found = costs.measure(whole, load_data(whole.data), how, rounds, steps)
+    execution = Execution(device, threads, disk_budget=disk_budget)
+    found = costs.measure(whole, load_data(whole.data), execution, rounds, steps)
     if as_json:
         print(json.dumps(found.to_json(), indent=1))
         return

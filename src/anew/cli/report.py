@@ -69,9 +69,9 @@ def report(
     from anew.report import page, writing
 
     if form == "html":
-        page.demand_all()
+        page.require_all()
     if figures is not None:
-        paper.demand()
+        paper.require()
     opened = Family.open(family)
     results, among, data = None, None, None
     if study:

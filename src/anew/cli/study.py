@@ -212,19 +212,19 @@ def run_study(
     from anew.core.execution import Execution
     from anew.family import Family
 
-    place.demand_sound()
+    place.check_sound()
     chosen = choice.of(name)
     data_read = studies.StudyData(chosen)
     asked = Execution(device, threads, force=force)
     if place.on == "slurm-script":
         place.write_scripts(chosen, out, asked, data_read)
         return
-    how, trainers = place.trainers(asked)
+    execution, launcher = place.launcher(asked)
     with terminal.watching(
-        Console(stderr=True), several=how.jobs > 1 or place.on == "ray"
+        Console(stderr=True), several=execution.jobs > 1 or place.on == "ray"
     ) as watcher:
-        failed = studies.run(chosen, out, how, watcher, data_read, trainers)
-    if distributed.leads():
+        failed = studies.run(chosen, out, execution, watcher, data_read, launcher)
+    if distributed.is_main_process():
         family = Family.open(out)
         results = studies.collect(chosen, family, data_read, failed)
         _print_study(results)
@@ -279,9 +279,9 @@ def train_networks(
         raise AnewError(
             f"study train: no network was given; name one or more ids after the family, {family}"
         )
-    how = Execution(device, threads, force=force, ask=ask, patience=OUTLIVES_DEATH)
+    execution = Execution(device, threads, force=force, ask=ask, patience=OUTLIVES_DEATH)
     with terminal.watching(Console(stderr=True)) as watcher:
-        failed = running.train_networks(family, ids, how, watcher, data, root)
+        failed = running.train_networks(family, ids, execution, watcher, data, root)
     if failed:
         raise AnewError(
             f"{len(failed)} networks failed: {'; '.join(dict.fromkeys(failed.values()))}"

@@ -16,7 +16,7 @@ from anew.core.errors import AnewError
 if TYPE_CHECKING:
     from anew.core.execution import Execution
     from anew.studies import Study, StudyData
-    from anew.studies.running import Trainers
+    from anew.studies.running import Launcher
 
 
 @Parameter(name="*")
@@ -65,7 +65,7 @@ class Place:
         """How many groups at once, or parts of a generation, where Ray does not say it."""
         return 1 if self.jobs is None else self.jobs
 
-    def demand_sound(self) -> None:
+    def check_sound(self) -> None:
         """Raise `AnewError` where an option of one place is given for another."""
         if self.ray_address and self.on != "ray":
             raise AnewError(
@@ -83,25 +83,27 @@ class Place:
                 "set --gpus-per-network"
             )
 
-    def trainers(self, how: Execution) -> tuple[Execution, Trainers]:
+    def launcher(self, execution: Execution) -> tuple[Execution, Launcher]:
         """Return how this process runs, and who trains."""
         if self.on == "ray":
             from anew.training.launch import ray
 
             # What needs a device runs elsewhere; this process must have none.
             cluster = ray.Cluster(self.ray_address, self.jobs, self.gpus_per_network)
-            return replace(how, device="cpu"), ray.on_ray(cluster, how)
+            return replace(execution, device="cpu"), ray.on_ray(cluster, execution)
         from anew.training.launch.workers import workers
 
-        return replace(how, jobs=self.jobs_here), workers
+        return replace(execution, jobs=self.jobs_here), workers
 
-    def write_scripts(self, study: Study, out: Path, how: Execution, data: StudyData) -> None:
+    def write_scripts(self, study: Study, out: Path, execution: Execution, data: StudyData) -> None:
         """Write the scripts for SLURM and print what to do with them."""
         from anew.studies.running import write_slurm_scripts
         from anew.training.launch.slurm import Scripts
 
         scripts = Scripts(study.name, study.title, self.scripts, int(self.gpus_per_network or 0))
-        written = write_slurm_scripts(study, out, replace(how, jobs=self.jobs_here), scripts, data)
+        written = write_slurm_scripts(
+            study, out, replace(execution, jobs=self.jobs_here), scripts, data
+        )
         if not written:
             print(f"nothing to do: {out} holds all networks of study '{study.name}'")
             return

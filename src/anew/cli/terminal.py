@@ -35,7 +35,7 @@ class Lines:
         self._last_lines: dict[str, float] = {}
         self._groups, self._several = several, several
 
-    def notice(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """Print a line."""
         self._print_heading()
         self._print(text)
@@ -57,7 +57,7 @@ class Lines:
     ) -> None:
         """Print which networks are trained."""
         self._several = self._groups or len(specs) > 1
-        self.notice(
+        self.log(
             f"{_titles(specs)}: {steps - done:,} of {steps:,} steps to go, {batch_size} examples "
             f"each"
         )
@@ -73,9 +73,7 @@ class Lines:
             or time.monotonic() - self._last_lines.get(spec.id, 0.0) > LINE_EVERY_SECONDS
         ):
             self._last_lines[spec.id] = time.monotonic()
-            self.notice(
-                f"  {self._which(spec)}epoch {row['epoch']}/{epochs}: {_epoch_in_words(row)}"
-            )
+            self.log(f"  {self._which(spec)}epoch {row['epoch']}/{epochs}: {_epoch_in_words(row)}")
 
     def network_done(self, spec: Spec, record: dict[str, Any], *, found: bool) -> None:
         """Print a finished network's test error."""
@@ -87,7 +85,7 @@ class Lines:
             else f"{record['seconds']:.1f} s"
         )
         beside = f", seed {spec.seed}" if self._several else ""
-        self.notice(f"{_title(spec)}{beside}: test error {record['test']['error']:.2f} % ({how})")
+        self.log(f"{_title(spec)}{beside}: test error {record['test']['error']:.2f} % ({how})")
 
 
 class Bars(Lines):

@@ -12,7 +12,7 @@ from anew.core.spec import Spec
 class Progress(Protocol):
     """Somebody who watches a lineage being trained."""
 
-    def notice(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """Say something worth knowing, a line."""
         ...
 
@@ -38,7 +38,7 @@ class Progress(Protocol):
 class Silent:
     """Nobody watches."""
 
-    def notice(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """Say nothing."""
 
     def training_started(

@@ -32,7 +32,7 @@ class World:
     size: int = 1
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process is the one that writes and prints."""
         return self.rank == 0
 
@@ -84,7 +84,7 @@ class World:
             dist.barrier()
 
 
-def leads() -> bool:
+def is_main_process() -> bool:
     """Whether this process prints: it is alone, or the first of those that `torchrun` started."""
     return os.environ.get("RANK", "0") == "0"
 

@@ -36,7 +36,7 @@ def predict(
     was_training = network.training
     network.eval()
     parts = [
-        torch.zeros(len(one), len(network.interface.classes))
+        torch.zeros(len(one), len(network.signature.classes))
         for one in examples.labels.split(EVALUATION_BATCH)
     ]
     for number, inputs in enumerate(in_order(examples, EVALUATION_BATCH, device)):

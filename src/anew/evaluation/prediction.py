@@ -49,7 +49,7 @@ def predict_files(
     lineage = choose_lineage(family, end)
     specs = [lineage[number] for number in choose_generations(generations, len(lineage))]
     networks = [network.load(family.folder(spec.id).weights, trusted).to(device) for spec in specs]
-    shape = networks[0].interface.input_shape
+    shape = networks[0].signature.input_shape
     if len(shape) != 3:
         raise AnewError(
             f"{family.path}: its networks take vectors of {shape[0]} features, not pictures; "
@@ -68,7 +68,7 @@ def predict_files(
     examples = Examples(torch.stack(pictures), torch.zeros(len(pictures), dtype=torch.int64))
     logits = [evaluation.predict(one, examples, device) for one in networks]
     probabilities = ensemble.log_mean(logits).exp()
-    classes = networks[0].interface.classes
+    classes = networks[0].signature.classes
     found: list[Prediction] = []
     for path, row in zip(paths, probabilities, strict=True):
         order = torch.argsort(row, descending=True, stable=True).tolist()

@@ -94,7 +94,7 @@ class NetworkFolder:
         """Whether the network is trained to its end and all its files are written."""
         return self.done_file.exists()
 
-    def demand_done(self) -> None:
+    def check_done(self) -> None:
         """Raise `AnewError` where the network is not trained to its end."""
         if not self.is_done:
             raise AnewError(
@@ -300,7 +300,7 @@ class Family:
         not finished.
         """
         folder = self.find(start)
-        folder.demand_done()
+        folder.check_done()
         return self.spec(folder.id).lineage
 
     def lineages(self) -> list[tuple[Spec, ...]]:

@@ -159,7 +159,7 @@ def _build_timm(
             f"model '{name}': timm has no model '{inner}'{did_you_mean(inner, known)}; "
             f"timm.list_models() lists them"
         )
-    _demand_picture(name, input_shape)
+    _check_picture(name, input_shape)
     given: dict[str, Any] = {"in_chans": input_shape[0], "num_classes": classes, **options}
     try:
         # Transformers are made for one size of picture and take it; convolutional networks take
@@ -183,7 +183,7 @@ def _build_torchvision(
             f"model '{name}': torchvision has no classifier '{inner}'{did_you_mean(inner, known)}; "
             "torchvision.models.list_models() lists them"
         )
-    _demand_picture(name, input_shape)
+    _check_picture(name, input_shape)
     if input_shape[0] != 3:
         raise AnewError(
             f"model '{name}': torchvision's models take 3 channels, the pictures have "
@@ -272,7 +272,7 @@ def _try(name: str, model: nn.Module, input_shape: Shape, classes: int) -> None:
         )
 
 
-def _demand_picture(name: str, input_shape: Shape) -> None:
+def _check_picture(name: str, input_shape: Shape) -> None:
     if len(input_shape) != 3:
         raise AnewError(
             f"model '{name}': takes pictures, but the inputs are {_shape(input_shape)}; choose "

@@ -5,7 +5,6 @@ safetensors file.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,47 +16,7 @@ from anew import models
 from anew.core import fields, files, randomness
 from anew.core.errors import AnewError, did_you_mean
 from anew.core.spec import ModelSpec, Spec
-from anew.data.split import Data
-
-
-@dataclass(frozen=True)
-class Interface:
-    """What goes into a network and what comes out: shape, normalisation and class names.
-
-    `mean` and `std` are in the units of the stored inputs (0..255 for uint8 pictures), one a
-    channel or feature.
-    """
-
-    input_shape: tuple[int, ...]
-    classes: tuple[str, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    @classmethod
-    def of(cls, data: Data) -> Interface:
-        """Return the interface that a data set asks for."""
-        return cls(
-            data.input_shape, data.classes, tuple(data.mean.tolist()), tuple(data.std.tolist())
-        )
-
-    @classmethod
-    def from_header(cls, header: Mapping[str, Any]) -> Interface:
-        """Return the interface that a file's header tells of; KeyError, TypeError or ValueError
-        where it does not.
-        """
-        shape, classes = tuple(map(int, header["input_shape"])), tuple(map(str, header["classes"]))
-        mean, std = (tuple(map(float, header[name])) for name in ("mean", "std"))
-        if (
-            len(shape) not in (1, 3)
-            or min(shape) < 1
-            or len(classes) < 2
-            or {len(mean), len(std)} != {shape[0]}
-        ):
-            raise ValueError(
-                f"{len(mean)} means, {len(std)} deviations, {len(classes)} classes for inputs "
-                f"{shape}"
-            )
-        return cls(shape, classes, mean, std)
+from anew.data.signature import Signature
 
 
 class Network(nn.Module):
@@ -69,18 +28,18 @@ class Network(nn.Module):
     """
 
     def __init__(
-        self, model: nn.Module, spec: ModelSpec, interface: Interface, frozen: tuple[str, ...] = ()
+        self, model: nn.Module, spec: ModelSpec, signature: Signature, frozen: tuple[str, ...] = ()
     ) -> None:
         super().__init__()
-        self.model, self.spec, self.interface, self.frozen = model, spec, interface, frozen
+        self.model, self.spec, self.signature, self.frozen = model, spec, signature, frozen
         for name in frozen:
             model.get_submodule(name).requires_grad_(False)
-        shape = (1, -1, *(1 for _ in interface.input_shape[1:]))
+        shape = (1, -1, *(1 for _ in signature.input_shape[1:]))
         self.mean: Tensor
         self.scale: Tensor
-        self.register_buffer("mean", torch.tensor(interface.mean).view(shape), persistent=False)
+        self.register_buffer("mean", torch.tensor(signature.mean).view(shape), persistent=False)
         self.register_buffer(
-            "scale", (1 / torch.tensor(interface.std)).view(shape), persistent=False
+            "scale", (1 / torch.tensor(signature.std)).view(shape), persistent=False
         )
 
     def forward(self, inputs: Num[Tensor, "batch ..."]) -> Float[Tensor, "batch classes"]:
@@ -95,16 +54,16 @@ class Network(nn.Module):
         return self
 
     def save(self, path: Path, about: dict[str, Any]) -> None:
-        """Write weights and interface to a safetensors file, atomically; `about` goes into the
+        """Write weights and signature to a safetensors file, atomically; `about` goes into the
         header as well.
         """
         header = {
             **about,
             "model": fields.write(self.spec),
-            "input_shape": self.interface.input_shape,
-            "classes": self.interface.classes,
-            "mean": self.interface.mean,
-            "std": self.interface.std,
+            "input_shape": self.signature.input_shape,
+            "classes": self.signature.classes,
+            "mean": self.signature.mean,
+            "std": self.signature.std,
         }
         files.write_tensors(path, self.model.state_dict(), header)
 
@@ -125,7 +84,7 @@ class Runner:
             return self._call(inputs)
 
 
-def build(spec: Spec, interface: Interface, teacher: nn.Module | None = None) -> Network:
+def build(spec: Spec, signature: Signature, teacher: nn.Module | None = None) -> Network:
     """Build a network with the first weights of its spec: from the stream of its seed and
     generation, on the CPU.
 
@@ -133,36 +92,36 @@ def build(spec: Spec, interface: Interface, teacher: nn.Module | None = None) ->
     """
     with randomness.torch_generator(randomness.key(spec.seed, "weights", spec.generation)):
         model = models.build(
-            spec.model.name, interface.input_shape, len(interface.classes), dict(spec.model.options)
+            spec.model.name, signature.input_shape, len(signature.classes), dict(spec.model.options)
         )
     if spec.frozen:
         assert teacher is not None, "what is frozen is a teacher's"
         model.load_state_dict(_frozen_tensors(spec, model, teacher), strict=False)
-    return Network(model, spec.model, interface, spec.frozen)
+    return Network(model, spec.model, signature, spec.frozen)
 
 
-def demand_frozen(spec: Spec, interface: Interface) -> None:
+def check_frozen(spec: Spec, signature: Signature) -> None:
     """Raise `AnewError` where what a spec freezes is not in student and teacher alike; nothing is
     built for it.
     """
     if spec.frozen:
-        student, teacher = (outline(one.model, interface) for one in (spec, spec.teachers[0]))
+        student, teacher = (outline(one.model, signature) for one in (spec, spec.teachers[0]))
         _frozen_tensors(spec, student, teacher)
 
 
-def outline(spec: ModelSpec, interface: Interface) -> nn.Module:
+def outline(spec: ModelSpec, signature: Signature) -> nn.Module:
     """Return a model to look at its parameters' names and shapes; nobody else's random numbers are
     drawn for it.
     """
     with randomness.torch_generator(0):
         return models.outline(
-            spec.name, interface.input_shape, len(interface.classes), dict(spec.options)
+            spec.name, signature.input_shape, len(signature.classes), dict(spec.options)
         )
 
 
-def count_trained(spec: ModelSpec, frozen: tuple[str, ...], interface: Interface) -> int:
+def count_trained(spec: ModelSpec, frozen: tuple[str, ...], signature: Signature) -> int:
     """Return the number of parameters that a network learns: all but those that are frozen."""
-    model = Network(outline(spec, interface), spec, interface, frozen)
+    model = Network(outline(spec, signature), spec, signature, frozen)
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
@@ -210,7 +169,7 @@ def place(network: Network, device: torch.device, memory_format: str) -> Network
     """Move a network to a device, its weights laid out as the spec's memory format asks where
     inputs are pictures.
     """
-    if memory_format == "channels_last" and len(network.interface.input_shape) == 3:
+    if memory_format == "channels_last" and len(network.signature.input_shape) == 3:
         return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network.to(device)
 
@@ -233,8 +192,8 @@ def restore(
     """
     try:
         spec = fields.read(ModelSpec, header["model"], str(path), prefix=("model",))
-        interface = Interface.from_header(header)
-        demand_trusted(spec.name, trusted, path)
+        signature = Signature.from_header(header)
+        check_trusted(spec.name, trusted, path)
     except KeyError as error:
         raise AnewError(
             f"{path}: has no {error} in its header, so anew did not write it; give a family's file"
@@ -243,12 +202,12 @@ def restore(
         raise AnewError(
             f"{path}: its header is damaged ({error}); restore it from a copy"
         ) from error
-    network = build_empty(spec, interface)
+    network = build_empty(spec, signature)
     fill(network, tensors, path)
     return network
 
 
-def demand_trusted(name: str, trusted: Collection[str], path: Path) -> None:
+def check_trusted(name: str, trusted: Collection[str], path: Path) -> None:
     """Raise `AnewError` where a file names a model of own code that the user did not name."""
     if models.is_own_code(name) and name not in trusted:
         raise AnewError(
@@ -258,13 +217,13 @@ def demand_trusted(name: str, trusted: Collection[str], path: Path) -> None:
         )
 
 
-def build_empty(spec: ModelSpec, interface: Interface) -> Network:
+def build_empty(spec: ModelSpec, signature: Signature) -> Network:
     """Build a network whose weights are about to be filled in."""
     with randomness.torch_generator(0):
         model = models.build(
-            spec.name, interface.input_shape, len(interface.classes), dict(spec.options)
+            spec.name, signature.input_shape, len(signature.classes), dict(spec.options)
         )
-    return Network(model, spec, interface)
+    return Network(model, spec, signature)
 
 
 def fill(network: Network, tensors: dict[str, Tensor], path: Path) -> None:
@@ -288,8 +247,8 @@ def fill(network: Network, tensors: dict[str, Tensor], path: Path) -> None:
         if tensor.shape != wanted[key].shape:
             raise AnewError(
                 f"{path}: tensor '{key}' has shape {tuple(tensor.shape)}, but {name} with "
-                f"{len(network.interface.classes)} classes and inputs "
-                f"{network.interface.input_shape} needs "
+                f"{len(network.signature.classes)} classes and inputs "
+                f"{network.signature.input_shape} needs "
                 f"{tuple(wanted[key].shape)}; give a checkpoint of the same model, classes and "
                 f"inputs"
             )

@@ -50,7 +50,7 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-def demand() -> None:
+def require() -> None:
     """Raise `AnewError` where matplotlib is missing."""
     if find_spec("matplotlib") is None:
         raise AnewError(
@@ -60,7 +60,7 @@ def demand() -> None:
 
 def write(report: Report, folder: Path) -> list[Path]:
     """Write every chart of a report as NAME.svg and NAME.png into a folder; returns the files."""
-    demand()
+    require()
     insight = sections.insight_sections(report.insight) if report.insight is not None else ()
     charts = [
         *sections.own_charts(report),
@@ -78,7 +78,7 @@ def write(report: Report, folder: Path) -> list[Path]:
 
 def of_lineage(family: Family, lineage: Sequence[Spec]) -> Any:
     """Return the learning curves and the test errors of a lineage as one matplotlib figure."""
-    demand()
+    require()
     networks = [network_of(family.folder(spec.id), spec) for spec in lineage]
     rows = [row.to_json() for row in evaluation.evaluate_lineage(family, lineage)]
     charts = (sections.learning_curves(networks), sections.errors(rows))

@@ -51,7 +51,7 @@ def gather(
             f"{family.path}: holds no network yet; `anew train --out {family.path}` trains one"
         )
     specs = {folder.id: family.spec(folder.id) for folder in folders}
-    _demand_whole(family, chosen)
+    _check_whole(family, chosen)
     networks = tuple(
         sorted(
             (network_of(folder, specs[folder.id]) for folder in folders),
@@ -165,7 +165,7 @@ def insight_of(
         return None, [f"What the students learned is not shown: {error}"]
 
 
-def _demand_whole(family: Family, chosen: Sequence[Spec]) -> None:
+def _check_whole(family: Family, chosen: Sequence[Spec]) -> None:
     """Refuse to report numbers of files that are not as they were written."""
     wrong = [line for spec in chosen for line in family.folder(spec.id).verify()]
     if wrong:

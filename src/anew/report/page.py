@@ -38,7 +38,7 @@ def render(report: Report) -> str:
     """Return the page: HTML that asks for nothing outside of itself. `AnewError` where
     `anew[report]` is missing.
     """
-    jinja2, plotly = demand("jinja2"), demand("plotly.offline")
+    jinja2, plotly = require("jinja2"), require("plotly.offline")
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_own),
         autoescape=True,
@@ -77,13 +77,13 @@ def render(report: Report) -> str:
     )
 
 
-def demand_all() -> None:
+def require_all() -> None:
     """Raise `AnewError` where what a page is made with is missing: before anything else is done."""
     for module in ("jinja2", "plotly"):
-        demand(module)
+        require(module)
 
 
-def demand(module: str) -> Any:
+def require(module: str) -> Any:
     """Return a module of an extra; `AnewError` that says how to get it where it is missing."""
     try:
         return import_module(module)

@@ -55,7 +55,7 @@ def write_after_study(family: Family, results: Results, data: StudyData) -> str:
 def _never_failing(family: Family, name: str, gathered: Callable[[], Report]) -> str:
     path = family.path / "reports" / f"{name}.html"
     try:
-        page.demand_all()
+        page.require_all()
         write(gathered(), path)
     except AnewError as error:
         return f"no report: {error}"

@@ -13,11 +13,11 @@ import torch
 
 from anew import evaluation
 from anew.core.spec import Spec
+from anew.data.signature import Signature
 from anew.evaluation import ensemble, statistics
 from anew.evaluation.statistics import Difference, Estimate, Judged
 from anew.family import Family
 from anew.models import network
-from anew.models.network import Interface
 from anew.studies.running import StudyData
 from anew.studies.study import Study
 
@@ -138,7 +138,7 @@ def collect(
                 missing,
                 statistics.estimate(list(errors.values())) if errors else None,
                 study.published.get((row, name)),
-                sum(count(one.model, one.frozen, Interface.of(data.of(one))) for one in members),
+                sum(count(one.model, one.frozen, Signature.of(data.of(one))) for one in members),
                 study.published_parameters.get((row, name)),
                 with_reference.get((row, name)),
                 {

@@ -18,9 +18,9 @@ from anew.core.errors import AnewError
 from anew.core.execution import Execution
 from anew.core.spec import DataSpec, Spec
 from anew.data import Contents, Data, Source
+from anew.data.signature import Signature
 from anew.family import Family
 from anew.models import network
-from anew.models.network import Interface
 from anew.studies.planning import plan
 from anew.studies.planning.plan import GroupNeeds
 from anew.studies.study import SEEDS_APART, Study, data_of_seed
@@ -31,9 +31,9 @@ from anew.training.launch import slurm
 from anew.training.launch.scheduler import train_groups
 from anew.training.launch.slurm import Scripts
 from anew.training.launch.workers import Workers, workers
-from anew.training.lineage import demand_model
+from anew.training.lineage import check_model
 
-Trainers = Callable[[Session], AbstractContextManager[Workers]]
+Launcher = Callable[[Session], AbstractContextManager[Workers]]
 """What makes those who train the groups of a session."""
 
 
@@ -74,10 +74,10 @@ class StudyData:
 def run(
     study: Study,
     out: Path,
-    how: Execution,
+    execution: Execution,
     progress: Progress,
     data: StudyData | None = None,
-    trainers: Trainers = workers,
+    launcher: Launcher = workers,
 ) -> dict[str, str]:
     """Train what a study needs and the family at `out` does not hold; returns why networks failed,
     by id.
@@ -86,24 +86,28 @@ def run(
     the processes of this machine, or `ray_workers.on_ray(...)`.
 
     A network that fails takes its students with it and nothing else. Raises `AnewError` where the
-    study cannot run or the disk has no room for it (`how.force` goes on), and `Interrupted`, after
-    saving.
+    study cannot run or the disk has no room for it (`execution.force` goes on), and `Interrupted`,
+    after saving.
     """
     data = data or StudyData(study)
-    return _train(demanded(study, data, out, how), data.of, out, how, progress, trainers)
+    return _train(
+        checked_specs(study, data, out, execution), data.of, out, execution, progress, launcher
+    )
 
 
-def demanded(study: Study, data: StudyData, out: Path, how: Execution) -> list[Spec]:
+def checked_specs(study: Study, data: StudyData, out: Path, execution: Execution) -> list[Spec]:
     """Return a study's networks, oldest first; `AnewError` where a model does not fit, or the disk
     at `out`.
     """
     specs = study.specs(data)
-    if not how.force:
-        plan.demand_room(study.name, needs(siblings(specs), out, data.contents, how), how.jobs, out)
+    if not execution.force:
+        plan.check_room(
+            study.name, needs(siblings(specs), out, data.contents, execution), execution.jobs, out
+        )
     for model in {(spec.model, spec.data.fingerprint): spec for spec in specs}.values():
-        demand_model(model.model, data.of(model))
+        check_model(model.model, data.of(model))
     for spec in specs:
-        network.demand_frozen(spec, Interface.of(data.of(spec)))
+        network.check_frozen(spec, Signature.of(data.of(spec)))
     return specs
 
 
@@ -115,7 +119,7 @@ def write_slurm_scripts(
     Returns them, submit.sh last; none where all is trained. The family is made, with the spec of
     each network. Raises `AnewError` where the study cannot run.
     """
-    specs = demanded(study, data, out, execution)
+    specs = checked_specs(study, data, out, execution)
     family = Family.create(out)
     missing = [spec for spec in specs if not family.begin(spec).is_done]
     return slurm.write_scripts(scripts, siblings(missing), out, execution, study.data)
@@ -124,7 +128,7 @@ def write_slurm_scripts(
 def train_networks(
     family: Path,
     ids: Sequence[str],
-    how: Execution,
+    execution: Execution,
     progress: Progress,
     source: str = "",
     root: str = "",
@@ -157,35 +161,35 @@ def train_networks(
             )
         return data_sources.prepare(sources[described.source], described)
 
-    return _train(specs, lambda spec: data(spec.data), family, how, progress, workers)
+    return _train(specs, lambda spec: data(spec.data), family, execution, progress, workers)
 
 
 def _train(
     specs: Sequence[Spec],
     data: Callable[[Spec], Data],
     out: Path,
-    how: Execution,
+    execution: Execution,
     progress: Progress,
-    trainers: Trainers,
+    launcher: Launcher,
 ) -> dict[str, str]:
     failed: dict[str, str] = {}
-    with groups.session(out, how, progress) as session, trainers(session) as found:
+    with groups.session(out, execution, progress) as session, launcher(session) as found:
         for finished in train_groups(siblings(specs), data, session.family, found):
             failed |= {name: str(error) for name, error in finished.failed.items()}
             for text in dict.fromkeys(str(error) for error in finished.failed.values()):
-                session.progress.notice(text)
+                session.progress.log(text)
     return failed
 
 
 def needs(
-    together: Sequence[Sequence[Spec]], out: Path, contents: Contents, how: Execution
+    together: Sequence[Sequence[Spec]], out: Path, contents: Contents, execution: Execution
 ) -> list[GroupNeeds]:
     """Return what groups of siblings take that the family at `out`, where there is one, does not
     hold whole.
     """
     free = files.free_bytes(out)
     if not (out / "family.json").exists():
-        return plan.needs(together, (), contents, how, free)
+        return plan.needs(together, (), contents, execution, free)
     family = Family.open(out)
     held = {spec.id for group in together for spec in group if family.folder(spec.id).is_done}
 
@@ -195,7 +199,7 @@ def needs(
         with closing(Store.open(family.stores, key)) as store:
             return store.count
 
-    return plan.needs(together, held, contents, how, free, filled)
+    return plan.needs(together, held, contents, execution, free, filled)
 
 
 def siblings(specs: Sequence[Spec]) -> list[list[Spec]]:

@@ -1,7 +1,7 @@
 """Where soft targets come from: networks asked live, or once a view and then read from a store."""
 
 from anew.teachers.choice import Choice, choose
-from anew.teachers.encoding import Targets
+from anew.teachers.encoding import Encoding
 from anew.teachers.live import LiveTeacher
 from anew.teachers.store import FLUSH_SECONDS, Store, StoreKey
 from anew.teachers.teacher import Teacher
@@ -9,10 +9,10 @@ from anew.teachers.teacher import Teacher
 __all__ = [
     "FLUSH_SECONDS",
     "Choice",
+    "Encoding",
     "LiveTeacher",
     "Store",
     "StoreKey",
-    "Targets",
     "Teacher",
     "choose",
 ]

@@ -21,7 +21,7 @@ _WORD = 16
 
 
 @dataclass(frozen=True)
-class Targets:
+class Encoding:
     """How an answer of `classes` logits is written in 16-bit words, and read back.
 
     - Whole (`top_k` None): the logits less their largest, in float16. The largest is 0 and exact; a
@@ -37,7 +37,7 @@ class Targets:
     top_k: int | None = None
 
     @property
-    def words(self) -> int:
+    def width(self) -> int:
         """The number of 16-bit words in a row."""
         if self.top_k is None:
             return self.classes
@@ -47,7 +47,7 @@ class Targets:
     def _class_words(self) -> int:
         return 1 if self.classes <= 1 << _WORD else 2
 
-    def write(self, logits: Float[Tensor, "batch classes"]) -> Int16[Tensor, "batch words"]:
+    def encode(self, logits: Float[Tensor, "batch classes"]) -> Int16[Tensor, "batch words"]:
         """Return logits (B, C) as rows of words (B, W)."""
         if self.top_k is None:
             return _half(logits.float() - logits.float().amax(-1, keepdim=True))
@@ -61,7 +61,7 @@ class Targets:
         ]
         return torch.cat(words, dim=-1)
 
-    def read(self, words: Int16[Tensor, "batch words"]) -> Float[Tensor, "batch classes"]:
+    def decode(self, words: Int16[Tensor, "batch words"]) -> Float[Tensor, "batch classes"]:
         """Return the logits (B, C), float32, that rows of words stand for; constants may have been
         added to them.
         """

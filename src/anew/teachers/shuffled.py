@@ -15,7 +15,7 @@ from anew.data.batches import Batch, Batches
 
 
 @dataclass(frozen=True)
-class Exchange:
+class Shuffled:
     """Answers exchanged among training examples: for view v of example i, those to view v of
     example `partners[i]`.
 
@@ -27,7 +27,7 @@ class Exchange:
     partners: Int64[Tensor, "examples"]
 
     @classmethod
-    def within(cls, predicted: Int64[Tensor, "examples"], batches: Batches) -> Exchange:
+    def within(cls, predicted: Int64[Tensor, "examples"], batches: Batches) -> Shuffled:
         """Exchange among all training examples with the same `predicted` class, by the data seed's
         own stream.
         """

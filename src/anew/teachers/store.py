@@ -31,8 +31,11 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from anew.core import files
+from anew.core import fields, files
 from anew.core.errors import AnewError
+from anew.core.spec import Spec
+from anew.data.views import Views
+from anew.teachers.encoding import Encoding
 
 FORMAT = 1
 FLUSH_SECONDS = 30.0
@@ -76,6 +79,28 @@ class StoreKey:
         """
         whose = self.teachers[0] if len(self.teachers) == 1 else _hash(self.teachers)
         return stores / whose / _name(self.to_json())
+
+
+def store_key(spec: Spec, examples: int, batch_size: int, encoding: Encoding) -> StoreKey:
+    """Return the key of the store that a student's teacher fills, for so many training examples in
+    batches.
+    """
+    training, data = spec.training, spec.data
+    assert data.views is not None, "a spec's data is described as it was found"
+    return StoreKey(
+        teachers=tuple(one.id for one in spec.teachers),
+        data=fields.write(data, identity=True),
+        precision=training.precision,
+        memory_format=training.memory_format,
+        compile=training.compile,
+        batch_size=batch_size,
+        examples=examples,
+        views=Views(data.views, data.padding, data.padding_mode).count,
+        words=encoding.width,
+        targets="logits"
+        if encoding.top_k is None
+        else f"top {encoding.top_k} of {encoding.classes}",
+    )
 
 
 class Store:

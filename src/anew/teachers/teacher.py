@@ -16,9 +16,9 @@ from anew.core import randomness
 from anew.core.distributed import World
 from anew.core.errors import AnewError
 from anew.data.batches import Batch, Batches
-from anew.teachers.encoding import Targets
+from anew.teachers.encoding import Encoding
 from anew.teachers.live import LiveTeacher
-from anew.teachers.shuffled import Exchange
+from anew.teachers.shuffled import Shuffled
 from anew.teachers.store import FLUSH_SECONDS, Store
 
 AHEAD_BATCHES = 16
@@ -40,21 +40,21 @@ class Teacher:
     def __init__(
         self,
         live: LiveTeacher,
-        targets: Targets,
+        encoding: Encoding,
         batch_size: int,
         store: Store | None = None,
-        notice: Callable[[str], None] = lambda text: None,
+        log: Callable[[str], None] = lambda text: None,
         world: World | None = None,
     ) -> None:
-        self.live, self.targets, self.batch_size, self.store = live, targets, batch_size, store
+        self.live, self.encoding, self.batch_size, self.store = live, encoding, batch_size, store
         self.world = world or World()
         self.asked, self.served = 0, 0
         """How many answers the networks gave, and for how many examples of batches targets were
         given.
         """
-        self._notice = notice
+        self._log = log
         self._writes = store is not None
-        self._exchange: Exchange | None = None
+        self._shuffled: Shuffled | None = None
 
     def shuffle(self, batches: Batches) -> None:
         """From now on answer to each training example with what belongs to another one: see
@@ -70,8 +70,8 @@ class Teacher:
         ):
             part = slice(start, start + self.batch_size)
             predicted[part] = self.ask(batches.inputs[part]).argmax(-1)
-        self._exchange = Exchange.within(self.world.sum(predicted), batches)
-        self._notice(
+        self._shuffled = Shuffled.within(self.world.sum(predicted), batches)
+        self._log(
             "a control: this teacher's answers are exchanged among training examples of one "
             "predicted class"
         )
@@ -91,11 +91,11 @@ class Teacher:
                 ahead, self._words([self._asked_for(one) for one in ahead]), strict=True
             ):
                 self.served += len(batch.labels)
-                yield batch, self.targets.read(self.world.gather(words))
+                yield batch, self.encoding.decode(self.world.gather(words))
 
     def ask(self, inputs: Num[Tensor, "asked ..."]) -> Float[Tensor, "asked classes"]:
         """Return the logits for inputs as they are, asked live."""
-        return self.targets.read(self._ask(inputs))
+        return self.encoding.decode(self._ask(inputs))
 
     def ask_about(self, batch: Batch) -> Float[Tensor, "batch classes"]:
         """Return the logits that `teach` gives for a whole batch, asked live."""
@@ -113,7 +113,7 @@ class Teacher:
             return
         inputs = batches.inputs[: self.batch_size]
         if not torch.equal(self._ask(inputs), self._ask(inputs.flip(0)).flip(0)):
-            self._notice(
+            self._log(
                 "this teacher's last bits depend on an example's place in the batch: with a table, "
                 "a student's bits "
                 "may depend on the order in which it was filled; --ask live avoids it"
@@ -129,7 +129,7 @@ class Teacher:
         )
         stored = self._to_device(self.store.read(examples[sample], views[sample]), batches.device)
         now = self.ask(batches.views.show(batches.inputs, chosen, numbers))
-        before = self.targets.read(stored)
+        before = self.encoding.decode(stored)
         difference = (now.softmax(-1) - before.softmax(-1)).abs().amax().item()
         if not difference <= TOLERANCE[precision]:
             raise AnewError(
@@ -158,7 +158,7 @@ class Teacher:
         """Return the batch whose answers are given for this one: itself, or once shuffled its
         partners.
         """
-        return batch if self._exchange is None else self._exchange(batch)
+        return batch if self._shuffled is None else self._shuffled(batch)
 
     def _words(self, batches: Sequence[Batch]) -> Sequence[Int16[Tensor, "batch words"]]:
         """Return the rows for this process's parts of batches: stored where they are there, asked
@@ -171,7 +171,7 @@ class Teacher:
         examples = torch.cat([batch.indices[batch.part] for batch in batches]).cpu().numpy()
         views = torch.cat([batch.views[batch.part] for batch in batches]).cpu().numpy()
         there = self.store.has(examples, views)
-        rows = np.empty((len(examples), self.targets.words), np.uint16)
+        rows = np.empty((len(examples), self.encoding.width), np.uint16)
         if there.any():
             rows[there] = self.store.read(examples[there], views[there])
         missing = np.flatnonzero(~there)
@@ -207,7 +207,7 @@ class Teacher:
             )
             if asked.ndim == 4:
                 asked = asked.contiguous(memory_format=torch.channels_last)
-            answers.append(self.targets.write(self.live.logits(asked)[: len(part)]))
+            answers.append(self.encoding.encode(self.live.logits(asked)[: len(part)]))
         return torch.cat(answers)
 
     def _keep(self, examples: np.ndarray, views: np.ndarray, rows: np.ndarray) -> None:
@@ -222,7 +222,7 @@ class Teacher:
     def _stop_writing(self, error: OSError) -> None:
         assert self.store is not None
         self._writes = False
-        self._notice(
+        self._log(
             f"stored targets {self.store.folder}: cannot be written ({error.strerror}); the "
             f"teacher is asked live for "
             "what is missing, the result is the same"

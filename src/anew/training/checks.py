@@ -49,7 +49,7 @@ class Knowledge:
             for name, value in asdict(self).items()
         }
 
-    def demand(self) -> None:
+    def check(self) -> None:
         """Raise `AnewError` where the teacher is at chance."""
         if self.accuracy <= self.chance_limit:
             raise CheckError(
@@ -79,7 +79,7 @@ def knowledge(teacher: Teacher, data: Data, device: torch.device) -> Knowledge:
     )
 
 
-def demand_signal(name: str, ratio: float) -> None:
+def check_signal(name: str, ratio: float) -> None:
     """Raise `AnewError` where the teacher's term does nothing beside the labels'."""
     if not ratio >= LEAST_SIGNAL:
         raise CheckError(

@@ -23,15 +23,15 @@ from anew.core.randomness import torch_generator
 from anew.core.spec import ObjectiveSpec, Recipe, Spec
 from anew.data import Batches, Data
 from anew.data.batches import Batch
+from anew.data.signature import Signature
 from anew.family import NetworkFolder
 from anew.models import network
-from anew.models.network import Interface
-from anew.teachers import LiveTeacher, Store, Targets, Teacher, choose
+from anew.teachers import Encoding, LiveTeacher, Store, Teacher, choose
 from anew.teachers.choice import distinct_views
+from anew.teachers.store import store_key
 from anew.training.device import settings
-from anew.training.group import store_key
 from anew.training.lineage import filled_objective, filled_siblings
-from anew.training.trainer import Run
+from anew.training.trainer import Trainer
 
 WARM_UP_STEPS = 3
 
@@ -71,7 +71,7 @@ class _Contender:
     """One way to train, that is asked for so many steps in turn."""
 
     def __init__(
-        self, name: str, runs: list[Run], teacher: Teacher | None, batches: Batches
+        self, name: str, runs: list[Trainer], teacher: Teacher | None, batches: Batches
     ) -> None:
         self.name, self.runs = name, runs
         everything = itertools.chain.from_iterable(
@@ -89,12 +89,14 @@ class _Contender:
         started = time.perf_counter()
         for batch, targets in itertools.islice(self._taught, count):
             for run in self.runs:
-                run.learn(batch, targets)
+                run.train_step(batch, targets)
         wait(device)
         return (time.perf_counter() - started) / count / len(self.runs)
 
 
-def measure(recipe: Recipe, data: Data, how: Execution, rounds: int = 5, steps: int = 16) -> Costs:
+def measure(
+    recipe: Recipe, data: Data, execution: Execution, rounds: int = 5, steps: int = 16
+) -> Costs:
     """Measure label-only training, students of a live teacher, of a table as it fills and as it is
     read, and siblings.
 
@@ -119,7 +121,7 @@ def measure(recipe: Recipe, data: Data, how: Execution, rounds: int = 5, steps: 
             "--epochs"
         )
     with (
-        settings(how) as device,
+        settings(execution) as device,
         torch_generator(0, device),
         tempfile.TemporaryDirectory() as place,
     ):
@@ -133,30 +135,30 @@ def measure(recipe: Recipe, data: Data, how: Execution, rounds: int = 5, steps: 
             teachers=(teaching,),
             frozen=recipe.frozen,
         )
-        network.demand_frozen(student, Interface.of(data))
+        network.check_frozen(student, Signature.of(data))
         together = filled_siblings(recipe, student)
         placed = network.place(
-            network.build(teaching, Interface.of(data)), device, training.memory_format
+            network.build(teaching, Signature.of(data)), device, training.memory_format
         )
         live = LiveTeacher([placed], training.precision, training.compile)
-        targets = Targets(len(data.classes), recipe.objective.top_k)
-        key = store_key(student, len(data.training), batches.batch_size, targets)
+        encoding = Encoding(len(data.classes), recipe.objective.top_k)
+        key = store_key(student, len(data.training), batches.batch_size, encoding)
         stores = Path(place)
 
-        def runs(*specs: Spec) -> list[Run]:
+        def runs(*specs: Spec) -> list[Trainer]:
             return [
-                Run(spec, NetworkFolder(stores / spec.id), data, batches, teacher=placed)
+                Trainer(spec, NetworkFolder(stores / spec.id), data, batches, teacher=placed)
                 for spec in specs
             ]
 
         def teacher(store: Store | None) -> Teacher:
-            return Teacher(live, targets, batches.batch_size, store)
+            return Teacher(live, encoding, batches.batch_size, store)
 
         contenders = [
             _Contender("a label-only network", runs(alone), None, batches),
             _Contender("a student, teacher asked live", runs(student), teacher(None), batches),
         ]
-        if key.bytes <= min(how.disk_budget * 1e9, shutil.disk_usage(place).free / 2):
+        if key.bytes <= min(execution.disk_budget * 1e9, shutil.disk_usage(place).free / 2):
             # The second reads what the first has just written for the same batches.
             store = Store.open(stores, key)
             contenders += [
@@ -180,13 +182,14 @@ def measure(recipe: Recipe, data: Data, how: Execution, rounds: int = 5, steps: 
             epochs=training.epochs,
             passes=1,
             store_bytes=key.bytes,
-            budget_bytes=how.disk_budget * 1e9,
+            budget_bytes=execution.disk_budget * 1e9,
             free_bytes=shutil.disk_usage(place).free,
         )
     setting = (
         f"{data.spec.source}, batches of {batches.batch_size}, {training.precision}, "
         f"{device.type}, "
-        f"{torch.get_num_threads() if how.threads is None else how.threads} threads, {rounds} "
+        f"{torch.get_num_threads() if execution.threads is None else execution.threads} threads, "
+        f"{rounds} "
         f"rounds of {steps} steps"
     )
     examples = batches.steps * batches.batch_size

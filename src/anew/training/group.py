@@ -13,17 +13,18 @@ from typing import TypeVar
 
 import torch
 
-from anew.core import distributed, fields
+from anew.core import distributed
 from anew.core.callbacks import Progress, Silent
 from anew.core.distributed import World
 from anew.core.errors import AnewError
 from anew.core.execution import Execution
 from anew.core.interruption import StopRequest
 from anew.core.spec import Spec
-from anew.data import Batches, Data, Views
+from anew.data import Batches, Data
 from anew.family import Family
 from anew.models import network
-from anew.teachers import LiveTeacher, Store, StoreKey, Targets, Teacher, choose
+from anew.teachers import Encoding, LiveTeacher, Store, Teacher, choose
+from anew.teachers.store import store_key
 from anew.training.device import settings
 from anew.training.loop import train_siblings
 
@@ -37,7 +38,7 @@ class Session:
     """
 
     family: Family
-    how: Execution
+    execution: Execution
     device: torch.device
     world: World
     progress: Progress
@@ -51,13 +52,15 @@ class Session:
 
 
 @contextmanager
-def session(out: Path, how: Execution, progress: Progress) -> Generator[Session]:
+def session(out: Path, execution: Execution, progress: Progress) -> Generator[Session]:
     """Open a session on the family at `out`, which is made where it is not there; Ctrl-C is a
     request to stop in it.
     """
-    with settings(how) as device, StopRequest() as stop, distributed.join(device) as world:
+    with settings(execution) as device, StopRequest() as stop, distributed.join(device) as world:
         family = _in_turn(world, lambda: Family.create(out))
-        yield Session(family, how, device, world, progress if world.leads else Silent(), stop)
+        yield Session(
+            family, execution, device, world, progress if world.is_main else Silent(), stop
+        )
 
 
 def train_group(session: Session, specs: Sequence[Spec], data: Data) -> dict[str, AnewError]:
@@ -84,7 +87,7 @@ def train_group(session: Session, specs: Sequence[Spec], data: Data) -> dict[str
                 data,
                 batches,
                 teacher,
-                session.how,
+                session.execution,
                 session.world,
                 session.progress,
                 session.stop,
@@ -94,7 +97,7 @@ def train_group(session: Session, specs: Sequence[Spec], data: Data) -> dict[str
                 teacher.close()
     for spec, folder, was_there in zip(specs, folders, found, strict=True):
         if folder.is_done:
-            if session.world.leads:
+            if session.world.is_main:
                 folder.clear_state()
             session.progress.network_done(spec, folder.done, found=was_there)
     return failed
@@ -112,31 +115,31 @@ def _teacher(session: Session, spec: Spec, batches: Batches, data: Data) -> Teac
         for one in spec.teachers
     ]
     live = LiveTeacher(networks, training.precision, training.compile)
-    targets = Targets(classes, spec.objective.top_k)
-    key = store_key(spec, len(data.training), batches.batch_size, targets)
+    encoding = Encoding(classes, spec.objective.top_k)
+    key = store_key(spec, len(data.training), batches.batch_size, encoding)
     choice = choose(
-        session.how.ask,
+        session.execution.ask,
         views=key.views,
         epochs=training.epochs,
         passes=1,
         store_bytes=key.bytes,
-        budget_bytes=session.how.disk_budget * 1e9,
+        budget_bytes=session.execution.disk_budget * 1e9,
         free_bytes=shutil.disk_usage(session.family.path).free,
         is_there=key.folder(session.family.stores).exists(),
     )
-    session.progress.notice(choice.reason)
+    session.progress.log(choice.reason)
     store = None
     if choice.way == "table":
         try:
             store = session.in_turn(lambda: Store.open(session.family.stores, key))
         except OSError as error:
-            session.progress.notice(
+            session.progress.log(
                 f"stored targets {session.family.stores}: cannot be made ({error.strerror}); the "
                 f"teacher is asked "
                 "live, the result is the same"
             )
     teacher = Teacher(
-        live, targets, batches.batch_size, store, session.progress.notice, session.world
+        live, encoding, batches.batch_size, store, session.progress.log, session.world
     )
     teacher.verify(batches, training.precision)
     if spec.objective.shuffled:
@@ -144,29 +147,9 @@ def _teacher(session: Session, spec: Spec, batches: Batches, data: Data) -> Teac
     return teacher
 
 
-def store_key(spec: Spec, examples: int, batch_size: int, targets: Targets) -> StoreKey:
-    """Return the key of the store that a student's teacher fills, for so many training examples in
-    batches.
-    """
-    training, data = spec.training, spec.data
-    assert data.views is not None, "a spec's data is described as it was found"
-    return StoreKey(
-        teachers=tuple(one.id for one in spec.teachers),
-        data=fields.write(data, identity=True),
-        precision=training.precision,
-        memory_format=training.memory_format,
-        compile=training.compile,
-        batch_size=batch_size,
-        examples=examples,
-        views=Views(data.views, data.padding, data.padding_mode).count,
-        words=targets.words,
-        targets="logits" if targets.top_k is None else f"top {targets.top_k} of {targets.classes}",
-    )
-
-
 def _in_turn(world: World, work: Callable[[], Found]) -> Found:
     """Do what writes to the family in the leading process first; the others then find it done."""
-    if not world.leads:
+    if not world.is_main:
         world.wait()
         return work()
     try:

@@ -13,10 +13,10 @@ from anew.core.errors import AnewError
 from anew.core.execution import Execution
 from anew.core.spec import ModelSpec, ObjectiveSpec, Recipe, Spec, lineage_of, siblings_of
 from anew.data import Data
+from anew.data.signature import Signature
 from anew.evaluation import Row
 from anew.family import Family, NetworkFolder
 from anew.models import network
-from anew.models.network import Interface
 from anew.training import group
 from anew.training.launch.scheduler import train_groups
 from anew.training.launch.workers import workers
@@ -38,7 +38,7 @@ class Trained:
 
 
 def train_lineage(
-    recipe: Recipe, data: Data, out: Path, how: Execution, progress: Progress
+    recipe: Recipe, data: Data, out: Path, execution: Execution, progress: Progress
 ) -> Trained:
     """Train what a recipe asks for in the family at `out`, going on where an earlier run stopped.
 
@@ -47,16 +47,20 @@ def train_lineage(
     """
     recipe = replace(recipe, objective=filled_objective(recipe.objective))
     # What is wrong with the recipe shows before anything is written.
-    _demand_sound(recipe, data)
+    _check_sound(recipe, data)
     named = [model.name for model in (recipe.model, recipe.teacher_model) if model is not None]
-    given = find_teacher(recipe, data, [*named, *how.trust]) if recipe.teacher is not None else None
+    given = (
+        find_teacher(recipe, data, [*named, *execution.trust])
+        if recipe.teacher is not None
+        else None
+    )
     lineage = lineage_of(recipe, data.spec, given.spec if given is not None else None)
     generations = [filled_siblings(recipe, spec) for spec in lineage]
     if recipe.frozen:
         for spec in lineage[-recipe.generations :]:
-            network.demand_frozen(spec, Interface.of(data))
+            network.check_frozen(spec, Signature.of(data))
     failures: list[AnewError] = []
-    with group.session(out, how, progress) as session, workers(session) as trainers:
+    with group.session(out, execution, progress) as session, workers(session) as trainers:
         family = session.family
         if given is not None:
             session.in_turn(lambda: given.bring(family, data, session.device))
@@ -73,7 +77,7 @@ def train_lineage(
                 and not was_there
                 and _is_still_falling(family.folder(spec.id))
             ):
-                session.progress.notice(
+                session.progress.log(
                     "this teacher's validation loss was still falling when its training ended: "
                     "students of an "
                     "under-trained teacher are often worse than it; more --epochs would show"
@@ -99,13 +103,13 @@ def filled_siblings(recipe: Recipe, spec: Spec) -> list[Spec]:
     ]
 
 
-def _demand_sound(recipe: Recipe, data: Data) -> None:
+def _check_sound(recipe: Recipe, data: Data) -> None:
     """Build the recipe's models once and look at its objectives; raises `AnewError` where they do
     not fit.
     """
     for model in (recipe.model, recipe.teacher_model):
         if model is not None:
-            demand_model(model, data)
+            check_model(model, data)
     for name in recipe.siblings:
         if not objectives.find(name).uses_teacher:
             raise AnewError(
@@ -121,9 +125,9 @@ def _demand_sound(recipe: Recipe, data: Data) -> None:
         )
 
 
-def demand_model(model: ModelSpec, data: Data) -> None:
+def check_model(model: ModelSpec, data: Data) -> None:
     """Build a model once; raises `AnewError` where it is not known or does not fit the data."""
-    network.build_empty(model, Interface.of(data))
+    network.build_empty(model, Signature.of(data))
 
 
 def _is_still_falling(folder: NetworkFolder) -> bool:

@@ -2,8 +2,8 @@
 and teacher.
 
 A step is: batch, teacher's targets, then for each sibling forward, objective, backward, update
-(`run.Run.learn`). A sibling trained among others has the bits that it has alone: nothing of one's
-step depends on another's.
+(`run.Trainer.train_step`). A sibling trained among others has the bits that it has alone: nothing
+of one's step depends on another's.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from anew.family.lock import NetworkLock
 from anew.teachers import FLUSH_SECONDS, Teacher
 from anew.training import checks
 from anew.training.checks import CheckError
-from anew.training.trainer import NotFiniteError, Run
+from anew.training.trainer import NotFiniteError, Trainer
 
 # Processes that train together ask each other whether to save or stop once in so many steps.
 AGREE_EVERY = 20
@@ -39,7 +39,7 @@ def train_siblings(
     data: Data,
     batches: Batches,
     teacher: Teacher | None,
-    how: Execution,
+    execution: Execution,
     world: World,
     progress: Progress,
     stop: StopRequest,
@@ -53,11 +53,11 @@ def train_siblings(
     whole.
     """
     with ExitStack() as locks, randomness.torch_generator(0, batches.device):
-        waiting = (how.patience, stop)
+        waiting = (execution.patience, stop)
         held = {
             folder.id: locks.enter_context(NetworkLock(folder.path, *waiting))
             for folder in folders
-            if world.leads
+            if world.is_main
         }
         world.wait()
         # While this process waited for a lock, another may have trained that network to its end.
@@ -65,8 +65,8 @@ def train_siblings(
         if not missing:
             return {}
         first = teacher.live.networks[0] if teacher is not None else None
-        runs = [Run(*one, data, batches, world, first) for one in missing]
-        failures = _begin(runs, teacher, how, progress)
+        runs = [Trainer(*one, data, batches, world, first) for one in missing]
+        failures = _begin(runs, teacher, execution, progress)
         runs = [run for run in runs if run.spec.id not in failures]
         world.wait()
         steps, done, together = (
@@ -76,11 +76,11 @@ def train_siblings(
         )
         progress.training_started([run.spec for run in runs], steps, done, batches.batch_size)
 
-        def save(run: Run) -> None:
+        def save(run: Trainer) -> None:
             if teacher is not None:
                 teacher.flush(at_least_every=FLUSH_SECONDS)
                 run.count_teaching(teacher, together)
-            if world.leads:
+            if world.is_main:
                 held[run.spec.id].check()
             run.save()
 
@@ -93,7 +93,7 @@ def train_siblings(
             ):
                 for run in [run for run in runs if run.step == step]:
                     with _stopping_alone(run, runs, failures, progress):
-                        run.learn(batch, targets)
+                        run.train_step(batch, targets)
                 if not runs:
                     break
                 step += 1
@@ -101,7 +101,7 @@ def train_siblings(
                 if world.size == 1 or step % AGREE_EVERY == 0:
                     stopping = world.agree(stop.requested)
                     if stopping or world.agree(
-                        any(run.minutes_unsaved > how.save_minutes for run in runs)
+                        any(run.minutes_unsaved > execution.save_minutes for run in runs)
                     ):
                         for run in [run for run in runs if run.step == step]:
                             with _stopping_alone(run, runs, failures, progress):
@@ -111,7 +111,7 @@ def train_siblings(
             for run in [run for run in runs if run.epoch == epoch]:
                 with _stopping_alone(run, runs, failures, progress):
                     row = run.end_epoch()
-                    if how.keeps(run.epoch):
+                    if execution.keeps(run.epoch):
                         run.keep_epoch()
                     save(run)
                     progress.epoch_done(run.spec, row)
@@ -119,7 +119,7 @@ def train_siblings(
 
 
 def _begin(
-    runs: Sequence[Run], teacher: Teacher | None, how: Execution, progress: Progress
+    runs: Sequence[Trainer], teacher: Teacher | None, execution: Execution, progress: Progress
 ) -> dict[str, AnewError]:
     """Bring runs to where their last saves left them; at the start of the others, check what they
     are to learn from.
@@ -129,24 +129,24 @@ def _begin(
     knowledge = None
     failures: dict[str, AnewError] = {}
     for run in runs:
-        if run.world.leads:
+        if run.world.is_main:
             run.folder.sweep()
         if run.folder.state.exists():
             run.restore(progress)
         elif teacher is not None:
             knowledge = knowledge or checks.knowledge(teacher, run.data, run.batches.device)
             try:
-                run.check_teacher(teacher, knowledge, progress, force=how.force)
+                run.check_teacher(teacher, knowledge, progress, force=execution.force)
             except CheckError as error:
                 failures[run.spec.id] = error
     if len(failures) == len(runs):
         raise next(iter(failures.values()))
     for error in failures.values():
-        progress.notice(f"{error}; its siblings go on")
+        progress.log(f"{error}; its siblings go on")
     return failures
 
 
-def _finish_those_done(runs: Sequence[Run], world: World) -> list[Run]:
+def _finish_those_done(runs: Sequence[Trainer], world: World) -> list[Trainer]:
     """Finish the runs that had their last epoch, and return the others."""
     for run in runs:
         if run.epoch == run.spec.training.epochs:
@@ -167,7 +167,7 @@ def _taught(
 
 @contextmanager
 def _stopping_alone(
-    run: Run, runs: list[Run], failures: dict[str, AnewError], progress: Progress
+    run: Trainer, runs: list[Trainer], failures: dict[str, AnewError], progress: Progress
 ) -> Generator[None]:
     """Take a run whose numbers are no longer finite out of the group and note why; its siblings go
     on.
@@ -178,10 +178,10 @@ def _stopping_alone(
         runs.remove(run)
         failures[run.spec.id] = error
         if runs:
-            progress.notice(f"{error}; its siblings go on")
+            progress.log(f"{error}; its siblings go on")
 
 
-def _where(runs: Sequence[Run]) -> str:
+def _where(runs: Sequence[Trainer]) -> str:
     run = runs[0]
     names = f"generation {run.spec.generation}" + (
         f" ({len(runs)} siblings)" if len(runs) > 1 else ""

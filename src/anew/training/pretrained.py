@@ -13,13 +13,14 @@ from anew.core import files
 from anew.core.errors import AnewError
 from anew.core.spec import ModelSpec, ObjectiveSpec, Recipe, Spec, TrainingSpec
 from anew.data import Data
+from anew.data.signature import Signature
 from anew.family import Family, NetworkFolder
 from anew.models import network
-from anew.models.network import Interface, Network
+from anew.models.network import Network
 
 
 @dataclass(frozen=True)
-class GivenTeacher:
+class PretrainedTeacher:
     """A teacher that was found where the recipe names it: its spec, and where it is or what
     it is.
     """
@@ -54,7 +55,7 @@ class GivenTeacher:
             )
 
 
-def find_teacher(recipe: Recipe, data: Data, trusted: Collection[str] = ()) -> GivenTeacher:
+def find_teacher(recipe: Recipe, data: Data, trusted: Collection[str] = ()) -> PretrainedTeacher:
     """Find the network that `recipe.teacher` names, and check that it can teach this data; nothing
     is written.
 
@@ -90,8 +91,8 @@ def find_teacher(recipe: Recipe, data: Data, trusted: Collection[str] = ()) -> G
         return _from_file(folder.weights, recipe.teacher_model, recipe.model, data, trusted)
     if recipe.teacher_model is not None:
         raise _brings_its_own(recipe.teacher)
-    network.demand_trusted(spec.model.name, trusted, folder.path)
-    return GivenTeacher(spec, folder.id, family=other)
+    network.check_trusted(spec.model.name, trusted, folder.path)
+    return PretrainedTeacher(spec, folder.id, family=other)
 
 
 def _from_file(
@@ -100,29 +101,29 @@ def _from_file(
     students: ModelSpec,
     data: Data,
     trusted: Collection[str],
-) -> GivenTeacher:
+) -> PretrainedTeacher:
     """Read a checkpoint: one that anew wrote says what it is, any other is a state dict of the
     model that is given.
     """
-    interface = Interface.of(data)
+    signature = Signature.of(data)
     tensors, header = files.read_tensors(path)
     if header:
         if given_model is not None:
             raise _brings_its_own(str(path))
         teacher = network.restore(tensors, header, path, trusted)
-        if len(teacher.interface.classes) != len(interface.classes):
+        if len(teacher.signature.classes) != len(signature.classes):
             raise AnewError(
-                f"teacher {path}: knows {len(teacher.interface.classes)} classes, the data has "
-                f"{len(interface.classes)}; give a teacher of the same classes"
+                f"teacher {path}: knows {len(teacher.signature.classes)} classes, the data has "
+                f"{len(signature.classes)}; give a teacher of the same classes"
             )
-        if teacher.interface.input_shape != interface.input_shape:
+        if teacher.signature.input_shape != signature.input_shape:
             raise AnewError(
-                f"teacher {path}: takes inputs {teacher.interface.input_shape}, the data has "
-                f"{interface.input_shape}; "
+                f"teacher {path}: takes inputs {teacher.signature.input_shape}, the data has "
+                f"{signature.input_shape}; "
                 "give a teacher of the same inputs"
             )
     else:
-        teacher = network.build_empty(given_model or students, interface)
+        teacher = network.build_empty(given_model or students, signature)
         network.fill(teacher, tensors, path)
     spec = Spec(
         teacher.spec,
@@ -131,7 +132,7 @@ def _from_file(
         ObjectiveSpec("label", smoothing=0.0),
         weights=files.sha256(path),
     )
-    return GivenTeacher(spec, path.name, network=teacher)
+    return PretrainedTeacher(spec, path.name, network=teacher)
 
 
 def _brings_its_own(teacher: str) -> AnewError:

@@ -22,10 +22,11 @@ from anew.core.distributed import World
 from anew.core.errors import AnewError
 from anew.core.spec import Spec
 from anew.data.batches import Batch, Batches
+from anew.data.signature import Signature
 from anew.data.split import Data
 from anew.family import NetworkFolder
 from anew.models import network, whole_batch
-from anew.models.network import Interface, Network, Runner
+from anew.models.network import Network, Runner
 from anew.teachers import Teacher
 from anew.training import checks, optim
 from anew.training.checks import Knowledge
@@ -39,7 +40,7 @@ class NotFiniteError(AnewError):
     """A loss or weights are no longer finite: this network stops, its siblings do not."""
 
 
-class Run:
+class Trainer:
     """One network being trained: its weights, its optimizer, how far it got, and how that is saved
     and restored.
     """
@@ -59,7 +60,7 @@ class Run:
         self.objective = objectives.find(spec.objective.name)
         self.options = objectives.fill_options(spec.objective.name, spec.objective.options)
         copied = teacher.model if teacher is not None else None
-        self.network = self._place(network.build(spec, Interface.of(data), copied))
+        self.network = self._place(network.build(spec, Signature.of(data), copied))
         self.optimizer = optim.optimizer(self.network, spec.training, batches.device)
         self._runner = Runner(
             whole_batch.share(self.network.train(), self.world),
@@ -98,7 +99,9 @@ class Run:
         """Minutes since the last save."""
         return (time.monotonic() - self._saved) / 60
 
-    def learn(self, batch: Batch, teacher_logits: Float[Tensor, "batch classes"] | None) -> None:
+    def train_step(
+        self, batch: Batch, teacher_logits: Float[Tensor, "batch classes"] | None
+    ) -> None:
         """Take one step: forward, objective, backward, update. Nothing here waits for the device.
 
         Raises `NotFiniteError` where one of the last losses was not finite.
@@ -132,7 +135,7 @@ class Run:
     def end_epoch(self) -> dict[str, Any]:
         """Evaluate on the validation split, write the epoch's line of metrics, and return it."""
         self._read_losses()
-        self._demand_finite_weights()
+        self._check_finite_weights()
         examples = self.batches.steps * self.batches.batch_size
         row: dict[str, Any] = {
             "epoch": self.epoch + 1,
@@ -155,7 +158,7 @@ class Run:
                     name: value.clone() for name, value in self.network.model.state_dict().items()
                 }
         row["seconds"] = round(self._seconds_so_far(), 3)
-        if self.world.leads:
+        if self.world.is_main:
             self.metrics_end = files.write_line(self.folder.metrics, self.metrics_end, row)
         self.loss_sum, self.errors = 0.0, 0
         self.epoch += 1
@@ -168,7 +171,7 @@ class Run:
         Before the epoch is saved: where a kill comes between, the epoch is trained again and writes
         the same bytes. The last epoch's are what `finish` writes.
         """
-        if self.world.leads and self.epoch < self.spec.training.epochs:
+        if self.world.is_main and self.epoch < self.spec.training.epochs:
             about = {"id": self.spec.id, "generation": self.spec.generation, "epoch": self.epoch}
             self.network.save(self.folder.at_epoch(self.epoch), about)
 
@@ -183,7 +186,7 @@ class Run:
         signal = checks.signal(
             self.network, teacher, self.objective, self.options, self.batches, self.data
         )
-        progress.notice(
+        progress.log(
             f"teacher: {knowledge.accuracy:.1%} of the {knowledge.measured_on} examples right "
             f"(chance "
             f"{knowledge.chance:.1%}); {self.spec.objective.name}: |gradient of the teacher's "
@@ -191,12 +194,12 @@ class Run:
             f"label term| = {signal:.3g}"
         )
         if all(one.is_untrained for one in self.spec.teachers):
-            progress.notice(
+            progress.log(
                 "this teacher is untrained, as its 0 epochs ask: a control, which no check stops"
             )
         elif not force:
-            knowledge.demand()
-            checks.demand_signal(self.spec.objective.name, signal)
+            knowledge.check()
+            checks.check_signal(self.spec.objective.name, signal)
         self.checks = {**knowledge.to_json(), "signal": signal, "forced": force}
 
     def count_teaching(self, teacher: Teacher, siblings: int) -> None:
@@ -212,9 +215,9 @@ class Run:
     def save(self) -> None:
         """Save everything that a resumed run needs, in one file that appears whole."""
         self._read_losses()
-        self._demand_finite_weights()
+        self._check_finite_weights()
         self._saved = time.monotonic()
-        if not self.world.leads:
+        if not self.world.is_main:
             return
         tensors = {
             f"model.{name}": value for name, value in self.network.model.state_dict().items()
@@ -272,7 +275,7 @@ class Run:
         self.environments = (
             saved["environments"] if now == before else [*saved["environments"], now]
         )
-        progress.notice(
+        progress.log(
             f"generation {self.spec.generation} goes on from step {self.step} of {self.steps}"
         )
         if now != before:
@@ -281,7 +284,7 @@ class Run:
                 for name in now
                 if now[name] != before.get(name)
             )
-            progress.notice(
+            progress.log(
                 f"the environment changed since the last save ({changed}): the last bits may differ"
             )
 
@@ -293,11 +296,11 @@ class Run:
         networks = {"last": self.network}
         if self.best:
             networks["best"] = self._place(
-                network.build_empty(self.spec.model, Interface.of(self.data))
+                network.build_empty(self.spec.model, Signature.of(self.data))
             )
             networks["best"].model.load_state_dict(self.best)
         outputs = evaluation.outputs_of(networks, self.data, self.batches.device, self.world)
-        if not self.world.leads:
+        if not self.world.is_main:
             return
         self.network.save(self.folder.weights, about)
         if self.best:
@@ -359,7 +362,7 @@ class Run:
             self.loss_sum += loss
             self.errors += wrong
 
-    def _demand_finite_weights(self) -> None:
+    def _check_finite_weights(self) -> None:
         """A finite loss can leave weights that are not: they must never replace the last good
         state.
         """

@@ -134,7 +134,7 @@ def collect(
     sound = {spec.id: _sound(family, spec) for spec in everybody}
     folders = [sound[spec.id] for spec in lineage]
     if data is not None:
-        _demand_same(data, lineage[-1])
+        _check_same(data, lineage[-1])
     notices = _unfinished(family, lineage)
     if split == "train":
         if data is None:
@@ -237,7 +237,7 @@ def _sound(family: Family, spec: Spec) -> NetworkFolder:
     were written.
     """
     folder = family.folder(spec.id)
-    folder.demand_done()
+    folder.check_done()
     wrong = folder.verify()
     if wrong:
         raise AnewError(f"{wrong[0]}; restore it from a copy")
@@ -259,7 +259,7 @@ def _stored(folder: NetworkFolder) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, header
 
 
-def _demand_same(data: Data, spec: Spec) -> None:
+def _check_same(data: Data, spec: Spec) -> None:
     if not data.spec.is_same(spec.data):
         raise AnewError(
             f"data '{data.spec.source}': are not those that the lineage was trained on "

@@ -29,11 +29,11 @@ from anew.core.randomness import torch_generator
 from anew.core.spec import DataSpec, Spec
 from anew.data import Batches, Contents, Data, Examples, MissingDataError, Source
 from anew.data.batches import Batch
+from anew.data.signature import Signature
 from anew.data.sources import SOURCES
 from anew.evaluation import EVALUATION_BATCH
 from anew.family import Family, NetworkFolder
 from anew.models import network
-from anew.models.network import Interface
 from anew.studies.planning import plan as planning
 from anew.studies.planning.plan import (
     Asking,
@@ -46,11 +46,11 @@ from anew.studies.planning.plan import (
 )
 from anew.studies.running import needs, siblings
 from anew.studies.study import Study, data_of_seed
-from anew.teachers import LiveTeacher, Store, Targets, Teacher
+from anew.teachers import Encoding, LiveTeacher, Store, Teacher
+from anew.teachers.store import store_key
 from anew.training.costs import wait
 from anew.training.device import settings
-from anew.training.group import store_key
-from anew.training.trainer import Run
+from anew.training.trainer import Trainer
 
 ROUNDS = 5
 SLICE_SECONDS = 0.3
@@ -61,7 +61,7 @@ MOST_WORKERS = 100_000
 
 
 def plan(
-    study: Study, out: Path, how: Execution, rate: float | None = None, workers: int = 1
+    study: Study, out: Path, execution: Execution, rate: float | None = None, workers: int = 1
 ) -> Plan:
     """Return what a study takes that the family at `out` does not hold; nothing is written there.
 
@@ -82,11 +82,11 @@ def plan(
         )
     found = _find_data(study, out)
     groups = siblings(study.specs(found.described))
-    missing = needs(groups, out, found.contents, how)
+    missing = needs(groups, out, found.contents, execution)
     if rate is not None and missing:
         speeds = planning.speeds_of_rate(rate, missing, found.contents)
     else:
-        speeds = measure(missing, found, how)
+        speeds = measure(missing, found, execution)
     free, notes = files.free_bytes(out), (*study.notes, *found.notes)
     return planning.plan(study.name, groups, missing, found.contents, speeds, workers, free, notes)
 
@@ -161,7 +161,7 @@ def fingerprint_in(spec: DataSpec, out: Path) -> str:
     return known.pop() if len(known) == 1 else ""
 
 
-def measure(missing: Sequence[GroupNeeds], found: FoundData, how: Execution) -> Speeds:
+def measure(missing: Sequence[GroupNeeds], found: FoundData, execution: Execution) -> Speeds:
     """Train a few steps of each kind of network, let each kind of teacher answer, and return how
     fast that is.
 
@@ -171,7 +171,7 @@ def measure(missing: Sequence[GroupNeeds], found: FoundData, how: Execution) -> 
         return Speeds("nothing to train", {}, {})
     started = time.perf_counter()
     with (
-        settings(how) as device,
+        settings(execution) as device,
         torch_generator(0, device),
         tempfile.TemporaryDirectory() as place,
     ):
@@ -248,11 +248,11 @@ class _Trainee:
         place.mkdir()
         # Only where parts of a teacher are copied does a run ask for one; any weights will do.
         teacher = (
-            network.build_empty(spec.teachers[0].model, Interface.of(data)) if spec.frozen else None
+            network.build_empty(spec.teachers[0].model, Signature.of(data)) if spec.frozen else None
         )
         self._whole: list[float] = []
         self._run = self._timed_once(
-            lambda: Run(
+            lambda: Trainer(
                 replace(spec, training=training), folder, light, shown.batches, teacher=teacher
             )
         )
@@ -272,15 +272,15 @@ class _Trainee:
         )
         self._seconds: list[tuple[float, float, float]] = []
 
-    def _timed_once(self, work: Callable[[], Run]) -> Run:
-        made: list[Run] = []
+    def _timed_once(self, work: Callable[[], Trainer]) -> Trainer:
+        made: list[Trainer] = []
         self._whole.append(_timed(lambda: made.append(work()), self.device))
         return made[0]
 
     def _steps(self, count: int) -> float:
         def learn() -> None:
             for number in range(count):
-                self._run.learn(self._batches[number % len(self._batches)], self._targets)
+                self._run.train_step(self._batches[number % len(self._batches)], self._targets)
 
         return _timed(learn, self.device) / count
 
@@ -319,7 +319,7 @@ class _Asked:
         training, started = spec.training, time.perf_counter()
         placed = [
             network.place(
-                network.build_empty(teacher.model, Interface.of(data)),
+                network.build_empty(teacher.model, Signature.of(data)),
                 self.batches.device,
                 training.memory_format,
             )
@@ -327,8 +327,8 @@ class _Asked:
         ]
         self._whole = time.perf_counter() - started
         self._live = LiveTeacher(placed, training.precision, training.compile)
-        self._targets = Targets(len(data.classes), spec.objective.top_k)
-        self._key = store_key(spec, len(data.training), self.batches.batch_size, self._targets)
+        self._encoding = Encoding(len(data.classes), spec.objective.top_k)
+        self._key = store_key(spec, len(data.training), self.batches.batch_size, self._encoding)
         self._count = 1
         first = self._teach(None)
         seconds = first if first > SLOW_SECONDS else self._teach(None)
@@ -336,7 +336,7 @@ class _Asked:
         self._seconds: list[tuple[float, float, float]] = []
 
     def _teach(self, store: Store | None) -> float:
-        teacher = Teacher(self._live, self._targets, self.batches.batch_size, store)
+        teacher = Teacher(self._live, self._encoding, self.batches.batch_size, store)
         batches = self._first[: self._count]
 
         def teach() -> None:

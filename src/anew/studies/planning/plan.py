@@ -27,12 +27,12 @@ from anew.core.errors import AnewError
 from anew.core.execution import Execution
 from anew.core.spec import ModelSpec, Spec, TrainingSpec
 from anew.data import Contents, Sizes, sizes
+from anew.data.signature import Signature
 from anew.family import FORMAT
 from anew.models import network
-from anew.models.network import Interface
-from anew.teachers import StoreKey, Targets, choose
+from anew.teachers import Encoding, StoreKey, choose
+from anew.teachers.store import store_key
 from anew.training.checks import CHECKED_EXAMPLES, SIGNAL_BATCHES
-from anew.training.group import store_key
 from anew.training.launch.scheduler import in_order, next_parts
 
 FORWARDS_OF_A_STEP = 3
@@ -90,11 +90,11 @@ def footprint(model: ModelSpec, input_shape: tuple[int, ...], classes: int) -> F
     know how.
     """
     channels = input_shape[0]
-    interface = Interface(
+    signature = Signature(
         input_shape, tuple(map(str, range(classes))), (0.0,) * channels, (1.0,) * channels
     )
     with torch.device("cpu" if ":" in model.name else "meta"):
-        built = network.build_empty(model, interface)
+        built = network.build_empty(model, signature)
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             built.eval()(torch.zeros(1, *input_shape))
     header = {
@@ -102,7 +102,7 @@ def footprint(model: ModelSpec, input_shape: tuple[int, ...], classes: int) -> F
         "generation": 0,
         "model": fields.write(model),
         "input_shape": input_shape,
-        "classes": interface.classes,
+        "classes": signature.classes,
         "mean": (100 / 3,) * channels,
         "std": (100 / 3,) * channels,
     }
@@ -208,7 +208,7 @@ def needs(
     groups: Sequence[Sequence[Spec]],
     held: Collection[str],
     contents: Contents,
-    how: Execution,
+    execution: Execution,
     free_bytes: float,
     filled: Callable[[StoreKey], int | None] = lambda key: None,
 ) -> list[GroupNeeds]:
@@ -224,14 +224,16 @@ def needs(
         missing = tuple(spec for spec in group if spec.id not in held)
         if missing:
             used = sum(one.network_bytes + one.store_bytes for one in found)
-            found.append(_group_needs(missing, contents, how, free_bytes - used, filled, begun))
+            found.append(
+                _group_needs(missing, contents, execution, free_bytes - used, filled, begun)
+            )
     return found
 
 
 def _group_needs(
     specs: tuple[Spec, ...],
     contents: Contents,
-    how: Execution,
+    execution: Execution,
     free_bytes: float,
     filled: Callable[[StoreKey], int | None],
     begun: dict[Path, int],
@@ -249,17 +251,17 @@ def _group_needs(
     way, answers, store_bytes = "", 0, 0
     if teachers:
         key = store_key(
-            first, count.training, batch_size, Targets(contents.classes, first.objective.top_k)
+            first, count.training, batch_size, Encoding(contents.classes, first.objective.top_k)
         )
         place, there = key.folder(Path()), filled(key)
         earlier = begun.get(place, 0)
         way = choose(
-            how.ask,
+            execution.ask,
             views=key.views,
             epochs=epochs,
             passes=1,
             store_bytes=key.bytes,
-            budget_bytes=how.disk_budget * 1e9,
+            budget_bytes=execution.disk_budget * 1e9,
             free_bytes=free_bytes,
             is_there=there is not None or place in begun,
         ).way
@@ -321,7 +323,7 @@ def _network_bytes(spec: Spec, contents: Contents, count: Sizes) -> int:
     return kept * _footprint(spec, contents).weights_bytes + file_bytes(outputs, names) + text
 
 
-def demand_room(name: str, found: Sequence[GroupNeeds], workers: int, out: Path) -> None:
+def check_room(name: str, found: Sequence[GroupNeeds], workers: int, out: Path) -> None:
     """Raise `AnewError` where what groups write, so many at once, does not fit the disk on which
     `out` lies.
     """

@@ -35,7 +35,7 @@ from anew.training.launch.workers import (
     Finished,
     Workers,
     failed_together,
-    train_elsewhere,
+    run_group_elsewhere,
 )
 
 REACH_SECONDS = 5.0
@@ -74,32 +74,33 @@ class Cluster:
 
 
 def on_ray(
-    cluster: Cluster, how: Execution
+    cluster: Cluster, execution: Execution
 ) -> Callable[[Session], AbstractContextManager[Workers]]:
     """Return what makes a session's workers on a cluster; `how` is for them, the session's own for
     this process.
 
-    Raises `AnewError` at once where Ray is not installed, nobody is at the address, or `how` cannot
-    be there.
+    Raises `AnewError` at once where Ray is not installed, nobody is at the address, or `execution`
+    cannot be there.
     """
     ray = _import()
-    if how.device not in ("auto", "cpu", "cuda"):
+    if execution.device not in ("auto", "cpu", "cuda"):
         raise AnewError(
-            f"device '{how.device}': on Ray, which gives out GPUs, it must be auto, cpu or cuda"
+            f"device '{execution.device}': on Ray, which gives out GPUs, it must be auto, cpu or "
+            f"cuda"
         )
-    if how.device == "cpu" and cluster.gpus:
+    if execution.device == "cpu" and cluster.gpus:
         raise AnewError(
             f"gpus-per-network {cluster.gpus:g}: a GPU has no use with --device cpu; drop one of "
             f"them"
         )
-    if how.device == "cuda" and cluster.gpus == 0:
+    if execution.device == "cuda" and cluster.gpus == 0:
         raise AnewError(
             "gpus-per-network 0: --device cuda needs a GPU, or a part of one; set "
             "--gpus-per-network 1"
         )
     address = cluster.address or os.environ.get("RAY_ADDRESS", "") or "local"
     if not ray.is_initialized():
-        _demand_reachable(address)
+        _check_reachable(address)
 
     @contextmanager
     def workers(session: Session) -> Generator[Workers]:
@@ -109,7 +110,7 @@ def on_ray(
                 "torchrun"
             )
         with _connected(ray, address):
-            yield RayWorkers(ray, session, cluster, how)
+            yield RayWorkers(ray, session, cluster, execution)
 
     return workers
 
@@ -117,7 +118,7 @@ def on_ray(
 class RayWorkers:
     """Groups of siblings as tasks on the Ray cluster that this process is connected to."""
 
-    def __init__(self, ray: Any, session: Session, cluster: Cluster, how: Execution) -> None:
+    def __init__(self, ray: Any, session: Session, cluster: Cluster, execution: Execution) -> None:
         self._ray, self._session = ray, session
         # Ray starts processes elsewhere, in other folders than this one.
         self._family = session.family.path.resolve()
@@ -125,21 +126,21 @@ class RayWorkers:
         gpus = cluster.gpus
         if gpus is None:
             gpus = float(
-                how.device == "cuda"
-                or (how.device == "auto" and any(one.get("GPU") for one in machines))
+                execution.device == "cuda"
+                or (execution.device == "auto" and any(one.get("GPU") for one in machines))
             )
-        needs = {"CPU": how.threads or 1, "GPU": gpus}
+        needs = {"CPU": execution.threads or 1, "GPU": gpus}
         self.count = cluster.jobs or _room(machines, needs)
-        self._how = replace(
-            how,
+        self._execution = replace(
+            execution,
             device="cuda" if gpus else "cpu",
-            threads=how.threads or 1,
+            threads=execution.threads or 1,
             jobs=1,
             patience=lock.OUTLIVES_DEATH,
         )
-        if len(machines) > 1 and how.ask == "auto":
+        if len(machines) > 1 and execution.ask == "auto":
             # Two machines that fill one table see each other's writes late.
-            self._how = replace(self._how, ask="live")
+            self._execution = replace(self._execution, ask="live")
         self._task = self._ray.remote(_train).options(
             num_cpus=needs["CPU"],
             num_gpus=gpus,
@@ -153,7 +154,7 @@ class RayWorkers:
 
     def start(self, specs: Sequence[Spec], data: Data) -> None:
         """Give a group to Ray."""
-        reference = self._task.remote(self._family, self._how, tuple(specs), self._put(data))
+        reference = self._task.remote(self._family, self._execution, tuple(specs), self._put(data))
         self._under_way[reference] = tuple(specs)
 
     def wait(self) -> Finished:
@@ -242,10 +243,10 @@ class _Report:
     machine: str
 
 
-def _train(family: Path, how: Execution, specs: Sequence[Spec], data: Data) -> _Report:
+def _train(family: Path, execution: Execution, specs: Sequence[Spec], data: Data) -> _Report:
     """A task: train a group, from where it was left."""
     told = _Kept()
-    failed = train_elsewhere(family, how, told, specs, data)
+    failed = run_group_elsewhere(family, execution, told, specs, data)
     return _Report(failed, told.kept, socket.gethostname())
 
 
@@ -255,8 +256,8 @@ class _Kept(Silent):
     def __init__(self) -> None:
         self.kept: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
 
-    def notice(self, text: str) -> None:
-        self.kept.append(("notice", (text,), {}))
+    def log(self, text: str) -> None:
+        self.kept.append(("log", (text,), {}))
 
     def network_done(self, spec: Spec, record: dict[str, Any], *, found: bool) -> None:
         self.kept.append(("network_done", (spec, record), {"found": found}))
@@ -324,7 +325,7 @@ def _connected(ray: Any, address: str) -> Generator[None]:
         ray.shutdown()
 
 
-def _demand_reachable(address: str) -> None:
+def _check_reachable(address: str) -> None:
     """Raise `AnewError` where no server of Ray's kind listens at an address: Ray itself would try
     for minutes.
     """

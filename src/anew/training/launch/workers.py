@@ -69,12 +69,12 @@ def workers(session: Session) -> Generator[Workers]:
     """Return who trains a session's groups: as many processes as its `jobs`, this one where it is
     one.
     """
-    if session.how.jobs == 1:
-        yield ThisProcess(session)
+    if session.execution.jobs == 1:
+        yield Inline(session)
         return
     if session.world.size > 1:
         raise AnewError(
-            f"jobs {session.how.jobs}: torchrun's processes train one network together; drop "
+            f"jobs {session.execution.jobs}: torchrun's processes train one network together; drop "
             f"--jobs, or torchrun"
         )
     processes = Processes(session)
@@ -104,8 +104,8 @@ def failed_together(session: Session, specs: Sequence[Spec], error: AnewError) -
     return Finished(tuple(specs), dict.fromkeys(undone, error))
 
 
-def train_elsewhere(
-    family: Path, how: Execution, progress: Progress, specs: Sequence[Spec], data: Data
+def run_group_elsewhere(
+    family: Path, execution: Execution, progress: Progress, specs: Sequence[Spec], data: Data
 ) -> dict[str, str]:
     """Train a group in a process of its own, in a family that is there; returns why networks
     failed, by id.
@@ -115,7 +115,7 @@ def train_elsewhere(
     try:
         # Never made here: on another machine, a folder that is not there is not shared.
         Family.open(family)
-        with group.session(family, how, progress) as session:
+        with group.session(family, execution, progress) as session:
             return {name: str(error) for name, error in train(session, specs, data).failed.items()}
     except Interrupted:
         raise
@@ -123,7 +123,7 @@ def train_elsewhere(
         return {spec.id: str(error) for spec in specs}
 
 
-class ThisProcess:
+class Inline:
     """Trains each group as it is given."""
 
     count = 1
@@ -150,7 +150,7 @@ class Processes:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self.count = session.how.jobs
+        self.count = session.execution.jobs
         self._workers: list[_Worker | None] = [None] * self.count
 
     def start(self, specs: Sequence[Spec], data: Data) -> None:
@@ -221,7 +221,7 @@ class Processes:
             )
         death = f"worker process {worker.process.pid} was killed ({signal.Signals(-code).name})"
         if task.attempts < ATTEMPTS:
-            self._session.progress.notice(f"{death}; another goes on from what it saved")
+            self._session.progress.log(f"{death}; another goes on from what it saved")
             self._begin(number).give(task)
             return None
         error = AnewError(
@@ -231,7 +231,7 @@ class Processes:
         return failed_together(self._session, task.specs, error)
 
     def _begin(self, number: int) -> _Worker:
-        worker = _Worker.begin(self._session.family.path, self._session.how, number)
+        worker = _Worker.begin(self._session.family.path, self._session.execution, number)
         self._workers[number] = worker
         return worker
 
@@ -272,11 +272,13 @@ class _Worker:
     """The data that it has."""
 
     @classmethod
-    def begin(cls, family: Path, how: Execution, number: int) -> _Worker:
+    def begin(cls, family: Path, execution: Execution, number: int) -> _Worker:
         # Spawned and not forked: a forked process may hang in the parent's thread pools.
         context = get_context("spawn")
         pipe, theirs = context.Pipe()
-        process = context.Process(target=_work, args=(theirs, family, how, number), daemon=True)
+        process = context.Process(
+            target=_work, args=(theirs, family, execution, number), daemon=True
+        )
         process.start()
         theirs.close()
         return cls(process, pipe)
@@ -295,21 +297,23 @@ class _Worker:
             return
 
 
-def _work(pipe: Connection, family: Path, how: Execution, number: int) -> None:
+def _work(pipe: Connection, family: Path, execution: Execution, number: int) -> None:
     """A worker process: train the groups that come through the pipe, one after another."""
     # Between groups, Ctrl-C is the parent's matter; within one, it asks for a stop as ever.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if torch.cuda.is_available():
         os.environ["LOCAL_RANK"] = str(number % torch.cuda.device_count())
-    how = replace(how, threads=how.threads_of_a_job)
+    execution = replace(execution, threads=execution.threads_of_a_job)
     data: Data | None = None
     try:
         while True:
             specs, new = pickle.loads(pipe.recv_bytes())
             data = new or data
             assert data is not None
-            pipe.send(("finished", train_elsewhere(family, how, _Told(pipe), specs, data)))
+            pipe.send(
+                ("finished", run_group_elsewhere(family, execution, _Told(pipe), specs, data))
+            )
     except Interrupted as error:
         pipe.send(("interrupted", str(error)))
     except (EOFError, ConnectionError):
@@ -326,8 +330,8 @@ class _Told(Progress):
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
 
-    def notice(self, text: str) -> None:
-        self._pipe.send(("progress", ("notice", (text,), {})))
+    def log(self, text: str) -> None:
+        self._pipe.send(("progress", ("log", (text,), {})))
 
     def training_started(
         self, specs: Sequence[Spec], steps: int, done: int, batch_size: int
