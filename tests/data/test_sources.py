@@ -178,15 +178,15 @@ class Python2Pickler(pickle._Pickler):
     dispatch[str] = dispatch[bytes] = save_text
 
 
-def pickled(content, execution):
-    if execution != "Python 2":
-        return pickle.dumps(content, protocol=execution)
+def pickled(content, protocol):
+    if protocol != "Python 2":
+        return pickle.dumps(content, protocol=protocol)
     stream = io.BytesIO()
     Python2Pickler(stream, protocol=2).dump(content)
     return stream.getvalue()
 
 
-def write_cifar(root, which, execution=2):
+def write_cifar(root, which, protocol=2):
     """CIFAR-10 with 20 training pictures in each file and 20 test pictures, or CIFAR-100 with 100
     and 20.
     """
@@ -217,15 +217,17 @@ def write_cifar(root, which, execution=2):
             key: labels,
             "filenames": ["a.png"] * len(labels),
         }
-        (place / name).write_bytes(pickled(content, execution))
-    (place / meta).write_bytes(pickled(names, execution))
+        (place / name).write_bytes(pickled(content, protocol))
+    (place / meta).write_bytes(pickled(names, protocol))
     return place
 
 
-@pytest.mark.parametrize("how", ["Python 2", 2, pickle.DEFAULT_PROTOCOL, pickle.HIGHEST_PROTOCOL])
+@pytest.mark.parametrize(
+    "protocol", ["Python 2", 2, pickle.DEFAULT_PROTOCOL, pickle.HIGHEST_PROTOCOL]
+)
 @pytest.mark.parametrize("which, count", [("cifar10", 10), ("cifar100", 100)])
-def test_cifar_files_of_every_protocol_give_the_same_pixels(tmp_path, which, count, execution):
-    place = write_cifar(tmp_path, which, execution)
+def test_cifar_files_of_every_protocol_give_the_same_pixels(tmp_path, which, count, protocol):
+    place = write_cifar(tmp_path, which, protocol)
     sources = [load(which, root=tmp_path), load(f"{which}:{tmp_path}"), load(f"{which}:{place}")]
     for source in sources:
         assert torch.equal(

@@ -68,4 +68,6 @@ def test_the_command_prints_a_table_or_json_and_keeps_nothing(command, npz, tmp_
 )
 def test_what_makes_no_sense_is_refused(small, given, says):
     with pytest.raises(AnewError, match=says):
-        costs.measure(**{"recipe": RECIPE, "data": small, "execution": Execution("cpu", 1), **given})
+        costs.measure(
+            **{"recipe": RECIPE, "data": small, "execution": Execution("cpu", 1), **given}
+        )

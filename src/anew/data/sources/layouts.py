@@ -6,10 +6,8 @@ from __future__ import annotations
 
 import gzip
 import math
-import pickle
 import struct
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anew.core.errors import AnewError
+from anew.data.sources.pickles import read_pickle
 
 IDX_FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -77,8 +76,7 @@ def read_cifar(place: Path, name: str) -> tuple[Pair, Pair, tuple[str, ...]]:
     label_key, names_key = (
         ("labels", "label_names") if name == "cifar10" else ("fine_labels", "fine_label_names")
     )
-    names = _entry(place / meta, _read_pickle(place / meta), names_key)
-    classes = tuple(one.decode() if isinstance(one, bytes) else str(one) for one in names)
+    classes = _class_names(place / meta, names_key)
     pairs = [
         _read_cifar_files([place / file for file in files], label_key) for files in (train, test)
     ]
@@ -88,7 +86,7 @@ def read_cifar(place: Path, name: str) -> tuple[Pair, Pair, tuple[str, ...]]:
 def _read_cifar_files(paths: list[Path], label_key: str) -> Pair:
     pictures, labels = list[NDArray[np.uint8]](), list[NDArray[Any]]()
     for path in paths:
-        content = _read_pickle(path)
+        content = read_pickle(path)
         rows = _entry(path, content, "data")
         if (
             not isinstance(rows, np.ndarray)
@@ -99,12 +97,38 @@ def _read_cifar_files(paths: list[Path], label_key: str) -> Pair:
             raise AnewError(
                 f"{path}: holds no rows of 3072 bytes, so it is no CIFAR file; fetch it again"
             )
-        marks = np.array(_entry(path, content, label_key))
-        if marks.shape != (len(rows),) or marks.dtype.kind not in "iu":
-            raise AnewError(f"{path}: holds no whole-number label for each picture; fetch it again")
+        marks = _labels(path, _entry(path, content, label_key), len(rows))
         pictures.append(rows.reshape(-1, 3, 32, 32))
         labels.append(marks)
     return np.concatenate(pictures), np.concatenate(labels)
+
+
+def _class_names(path: Path, key: str) -> tuple[str, ...]:
+    names = _entry(path, read_pickle(path), key)
+    try:
+        return tuple(name.decode() if isinstance(name, bytes) else _checked(name) for name in names)
+    except (TypeError, UnicodeDecodeError) as error:
+        raise AnewError(
+            f"{path}: '{key}' is no list of class names in UTF-8; fetch it again"
+        ) from error
+
+
+def _checked(name: object) -> str:
+    if not isinstance(name, str):
+        raise TypeError("a class name must be a text")
+    return name
+
+
+def _labels(path: Path, labels: Any, count: int) -> NDArray[np.int64]:
+    """Return labels as an array; they come as a list of whole numbers, or as an array of them."""
+    if isinstance(labels, np.ndarray):
+        values = labels if labels.dtype.kind in "iu" and labels.ndim == 1 else None
+    else:
+        is_plain = isinstance(labels, list) and all(type(label) is int for label in labels)
+        values = labels if is_plain and all(0 <= label < 2**31 for label in labels) else None
+    if values is None or len(values) != count:
+        raise AnewError(f"{path}: holds no whole-number label for each picture; fetch it again")
+    return np.asarray(values, np.int64)
 
 
 def _entry(path: Path, content: Any, key: str) -> Any:
@@ -113,70 +137,6 @@ def _entry(path: Path, content: Any, key: str) -> Any:
             if spelling in content:
                 return content[spelling]
     raise AnewError(f"{path}: has no entry '{key}', so it is no CIFAR file; fetch it again")
-
-
-class _RefusedError(Exception):
-    """A pickle asks for more than arrays."""
-
-
-class _ArraysOnly(pickle.Unpickler):
-    """Reads pickles that hold numbers, texts, lists, dictionaries and NumPy arrays; all else is
-    refused by name.
-    """
-
-    def find_class(self, module: str, name: str, /) -> Any:
-        """Allow the few things that an array's pickle needs, and nothing that could do anything
-        else.
-        """
-        if name == "_reconstruct" and module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-            return _reconstruct()
-        if name == "_frombuffer" and module in ("numpy.core.numeric", "numpy._core.numeric"):
-            return _from_buffer
-        if (module, name) == ("numpy", "ndarray"):
-            return np.ndarray
-        if (module, name) == ("numpy", "dtype"):
-            return np.dtype
-        if (module, name) == ("_codecs", "encode"):
-            return _latin1
-        raise _RefusedError(f"it asks for {module}.{name}")
-
-
-def _reconstruct() -> Callable[..., Any]:
-    # The place where arrays' own pickles find it; NumPy 1 has it elsewhere under the same function.
-    return np.ndarray.__reduce__(np.zeros(1, np.uint8))[0]  # type: ignore[return-value]
-
-
-def _latin1(text: str, encoding: str) -> bytes:
-    """Stand in for `_codecs.encode`, by which Python 3 writes bytes in old pickles; only that one
-    encoding.
-    """
-    if encoding != "latin1":
-        raise _RefusedError(f"it asks for the encoding {encoding}")
-    return text.encode("latin1")
-
-
-def _from_buffer(buffer: Any, dtype: Any, shape: Any, order: Any, axes: Any = None) -> NDArray[Any]:
-    """Stand in for NumPy's private function of that name, by which arrays come back from pickle's
-    protocol 5.
-    """
-    array: NDArray[Any] = np.frombuffer(buffer, dtype=dtype).reshape(shape, order=order)
-    return array if axes is None else array.transpose(axes)
-
-
-def _read_pickle(path: Path) -> Any:
-    try:
-        with path.open("rb") as file:
-            return _ArraysOnly(file, encoding="bytes").load()
-    except OSError as error:
-        raise AnewError(f"{path}: cannot be read ({error.strerror})") from error
-    except _RefusedError as error:
-        raise AnewError(
-            f"{path}: holds more than arrays ({error}) and was not loaded, since that could run "
-            f"code; fetch it again"
-        ) from error
-    except Exception as error:  # damaged pickles raise nearly anything
-        said = " ".join(f"{type(error).__name__}: {error}".split())
-        raise AnewError(f"{path}: is damaged ({said}); fetch it again") from error
 
 
 def _plain_or_gzipped(path: Path) -> Path | None:
