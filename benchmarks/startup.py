@@ -12,7 +12,7 @@ from benchmarks.rounds import ROOT
 
 FIRST_STEP = """
 import tempfile, anew
-from anew.progress import Silent
+from anew.core.callbacks import Silent
 
 class First(Silent):
     def step_done(self):

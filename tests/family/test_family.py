@@ -5,9 +5,9 @@ do to them.
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +21,7 @@ from anew.core import files
 from anew.core.interruption import StopRequest
 from anew.core.spec import DataSpec, ModelSpec, ObjectiveSpec, Spec, TrainingSpec
 from anew.family import FORMAT, Family
+from anew.family import lock as lock_module
 from anew.family.lock import DEAD_AFTER_SECONDS, OUTLIVES_DEATH, NetworkLock
 
 SPEC = Spec(
@@ -85,7 +86,8 @@ def test_what_is_no_safetensors_file_is_refused(tmp_path, what):
 
 FULL_DISK = """
 import resource, signal, sys, pathlib
-from anew import storage, AnewError
+from anew import AnewError
+from anew.core import files as storage
 path = pathlib.Path(sys.argv[1])
 storage.write_bytes(path, b"good")
 # No file may grow beyond this: what a write sees on a full disk, but with "File too large".
@@ -193,11 +195,17 @@ def test_verify_finds_harm(family, harm):
 
 HOLDER = """
 import pathlib, sys, time
-from anew.lock import NetworkLock
+from anew.family.lock import NetworkLock
 with NetworkLock(pathlib.Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """
+
+
+@pytest.fixture(autouse=True)
+def short_watch(monkeypatch):
+    """What must be watched before it is taken for dead is watched for a moment only."""
+    monkeypatch.setattr(lock_module, "WATCH_SECONDS", 0.1)
 
 
 @pytest.fixture
@@ -240,6 +248,70 @@ def test_another_hosts_lock_is_dead_when_its_heartbeat_is(tmp_path):
         pass
 
 
+@pytest.mark.parametrize("offset", [-120, 3600], ids=["by the clock", "in the future"])
+def test_a_heartbeat_that_stands_still_must_do_so_before_our_eyes(tmp_path, monkeypatch, offset):
+    """Two machines' clocks may differ by hours: only a beat that is seen shows that one lives."""
+    monkeypatch.setattr(lock_module, "WATCH_SECONDS", 1.5)
+    path = tmp_path / "lock"
+    path.write_text(json.dumps({"host": "elsewhere", "process": 1, "started": "0", "token": "t"}))
+
+    def beat(times):
+        for number in range(times):
+            moment = time.time() + offset + number
+            os.utime(path, (moment, moment))
+            time.sleep(0.5)
+
+    beat(1)
+    owner = threading.Thread(target=beat, args=(8,))
+    started = time.monotonic()
+    owner.start()
+    with NetworkLock(tmp_path) as lock:
+        # Not while it beat, and not before it had stood still for long enough.
+        assert time.monotonic() - started >= 4 - 0.5 + 1.5 - 0.1
+        lock.check()
+    owner.join()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"namespace": 1}, {"boot": "another"}, {"process": 0}, {"process": -1}, {"process": 10**30}],
+    ids=str,
+)
+def test_a_process_of_another_container_is_not_asked_for_here(tmp_path, other):
+    """Its number means another process here, or none: its heartbeat alone says that it lives."""
+    path = tmp_path / "lock"
+    path.write_text(json.dumps({**NetworkLock(tmp_path).owner, "token": "t", **other}))
+    with pytest.raises(AnewError, match="is training this network now"), NetworkLock(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", "[" * 100_000, '{"process": "x"}', "null"])
+def test_a_damaged_lock_is_said_to_be_one_and_dies_like_all(tmp_path, content):
+    path = tmp_path / "lock"
+    path.write_text(content)
+    with pytest.raises(AnewError, match="damaged lock"), NetworkLock(tmp_path):
+        pass
+    old = time.time() - 120
+    os.utime(path, (old, old))
+    with NetworkLock(tmp_path):
+        pass
+
+
+def test_a_lock_that_is_a_pipe_or_a_link_is_no_owner_and_is_replaced(tmp_path):
+    target = tmp_path / "thesis.tex"
+    target.write_text("x")
+    old = time.time() - 120
+    os.utime(target, (old, old))
+    for make in (lambda path: os.mkfifo(path), lambda path: path.symlink_to(target)):
+        folder = tmp_path / "network"
+        folder.mkdir(exist_ok=True)
+        make(folder / "lock")
+        os.utime(folder / "lock", (old, old), follow_symlinks=False)
+        with NetworkLock(folder):
+            pass
+    assert target.read_text() == "x"
+
+
 def test_patience_outlives_what_died_on_another_host_and_nothing_else(tmp_path, holder):
     with (
         pytest.raises(AnewError, match=f"process {holder.pid} .* is training this network now"),
@@ -272,14 +344,7 @@ def test_patience_outlives_what_died_on_another_host_and_nothing_else(tmp_path, 
 def test_a_process_number_used_again_is_not_the_owner(tmp_path):
     path = tmp_path / "lock"
     path.write_text(
-        json.dumps(
-            {
-                "host": socket.gethostname(),
-                "process": os.getpid(),
-                "started": "long ago",
-                "token": "t",
-            }
-        )
+        json.dumps({**NetworkLock(tmp_path).owner, "started": "long ago", "token": "t"})
     )
     with NetworkLock(tmp_path):
         pass

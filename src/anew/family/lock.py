@@ -1,5 +1,9 @@
-"""One writer per network: a lock file with its owner and heartbeat, taken over from an owner that
-is dead.
+"""One writer for each network: a lock file with its owner and heartbeat.
+
+The file `lock` in a network's folder names the owner; its modification time is the heartbeat. An
+owner on this machine is asked for by its process. An owner elsewhere (another host, or another
+container of this one) is dead if its heartbeat stands still: first by the clock, and then while
+this process watches, because two machines' clocks may differ.
 """
 
 from __future__ import annotations
@@ -10,6 +14,8 @@ import secrets
 import socket
 import threading
 import time
+from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from types import TracebackType
 
@@ -21,48 +27,77 @@ from anew.core.interruption import StopRequest
 
 HEARTBEAT_SECONDS = 5.0
 DEAD_AFTER_SECONDS = 60.0
+WATCH_SECONDS = 11.0
+"""How long a heartbeat must stand still before our eyes: two beats and a second."""
+CLOCK_SECONDS = 5.0
+"""How far in the future a heartbeat may lie before the clocks are known to differ."""
 OUTLIVES_DEATH = 90.0
-"""A patience, in seconds, that is longer than an owner who died on another machine is taken for
-alive.
-"""
+"""A patience, in seconds, that outlasts the lock of an owner who died on another machine."""
 LOOK_SECONDS = 1.0
+LARGEST_PROCESS = 2**31 - 1
+LARGEST_LOCK = 4096
+
+
+class _Owner(Enum):
+    """What is known of a lock's owner."""
+
+    ALIVE = "alive"
+    SILENT = "its heartbeat stands still by the clock, but was not watched for long enough"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True)
+class _Beat:
+    """A lock as it was seen: who holds it, when its heart last beat, and since when it is so."""
+
+    token: object
+    at: float
+    """The lock's modification time."""
+    seen: float
+    """When this process first saw this beat, on its own monotonic clock."""
 
 
 class NetworkLock:
     """Holds a network's folder for one process, as a context manager.
 
-    The file `lock` names host, process and when that process started; its modification time is the
-    heartbeat. A lock is dead when its process is gone (same host) or its heartbeat is older than a
-    minute (another host). Raises `AnewError` on entry where a live process still holds it after
-    `patience` seconds, or a stop was requested.
+    Raises `AnewError` on entry if a live process still holds it after `patience` seconds, or if a
+    stop was requested.
     """
 
     def __init__(
         self, folder: Path, patience: float = 0.0, stop: StopRequest | None = None
     ) -> None:
         self.folder = folder
-        self._patience, self._stop_request = patience, stop or StopRequest()
         self.path = folder / "lock"
-        self.owner = {
+        self.owner: dict[str, object] = {
             "host": socket.gethostname(),
+            "boot": _boot(),
+            "namespace": _namespace(),
             "process": os.getpid(),
             "started": _process_started(os.getpid()),
             "token": secrets.token_hex(8),
         }
+        self._patience, self._stop_request = patience, stop or StopRequest()
+        self._last_beat: _Beat | None = None
         self._stop = threading.Event()
         self._heartbeat = threading.Thread(target=self._beat, daemon=True)
 
     def __enter__(self) -> NetworkLock:
         files.ensure_folder(self.folder)
         give_up = time.monotonic() + self._patience
-        while (holder := self._take()) is not None:
-            if time.monotonic() >= give_up or self._stop_request.requested:
+
+        while True:
+            state, holder = self._take()
+            if state is _Owner.DEAD:
+                break
+            impatient = time.monotonic() >= give_up and state is _Owner.ALIVE
+            if impatient or self._stop_request.requested:
                 raise AnewError(
-                    f"{self.folder}: process {holder.get('process')} on {holder.get('host')} is "
-                    f"training this network "
-                    "now; wait for it, or give another --out"
+                    f"{self.folder}: {_in_words(holder)} is training this network now; wait for "
+                    "it, or give another --out"
                 )
             time.sleep(LOOK_SECONDS)
+
         self._heartbeat.start()
         return self
 
@@ -78,54 +113,105 @@ class NetworkLock:
             self.path.unlink(missing_ok=True)
 
     def check(self) -> None:
-        """Raise `AnewError` where another process took the lock over, as after this one slept for
-        minutes.
-        """
+        """Raise `AnewError` if another process took the lock over, as after this one slept."""
         if not self._is_ours():
             raise AnewError(
                 f"{self.folder}: another process took this network over while this one stood "
-                f"still; let it finish"
+                "still; let it finish"
             )
 
-    def _take(self) -> dict[str, object] | None:
-        """Take the lock where no live process holds it; returns the one that does."""
+    def _take(self) -> tuple[_Owner, dict[str, object]]:
+        """Take the lock if no live process holds it; return what is known of its owner."""
         # The guard makes "look, then take" one step among the processes of this machine; it is held
         # for an instant. A family has one, which stays: a file that is removed would guard only
         # those who had it open.
         with FileLock(self.folder.parent / ".lock-guard"):
             holder = self._read()
-            if holder is not None and self._is_alive(holder):
-                return holder
-            files.write_bytes(self.path, json.dumps(self.owner).encode())
-        return None
+            state = _Owner.DEAD if holder is None else self._look_at(holder)
+            if state is _Owner.DEAD:
+                files.write_bytes(self.path, json.dumps(self.owner).encode())
+        return state, holder or {}
 
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT_SECONDS):
-            if self._is_ours():
-                os.utime(self.path)
+            try:
+                if self._is_ours():
+                    os.utime(self.path)
+            except OSError:
+                # A disk that fails for a moment: the next beat may succeed, and `check` decides.
+                continue
 
     def _is_ours(self) -> bool:
         holder = self._read()
         return holder is not None and holder.get("token") == self.owner["token"]
 
     def _read(self) -> dict[str, object] | None:
+        """Return what the lock says of its owner: nothing known if it is damaged, None if none."""
         try:
-            holder = json.loads(self.path.read_text(encoding="utf-8"))
+            # No link is followed, and no named pipe is waited for.
+            descriptor = os.open(self.path, os.O_RDONLY | _FLAGS)
         except FileNotFoundError:
             return None
-        except ValueError:
+        except OSError:
             return {}
+        with os.fdopen(descriptor, "rb") as file:
+            try:
+                holder = json.loads(file.read(LARGEST_LOCK))
+            except (ValueError, OSError, RecursionError):
+                return {}
         return holder if isinstance(holder, dict) else {}
 
-    def _is_alive(self, holder: dict[str, object]) -> bool:
+    def _look_at(self, holder: dict[str, object]) -> _Owner:
+        """Return whether an owner is alive: by its process here, by its heartbeat elsewhere."""
         process = holder.get("process")
-        if holder.get("host") == self.owner["host"] and isinstance(process, int):
-            return _process_exists(process) and _process_started(process) == holder.get("started")
+        here = all(holder.get(name) == self.owner[name] for name in ("host", "boot", "namespace"))
+        if here and type(process) is int and 0 < process <= LARGEST_PROCESS:
+            same = _process_exists(process) and _process_started(process) == holder.get("started")
+            return _Owner.ALIVE if same else _Owner.DEAD
+
         try:
-            return time.time() - self.path.stat().st_mtime < DEAD_AFTER_SECONDS
+            beat_at = self.path.lstat().st_mtime
         except FileNotFoundError:
             # Given back between the reading and this look.
-            return False
+            return _Owner.DEAD
+        if -CLOCK_SECONDS <= time.time() - beat_at < DEAD_AFTER_SECONDS:
+            return _Owner.ALIVE
+        return self._watch(holder.get("token"), beat_at)
+
+    def _watch(self, token: object, beat_at: float) -> _Owner:
+        """Return whether a heartbeat stood still for long enough while this process watched."""
+        now = time.monotonic()
+        last = self._last_beat
+        if last is None or (last.token, last.at) != (token, beat_at):
+            self._last_beat = last = _Beat(token, beat_at, now)
+        return _Owner.DEAD if now - last.seen >= WATCH_SECONDS else _Owner.SILENT
+
+
+# Windows has neither.
+_FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+
+
+def _in_words(holder: dict[str, object]) -> str:
+    process, host = holder.get("process"), holder.get("host")
+    if type(process) is not int or not isinstance(host, str):
+        return "a process that its damaged lock does not name"
+    return f"process {process} on {host}"
+
+
+def _boot() -> str:
+    """Return what tells this start of this machine from all others ("" if unknown)."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+
+
+def _namespace() -> int:
+    """Return which process numbers are meant: containers have their own (0 if unknown)."""
+    try:
+        return Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:
+        return 0
 
 
 def _process_exists(process: int) -> bool:
@@ -139,8 +225,9 @@ def _process_exists(process: int) -> bool:
 
 
 def _process_started(process: int) -> str:
-    """Return when a process started, so that a new process with an old number is not taken for it
-    ("" if unknown).
+    """Return when a process started, which tells it from an older one of the same number.
+
+    "" if that is unknown.
     """
     try:
         stat = Path(f"/proc/{process}/stat").read_text(encoding="utf-8")
