@@ -21,9 +21,9 @@ from sklearn.metrics import cohen_kappa_score, confusion_matrix, recall_score
 import anew
 from anew import AnewError, evaluation, objectives
 from anew.core import files as storage
-from anew.evaluation import insight, prediction, statistics
+from anew.evaluation import insight, statistics
 from anew.evaluation.insight import calibration, dark_knowledge, fidelity, gradients, wording
-from anew.family import Family
+from anew.family import Family, choose_lineage
 from anew.models import network
 from commands import call, contents, good
 from conftest import QUICK, quick
@@ -578,7 +578,7 @@ def family(place):
 
 def test_insight_from_stored_outputs_alone(family, place):
     opened = Family.open(family)
-    lineage = prediction.choose_lineage(opened)
+    lineage = choose_lineage(opened)
     found = insight.collect(opened, lineage)
     assert (found.format, found.split, found.examples, found.classes) == (
         1,
@@ -623,7 +623,7 @@ def test_insight_from_stored_outputs_alone(family, place):
 
 def test_kept_epochs_and_training_examples_are_looked_at_with_the_data(family):
     opened = Family.open(family)
-    lineage = prediction.choose_lineage(opened)
+    lineage = choose_lineage(opened)
     data = insight.find_data(lineage)
     on_test = insight.collect(opened, lineage, data=data)
     assert [(one.generation, one.epoch) for one in on_test.gradients] == [
@@ -657,9 +657,7 @@ def test_kept_epochs_and_training_examples_are_looked_at_with_the_data(family):
 
 
 def test_validation_is_not_scored_at_its_own_temperature(family):
-    found = insight.collect(
-        Family.open(family), prediction.choose_lineage(Family.open(family)), "validation"
-    )
+    found = insight.collect(Family.open(family), choose_lineage(Family.open(family)), "validation")
     assert all(one.temperature is None and one.scaled is None for one in found.calibration)
     assert "the validation examples that chose it" in found.notices[0]
 
@@ -689,7 +687,7 @@ def test_json_says_all_and_no_nan(family):
 
 def test_tables_say_what_the_numbers_are(family, tmp_path):
     opened = Family.open(family)
-    found = insight.collect(opened, prediction.choose_lineage(opened))
+    found = insight.collect(opened, choose_lineage(opened))
     said = good("insight", family)
     written = good("insight", family, "--format", "markdown")
     for section in wording.sections(found):
@@ -737,7 +735,7 @@ def copied(family, tmp_path):
 
 def test_an_unfinished_lineage_is_shown_as_far_as_it_is(copied):
     before = contents(copied)
-    lineage = prediction.choose_lineage(Family.open(copied))
+    lineage = choose_lineage(Family.open(copied))
     Family.open(copied).folder(lineage[2].id).done_file.unlink()
     said = good("insight", copied)
     assert f"generation 2 ({lineage[2].id}, ban) is not trained to its end and is left out." in said
@@ -755,7 +753,7 @@ def test_an_unfinished_lineage_is_shown_as_far_as_it_is(copied):
 
 @pytest.mark.parametrize("harm", ["changed", "cut", "gone", "weights", "record"])
 def test_a_damaged_family_is_refused(copied, harm):
-    lineage = prediction.choose_lineage(Family.open(copied))
+    lineage = choose_lineage(Family.open(copied))
     folder = Family.open(copied).folder(lineage[1].id)
     if harm == "gone":
         folder.outputs.unlink()
@@ -800,7 +798,7 @@ def test_data_that_are_not_at_hand(copied, place, family, tmp_path, arrays):
     other = tmp_path / "other.npz"
     np.savez(other, x=arrays[0][:-3], y=arrays[1][:-3])
     assert "fingerprint" in refused("insight", family, "--split", "train", "--data", f"npz:{other}")
-    lineage = prediction.choose_lineage(Family.open(family))
+    lineage = choose_lineage(Family.open(family))
     wrong = anew.data.prepare(anew.data.from_arrays(arrays), replace(lineage[0].data, seed=1))
     with pytest.raises(AnewError, match="not those that the lineage was trained on"):
         insight.collect(Family.open(family), lineage, "train", data=wrong)

@@ -25,7 +25,7 @@ from anew.core.spec import DataSpec
 from anew.data import Examples, from_arrays, prepare
 from anew.evaluation import statistics
 from anew.evaluation.statistics import Difference
-from anew.family import Family
+from anew.family import Family, choose_lineage, replicas
 from anew.report import gallery, headline, page, sections, writing
 from anew.report.charts import Chart, Series
 from anew.report.content import Comparison
@@ -369,7 +369,7 @@ def test_replicas_differ_in_seeds_alone(arrays, tmp_path):
     for seed in (0, 1):
         result = train(arrays, tmp_path / "family", seed=seed, generations=1)
     train(arrays, tmp_path / "family", seed=2, generations=1, objective="cwtm")
-    found = report.gathering.replicas(result.family, result.lineage)
+    found = replicas(result.family, result.lineage)
     assert len(found) == 2 and {one[-1].objective.name for one in found} == {"ban"}
     assert "Over 2 seeds" in report.answer_of(result.family, result.lineage).basis
 
@@ -424,7 +424,7 @@ def test_an_unfinished_family_is_reported_as_far_as_it_is(hostile, tmp_path, com
     last = family.folder(hostile.lineage[-1].id)
     for path in (last.done_file, last.outputs, last.weights):
         path.unlink()
-    found = report.gather(family, report.choose_lineage(family), hostile.data)
+    found = report.gather(family, choose_lineage(family, several="longest"), hostile.data)
     assert found.lineage == tuple(spec.id for spec in hostile.lineage[:-1])
     assert (
         len(found.notices) == 1
@@ -447,7 +447,7 @@ def test_nothing_finished_is_said(hostile, tmp_path):
     family = copy(hostile.family, tmp_path / "family")
     for spec in hostile.lineage:
         family.folder(spec.id).done_file.unlink()
-    found = report.gather(family, report.choose_lineage(family))
+    found = report.gather(family, choose_lineage(family, several="longest"))
     assert found.answer == headline.NOTHING_FINISHED and not found.rows
     assert "No network of this family is finished" in page.render(found)
 
@@ -469,7 +469,7 @@ def test_a_damaged_family_is_refused(hostile, tmp_path, name):
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     with pytest.raises(AnewError, match=re.escape(name) if name != "spec.json" else "."):
-        report.gather(family, report.choose_lineage(family))
+        report.gather(family, choose_lineage(family, several="longest"))
 
 
 def test_a_family_without_outputs_is_refused(hostile, tmp_path, refused):

@@ -23,8 +23,12 @@ from anew.core.spec import DataSpec, ModelSpec, ObjectiveSpec, Spec, TrainingSpe
 from anew.data import Contents, prepare, sizes
 from anew.family import Family
 from anew.studies import Column, Study, StudyData
-from anew.studies.planning import plan, rendering
-from anew.studies.planning.plan import footprint, schedule
+from anew.studies.planning import rendering
+from anew.studies.planning.footprint import footprint
+from anew.studies.planning.known_data import fingerprint_in
+from anew.studies.planning.needs import needs as needs_of
+from anew.studies.planning.plan import Work, plan, schedule
+from anew.studies.planning.speeds import speeds_of_rate
 from anew.studies.running import needs, siblings
 from runs import StopsAfter
 
@@ -179,10 +183,9 @@ def test_a_given_rate_is_scaled_by_operations(small):
     study = small.only(("narrow", "flat"), ("Teacher",))
     groups = siblings(study.specs(StudyData(study)))
     contents = StudyData(study).contents
-    found = plan.needs(groups, (), contents, CPU, LOTS)
-    planned = plan.plan(
-        "s", groups, found, contents, plan.speeds_of_rate(50.0, found, contents), 1, LOTS
-    )
+    found = needs_of(groups, (), contents, CPU, LOTS)
+    speeds = speeds_of_rate(50.0, found, contents)
+    planned = plan("s", Work(groups, found, contents), speeds, 1, LOTS)
     flops = {line.model: line.flops for line in planned.lines}
     largest = max(flops.values())
     for line in planned.lines:
@@ -195,13 +198,13 @@ def test_a_store_of_an_earlier_group_is_used_again_and_a_full_disk_has_none(smal
     groups = siblings(small.specs(StudyData(small)))
     contents = StudyData(small).contents
     students = [group for group in groups if group[0].teachers][:1]
-    (once,) = plan.needs(students, (), contents, CPU, LOTS)
-    twice = plan.needs([*students, *students], (), contents, CPU, LOTS)
+    (once,) = needs_of(students, (), contents, CPU, LOTS)
+    twice = needs_of([*students, *students], (), contents, CPU, LOTS)
     assert once.way == "table" and twice[1].way == "table" and twice[1].store_bytes == 0
     assert 0 < twice[1].answers < once.answers
-    (full,) = plan.needs(students, (), contents, CPU, once.store_bytes)
+    (full,) = needs_of(students, (), contents, CPU, once.store_bytes)
     assert (full.way, full.store_bytes) == ("live", 0) and full.answers == full.answers_live
-    (there,) = plan.needs(students, (), contents, CPU, LOTS, lambda key: key.examples * key.views)
+    (there,) = needs_of(students, (), contents, CPU, LOTS, lambda key: key.examples * key.views)
     assert (there.answers, there.store_bytes) == (0, 0)
 
 
@@ -310,8 +313,6 @@ def test_networks_that_a_family_holds_are_known_without_the_data(small, tmp_path
     out = tmp_path / "f"
     studies.run(study, out, CPU, Silent())
     described = StudyData(study)(0)
-    from anew.studies.planning.measuring import fingerprint_in
-
     assert (
         fingerprint_in(study.data, out) == described.fingerprint
         and StudyData(study).contents == known

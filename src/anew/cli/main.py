@@ -435,13 +435,12 @@ def insight(
     from anew.cli import terminal
     from anew.core.execution import Execution
     from anew.evaluation import insight as insights
-    from anew.evaluation import prediction
     from anew.evaluation.insight import wording
-    from anew.family import Family
+    from anew.family import Family, choose_lineage
     from anew.training.device import settings
 
     opened = Family.open(family)
-    chosen = prediction.choose_lineage(opened, lineage, "--lineage")
+    chosen = choose_lineage(opened, lineage, flag="--lineage")
     with settings(Execution(device, threads)) as where:
         found = insights.collect_with_data(
             opened,

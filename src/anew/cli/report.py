@@ -64,7 +64,7 @@ def report(
     from anew import report as reports
     from anew import studies
     from anew.core import files
-    from anew.family import Family
+    from anew.family import Family, choose_lineage
     from anew.report import figures as paper
     from anew.report import page, writing
 
@@ -81,7 +81,7 @@ def report(
         among = [spec.id for spec in chosen.specs(read)]
     elif replace(choice, data=None, root=None) != AS_IT_IS:
         raise AnewError("report: options of a study need its name; write it after the family")
-    shown = reports.choose_lineage(opened, network, among)
+    shown = choose_lineage(opened, network, several="longest", among=among)
     if not pictures:
         data = AnewError("none were asked for (--no-pictures)")
     elif shown:

@@ -7,7 +7,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from torch import Tensor
 from anew.core.errors import AnewError
 
 _HEADER = "anew"
+TensorSize = tuple[str, int, tuple[int, ...]]
+"""A tensor in a file: its name, its bytes an element, and its shape."""
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -123,6 +125,25 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise AnewError(
             f"{path}: {_what_it_is(path)} ({error}); give a whole safetensors file"
         ) from error
+
+
+def file_bytes(tensors: Iterable[TensorSize], header: Mapping[str, Any]) -> int:
+    """Return the size of the file that `write_tensors` writes, without the tensors themselves.
+
+    A safetensors file has eight bytes, a JSON table padded to a multiple of eight, and the tensors.
+    """
+    table: dict[str, Any] = {"__metadata__": {_HEADER: json.dumps(header, sort_keys=True)}}
+    end = 0
+    for name, size, shape in tensors:
+        start, end = end, end + size * math.prod(shape)
+        table[name] = {"dtype": "F32", "shape": shape, "data_offsets": (start, end)}
+    text = len(json.dumps(table, separators=(",", ":")))
+    return 8 + -(-text // 8) * 8 + end
+
+
+def sizes_of(tensors: Mapping[str, Tensor]) -> list[TensorSize]:
+    """Return the sizes of tensors, which may lie on torch's meta device."""
+    return [(name, tensor.element_size(), tuple(tensor.shape)) for name, tensor in tensors.items()]
 
 
 def write_line(path: Path, at: int, value: Mapping[str, Any]) -> int:

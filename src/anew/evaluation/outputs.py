@@ -4,8 +4,9 @@ after.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
@@ -16,7 +17,7 @@ from anew.core.distributed import World
 from anew.core.errors import AnewError
 from anew.data.batches import in_order
 from anew.data.examples import Examples
-from anew.data.split import Data
+from anew.data.split import Data, Sizes
 from anew.family import NetworkFolder
 from anew.models.network import Network
 
@@ -64,8 +65,23 @@ def outputs_of(
 
 def write_outputs(path: Path, tensors: Mapping[str, Tensor], data: Data) -> None:
     """Write what `outputs_of` returned."""
-    header = {"classes": data.classes, "fingerprint": data.spec.fingerprint}
-    files.write_tensors(path, tensors, header)
+    files.write_tensors(path, tensors, _header(data.classes, data.spec.fingerprint))
+
+
+def outputs_bytes(sizes: Sizes, classes: int, epochs: Sequence[str] = ("last",)) -> int:
+    """Return the size of the file that `write_outputs` writes for splits of such sizes.
+
+    `epochs` are those at which the network is evaluated: "last" and perhaps "best".
+    """
+    tensors: list[files.TensorSize] = []
+    for split, examples in (("validation", sizes.validation), ("test", sizes.test)):
+        tensors.append((f"{split}.labels", 8, (examples,)))
+        tensors += [(f"{split}.{epoch}", 4, (examples, classes)) for epoch in epochs]
+    return files.file_bytes(tensors, _header(list(map(str, range(classes))), "0" * 16))
+
+
+def _header(classes: Sequence[str], fingerprint: str) -> dict[str, Any]:
+    return {"classes": classes, "fingerprint": fingerprint}
 
 
 def read_outputs(

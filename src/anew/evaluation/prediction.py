@@ -11,11 +11,10 @@ import torch
 
 from anew import evaluation
 from anew.core.errors import AnewError
-from anew.core.spec import Spec
 from anew.data.examples import Examples
 from anew.data.sources import read_picture
 from anew.evaluation import ensemble
-from anew.family import Family
+from anew.family import Family, choose_generations, choose_lineage
 from anew.models import network
 
 
@@ -74,48 +73,3 @@ def predict_files(
         order = torch.argsort(row, descending=True, stable=True).tolist()
         found.append(Prediction(path, [(classes[number], row[number].item()) for number in order]))
     return found
-
-
-def choose_generations(text: str, count: int) -> tuple[int, ...]:
-    """Read which generations of 0..count-1 are meant: `last`, `all`, `2`, `0-2` or `0,2`."""
-    if text == "last":
-        return (count - 1,)
-    if text == "all":
-        return tuple(range(count))
-    try:
-        if "-" in text:
-            first, last = map(int, text.split("-"))
-            chosen = tuple(range(first, last + 1)) if last < count else ()
-        else:
-            chosen = tuple(map(int, text.split(",")))
-    except ValueError:
-        chosen = ()
-    if not chosen or min(chosen) < 0 or max(chosen) >= count or len(set(chosen)) < len(chosen):
-        raise AnewError(
-            f"generations must be last, all, one of 0 to {count - 1}, a range such as "
-            f"0-{count - 1} or a list such as "
-            f"0,{count - 1}, got '{text}'; set --generations"
-        )
-    return chosen
-
-
-def choose_lineage(family: Family, end: str = "", flag: str = "--network") -> tuple[Spec, ...]:
-    """Return the lineage that ends at the network whose id starts with `end`, or the only one that
-    there is.
-
-    `AnewError` where it is not finished, or there is none or more than one to choose by `flag`.
-    """
-    if end:
-        return family.lineage_to(end)
-    lineages = family.lineages()
-    if not lineages:
-        raise AnewError(
-            f"{family.path}: holds no finished network; `anew train --out {family.path}` trains or "
-            f"goes on"
-        )
-    if len(lineages) > 1:
-        ends = ", ".join(f"{lineage[-1].id} ({lineage[-1].objective.name})" for lineage in lineages)
-        raise AnewError(
-            f"{family.path}: holds {len(lineages)} lineages; choose one with {flag}: {ends}"
-        )
-    return lineages[0]

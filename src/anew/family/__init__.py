@@ -1,5 +1,14 @@
 """The folder of trained networks: its files, its locks, and who descends from whom."""
 
-from anew.family.family import FORMAT, Family, NetworkFolder
+from anew.family.family import Family
+from anew.family.folder import FORMAT, NetworkFolder
+from anew.family.lineages import choose_generations, choose_lineage, replicas
 
-__all__ = ["FORMAT", "Family", "NetworkFolder"]
+__all__ = [
+    "FORMAT",
+    "Family",
+    "NetworkFolder",
+    "choose_generations",
+    "choose_lineage",
+    "replicas",
+]

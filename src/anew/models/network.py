@@ -57,7 +57,14 @@ class Network(nn.Module):
         """Write weights and signature to a safetensors file, atomically; `about` goes into the
         header as well.
         """
-        header = {
+        files.write_tensors(path, self.model.state_dict(), self._header(about))
+
+    def saved_bytes(self, about: Mapping[str, Any]) -> int:
+        """Return the size of the file that `save` writes; the network may be on the meta device."""
+        return files.file_bytes(files.sizes_of(self.model.state_dict()), self._header(about))
+
+    def _header(self, about: Mapping[str, Any]) -> dict[str, Any]:
+        return {
             **about,
             "model": fields.write(self.spec),
             "input_shape": self.signature.input_shape,
@@ -65,7 +72,6 @@ class Network(nn.Module):
             "mean": self.signature.mean,
             "std": self.signature.std,
         }
-        files.write_tensors(path, self.model.state_dict(), header)
 
 
 class Runner:

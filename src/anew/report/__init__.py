@@ -5,7 +5,7 @@ pictures for a paper.
 """
 
 from anew.report.content import Report
-from anew.report.gathering import answer_of, choose_lineage, gather
+from anew.report.gathering import answer_of, gather
 from anew.report.writing import write
 
-__all__ = ["Report", "answer_of", "choose_lineage", "gather", "write"]
+__all__ = ["Report", "answer_of", "gather", "write"]

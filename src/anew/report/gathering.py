@@ -11,14 +11,14 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from anew import evaluation
-from anew.core import fields, files
+from anew.core import files
 from anew.core.errors import AnewError
 from anew.core.spec import Spec
 from anew.core.version import __version__
 from anew.data import Data
 from anew.evaluation import insight
 from anew.evaluation.insight import Insight
-from anew.family import Family, NetworkFolder
+from anew.family import Family, NetworkFolder, replicas
 from anew.report import gallery, headline
 from anew.report.content import Answer, Cost, Gallery, Network, Report, StudyTable
 from anew.studies import rendering
@@ -50,7 +50,7 @@ def gather(
         raise AnewError(
             f"{family.path}: holds no network yet; `anew train --out {family.path}` trains one"
         )
-    specs = {folder.id: family.spec(folder.id) for folder in folders}
+    specs = family.specs()
     _check_whole(family, chosen)
     networks = tuple(
         sorted(
@@ -88,40 +88,6 @@ def gather(
         gallery=shown,
         version=__version__,
     )
-
-
-def choose_lineage(
-    family: Family, end: str = "", among: Sequence[str] | None = None
-) -> tuple[Spec, ...]:
-    """Return the lineage that ends at the network whose id starts with `end`, without it the
-    longest that is finished.
-
-    Of several as long, the one whose last id comes first; or the first of `among`, where these are
-    the ids of the networks that count. () where none is finished.
-    """
-    if end:
-        return family.lineage_to(end)
-    ids = [folder.id for folder in family.folders()] if among is None else among
-    chains = [family.spec(one).lineage for one in ids if family.folder(one).is_done]
-    return max(chains, key=len, default=())
-
-
-def replicas(family: Family, chosen: Sequence[Spec]) -> list[tuple[Spec, ...]]:
-    """Return the finished lineages that differ from a chosen one in their seeds alone, that one
-    first.
-
-    Only those whose generation 0 is another network: students of one teacher are no independent
-    repetition of it.
-    """
-    found = [tuple(chosen)]
-    specs = [family.spec(folder.id) for folder in family.folders() if folder.is_done]
-    for spec in specs:
-        same = len(spec.lineage) == len(chosen) and _without_seeds(spec) == _without_seeds(
-            chosen[-1]
-        )
-        if same and all(spec.lineage[0].id != other[0].id for other in found):
-            found.append(spec.lineage)
-    return found
 
 
 def answer_of(family: Family, chosen: Sequence[Spec]) -> Answer:
@@ -249,18 +215,6 @@ def _data_name(spec: Spec) -> str:
     """
     kind, _, place = spec.data.source.partition(":")
     return f"{kind}:{place.rstrip('/').rsplit('/', 1)[-1]}" if place else kind
-
-
-def _without_seeds(spec: Spec) -> dict[str, Any]:
-    identity = {
-        name: value for name, value in spec.identity.items() if name not in ("seed", "teachers")
-    }
-    data = fields.write(spec.data, identity=True)
-    return {
-        **identity,
-        "data": {**data, "seed": None},
-        "teachers": [_without_seeds(one) for one in spec.teachers],
-    }
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -10,10 +10,10 @@ from anew.core import files
 from anew.core.errors import AnewError, in_one_line
 from anew.core.spec import Spec
 from anew.data import Data
-from anew.family import Family
+from anew.family import Family, choose_lineage
 from anew.report import page
 from anew.report.content import Report
-from anew.report.gathering import choose_lineage, gather
+from anew.report.gathering import gather
 from anew.studies import Results, StudyData
 
 
@@ -46,7 +46,7 @@ def write_after_study(family: Family, results: Results, data: StudyData) -> str:
 
     def gathered() -> Report:
         among = [spec.id for spec in results.study.specs(data)]
-        chosen = choose_lineage(family, among=among)
+        chosen = choose_lineage(family, several="longest", among=among)
         return gather(family, chosen, data.of(chosen[-1]) if chosen else None, results)
 
     return _never_failing(family, results.study.name, gathered)

@@ -21,8 +21,8 @@ from anew.data import Contents, Data, Source
 from anew.data.signature import Signature
 from anew.family import Family
 from anew.models import network
-from anew.studies.planning import plan
-from anew.studies.planning.plan import GroupNeeds
+from anew.studies.planning import needs as planning
+from anew.studies.planning.needs import GroupNeeds
 from anew.studies.study import SEEDS_APART, Study, data_of_seed
 from anew.teachers import Store, StoreKey
 from anew.training import group as groups
@@ -101,7 +101,7 @@ def checked_specs(study: Study, data: StudyData, out: Path, execution: Execution
     """
     specs = study.specs(data)
     if not execution.force:
-        plan.check_room(
+        planning.check_room(
             study.name, needs(siblings(specs), out, data.contents, execution), execution.jobs, out
         )
     for model in {(spec.model, spec.data.fingerprint): spec for spec in specs}.values():
@@ -189,7 +189,7 @@ def needs(
     """
     free = files.free_bytes(out)
     if not (out / "family.json").exists():
-        return plan.needs(together, (), contents, execution, free)
+        return planning.needs(together, (), contents, execution, free)
     family = Family.open(out)
     held = {spec.id for group in together for spec in group if family.folder(spec.id).is_done}
 
@@ -199,7 +199,7 @@ def needs(
         with closing(Store.open(family.stores, key)) as store:
             return store.count
 
-    return plan.needs(together, held, contents, execution, free, filled)
+    return planning.needs(together, held, contents, execution, free, filled)
 
 
 def siblings(specs: Sequence[Spec]) -> list[list[Spec]]:

@@ -73,6 +73,11 @@ class StoreKey:
         """What a full store takes on the disk."""
         return sum(_sizes(self).values())
 
+    @property
+    def header(self) -> str:
+        """The text of the store's header file."""
+        return json.dumps({"format": FORMAT, "key": self.to_json()}, indent=1)
+
     def folder(self, stores: Path) -> Path:
         """Return the store's folder under `family/teachers`: the teacher's id, then a hash of the
         whole key.
@@ -295,9 +300,7 @@ def _make(folder: Path, key: StoreKey) -> None:
     making = folder.with_name(_making(folder.name, os.getpid()))
     try:
         making.mkdir(parents=True, exist_ok=True)
-        (making / "header.json").write_text(
-            json.dumps({"format": FORMAT, "key": key.to_json()}, indent=1)
-        )
+        (making / "header.json").write_text(key.header)
         for name, size in _sizes(key).items():
             with (making / name).open("wb") as file:
                 file.truncate(size)

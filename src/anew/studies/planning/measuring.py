@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -26,26 +26,30 @@ from anew.core import files
 from anew.core.errors import AnewError
 from anew.core.execution import Execution
 from anew.core.randomness import torch_generator
-from anew.core.spec import DataSpec, Spec
-from anew.data import Batches, Contents, Data, Examples, MissingDataError, Source
+from anew.core.spec import Spec
+from anew.data import Batches, Data, Examples
 from anew.data.batches import Batch
 from anew.data.signature import Signature
-from anew.data.sources import SOURCES
 from anew.evaluation import EVALUATION_BATCH
-from anew.family import Family, NetworkFolder
+from anew.family import NetworkFolder
 from anew.models import network
 from anew.studies.planning import plan as planning
-from anew.studies.planning.plan import (
-    Asking,
-    GroupNeeds,
+from anew.studies.planning.known_data import KnownData, known_data
+from anew.studies.planning.needs import GroupNeeds
+from anew.studies.planning.plan import Plan, Work
+from anew.studies.planning.speeds import (
+    HIGHEST_RATE,
     NetworkKind,
-    Pace,
-    Plan,
+    NetworkPace,
     Speeds,
     TeacherKind,
+    TeacherPace,
+    network_kind,
+    speeds_of_rate,
+    teacher_kind,
 )
 from anew.studies.running import needs, siblings
-from anew.studies.study import Study, data_of_seed
+from anew.studies.study import Study
 from anew.teachers import Encoding, LiveTeacher, Store, Teacher
 from anew.teachers.store import store_key
 from anew.training.costs import wait
@@ -65,103 +69,35 @@ def plan(
 ) -> Plan:
     """Return what a study takes that the family at `out` does not hold; nothing is written there.
 
-    Times are of a short measurement, or follow from `rate`, the examples a second at which the
-    study's largest network is trained. Where the data is not at hand, its known sizes serve. Raises
-    `AnewError` for a rate or a number of workers that makes no sense, and where neither data nor
-    sizes are there.
+    Times come from a short measurement, or follow from `rate`, the examples a second at which the
+    study's largest network is trained. If the data is not at hand, its known sizes serve. Raises
+    `AnewError` for a senseless rate or number of workers, and if neither data nor sizes are known.
     """
     if not 1 <= workers <= MOST_WORKERS:
         raise AnewError(
             f"workers must be a whole number >= 1 and <= {MOST_WORKERS}, got {workers}; set "
             f"--workers"
         )
-    if rate is not None and not 0 < rate <= planning.HIGHEST_RATE:
+    if rate is not None and not 0 < rate <= HIGHEST_RATE:
         raise AnewError(
-            f"rate must be a number of examples a second > 0 and <= {planning.HIGHEST_RATE:g}, got "
+            f"rate must be a number of examples a second > 0 and <= {HIGHEST_RATE:g}, got "
             f"{rate:g}; set --rate"
         )
-    found = _find_data(study, out)
-    groups = siblings(study.specs(found.described))
-    missing = needs(groups, out, found.contents, execution)
+
+    known = known_data(study, out)
+    groups = siblings(study.specs(known.described))
+    missing = needs(groups, out, known.contents, execution)
     if rate is not None and missing:
-        speeds = planning.speeds_of_rate(rate, missing, found.contents)
+        speeds = speeds_of_rate(rate, missing, known.contents)
     else:
-        speeds = measure(missing, found, execution)
-    free, notes = files.free_bytes(out), (*study.notes, *found.notes)
-    return planning.plan(study.name, groups, missing, found.contents, speeds, workers, free, notes)
+        speeds = measure(missing, known, execution)
+
+    work = Work(groups, missing, known.contents)
+    notes = (*study.notes, *known.notes)
+    return planning.plan(study.name, work, speeds, workers, files.free_bytes(out), notes)
 
 
-@dataclass(frozen=True)
-class FoundData:
-    """What is known of a study's data: its sizes, and the examples where they are at hand."""
-
-    spec: DataSpec
-    contents: Contents
-    source: Source | None
-    reading: float
-    """Seconds that reading took."""
-    notes: tuple[str, ...] = ()
-
-    def described(self, seed: int) -> DataSpec:
-        """Return the data's description for a seed of the study."""
-        return data_of_seed(self.spec, seed)
-
-    def examples(self) -> Source:
-        """Return the examples, or noise of their form."""
-        if self.source is not None:
-            return self.source
-        contents = self.contents
-
-        def noise(count: int) -> Examples:
-            inputs = torch.randint(256, (count, *contents.input_shape), dtype=torch.uint8)
-            if inputs.ndim == 4:
-                inputs = inputs.contiguous(memory_format=torch.channels_last)
-            return Examples(inputs, torch.arange(count) % contents.classes)
-
-        names = tuple(map(str, range(contents.classes)))
-        return Source(
-            noise(contents.training),
-            noise(contents.test),
-            names,
-            contents.views,
-            self.spec.fingerprint,
-        )
-
-
-def _find_data(study: Study, out: Path) -> FoundData:
-    """Read the data where it is at hand; else take the sizes that every such source has."""
-    spec, started = study.data, time.perf_counter()
-    try:
-        source = data_sources.load(spec.source, Path(spec.root))
-    except MissingDataError:
-        contents = SOURCES[spec.source.partition(":")[0]].contents
-        if contents is None:
-            raise
-        described = replace(
-            spec, views=spec.views or contents.views, fingerprint=fingerprint_in(spec, out)
-        )
-        note = f"{spec.source} is not at hand: planned by its known sizes"
-        return FoundData(described, contents, None, 0.0, (note,))
-    described = replace(spec, views=spec.views or source.views, fingerprint=source.fingerprint)
-    return FoundData(described, source.contents, source, time.perf_counter() - started)
-
-
-def fingerprint_in(spec: DataSpec, out: Path) -> str:
-    """Return the fingerprint that the networks of a family have for a source, so that what they are
-    is known by id.
-    """
-    if spec.fingerprint or not (out / "family.json").exists():
-        return spec.fingerprint
-    family = Family.open(out)
-    known = {
-        one.data.fingerprint
-        for one in (family.spec(folder.id) for folder in family.folders())
-        if one.data.source == spec.source
-    }
-    return known.pop() if len(known) == 1 else ""
-
-
-def measure(missing: Sequence[GroupNeeds], found: FoundData, execution: Execution) -> Speeds:
+def measure(missing: Sequence[GroupNeeds], known: KnownData, execution: Execution) -> Speeds:
     """Train a few steps of each kind of network, let each kind of teacher answer, and return how
     fast that is.
 
@@ -175,8 +111,8 @@ def measure(missing: Sequence[GroupNeeds], found: FoundData, execution: Executio
         torch_generator(0, device),
         tempfile.TemporaryDirectory() as place,
     ):
-        data = data_sources.prepare(found.examples(), found.spec)
-        reading = found.reading + (time.perf_counter() - started) * len(
+        data = data_sources.prepare(known.examples(), known.spec)
+        reading = known.reading + (time.perf_counter() - started) * len(
             {one.specs[0].data for one in missing}
         )
         by_size = {one.batch_size: Batches(data, one.batch_size, device) for one in missing}
@@ -186,10 +122,10 @@ def measure(missing: Sequence[GroupNeeds], found: FoundData, execution: Executio
         for one in missing:
             shown = showings[one.batch_size]
             for spec in one.specs:
-                kind = planning.network_kind(spec)
+                kind = network_kind(spec)
                 if kind not in networks:
                     networks[kind] = _Trainee(spec, data, shown, Path(place) / str(len(networks)))
-            kind_of_teacher = planning.teacher_kind(one.specs[0])
+            kind_of_teacher = teacher_kind(one.specs[0])
             if one.way and kind_of_teacher not in teachers:
                 teachers[kind_of_teacher] = _Asked(
                     one, data, shown, Path(place) / f"teacher {len(teachers)}"
@@ -298,14 +234,14 @@ class _Trainee:
     def _evaluate(self) -> None:
         evaluation.predict(self._run.network, self._examples, self.device)
 
-    def pace(self) -> Pace:
+    def pace(self) -> NetworkPace:
         """Return the medians, with what it takes to begin and to finish."""
         step, evaluated, epoch = (
             statistics.median(column) for column in zip(*self._seconds, strict=True)
         )
         finish = _timed(self._run.finish, self.device)
         finish = max(0.0, finish - evaluated * len(self._run.data.test))
-        return Pace(step, evaluated, epoch, sum(self._whole) + finish)
+        return NetworkPace(step, evaluated, epoch, sum(self._whole) + finish)
 
 
 class _Asked:
@@ -355,12 +291,12 @@ class _Asked:
         shutil.rmtree(self._place)
         self._seconds.append((filling, filling, reading))
 
-    def asking(self) -> Asking:
+    def asking(self) -> TeacherPace:
         """Return the medians."""
         live, filling, reading = (
             statistics.median(column) for column in zip(*self._seconds, strict=True)
         )
-        return Asking(live, filling, reading, self._whole)
+        return TeacherPace(live, filling, reading, self._whole)
 
 
 def _few(examples: Examples, count: int) -> Examples:

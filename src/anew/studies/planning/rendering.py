@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 
-from anew.core.text import table
-from anew.studies.planning.plan import Plan, in_bytes, in_time
+from anew.core.text import in_bytes, in_count, in_time, table
+from anew.studies.planning.plan import Plan
 
 COLUMNS = (
     "network",
@@ -116,12 +116,3 @@ def as_json(plan: Plan) -> str:
 
 
 FORMATS: Mapping[str, Callable[[Plan], str]] = {"markdown": markdown, "json": as_json}
-
-
-def in_count(count: float) -> str:
-    """Return a number of examples in words: thousands (k), millions (M) or milliards (G)."""
-    for unit in ("", "k", "M"):
-        if count < 1000:
-            return f"{count:,.3g}{unit}" if unit else f"{count:,.0f}"
-        count /= 1000
-    return f"{count:,.4g}G"

@@ -1,0 +1,112 @@
+"""Which networks of a family belong together: lineages, their generations, their replicas."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from anew.core import fields
+from anew.core.errors import AnewError
+from anew.core.spec import Spec
+from anew.family.family import Family
+
+Several = Literal["refuse", "longest"]
+"""What to do if a family holds several lineages, or none.
+
+`refuse`: raise `AnewError`, as a command must that predicts or measures. `longest`: take the
+longest, and () if no network is finished, as a page can.
+"""
+
+
+def choose_lineage(
+    family: Family,
+    end: str = "",
+    *,
+    several: Several = "refuse",
+    among: Sequence[str] | None = None,
+    flag: str = "--network",
+) -> tuple[Spec, ...]:
+    """Return the lineage that ends at the network whose id starts with `end`, oldest first.
+
+    Without `end`, `several` is the rule. Of several longest lineages the one whose last id comes
+    first is taken, or the first of `among`, the ids of the networks that count. `flag` is the
+    option that an error names. Raises `AnewError` if `end` is not one finished network.
+    """
+    if end:
+        return family.lineage_to(end)
+    if several == "longest":
+        chains = [spec.lineage for spec in family.finished(among)]
+        return max(chains, key=len, default=())
+
+    lineages = family.lineages()
+    if not lineages:
+        raise AnewError(
+            f"{family.path}: holds no finished network; `anew train --out {family.path}` trains or "
+            f"goes on"
+        )
+    if len(lineages) > 1:
+        ends = ", ".join(f"{lineage[-1].id} ({lineage[-1].objective.name})" for lineage in lineages)
+        raise AnewError(
+            f"{family.path}: holds {len(lineages)} lineages; choose one with {flag}: {ends}"
+        )
+    return lineages[0]
+
+
+def choose_generations(text: str, count: int) -> tuple[int, ...]:
+    """Read which of `count` generations are meant: `last`, `all`, `2`, `0-2` or `0,2`.
+
+    Raises `AnewError` if the text is none of these, or names a generation twice or one that does
+    not exist.
+    """
+    if text == "last":
+        return (count - 1,)
+    if text == "all":
+        return tuple(range(count))
+
+    try:
+        if "-" in text:
+            first, last = map(int, text.split("-"))
+            # A huge last number must not make a huge range before it is refused.
+            chosen = tuple(range(first, last + 1)) if last < count else ()
+        else:
+            chosen = tuple(map(int, text.split(",")))
+    except ValueError:
+        chosen = ()
+
+    exist = all(0 <= generation < count for generation in chosen)
+    if not chosen or not exist or len(set(chosen)) < len(chosen):
+        raise AnewError(
+            f"generations must be last, all, one of 0 to {count - 1}, a range such as "
+            f"0-{count - 1} or a list such as 0,{count - 1}, got '{text}'; set --generations"
+        )
+    return chosen
+
+
+def replicas(family: Family, chosen: Sequence[Spec]) -> list[tuple[Spec, ...]]:
+    """Return the finished lineages that differ from a chosen one in their seeds alone.
+
+    The chosen one comes first. Each has another generation 0: students of one teacher are no
+    independent repetition.
+    """
+    lineages = [tuple(chosen)]
+    wanted = _without_seeds(chosen[-1])
+    for spec in family.finished():
+        lineage = spec.lineage
+        if len(lineage) != len(chosen) or _without_seeds(spec) != wanted:
+            continue
+        if all(lineage[0].id != other[0].id for other in lineages):
+            lineages.append(lineage)
+    return lineages
+
+
+def _without_seeds(spec: Spec) -> dict[str, Any]:
+    """Return everything that decides a network's weights but the seeds, its teachers' too."""
+    identity = {
+        name: value for name, value in spec.identity.items() if name not in ("seed", "teachers")
+    }
+    data = fields.write(spec.data, identity=True)
+    return {
+        **identity,
+        "data": {**data, "seed": None},
+        "teachers": [_without_seeds(teacher) for teacher in spec.teachers],
+    }

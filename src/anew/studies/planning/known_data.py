@@ -1,0 +1,88 @@
+"""What is known of a study's data before it is planned: its sizes, and the examples if at hand."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from anew import data as data_sources
+from anew.core.spec import DataSpec
+from anew.data import Contents, Examples, MissingDataError, Source
+from anew.data.sources import SOURCES
+from anew.family import Family
+from anew.studies.study import Study, data_of_seed
+
+
+@dataclass(frozen=True)
+class KnownData:
+    """What is known of a study's data."""
+
+    spec: DataSpec
+    contents: Contents
+    source: Source | None
+    """The examples; None if they are not at hand."""
+    reading: float
+    """Seconds that reading took."""
+    notes: tuple[str, ...] = ()
+
+    def described(self, seed: int) -> DataSpec:
+        """Return the data's description for a seed of the study."""
+        return data_of_seed(self.spec, seed)
+
+    def examples(self) -> Source:
+        """Return the examples, or noise of their form."""
+        if self.source is not None:
+            return self.source
+        contents = self.contents
+
+        def noise(count: int) -> Examples:
+            inputs = torch.randint(256, (count, *contents.input_shape), dtype=torch.uint8)
+            if inputs.ndim == 4:
+                inputs = inputs.contiguous(memory_format=torch.channels_last)
+            return Examples(inputs, torch.arange(count) % contents.classes)
+
+        names = tuple(map(str, range(contents.classes)))
+        return Source(
+            noise(contents.training),
+            noise(contents.test),
+            names,
+            contents.views,
+            self.spec.fingerprint,
+        )
+
+
+def known_data(study: Study, out: Path) -> KnownData:
+    """Read a study's data, or take the sizes that every source of its name has.
+
+    Raises `MissingDataError` if the data is not at hand and its sizes are not known.
+    """
+    spec, started = study.data, time.perf_counter()
+    try:
+        source = data_sources.load(spec.source, Path(spec.root))
+    except MissingDataError:
+        contents = SOURCES[spec.source.partition(":")[0]].contents
+        if contents is None:
+            raise
+        views, fingerprint = spec.views or contents.views, fingerprint_in(spec, out)
+        described = replace(spec, views=views, fingerprint=fingerprint)
+        note = f"{spec.source} is not at hand: planned by its known sizes"
+        return KnownData(described, contents, None, 0.0, (note,))
+
+    described = replace(spec, views=spec.views or source.views, fingerprint=source.fingerprint)
+    return KnownData(described, source.contents, source, time.perf_counter() - started)
+
+
+def fingerprint_in(spec: DataSpec, out: Path) -> str:
+    """Return the fingerprint of a source as the networks of a family name it.
+
+    It makes the ids of a study's networks known without the data. "" if the family names none, or
+    several.
+    """
+    if spec.fingerprint or not (out / "family.json").exists():
+        return spec.fingerprint
+    networks = Family.open(out).specs().values()
+    known = {one.data.fingerprint for one in networks if one.data.source == spec.source}
+    return known.pop() if len(known) == 1 else ""
