@@ -17,7 +17,6 @@ from anew.core.distributed import World
 from anew.core.execution import Execution
 from anew.core.spec import DataSpec, ModelSpec, ObjectiveSpec, Spec, TrainingSpec
 from anew.data import Batches
-from anew.data.signature import Signature
 from anew.family import Family
 from anew.models import network
 from anew.studies import Column, Study
@@ -67,7 +66,7 @@ def batches(arrays):
 def networks(batches, arrays):
     data = data_sources.prepare(data_sources.from_arrays(arrays), DataSpec(source="arrays"))
     spec = Spec(ModelSpec("mlp"), data.spec, TrainingSpec(), ObjectiveSpec("label"), seed=3)
-    return [network.build(spec, Signature.of(data))]
+    return [network.build(spec, data.signature)]
 
 
 def teacher(networks, world=None):
@@ -172,7 +171,7 @@ def test_an_untrained_network_keeps_its_first_weights_and_its_student_trains(npz
     family, data = Family.open(tmp_path / "f"), studies.StudyData(study)
     nothing, student = (study.spec("small", name, 0, data(0)) for name in ("nothing", "student"))
     tensors, _ = files.read_tensors(family.folder(nothing.id).weights)
-    first = network.build(nothing, Signature.of(data.of(nothing))).model.state_dict()
+    first = network.build(nothing, data.of(nothing).signature).model.state_dict()
     assert all(torch.equal(tensors[name], value) for name, value in first.items())
     assert family.folder(nothing.id).read_metrics() == []
     assert len(family.folder(student.id).read_metrics()) == 4

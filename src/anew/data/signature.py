@@ -1,49 +1,142 @@
-"""What an example is: the one place that knows shape, units and class names."""
+"""What an example is: the one place that knows the shape, the units and the class names."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeVar
 
-from anew.data.split import Data
+import torch
+from jaxtyping import Num
+from torch import Tensor, nn
+
+Kind = Literal["picture", "vector", "tokens"]
+Arranged = TypeVar("Arranged", Tensor, nn.Module)
+_KIND_OF_LENGTH: dict[int, Kind] = {3: "picture", 1: "vector"}
 
 
 @dataclass(frozen=True)
 class Signature:
-    """What goes into a network and what comes out: shape, normalisation and class names.
+    """What goes into a network and what comes out of it.
 
-    `mean` and `std` are in the units of the stored inputs (0..255 for uint8 pictures), one a
-    channel or feature.
+    Inputs are pictures (C, H, W), vectors (F,) or whole-number tokens (T,). A network answers with
+    logits of `output_shape`: one answer for an example, or one for each of its positions.
     """
 
     input_shape: tuple[int, ...]
+    """The shape of one example: (C, H, W), (F,) or (T,)."""
     classes: tuple[str, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    """The names of the classes; for tokens, the vocabulary."""
+    mean: tuple[float, ...] = ()
+    """One number for each channel or feature, in the units of the stored inputs (0..255 for uint8
+    pictures); empty for tokens, which are not normalised."""
+    std: tuple[float, ...] = ()
+    """The deviations that belong to `mean`."""
+    kind: Kind | None = None
+    """Pictures and vectors are told apart by the length of their shape if it is not given."""
+    positions: tuple[int, ...] = ()
+    """() for one answer an example, (T,) for one at each of T positions."""
 
-    @classmethod
-    def of(cls, data: Data) -> Signature:
-        """Return the signature that a data set asks for."""
-        return cls(
-            data.input_shape, data.classes, tuple(data.mean.tolist()), tuple(data.std.tolist())
+    def __post_init__(self) -> None:
+        """Fill in the kind; `ValueError` if nothing can be of this description."""
+        kind = self.kind or _KIND_OF_LENGTH.get(len(self.input_shape))
+        statistics = 0 if kind == "tokens" else next(iter(self.input_shape), 0)
+        fits = (
+            kind is not None
+            and min(self.input_shape, default=0) >= 1
+            and len(self.input_shape) == (3 if kind == "picture" else 1)
+            and min(self.positions, default=1) >= 1
+            and len(self.classes) >= 2
+            and {len(self.mean), len(self.std)} == {statistics}
         )
+        if not fits:
+            raise ValueError(
+                f"{len(self.mean)} means, {len(self.std)} deviations, {len(self.classes)} classes "
+                f"for inputs {self.input_shape}"
+            )
+        numbers = (*self.mean, *self.std)
+        if not all(map(math.isfinite, numbers)) or min(self.std, default=1.0) <= 0:
+            raise ValueError("a mean or deviation is not finite, or a deviation is not above 0")
+        object.__setattr__(self, "kind", kind)
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """The shape of the logits of one example: (C,), or (T, C)."""
+        return (*self.positions, len(self.classes))
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether an example is a picture (C, H, W)."""
+        return self.kind == "picture"
+
+    def blank(self, count: int) -> Num[Tensor, "count ..."]:
+        """Return `count` blank inputs on the default device: zeros, whole numbers for tokens."""
+        dtype = torch.int64 if self.kind == "tokens" else torch.float32
+        return torch.zeros(count, *self.input_shape, dtype=dtype)
+
+    def prepare(
+        self, inputs: Num[Tensor, "batch ..."], mean: Tensor, scale: Tensor
+    ) -> Num[Tensor, "batch ..."]:
+        """Return stored inputs as a model takes them: (x - mean) x scale, tokens as they are.
+
+        `mean` and `scale` (one over the deviation) are `statistics()`, on the inputs' device.
+        """
+        if self.kind == "tokens":
+            return inputs
+        return (inputs.float() - mean) * scale
+
+    def statistics(self) -> tuple[Tensor, Tensor]:
+        """Return mean and one over the deviation, float32, shaped to meet a batch of inputs."""
+        shape = (1, -1, *(1 for _ in self.input_shape[1:]))
+        return torch.tensor(self.mean).view(shape), (1 / torch.tensor(self.std)).view(shape)
+
+    def arrange(self, value: Arranged, memory_format: str = "channels_last") -> Arranged:
+        """Return a batch of inputs, or a module, in a memory format; only pictures have several."""
+        if memory_format != "channels_last" or not self.is_picture:
+            return value
+        if isinstance(value, nn.Module):
+            return value.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return value.contiguous(memory_format=torch.channels_last)
+
+    def in_words(self) -> str:
+        """Return what an example is, for messages: `3x32x32`, `vectors of 64`, `12 tokens`."""
+        if self.is_picture:
+            return "x".join(map(str, self.input_shape))
+        size = self.input_shape[0]
+        return f"vectors of {size}" if self.kind == "vector" else f"{size} tokens"
+
+    def to_header(self) -> dict[str, Any]:
+        """Return the signature as the header of a network's file holds it.
+
+        What came after the first format, kind and positions, stands there for tokens alone.
+        """
+        header: dict[str, Any] = {
+            "input_shape": self.input_shape,
+            "classes": self.classes,
+            "mean": self.mean,
+            "std": self.std,
+        }
+        if self.kind == "tokens":
+            header["kind"] = self.kind
+        if self.positions:
+            header["positions"] = self.positions
+        return header
 
     @classmethod
     def from_header(cls, header: Mapping[str, Any]) -> Signature:
-        """Return the signature that a file's header tells of; KeyError, TypeError or ValueError
-        where it does not.
+        """Return the signature in a file's header.
+
+        Raises KeyError, TypeError, ValueError or OverflowError if there is none.
         """
-        shape, classes = tuple(map(int, header["input_shape"])), tuple(map(str, header["classes"]))
-        mean, std = (tuple(map(float, header[name])) for name in ("mean", "std"))
-        if (
-            len(shape) not in (1, 3)
-            or min(shape) < 1
-            or len(classes) < 2
-            or {len(mean), len(std)} != {shape[0]}
-        ):
-            raise ValueError(
-                f"{len(mean)} means, {len(std)} deviations, {len(classes)} classes for inputs "
-                f"{shape}"
-            )
-        return cls(shape, classes, mean, std)
+        kind = header.get("kind")
+        if kind not in (None, "picture", "vector", "tokens"):
+            raise ValueError("an unknown kind of examples")
+        return cls(
+            tuple(map(int, header["input_shape"])),
+            tuple(map(str, header["classes"])),
+            tuple(map(float, header["mean"])),
+            tuple(map(float, header["std"])),
+            kind,
+            tuple(map(int, header.get("positions", ()))),
+        )

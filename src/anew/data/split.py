@@ -13,6 +13,7 @@ from anew.core import randomness
 from anew.core.errors import AnewError
 from anew.core.spec import DataSpec
 from anew.data.examples import Examples
+from anew.data.signature import Signature
 from anew.data.sources import Contents, Source
 from anew.data.views import Views
 
@@ -35,6 +36,13 @@ class Data:
     mean: Tensor
     std: Tensor
     spec: DataSpec
+
+    @property
+    def signature(self) -> Signature:
+        """What goes into a network for this data and what comes out of it."""
+        return Signature(
+            self.input_shape, self.classes, tuple(self.mean.tolist()), tuple(self.std.tolist())
+        )
 
     @property
     def input_shape(self) -> tuple[int, ...]:

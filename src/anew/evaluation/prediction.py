@@ -49,7 +49,7 @@ def predict_files(
     specs = [lineage[number] for number in choose_generations(generations, len(lineage))]
     networks = [network.load(family.folder(spec.id).weights, trusted).to(device) for spec in specs]
     shape = networks[0].signature.input_shape
-    if len(shape) != 3:
+    if not networks[0].signature.is_picture:
         raise AnewError(
             f"{family.path}: its networks take vectors of {shape[0]} features, not pictures; "
             f"predict in Python"

@@ -1,6 +1,14 @@
 """Architectures, by name: anew's own, timm's, torchvision's and the user's."""
 
-from anew.models.building import Entry, build, catalogue, is_own_code, outline
+from anew.models.building import (
+    Entry,
+    build,
+    build_for,
+    catalogue,
+    is_own_code,
+    outline,
+    outline_for,
+)
 from anew.models.densenet import DenseNet
 from anew.models.matched_resnet import MatchedResNet
 from anew.models.pre_activation_resnet import PreActivationResNet
@@ -19,7 +27,9 @@ __all__ = [
     "SmallCNN",
     "WideResNet",
     "build",
+    "build_for",
     "catalogue",
     "is_own_code",
     "outline",
+    "outline_for",
 ]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from anew.core.errors import AnewError, did_you_mean, in_one_line
+from anew.data.signature import Signature
 from anew.models.architectures import ARCHITECTURES, Architecture, Shape
 
 Scalar = bool | int | float | str
@@ -38,8 +39,18 @@ def build(
     Raises `AnewError` where the name, an option or the input does not fit, and where the model,
     tried on two blank inputs, does not return one logit a class.
     """
-    model = _build(name, input_shape, classes, options)
-    _try(name, model, input_shape, classes)
+    return build_for(_signature_of(input_shape, classes), name, options)
+
+
+def build_for(
+    signature: Signature, name: str, options: Mapping[str, Scalar] | None = None
+) -> nn.Module:
+    """Build a model by name as `build` does, for examples of any kind: tokens too.
+
+    Returns a model from (B, *input_shape) to logits (B, *positions, C).
+    """
+    model = _build(signature, name, options)
+    _try(signature, name, model)
     return model
 
 
@@ -51,9 +62,16 @@ def outline(
 
     Raises `AnewError` where the name, an option or the input does not fit.
     """
+    return outline_for(_signature_of(input_shape, classes), name, options)
+
+
+def outline_for(
+    signature: Signature, name: str, options: Mapping[str, Scalar] | None = None
+) -> nn.Module:
+    """Return a model's outline as `outline` does, for examples of any kind."""
     # What others wrote may want numbers as it is built, so it is built in earnest.
     with torch.device("cpu" if ":" in name else "meta"):
-        return _build(name, input_shape, classes, options)
+        return _build(signature, name, options)
 
 
 def is_own_code(name: str) -> bool:
@@ -68,9 +86,10 @@ def catalogue(input_shape: Shape = (3, 32, 32), classes: int = 10) -> list[Entry
     Those that cannot take such inputs are left out.
     """
     entries: list[Entry] = []
+    signature = _signature_of(input_shape, classes)
     with torch.device("meta"):
         for architecture in ARCHITECTURES:
-            if not _takes(architecture, input_shape):
+            if not _takes(architecture, signature):
                 continue
             for name in architecture.examples:
                 model = architecture.build(
@@ -81,46 +100,47 @@ def catalogue(input_shape: Shape = (3, 32, 32), classes: int = 10) -> list[Entry
     return entries
 
 
-def _build(
-    name: str, input_shape: Shape, classes: int, options: Mapping[str, Scalar] | None
-) -> nn.Module:
+def _signature_of(input_shape: Shape, classes: int) -> Signature:
+    """Return the signature of pictures or vectors of a shape, with classes of no name."""
+    channels = input_shape[0]
+    return Signature(input_shape, ("",) * classes, (0.0,) * channels, (1.0,) * channels)
+
+
+def _build(signature: Signature, name: str, options: Mapping[str, Scalar] | None) -> nn.Module:
     given = dict(options or {})
     if name.startswith("timm:"):
-        return _build_timm(name, input_shape, classes, given)
+        return _build_timm(signature, name, given)
     if name.startswith("torchvision:"):
-        return _build_torchvision(name, input_shape, classes, given)
+        return _build_torchvision(signature, name, given)
     if is_own_code(name):
-        return _build_own(name, input_shape, classes, given)
-    return _build_known(name, input_shape, classes, given)
+        return _build_own(signature, name, given)
+    return _build_known(signature, name, given)
 
 
-def _build_known(
-    name: str, input_shape: Shape, classes: int, options: dict[str, Scalar]
-) -> nn.Module:
+def _build_known(signature: Signature, name: str, options: dict[str, Scalar]) -> nn.Module:
     for architecture in ARCHITECTURES:
         numbers = architecture.read_numbers(name)
         if numbers is None:
             continue
         checked = _check_options(name, architecture, options)
         architecture.check(name, numbers, checked)
-        if not _takes(architecture, input_shape):
+        if not _takes(architecture, signature):
             least = architecture.smallest
             raise AnewError(
                 f"model '{name}': takes pictures of {least}x{least} and more, but the inputs are "
-                f"{_shape(input_shape)}; choose another --model"
+                f"{signature.in_words()}; choose another --model"
             )
-        return architecture.build(input_shape, classes, numbers, checked)
+        return architecture.build(signature.input_shape, len(signature.classes), numbers, checked)
     examples = [example for architecture in ARCHITECTURES for example in architecture.examples]
     raise AnewError(
-        f"model '{name}' is not known{did_you_mean(name, examples)}; `anew models` lists what "
-        f"there is"
+        f"model '{name}' is not known{did_you_mean(name, examples)}; `anew models` lists all names"
     )
 
 
-def _takes(architecture: Architecture, input_shape: Shape) -> bool:
-    if len(input_shape) != 3:
-        return architecture.takes_vectors
-    return min(input_shape[1:]) >= architecture.smallest
+def _takes(architecture: Architecture, signature: Signature) -> bool:
+    if signature.is_picture:
+        return min(signature.input_shape[1:]) >= architecture.smallest
+    return signature.kind == "vector" and architecture.takes_vectors
 
 
 def _check_options(
@@ -145,9 +165,8 @@ def _check_options(
     return checked
 
 
-def _build_timm(
-    name: str, input_shape: Shape, classes: int, options: dict[str, Scalar]
-) -> nn.Module:
+def _build_timm(signature: Signature, name: str, options: dict[str, Scalar]) -> nn.Module:
+    input_shape, classes = signature.input_shape, len(signature.classes)
     try:
         import timm
     except ImportError as error:
@@ -159,7 +178,7 @@ def _build_timm(
             f"model '{name}': timm has no model '{inner}'{did_you_mean(inner, known)}; "
             f"timm.list_models() lists them"
         )
-    _check_picture(name, input_shape)
+    _check_picture(signature, name)
     given: dict[str, Any] = {"in_chans": input_shape[0], "num_classes": classes, **options}
     try:
         # Transformers are made for one size of picture and take it; convolutional networks take
@@ -171,9 +190,8 @@ def _build_timm(
     return _call(name, lambda: timm.create_model(inner, pretrained=False, **given))
 
 
-def _build_torchvision(
-    name: str, input_shape: Shape, classes: int, options: dict[str, Scalar]
-) -> nn.Module:
+def _build_torchvision(signature: Signature, name: str, options: dict[str, Scalar]) -> nn.Module:
+    input_shape, classes = signature.input_shape, len(signature.classes)
     import torchvision
 
     inner = name.removeprefix("torchvision:")
@@ -183,7 +201,7 @@ def _build_torchvision(
             f"model '{name}': torchvision has no classifier '{inner}'{did_you_mean(inner, known)}; "
             "torchvision.models.list_models() lists them"
         )
-    _check_picture(name, input_shape)
+    _check_picture(signature, name)
     if input_shape[0] != 3:
         raise AnewError(
             f"model '{name}': torchvision's models take 3 channels, the pictures have "
@@ -204,9 +222,8 @@ def _build_torchvision(
     )
 
 
-def _build_own(
-    name: str, input_shape: Shape, classes: int, options: dict[str, Scalar]
-) -> nn.Module:
+def _build_own(signature: Signature, name: str, options: dict[str, Scalar]) -> nn.Module:
+    input_shape, classes = signature.input_shape, len(signature.classes)
     place, _, attribute = name.partition(":")
     try:
         module = importlib.import_module(place)
@@ -248,41 +265,35 @@ def _cannot_build(name: str, error: Exception) -> AnewError:
     )
 
 
-def _try(name: str, model: nn.Module, input_shape: Shape, classes: int) -> None:
-    """Run the model once on two blank inputs: what it returns must be one logit a class."""
+def _try(signature: Signature, name: str, model: nn.Module) -> None:
+    """Run the model once on two blank inputs: it must return one logit for each class."""
     training = model.training
     try:
         with torch.no_grad():
-            found = model.eval()(torch.zeros(2, *input_shape))
+            logits = model.eval()(signature.blank(2))
     except Exception as error:  # somebody else's forward, or a picture too small for a known one
         raise AnewError(
-            f"model '{name}': fails on inputs {_shape(input_shape)} ({in_one_line(error)}); choose "
-            f"another --model"
+            f"model '{name}': fails on inputs {signature.in_words()} ({in_one_line(error)}); "
+            "choose another --model"
         ) from error
     model.train(training)
-    if not isinstance(found, Tensor) or found.shape != (2, classes):
-        what = (
-            f"shape {tuple(found.shape)}"
-            if isinstance(found, Tensor)
-            else f"a {type(found).__name__}"
-        )
-        raise AnewError(
-            f"model '{name}': must return logits of shape (2, {classes}) for 2 inputs, gave "
-            f"{what}; one logit a class"
-        )
 
-
-def _check_picture(name: str, input_shape: Shape) -> None:
-    if len(input_shape) != 3:
-        raise AnewError(
-            f"model '{name}': takes pictures, but the inputs are {_shape(input_shape)}; choose "
-            f"--model mlp"
-        )
-
-
-def _shape(input_shape: Shape) -> str:
-    return (
-        "x".join(map(str, input_shape))
-        if len(input_shape) > 1
-        else f"vectors of {sum(input_shape)}"
+    wanted = (2, *signature.output_shape)
+    if not isinstance(logits, Tensor):
+        gave = f"a {type(logits).__name__}"
+    elif logits.shape != wanted:
+        gave = f"shape {tuple(logits.shape)}"
+    else:
+        return
+    raise AnewError(
+        f"model '{name}': must return logits of shape {wanted} for 2 inputs, gave {gave}; return "
+        "one logit for each class"
     )
+
+
+def _check_picture(signature: Signature, name: str) -> None:
+    if not signature.is_picture:
+        raise AnewError(
+            f"model '{name}': takes pictures, but the inputs are {signature.in_words()}; choose "
+            "--model mlp"
+        )

@@ -18,6 +18,8 @@ from anew.core.errors import AnewError, did_you_mean
 from anew.core.spec import ModelSpec, Spec
 from anew.data.signature import Signature
 
+Logits = Float[Tensor, "batch *positions classes"]
+
 
 class Network(nn.Module):
     """A model behind its normalisation: takes inputs as they are stored, uint8 or float, and
@@ -34,17 +36,17 @@ class Network(nn.Module):
         self.model, self.spec, self.signature, self.frozen = model, spec, signature, frozen
         for name in frozen:
             model.get_submodule(name).requires_grad_(False)
-        shape = (1, -1, *(1 for _ in signature.input_shape[1:]))
+        mean, scale = signature.statistics()
         self.mean: Tensor
         self.scale: Tensor
-        self.register_buffer("mean", torch.tensor(signature.mean).view(shape), persistent=False)
-        self.register_buffer(
-            "scale", (1 / torch.tensor(signature.std)).view(shape), persistent=False
-        )
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("scale", scale, persistent=False)
 
-    def forward(self, inputs: Num[Tensor, "batch ..."]) -> Float[Tensor, "batch classes"]:
+    def forward(
+        self, inputs: Num[Tensor, "batch ..."]
+    ) -> Float[Tensor, "batch *positions classes"]:
         """Normalise and run the model."""
-        return self.model((inputs.float() - self.mean) * self.scale)
+        return self.model(self.signature.prepare(inputs, self.mean, self.scale))
 
     def train(self, mode: bool = True) -> Network:
         """Set training or evaluation mode, but leave what is frozen in evaluation mode."""
@@ -67,10 +69,7 @@ class Network(nn.Module):
         return {
             **about,
             "model": fields.write(self.spec),
-            "input_shape": self.signature.input_shape,
-            "classes": self.signature.classes,
-            "mean": self.signature.mean,
-            "std": self.signature.std,
+            **self.signature.to_header(),
         }
 
 
@@ -84,8 +83,10 @@ class Runner:
         self._half = precision == "bfloat16"
         self._device_type = next(network.buffers()).device.type
 
-    def __call__(self, inputs: Num[Tensor, "batch ..."]) -> Float[Tensor, "batch classes"]:
-        """Return the logits (B, C), in bfloat16 where autocast made them so."""
+    def __call__(
+        self, inputs: Num[Tensor, "batch ..."]
+    ) -> Float[Tensor, "batch *positions classes"]:
+        """Return the logits (B, *positions, C), in bfloat16 where autocast made them so."""
         with torch.autocast(self._device_type, torch.bfloat16, enabled=self._half):
             return self._call(inputs)
 
@@ -97,9 +98,7 @@ def build(spec: Spec, signature: Signature, teacher: nn.Module | None = None) ->
     What the spec freezes is copied from `teacher`, its first teacher's model.
     """
     with randomness.torch_generator(randomness.key(spec.seed, "weights", spec.generation)):
-        model = models.build(
-            spec.model.name, signature.input_shape, len(signature.classes), dict(spec.model.options)
-        )
+        model = models.build_for(signature, spec.model.name, dict(spec.model.options))
     if spec.frozen:
         assert teacher is not None, "what is frozen is a teacher's"
         model.load_state_dict(_frozen_tensors(spec, model, teacher), strict=False)
@@ -120,9 +119,7 @@ def outline(spec: ModelSpec, signature: Signature) -> nn.Module:
     drawn for it.
     """
     with randomness.torch_generator(0):
-        return models.outline(
-            spec.name, signature.input_shape, len(signature.classes), dict(spec.options)
-        )
+        return models.outline_for(signature, spec.name, dict(spec.options))
 
 
 def count_trained(spec: ModelSpec, frozen: tuple[str, ...], signature: Signature) -> int:
@@ -172,12 +169,9 @@ def _frozen_tensors(spec: Spec, student: nn.Module, teacher: nn.Module) -> dict[
 
 
 def place(network: Network, device: torch.device, memory_format: str) -> Network:
-    """Move a network to a device, its weights laid out as the spec's memory format asks where
-    inputs are pictures.
-    """
-    if memory_format == "channels_last" and len(network.signature.input_shape) == 3:
-        return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return network.to(device)
+    """Move a network to a device, its weights in a memory format if its inputs are pictures."""
+    network.signature.arrange(network.to(device), memory_format)
+    return network
 
 
 def load(path: Path, trusted: Collection[str] = ()) -> Network:
@@ -204,7 +198,7 @@ def restore(
         raise AnewError(
             f"{path}: has no {error} in its header, so anew did not write it; give a family's file"
         ) from error
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise AnewError(
             f"{path}: its header is damaged ({error}); restore it from a copy"
         ) from error
@@ -226,9 +220,7 @@ def check_trusted(name: str, trusted: Collection[str], path: Path) -> None:
 def build_empty(spec: ModelSpec, signature: Signature) -> Network:
     """Build a network whose weights are about to be filled in."""
     with randomness.torch_generator(0):
-        model = models.build(
-            spec.name, signature.input_shape, len(signature.classes), dict(spec.options)
-        )
+        model = models.build_for(signature, spec.name, dict(spec.options))
     return Network(model, spec, signature)
 
 

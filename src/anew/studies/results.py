@@ -13,7 +13,6 @@ import torch
 
 from anew import evaluation
 from anew.core.spec import Spec
-from anew.data.signature import Signature
 from anew.evaluation import ensemble, statistics
 from anew.evaluation.statistics import Difference, Estimate, Judged
 from anew.family import Family
@@ -138,7 +137,7 @@ def collect(
                 missing,
                 statistics.estimate(list(errors.values())) if errors else None,
                 study.published.get((row, name)),
-                sum(count(one.model, one.frozen, Signature.of(data.of(one))) for one in members),
+                sum(count(one.model, one.frozen, data.of(one).signature) for one in members),
                 study.published_parameters.get((row, name)),
                 with_reference.get((row, name)),
                 {

@@ -18,7 +18,6 @@ from anew.core.errors import AnewError
 from anew.core.execution import Execution
 from anew.core.spec import DataSpec, Spec
 from anew.data import Contents, Data, Source
-from anew.data.signature import Signature
 from anew.family import Family
 from anew.models import network
 from anew.studies.planning import needs as planning
@@ -107,7 +106,7 @@ def checked_specs(study: Study, data: StudyData, out: Path, execution: Execution
     for model in {(spec.model, spec.data.fingerprint): spec for spec in specs}.values():
         check_model(model.model, data.of(model))
     for spec in specs:
-        network.check_frozen(spec, Signature.of(data.of(spec)))
+        network.check_frozen(spec, data.of(spec).signature)
     return specs
 
 

@@ -19,6 +19,7 @@ class LiveTeacher:
 
     def __init__(self, networks: Sequence[Network], precision: str, compile: bool) -> None:
         self.networks = networks
+        self.signature = networks[0].signature
         self._runners = [
             Runner(one.eval().requires_grad_(False), precision, compile) for one in networks
         ]

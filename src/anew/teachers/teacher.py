@@ -205,8 +205,7 @@ class Teacher:
             asked = (
                 torch.cat([part, part[:1].expand(padding, *part.shape[1:])]) if padding else part
             )
-            if asked.ndim == 4:
-                asked = asked.contiguous(memory_format=torch.channels_last)
+            asked = self.live.signature.arrange(asked)
             answers.append(self.encoding.encode(self.live.logits(asked)[: len(part)]))
         return torch.cat(answers)
 

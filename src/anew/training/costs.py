@@ -23,7 +23,6 @@ from anew.core.randomness import torch_generator
 from anew.core.spec import ObjectiveSpec, Recipe, Spec
 from anew.data import Batches, Data
 from anew.data.batches import Batch
-from anew.data.signature import Signature
 from anew.family import NetworkFolder
 from anew.models import network
 from anew.teachers import Encoding, LiveTeacher, Store, Teacher, choose
@@ -135,10 +134,10 @@ def measure(
             teachers=(teaching,),
             frozen=recipe.frozen,
         )
-        network.check_frozen(student, Signature.of(data))
+        network.check_frozen(student, data.signature)
         together = filled_siblings(recipe, student)
         placed = network.place(
-            network.build(teaching, Signature.of(data)), device, training.memory_format
+            network.build(teaching, data.signature), device, training.memory_format
         )
         live = LiveTeacher([placed], training.precision, training.compile)
         encoding = Encoding(len(data.classes), recipe.objective.top_k)

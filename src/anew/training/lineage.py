@@ -13,7 +13,6 @@ from anew.core.errors import AnewError
 from anew.core.execution import Execution
 from anew.core.spec import ModelSpec, ObjectiveSpec, Recipe, Spec, lineage_of, siblings_of
 from anew.data import Data
-from anew.data.signature import Signature
 from anew.evaluation import Row
 from anew.family import Family, NetworkFolder
 from anew.models import network
@@ -58,7 +57,7 @@ def train_lineage(
     generations = [filled_siblings(recipe, spec) for spec in lineage]
     if recipe.frozen:
         for spec in lineage[-recipe.generations :]:
-            network.check_frozen(spec, Signature.of(data))
+            network.check_frozen(spec, data.signature)
     failures: list[AnewError] = []
     with group.session(out, execution, progress) as session, workers(session) as trainers:
         family = session.family
@@ -127,7 +126,7 @@ def _check_sound(recipe: Recipe, data: Data) -> None:
 
 def check_model(model: ModelSpec, data: Data) -> None:
     """Build a model once; raises `AnewError` where it is not known or does not fit the data."""
-    network.build_empty(model, Signature.of(data))
+    network.build_empty(model, data.signature)
 
 
 def _is_still_falling(folder: NetworkFolder) -> bool:

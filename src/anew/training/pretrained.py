@@ -13,7 +13,6 @@ from anew.core import files
 from anew.core.errors import AnewError
 from anew.core.spec import ModelSpec, ObjectiveSpec, Recipe, Spec, TrainingSpec
 from anew.data import Data
-from anew.data.signature import Signature
 from anew.family import Family, NetworkFolder
 from anew.models import network
 from anew.models.network import Network
@@ -105,7 +104,7 @@ def _from_file(
     """Read a checkpoint: one that anew wrote says what it is, any other is a state dict of the
     model that is given.
     """
-    signature = Signature.of(data)
+    signature = data.signature
     tensors, header = files.read_tensors(path)
     if header:
         if given_model is not None:

@@ -22,7 +22,6 @@ from anew.core.distributed import World
 from anew.core.errors import AnewError
 from anew.core.spec import Spec
 from anew.data.batches import Batch, Batches
-from anew.data.signature import Signature
 from anew.data.split import Data
 from anew.family import NetworkFolder
 from anew.models import network, whole_batch
@@ -60,7 +59,7 @@ class Trainer:
         self.objective = objectives.find(spec.objective.name)
         self.options = objectives.fill_options(spec.objective.name, spec.objective.options)
         copied = teacher.model if teacher is not None else None
-        self.network = self._place(network.build(spec, Signature.of(data), copied))
+        self.network = self._place(network.build(spec, data.signature, copied))
         self.optimizer = optim.optimizer(self.network, spec.training, batches.device)
         self._runner = Runner(
             whole_batch.share(self.network.train(), self.world),
@@ -296,7 +295,7 @@ class Trainer:
         networks = {"last": self.network}
         if self.best:
             networks["best"] = self._place(
-                network.build_empty(self.spec.model, Signature.of(self.data))
+                network.build_empty(self.spec.model, self.data.signature)
             )
             networks["best"].model.load_state_dict(self.best)
         outputs = evaluation.outputs_of(networks, self.data, self.batches.device, self.world)

@@ -71,7 +71,7 @@ def footprint(model: ModelSpec, input_shape: tuple[int, ...], classes: int) -> F
     with torch.device("cpu" if ":" in model.name else "meta"):
         built = network.build_empty(model, signature)
         with FlopCounterMode(display=False) as counter, torch.no_grad():
-            built.eval()(torch.zeros(1, *input_shape))
+            built.eval()(signature.blank(1))
 
     return Footprint(
         parameters=sum(parameter.numel() for parameter in built.parameters()),

@@ -29,7 +29,6 @@ from anew.core.randomness import torch_generator
 from anew.core.spec import Spec
 from anew.data import Batches, Data, Examples
 from anew.data.batches import Batch
-from anew.data.signature import Signature
 from anew.evaluation import EVALUATION_BATCH
 from anew.family import NetworkFolder
 from anew.models import network
@@ -184,7 +183,7 @@ class _Trainee:
         place.mkdir()
         # Only where parts of a teacher are copied does a run ask for one; any weights will do.
         teacher = (
-            network.build_empty(spec.teachers[0].model, Signature.of(data)) if spec.frozen else None
+            network.build_empty(spec.teachers[0].model, data.signature) if spec.frozen else None
         )
         self._whole: list[float] = []
         self._run = self._timed_once(
@@ -255,7 +254,7 @@ class _Asked:
         training, started = spec.training, time.perf_counter()
         placed = [
             network.place(
-                network.build_empty(teacher.model, Signature.of(data)),
+                network.build_empty(teacher.model, data.signature),
                 self.batches.device,
                 training.memory_format,
             )
