@@ -69,7 +69,7 @@ class Result:
         data.
         """
         given = data_sources.as_inputs(inputs)
-        examples = data_sources.Examples(given, torch.zeros(len(given), dtype=torch.int64))
+        examples = data_sources.Resident(given, torch.zeros(len(given), dtype=torch.int64))
         logits = [
             evaluation.predict(self.network(one), examples, torch.device("cpu"))
             for one in generations

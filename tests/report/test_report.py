@@ -22,7 +22,7 @@ from scipy import stats
 from anew import AnewError, report
 from anew.cli import main
 from anew.core.spec import DataSpec
-from anew.data import Examples, from_arrays, prepare
+from anew.data import Resident, from_arrays, prepare
 from anew.evaluation import statistics
 from anew.evaluation.statistics import Difference
 from anew.family import Family, choose_lineage, replicas
@@ -199,7 +199,7 @@ def test_a_page_of_200_pictures_is_at_most_8_megabytes(tmp_path, gathered):
     noise = torch.from_numpy(rng.integers(0, 256, (300, 3, 32, 32)).astype(np.uint8))
     labels = torch.from_numpy(rng.integers(0, 10, 300))
     outputs = [torch.from_numpy(rng.normal(size=(300, 10))) for _ in range(4)]
-    chosen = gallery.choose(Examples(noise, labels), outputs, labels)
+    chosen = gallery.choose(Resident(noise, labels), outputs, labels)
     assert len(chosen.pictures) == 200
     many = replace(gathered, gallery=chosen, classes=tuple("abcdefghij"))
     path = tmp_path / "page.html"
@@ -384,7 +384,7 @@ def test_flips_and_disagreements_come_first():
     last[7], first[11], middle[13] = wrong, wrong, wrong
     first[17], middle[17], last[17] = wrong, wrong, wrong
     chosen = gallery.choose(
-        Examples(torch.zeros(40, 1, 4, 4, dtype=torch.uint8), labels), [first, middle, last], labels
+        Resident(torch.zeros(40, 1, 4, 4, dtype=torch.uint8), labels), [first, middle, last], labels
     )
     assert [(one.index, one.kind) for one in chosen.pictures[:4]] == [
         (7, "lost"),
@@ -496,7 +496,7 @@ def test_without_data_there_is_a_page_without_pictures(hostile, tmp_path, comman
         family, hostile.lineage, replace(other, test=other.test.take(torch.arange(9)))
     )
     assert "are not those that the networks were evaluated on" in found.gallery.missing
-    vectors = Examples(torch.zeros(3, 4), torch.zeros(3, dtype=torch.int64))
+    vectors = Resident(torch.zeros(3, 4), torch.zeros(3, dtype=torch.int64))
     with pytest.raises(AnewError, match="vectors, not pictures"):
         gallery.choose(vectors, [torch.zeros(3, 2)], vectors.labels)
 

@@ -77,14 +77,14 @@ def test_an_example_gets_the_same_view_of_its_partner(batches, networks):
     plain, shuffled = teacher(networks), teacher(networks)
     shuffled.shuffle(batches)
     with torch.inference_mode():
-        predicted = networks[0](batches.inputs).argmax(-1)
+        predicted = networks[0](batches.examples.show(slice(None))).argmax(-1)
     partners = partners_within(predicted, randomness.key(batches.seed, "shuffled teacher"))
     assert len(predicted.unique()) > 1
     taught = zip(shuffled.teach(batches.epoch(2)), plain.teach(batches.epoch(2)), strict=True)
     for (batch, logits), (same, own) in taught:
         # What the student sees is its own example, not the partner.
         assert torch.equal(batch.inputs, same.inputs) and torch.equal(batch.labels, same.labels)
-        shown = batches.views.show(batches.inputs, partners[batch.indices], batch.views)
+        shown = batches.examples.show(partners[batch.indices], batch.views)
         assert torch.equal(logits, plain.ask(shown)) and not torch.equal(logits, own)
         assert torch.equal(logits, shuffled.ask_about(batch))
 
@@ -98,7 +98,7 @@ def test_processes_ask_for_their_shares_and_know_the_same_partners(batches, netw
     for part in parts:
         part.shuffle(batches)
     with torch.inference_mode():
-        predicted = networks[0](batches.inputs).argmax(-1)
+        predicted = networks[0](batches.examples.show(slice(None))).argmax(-1)
     assert torch.equal(sum(shares), predicted)
     assert sum(part.asked for part in parts) == alone.asked == len(predicted)
 

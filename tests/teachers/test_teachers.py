@@ -201,7 +201,7 @@ def test_each_view_that_is_met_is_asked_for_once(case):
 def test_a_live_answer_is_the_networks_own_but_for_rounding(case):
     logits, indices, views = case.epoch(case.teacher(table=False), 0)
     with torch.inference_mode():
-        own = case.networks[0](case.batches.views.show(case.batches.inputs, indices, views))
+        own = case.networks[0](case.batches.examples.show(indices, views))
     torch.testing.assert_close(logits.softmax(-1), own.softmax(-1), atol=0.0005, rtol=0)
     assert torch.equal(logits.argmax(-1), own.argmax(-1))
 
@@ -210,7 +210,7 @@ def test_a_live_answer_is_the_networks_own_but_for_rounding(case):
 def test_several_teachers_answer_with_the_mean_of_their_probabilities(case):
     two = [built("small_cnn", case.data.input_shape, 3, seed) for seed in (1, 2)]
     teacher = case.teacher(two, table=False)
-    inputs = case.batches.inputs[:BATCH]
+    inputs = case.batches.examples.show(slice(0, BATCH))
     with torch.inference_mode():
         mean = torch.stack([one(inputs).softmax(-1) for one in two]).mean(0)
     torch.testing.assert_close(teacher.ask(inputs).softmax(-1), mean, atol=0.0005, rtol=0)
@@ -221,8 +221,8 @@ def test_several_teachers_answer_with_the_mean_of_their_probabilities(case):
 def test_any_number_may_be_asked_about_at_once(case, size):
     teacher, sizes = case.teacher(table=False), []
     case.networks[0].register_forward_pre_hook(lambda network, given: sizes.append(len(given[0])))
-    whole = teacher.ask(case.batches.inputs[: 3 * BATCH])
-    assert torch.equal(teacher.ask(case.batches.inputs[:size]), whole[:size])
+    whole = teacher.ask(case.batches.examples.show(slice(0, 3 * BATCH)))
+    assert torch.equal(teacher.ask(case.batches.examples.show(slice(0, size))), whole[:size])
     # The network's last bits may depend on the batch size, so it sees one only.
     assert sizes == [BATCH] * (3 + math.ceil(size / BATCH))
 

@@ -1,7 +1,7 @@
 """Where examples come from, how they are split and augmented, and how they become batches."""
 
 from anew.data.batches import Batch, Batches
-from anew.data.examples import Examples
+from anew.data.examples import Examples, Resident
 from anew.data.sources import Contents, MissingDataError, Source, from_arrays, from_dataset, load
 from anew.data.sources.arrays import as_inputs
 from anew.data.split import Data, Sizes, prepare, sizes
@@ -14,6 +14,7 @@ __all__ = [
     "Data",
     "Examples",
     "MissingDataError",
+    "Resident",
     "Sizes",
     "Source",
     "Views",

@@ -13,7 +13,6 @@ from jaxtyping import Int64, Num
 from torch import Tensor
 
 from anew.core import randomness
-from anew.data.examples import Examples
 from anew.data.split import Data
 
 
@@ -27,20 +26,21 @@ class Batch:
     """
 
     inputs: Num[Tensor, "part ..."]
-    labels: Int64[Tensor, "batch"]
+    labels: Int64[Tensor, "batch *positions"]
     indices: Int64[Tensor, "batch"]
     views: Int64[Tensor, "batch"]
     epoch: int
     part: slice = field(default_factory=lambda: slice(None))
 
-    def permutation(self, seed: int, classes: int) -> Int64[Tensor, "batch classes"]:
+    def permutation(self, seed: int, classes: int) -> Int64[Tensor, "batch *positions classes"]:
         """Return the random integers that permute dark knowledge, from each view's own stream: (B,
         C).
         """
-        counters = self.indices[:, None] * classes + torch.arange(
-            classes, device=self.indices.device
-        )
-        return randomness.bits(randomness.key(seed, "dark knowledge", self.epoch), counters)
+        positions = self.labels.shape[1:]
+        count = positions.numel() * classes
+        counters = self.indices[:, None] * count + torch.arange(count, device=self.indices.device)
+        drawn = randomness.bits(randomness.key(seed, "dark knowledge", self.epoch), counters)
+        return drawn.view(len(self.indices), *positions, classes)
 
 
 class Batches:
@@ -56,7 +56,8 @@ class Batches:
         self, data: Data, batch_size: int, device: torch.device, part: slice = slice(None)
     ) -> None:
         examples = data.training
-        self.inputs, self.labels = examples.inputs.to(device), examples.labels.to(device)
+        self.examples = examples.to(device)
+        self.labels = self.examples.labels
         self.views, self.seed, self.device = data.views, data.spec.seed, device
         self.batch_size = min(batch_size, len(examples))
         self.part = part
@@ -79,17 +80,7 @@ class Batches:
         )
         views = self.views.draw(self.seed, epoch, order)
         for start in range(first * self.batch_size, self.steps * self.batch_size, self.batch_size):
-            chosen, numbers = (
-                order[start : start + self.batch_size],
-                views[start : start + self.batch_size],
-            )
-            inputs = self.views.show(self.inputs, chosen[self.part], numbers[self.part])
+            chosen = order[start : start + self.batch_size]
+            numbers = views[start : start + self.batch_size]
+            inputs = self.examples.show(chosen[self.part], numbers[self.part])
             yield Batch(inputs, self.labels[chosen], chosen, numbers, epoch, self.part)
-
-
-def in_order(
-    examples: Examples, batch_size: int, device: torch.device
-) -> Iterator[Num[Tensor, "batch ..."]]:
-    """Yield inputs as they are, in order, in batches: for evaluation."""
-    for part in examples.inputs.split(batch_size):
-        yield part.to(device)

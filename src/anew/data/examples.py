@@ -1,25 +1,94 @@
-"""Examples in memory: inputs as they are stored, and their labels."""
+"""Examples: what training, teachers and evaluation ask of a data set, and the kind in memory.
+
+Whatever implements `Examples` can be trained on. `Resident` holds all inputs as one tensor. Others
+may read each example when it is shown, since a view is a pure function of its number.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Int64, Num
 from torch import Tensor
 
+from anew.data.views import Views
+
+Indices = Int64[Tensor, "chosen"] | slice
+
+
+@runtime_checkable
+class Examples(Protocol):
+    """A set of examples in a fixed order, each with its views."""
+
+    @property
+    def labels(self) -> Int64[Tensor, "examples *positions"]:
+        """The labels, one for an example or for each of its positions, on the examples' device."""
+        ...
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of one input: (C, H, W), (F,) or (T,)."""
+        ...
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+        ...
+
+    def show(
+        self, indices: Indices, views: Int64[Tensor, "chosen"] | None = None
+    ) -> Num[Tensor, "chosen ..."]:
+        """Return inputs (B, ...) as they are stored, in the given views or as they are.
+
+        Pictures are in channels_last memory. The result depends on the arguments alone.
+        """
+        ...
+
+    def take(self, indices: Int64[Tensor, "chosen"]) -> Examples:
+        """Return the examples at the given places, in that order."""
+        ...
+
+    def to(self, device: torch.device) -> Examples:
+        """Return the same examples, shown on a device from now on."""
+        ...
+
 
 @dataclass(frozen=True)
-class Examples:
-    """Inputs (N, C, H, W), uint8 or float32, in channels_last memory, or vectors (N, F) float32;
-    labels (N,) int64.
+class Resident:
+    """Examples in memory.
+
+    Inputs are pictures (N, C, H, W), uint8 or float32, in channels_last memory, vectors (N, F)
+    float32, or tokens (N, T) int64; labels are (N,) or (N, T), int64.
     """
 
     inputs: Num[Tensor, "examples ..."]
-    labels: Int64[Tensor, "examples"]
+    labels: Int64[Tensor, "examples *positions"]
+    views: Views = field(default_factory=Views)
+    """Which views the examples have; none but the inputs themselves if not given."""
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of one input."""
+        return tuple(self.inputs.shape[1:])
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, indices: Int64[Tensor, "chosen"]) -> Examples:
+    def show(
+        self, indices: Indices, views: Int64[Tensor, "chosen"] | None = None
+    ) -> Num[Tensor, "chosen ..."]:
+        """Return inputs in the given views by one gather; a slice without views is not copied."""
+        if views is None:
+            return self.inputs[indices]
+        if isinstance(indices, slice):
+            indices = torch.arange(len(self), device=self.inputs.device)[indices]
+        return self.views.show(self.inputs, indices, views)
+
+    def take(self, indices: Int64[Tensor, "chosen"]) -> Resident:
         """Return the examples at the given places, in that order."""
-        return Examples(self.inputs[indices], self.labels[indices])
+        return replace(self, inputs=self.inputs[indices], labels=self.labels[indices])
+
+    def to(self, device: torch.device) -> Resident:
+        """Return the examples in a device's memory; the same tensors if they are there."""
+        return replace(self, inputs=self.inputs.to(device), labels=self.labels.to(device))

@@ -47,7 +47,7 @@ class Data:
     @property
     def input_shape(self) -> tuple[int, ...]:
         """The shape of one input: (C, H, W) or (F,)."""
-        return tuple(self.training.inputs.shape[1:])
+        return self.training.input_shape
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,8 @@ def prepare(source: Source, spec: DataSpec) -> Data:
     training = everything if len(indices) == len(everything) else everything.take(indices)
     kind = spec.views or source.views
     views = Views(kind, spec.padding, spec.padding_mode)
-    views.check(tuple(training.inputs.shape[1:]))
+    views.check(training.input_shape)
+    training = replace(training, views=views)
     mean, std = _normalisation(training.inputs, spec)
     filled = replace(spec, fingerprint=source.fingerprint, views=kind)
     return Data(training, everything.take(held_out), test, source.classes, views, mean, std, filled)

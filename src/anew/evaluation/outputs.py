@@ -15,7 +15,6 @@ from torch import Tensor
 from anew.core import files
 from anew.core.distributed import World
 from anew.core.errors import AnewError
-from anew.data.batches import in_order
 from anew.data.examples import Examples
 from anew.data.split import Data, Sizes
 from anew.family import NetworkFolder
@@ -27,23 +26,29 @@ EVALUATION_BATCH = 1000
 @torch.inference_mode()
 def predict(
     network: Network, examples: Examples, device: torch.device, world: World | None = None
-) -> Float[Tensor, "examples classes"]:
-    """Return a network's logits (N, C) for examples as they are, unaugmented, in float32 on the
-    CPU.
+) -> Float[Tensor, "examples *positions classes"]:
+    """Return a network's logits (N, *positions, C) for examples without augmentation.
+
+    They are float32 and on the CPU.
 
     Several processes each take every so-many-th batch, and all get all logits.
     """
     world = world or World()
     was_training = network.training
     network.eval()
-    parts = [
-        torch.zeros(len(one), len(network.signature.classes))
-        for one in examples.labels.split(EVALUATION_BATCH)
-    ]
-    for number, inputs in enumerate(in_order(examples, EVALUATION_BATCH, device)):
+
+    parts: list[Tensor] = []
+    for number, start in enumerate(range(0, len(examples), EVALUATION_BATCH)):
+        part = slice(start, min(start + EVALUATION_BATCH, len(examples)))
         if number % world.size == world.rank:
-            parts[number] = network(inputs).float().cpu()
+            logits = network(examples.show(part).to(device)).float().cpu()
+        else:
+            logits = torch.zeros(part.stop - part.start, *network.signature.output_shape)
+        parts.append(logits)
+
     network.train(was_training)
+    if not parts:
+        parts = [torch.zeros(0, *network.signature.output_shape)]
     return world.sum(torch.cat(parts))
 
 

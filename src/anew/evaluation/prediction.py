@@ -11,7 +11,7 @@ import torch
 
 from anew import evaluation
 from anew.core.errors import AnewError
-from anew.data.examples import Examples
+from anew.data.examples import Resident
 from anew.data.sources import read_picture
 from anew.evaluation import ensemble
 from anew.family import Family, choose_generations, choose_lineage
@@ -64,7 +64,7 @@ def predict_files(
                 "; resize it first"
             )
         pictures.append(picture)
-    examples = Examples(torch.stack(pictures), torch.zeros(len(pictures), dtype=torch.int64))
+    examples = Resident(torch.stack(pictures), torch.zeros(len(pictures), dtype=torch.int64))
     logits = [evaluation.predict(one, examples, device) for one in networks]
     probabilities = ensemble.log_mean(logits).exp()
     classes = networks[0].signature.classes

@@ -45,7 +45,7 @@ def choose(
     of the stream `("gallery",)`. `AnewError` where the examples are not those that the outputs are
     of, or are no pictures.
     """
-    if examples.inputs.ndim != 4:
+    if len(examples.input_shape) != 3:
         raise AnewError("the test examples are vectors, not pictures")
     if not torch.equal(examples.labels, labels):
         raise AnewError(
@@ -62,12 +62,13 @@ def choose(
     places = _share(counts, most)
     chosen = [index for kind in KINDS for index in by_kind[kind][: places[kind]]]
     probabilities = torch.stack([logits.double().softmax(-1) for logits in outputs], dim=1)
-    low, high = _range(examples.inputs)
+    inputs = examples.show(slice(None))
+    low, high = _range(inputs)
     pictures = tuple(
         Picture(
             index=index,
             label=int(labels[index]),
-            png=png(examples.inputs[index], low, high),
+            png=png(inputs[index], low, high),
             probabilities=tuple(
                 tuple(round(value, 5) for value in generation)
                 for generation in probabilities[index].tolist()

@@ -41,9 +41,7 @@ class Shuffled:
         views.
         """
         partners = self.partners[batch.indices]
-        inputs = self.batches.views.show(
-            self.batches.inputs, partners[batch.part], batch.views[batch.part]
-        )
+        inputs = self.batches.examples.show(partners[batch.part], batch.views[batch.part])
         return replace(batch, inputs=inputs, labels=self.batches.labels[partners], indices=partners)
 
 

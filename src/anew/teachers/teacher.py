@@ -69,7 +69,7 @@ class Teacher:
             self.world.rank * self.batch_size, len(predicted), self.world.size * self.batch_size
         ):
             part = slice(start, start + self.batch_size)
-            predicted[part] = self.ask(batches.inputs[part]).argmax(-1)
+            predicted[part] = self.ask(batches.examples.show(part)).argmax(-1)
         self._shuffled = Shuffled.within(self.world.sum(predicted), batches)
         self._log(
             "a control: this teacher's answers are exchanged among training examples of one "
@@ -111,7 +111,7 @@ class Teacher:
         """
         if self.store is None:
             return
-        inputs = batches.inputs[: self.batch_size]
+        inputs = batches.examples.show(slice(0, self.batch_size))
         if not torch.equal(self._ask(inputs), self._ask(inputs.flip(0)).flip(0)):
             self._log(
                 "this teacher's last bits depend on an example's place in the batch: with a table, "
@@ -128,7 +128,7 @@ class Teacher:
             torch.from_numpy(places[sample]).to(batches.device) for places in (examples, views)
         )
         stored = self._to_device(self.store.read(examples[sample], views[sample]), batches.device)
-        now = self.ask(batches.views.show(batches.inputs, chosen, numbers))
+        now = self.ask(batches.examples.show(chosen, numbers))
         before = self.encoding.decode(stored)
         difference = (now.softmax(-1) - before.softmax(-1)).abs().amax().item()
         if not difference <= TOLERANCE[precision]:

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from anew.core.errors import AnewError
-from anew.data.examples import Examples
+from anew.data.examples import Resident
 
 CHANNELS = (1, 3, 4)
 Array = Tensor | NDArray[Any]
 
 
-def as_examples(inputs: Array, labels: Array, name: str, classes: int | None = None) -> Examples:
+def as_examples(inputs: Array, labels: Array, name: str, classes: int | None = None) -> Resident:
     """Return an array pair as examples; `AnewError` names what is wrong with it.
 
     Inputs are (N, H, W) grey, (N, H, W, C) or (N, C, H, W) with 1, 3 or 4 channels, or (N, F)
@@ -27,7 +27,7 @@ def as_examples(inputs: Array, labels: Array, name: str, classes: int | None = N
     return with_labels(as_inputs(inputs, name), labels, name, classes)
 
 
-def with_labels(inputs: Tensor, labels: Array, name: str, classes: int | None = None) -> Examples:
+def with_labels(inputs: Tensor, labels: Array, name: str, classes: int | None = None) -> Resident:
     """Return inputs that are in anew's layout already, and labels that are yet to be checked, as
     examples.
     """
@@ -37,7 +37,7 @@ def with_labels(inputs: Tensor, labels: Array, name: str, classes: int | None = 
             f"data '{name}': {len(inputs)} inputs and {len(marks)} labels; give one label for each "
             f"input"
         )
-    return Examples(inputs, marks)
+    return Resident(inputs, marks)
 
 
 def as_inputs(inputs: Array, name: str = "arrays") -> Tensor:

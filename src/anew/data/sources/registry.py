@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from anew.core.errors import AnewError, did_you_mean, in_one_line
-from anew.data.examples import Examples
+from anew.data.examples import Resident
 from anew.data.sources import layouts
 from anew.data.sources.arrays import Array, as_examples, names_of, with_labels
 from anew.data.sources.parquet import read_files
@@ -78,8 +78,8 @@ class Source:
     in whatever files.
     """
 
-    train: Examples
-    test: Examples | None
+    train: Resident
+    test: Resident | None
     classes: tuple[str, ...]
     views: str
     fingerprint: str
@@ -171,7 +171,7 @@ def _read_dataset(dataset: Dataset[Any]) -> tuple[Array, Array]:
 
 
 def _source(
-    name: str, train: Examples, test: Examples | None, classes: tuple[str, ...] | None, views: str
+    name: str, train: Resident, test: Resident | None, classes: tuple[str, ...] | None, views: str
 ) -> Source:
     """Check what all sources must hold, and take the fingerprint."""
     if int(train.labels.max()) >= len(train) and classes is None:
@@ -209,7 +209,7 @@ def _source(
     return Source(train, test, names, views, _fingerprint(train, test, names))
 
 
-def _fingerprint(train: Examples, test: Examples | None, classes: tuple[str, ...]) -> str:
+def _fingerprint(train: Resident, test: Resident | None, classes: tuple[str, ...]) -> str:
     """Return 16 hexadecimal digits of SHA-256 over shapes, types, values, labels and class
     names.
     """
@@ -346,7 +346,7 @@ def _files(name: str, part: Path, classes: list[str]) -> tuple[list[Path], list[
 def _read_parquet(name: str, place: Path, download: bool) -> Source:
     """Read train*.parquet and test*.parquet."""
 
-    def read(pattern: str) -> tuple[Examples, tuple[str, ...] | None] | None:
+    def read(pattern: str) -> tuple[Resident, tuple[str, ...] | None] | None:
         files = sorted(place.glob(pattern))
         if not files:
             return None

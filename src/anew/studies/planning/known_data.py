@@ -10,7 +10,7 @@ import torch
 
 from anew import data as data_sources
 from anew.core.spec import DataSpec
-from anew.data import Contents, Examples, MissingDataError, Source
+from anew.data import Contents, MissingDataError, Resident, Source
 from anew.data.sources import SOURCES
 from anew.family import Family
 from anew.studies.study import Study, data_of_seed
@@ -38,11 +38,11 @@ class KnownData:
             return self.source
         contents = self.contents
 
-        def noise(count: int) -> Examples:
+        def noise(count: int) -> Resident:
             inputs = torch.randint(256, (count, *contents.input_shape), dtype=torch.uint8)
             if inputs.ndim == 4:
                 inputs = inputs.contiguous(memory_format=torch.channels_last)
-            return Examples(inputs, torch.arange(count) % contents.classes)
+            return Resident(inputs, torch.arange(count) % contents.classes)
 
         names = tuple(map(str, range(contents.classes)))
         return Source(
