@@ -1,16 +1,9 @@
 """Where examples come from: one module for each kind of source, and the table of their names."""
 
-from anew.data.sources.registry import (
-    SOURCES,
-    Contents,
-    Kind,
-    MissingDataError,
-    Source,
-    from_arrays,
-    from_dataset,
-    load,
-    read_picture,
-)
+from anew.data.sources.memory import from_arrays, from_dataset
+from anew.data.sources.pictures import read_picture
+from anew.data.sources.registry import SOURCES, Kind, load
+from anew.data.sources.source import Contents, MissingDataError, Source
 
 __all__ = [
     "SOURCES",

@@ -9,14 +9,42 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from anew.core.errors import AnewError, in_one_line
+from anew.data.examples import Resident
+from anew.data.sources.arrays import with_labels
 from anew.data.sources.pictures import read_all
+from anew.data.sources.source import Source, checked_source
 
 ROWS_AT_ONCE = 1024
 IMAGE = ("image", "img")
 LABEL = ("label", "fine_label")
+
+
+def read_parquet(name: str, place: Path, download: bool) -> Source:
+    """Read train*.parquet and test*.parquet."""
+
+    def read(pattern: str) -> tuple[Resident, tuple[str, ...] | None] | None:
+        files = sorted(place.glob(pattern))
+        if not files:
+            return None
+        pictures, labels, classes = read_files(name, files)
+        return with_labels(
+            pictures, torch.tensor(labels), name, len(classes) if classes else None
+        ), classes
+
+    train = read("train*.parquet")
+    if train is None:
+        raise AnewError(f"data '{name}': there is no train*.parquet in {place}; check the path")
+    test = read("test*.parquet")
+    if test and test[1] and test[1] != train[1]:
+        raise AnewError(
+            f"data '{name}': the class names in test*.parquet are not those in train*.parquet; "
+            f"number the classes alike"
+        )
+    return checked_source(name, train[0], test[0] if test else None, train[1], "crop+flip")
 
 
 def read_files(
