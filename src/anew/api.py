@@ -27,8 +27,9 @@ from anew.core.execution import DEFAULT_BUDGET_GIGABYTES, Execution
 from anew.core.spec import Recipe, Spec
 from anew.data import Data, Source
 from anew.data.loading import load_data
-from anew.evaluation import Row, ensemble
+from anew.evaluation import Row
 from anew.evaluation import insight as insights
+from anew.evaluation.ensemble import Ensemble
 from anew.family import Family
 from anew.models import network
 from anew.models.network import Network
@@ -70,11 +71,8 @@ class Result:
         """
         given = data_sources.as_inputs(inputs)
         examples = data_sources.Resident(given, torch.zeros(len(given), dtype=torch.int64))
-        logits = [
-            evaluation.predict(self.network(one), examples, torch.device("cpu"))
-            for one in generations
-        ]
-        return ensemble.log_mean(logits).exp()
+        together = Ensemble([self.network(generation) for generation in generations])
+        return evaluation.predict(together, examples, torch.device("cpu")).exp()
 
     def insight(
         self,

@@ -284,9 +284,10 @@ def predict(
     if top < 1:
         raise AnewError(f"predict: top must be a whole number >= 1, got {top}; set --top")
     with settings(Execution(device)) as where:
-        found = prediction.predict_files(
-            Family.open(family), list(pictures), network, generations, where, trust or ()
+        networks = prediction.load_generations(
+            Family.open(family), network, generations, trust or ()
         )
+        found = prediction.predict_files(networks, list(pictures), where)
     if form == "json":
         print(json.dumps([one.to_json() for one in found], indent=1))
         return

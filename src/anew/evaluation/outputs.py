@@ -1,6 +1,4 @@
-"""What trained networks say of held-out examples: logits, computed once, stored, and read ever
-after.
-"""
+"""What networks say of held-out examples: logits, computed once, stored, and read ever after."""
 
 from __future__ import annotations
 
@@ -17,6 +15,7 @@ from anew.core.distributed import World
 from anew.core.errors import AnewError
 from anew.data.examples import Examples
 from anew.data.split import Data, Sizes
+from anew.evaluation.ensemble import Ensemble
 from anew.family import NetworkFolder
 from anew.models.network import Network
 
@@ -25,13 +24,15 @@ EVALUATION_BATCH = 1000
 
 @torch.inference_mode()
 def predict(
-    network: Network, examples: Examples, device: torch.device, world: World | None = None
+    network: Network | Ensemble,
+    examples: Examples,
+    device: torch.device,
+    world: World | None = None,
 ) -> Float[Tensor, "examples *positions classes"]:
-    """Return a network's logits (N, *positions, C) for examples without augmentation.
+    """Return what a network in evaluation mode says of examples (N, *positions, C), on the CPU.
 
-    They are float32 and on the CPU.
-
-    Several processes each take every so-many-th batch, and all get all logits.
+    The examples are unaugmented. Logits of a network are float32, log-probabilities of an ensemble
+    in its own dtype. Several processes each take every so-many-th batch, and all get all logits.
     """
     world = world or World()
     was_training = network.training
@@ -41,7 +42,8 @@ def predict(
     for number, start in enumerate(range(0, len(examples), EVALUATION_BATCH)):
         part = slice(start, min(start + EVALUATION_BATCH, len(examples)))
         if number % world.size == world.rank:
-            logits = network(examples.show(part).to(device)).float().cpu()
+            logits = network(examples.show(part).to(device))
+            logits = logits.to(torch.promote_types(logits.dtype, torch.float32)).cpu()
         else:
             logits = torch.zeros(part.stop - part.start, *network.signature.output_shape)
         parts.append(logits)
@@ -55,10 +57,10 @@ def predict(
 def outputs_of(
     networks: Mapping[str, Network], data: Data, device: torch.device, world: World | None = None
 ) -> dict[str, Tensor]:
-    """Return the logits of the validation and the test examples, and their labels: what every later
-    analysis reads.
+    """Return the logits of the validation and the test examples, and their labels.
 
-    `networks` are the network at its "last" epoch and, where it was kept, at its "best".
+    Every later analysis reads these. `networks` are the network at its "last" epoch and, if it was
+    kept, at its "best".
     """
     tensors: dict[str, Tensor] = {}
     for split, examples in (("validation", data.validation), ("test", data.test)):
@@ -92,8 +94,9 @@ def _header(classes: Sequence[str], fingerprint: str) -> dict[str, Any]:
 def read_outputs(
     folder: NetworkFolder, split: str, epoch: str = "last"
 ) -> tuple[Float[Tensor, "examples classes"], Int64[Tensor, "examples"]]:
-    """Return the stored logits and labels of a split ("validation" or "test") at the "last" or the
-    "best" epoch.
+    """Return the stored logits and labels of a split, "validation" or "test".
+
+    `epoch` is "last" or "best". Raises `AnewError` if the file holds no such outputs.
     """
     tensors, _ = files.read_tensors(folder.outputs)
     if f"{split}.labels" not in tensors or f"{split}.last" not in tensors:

@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from anew import evaluation
 from anew.core.errors import AnewError
 from anew.data.examples import Resident
 from anew.data.sources import read_picture
-from anew.evaluation import ensemble
+from anew.evaluation.ensemble import Ensemble
+from anew.evaluation.outputs import predict
 from anew.family import Family, choose_generations, choose_lineage
 from anew.models import network
+from anew.models.network import Network
 
 
 @dataclass(frozen=True)
@@ -35,41 +37,52 @@ class Prediction:
 
 
 def predict_files(
-    family: Family,
-    paths: Sequence[Path],
-    end: str,
-    generations: str,
-    device: torch.device,
-    trusted: Collection[str] = (),
+    networks: Sequence[Network], paths: Sequence[Path], device: torch.device
 ) -> list[Prediction]:
-    """Predict the classes of picture files with the chosen generations of the lineage that ends at
-    network `end`.
+    """Predict the classes of picture files with the mean of networks' probabilities.
+
+    Raises `AnewError` if the networks take no pictures, or pictures of another size.
+    """
+    signature = networks[0].signature
+    shape = signature.input_shape
+    if not signature.is_picture:
+        raise AnewError(
+            f"the networks take {signature.in_words()}, not pictures; predict in Python"
+        )
+    pictures = torch.stack([_read(path, shape) for path in paths])
+    examples = Resident(pictures, torch.zeros(len(pictures), dtype=torch.int64))
+
+    # Half the digits where the device has no more.
+    dtype = torch.float32 if device.type == "mps" else torch.float64
+    together = Ensemble(networks, dtype).to(device)
+    probabilities = predict(together, examples, device).exp()
+
+    predictions: list[Prediction] = []
+    for path, row in zip(paths, probabilities, strict=True):
+        order = torch.argsort(row, descending=True, stable=True).tolist()
+        ranked = [(signature.classes[number], row[number].item()) for number in order]
+        predictions.append(Prediction(path, ranked))
+    return predictions
+
+
+def load_generations(
+    family: Family, end: str, generations: str, trusted: Collection[str] = ()
+) -> list[Network]:
+    """Load chosen generations of the lineage that ends at network `end`, the only one if "".
+
+    Raises `AnewError` if the family has no such lineage or generations.
     """
     lineage = choose_lineage(family, end)
     specs = [lineage[number] for number in choose_generations(generations, len(lineage))]
-    networks = [network.load(family.folder(spec.id).weights, trusted).to(device) for spec in specs]
-    shape = networks[0].signature.input_shape
-    if not networks[0].signature.is_picture:
+    return [network.load(family.folder(spec.id).weights, trusted) for spec in specs]
+
+
+def _read(path: Path, shape: tuple[int, ...]) -> Tensor:
+    """Read a picture; raise `AnewError` if it has another size than (C, H, W)."""
+    picture = read_picture(path, shape[0])
+    if tuple(picture.shape) != shape:
         raise AnewError(
-            f"{family.path}: its networks take vectors of {shape[0]} features, not pictures; "
-            f"predict in Python"
+            f"{path}: is {picture.shape[2]}x{picture.shape[1]} pixels, but the networks take "
+            f"{shape[2]}x{shape[1]}; resize it first"
         )
-    pictures = []
-    for path in paths:
-        picture = read_picture(path, shape[0])
-        if tuple(picture.shape) != shape:
-            raise AnewError(
-                f"{path}: is {picture.shape[2]}x{picture.shape[1]} pixels, but the networks take "
-                f"{shape[2]}x{shape[1]}"
-                "; resize it first"
-            )
-        pictures.append(picture)
-    examples = Resident(torch.stack(pictures), torch.zeros(len(pictures), dtype=torch.int64))
-    logits = [evaluation.predict(one, examples, device) for one in networks]
-    probabilities = ensemble.log_mean(logits).exp()
-    classes = networks[0].signature.classes
-    found: list[Prediction] = []
-    for path, row in zip(paths, probabilities, strict=True):
-        order = torch.argsort(row, descending=True, stable=True).tolist()
-        found.append(Prediction(path, [(classes[number], row[number].item()) for number in order]))
-    return found
+    return picture
