@@ -90,26 +90,11 @@ class Result:
         """
         trusted = [spec.model.name for spec in self.lineage]
         with settings(Execution(device)) as where:
+            options = insights.Options(split, examples, where, trusted)
             if data is None or isinstance(data, str):
-                return insights.collect_with_data(
-                    self.family,
-                    self.lineage,
-                    split,
-                    examples=examples,
-                    source=data,
-                    device=where,
-                    trusted=trusted,
-                )
+                return insights.collect_with_data(self.family, self.lineage, options, source=data)
             prepared = data_sources.prepare(_source(data), self.lineage[-1].data)
-            return insights.collect(
-                self.family,
-                self.lineage,
-                split,
-                examples=examples,
-                data=prepared,
-                device=where,
-                trusted=trusted,
-            )
+            return insights.collect(self.family, self.lineage, options, prepared)
 
     def report(self, path: str | Path) -> Path:
         """Write the family's report with this lineage, as `anew report` does, and return its path.
@@ -134,7 +119,7 @@ class Result:
     def __str__(self) -> str:
         console = Console(width=100, no_color=True)
         with console.capture() as text:
-            console.print(terminal.scores_table([row.to_json() for row in self.scores], "test"))
+            console.print(terminal.scores_table(self.scores, "test"))
         return text.get().rstrip()
 
 

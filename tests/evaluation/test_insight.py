@@ -22,7 +22,15 @@ import anew
 from anew import AnewError, evaluation, objectives
 from anew.core import files as storage
 from anew.evaluation import insight, statistics
-from anew.evaluation.insight import calibration, dark_knowledge, fidelity, gradients, wording
+from anew.evaluation.insight import (
+    Options,
+    calibration,
+    dark_knowledge,
+    fidelity,
+    gradients,
+    wording,
+)
+from anew.evaluation.insight.calibration import Answers
 from anew.family import Family, choose_lineage
 from anew.models import network
 from commands import call, contents, good
@@ -30,6 +38,18 @@ from conftest import QUICK, quick
 from runs import RECIPE, interrupted_often, kill_at_random, train, weights
 
 SEEDS = st.integers(0, 10_000)
+TRAIN = Options("train")
+
+
+def measured(generation, network_id, epoch, z, t, y, r):
+    """A student's gradients, from its logits, its teacher's, labels and DKPP's integers."""
+    student = gradients.Student(generation, network_id, epoch, z)
+    return gradients.measure(student, gradients.Teaching(t, y, r))
+
+
+def thinking(number, network_id, z, y, r, places):
+    """What a generation's logits hold beside the answer."""
+    return dark_knowledge.measure(dark_knowledge.Generation(number, network_id, z), y, r, places)
 
 
 def problem(seed, count=60, classes=5, scale=2.0):
@@ -129,7 +149,7 @@ def plainly(q, t, y, confidence):
 @settings(deadline=None, max_examples=8)
 def test_gradients_equal_numpy_and_scikit_learn(seed, classes):
     z, t, y, r = problem(seed, classes=classes)
-    found = gradients.measure(2, "id", 5, z, t, y, r)
+    found = measured(2, "id", 5, z, t, y, r)
     assert (found.generation, found.id, found.epoch, found.examples) == (2, "id", 5, 60)
     p = soft(t)
     permuted = objectives.permute_dark_knowledge(torch.from_numpy(p), r).numpy()
@@ -153,7 +173,7 @@ def test_no_weight_explains_more_than_the_best_and_the_dark_share_has_its_floor(
     seed, classes, scale
 ):
     z, t, y, r = problem(seed, 40, classes, scale)
-    for pull in (found := gradients.measure(1, "", 1, z, t, y, r)).ban, found.dkpp:
+    for pull in (found := measured(1, "", 1, z, t, y, r)).ban, found.dkpp:
         # A weight for each example can do what one for all, or the teacher's confidence, does.
         assert (
             max(pull.by_labels.value, pull.by_confidence.value)
@@ -168,7 +188,7 @@ def test_no_weight_explains_more_than_the_best_and_the_dark_share_has_its_floor(
 def test_a_teacher_that_only_repeats_the_labels_is_the_label_gradient():
     z, _, y, r = problem(0)
     certain = torch.nn.functional.one_hot(y, 5) * 1e4
-    found = gradients.measure(1, "", 1, z, certain.double(), y, r).ban
+    found = measured(1, "", 1, z, certain.double(), y, r).ban
     for one in (
         found.cosine,
         found.by_labels,
@@ -183,7 +203,7 @@ def test_a_teacher_that_only_repeats_the_labels_is_the_label_gradient():
 
 def test_of_two_classes_weights_explain_all_and_the_permutation_changes_nothing():
     z, t, y, r = problem(1, classes=2)
-    found = gradients.measure(1, "", 1, z, t, y, r)
+    found = measured(1, "", 1, z, t, y, r)
     assert found.ban.by_any_weight.value == pytest.approx(1)
     assert found.ban.dark_share.value == pytest.approx(0.5)
     assert found.ban == replace(found.dkpp, objective="ban")
@@ -199,9 +219,7 @@ def test_a_teacher_that_weighs_and_does_no_more_is_explained_by_its_confidence()
     hot = torch.nn.functional.one_hot(y, 5).double()
     w = torch.from_numpy(np.random.default_rng(3).uniform(0.9, 1, (200, 1)))
     targets = q + w * (hot - q)
-    found = gradients.measure(
-        1, "", 1, z, targets.log(), y, torch.zeros(200, 5, dtype=torch.int64)
-    ).ban
+    found = measured(1, "", 1, z, targets.log(), y, torch.zeros(200, 5, dtype=torch.int64)).ban
     assert found.by_any_weight.value == pytest.approx(1)
     assert found.by_confidence.value > 0.999 and found.ratio_mean.value == pytest.approx(
         0.95, abs=0.02
@@ -210,7 +228,7 @@ def test_a_teacher_that_weighs_and_does_no_more_is_explained_by_its_confidence()
 
 def test_ratio_bins_hold_all_examples_in_the_order_of_the_target():
     z, t, y, r = problem(4, 205)
-    bins = gradients.measure(1, "", 1, z, t, y, r).ban.ratio_bins
+    bins = measured(1, "", 1, z, t, y, r).ban.ratio_bins
     assert sum(one.examples for one in bins) == 205 and len(bins) == 10
     assert [one.teacher for one in bins] == sorted(one.teacher for one in bins)
     assert all(one.lower <= one.median <= one.upper for one in bins)
@@ -224,7 +242,7 @@ def test_ratio_bins_hold_all_examples_in_the_order_of_the_target():
 def test_certain_networks_give_finite_gradients():
     z = torch.tensor([[1e4, 0.0, 0.0], [40.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
     y = torch.tensor([0, 0, 2])
-    found = gradients.measure(1, "", 1, z, z.flip(-1), y, torch.zeros(3, 3, dtype=torch.int64))
+    found = measured(1, "", 1, z, z.flip(-1), y, torch.zeros(3, 3, dtype=torch.int64))
     assert math.isfinite(found.ban.dark_share.value) and math.isfinite(
         found.ban.by_any_weight.value
     )
@@ -243,7 +261,7 @@ def test_certain_networks_give_finite_gradients():
 @settings(deadline=None, max_examples=10)
 def test_dark_knowledge_equals_scipy_and_scikit_learn(seed, classes):
     z, _, y, r = problem(seed, 80, classes)
-    found = dark_knowledge.measure(1, "id", z, y, r, torch.arange(100, 180))
+    found = thinking(1, "id", z, y, r, torch.arange(100, 180))
     p, labels = soft(z), y.numpy()
     called = p.argmax(-1)
     assert found.confidence.value == pytest.approx(p.max(-1).mean())
@@ -278,7 +296,7 @@ def test_dark_knowledge_equals_scipy_and_scikit_learn(seed, classes):
 
 def test_second_thoughts_are_the_likeliest_of_each_pair():
     z, _, y, r = problem(5, 300, 4)
-    found = dark_knowledge.measure(0, "", z, y, r, torch.arange(1000, 1300)).second_thoughts
+    found = thinking(0, "", z, y, r, torch.arange(1000, 1300)).second_thoughts
     pairs = [(one.first, one.second) for one in found]
     assert len(set(pairs)) == len(pairs) == 12
     assert [one.second_probability for one in found] == sorted(
@@ -308,7 +326,7 @@ def test_alike_classes_agree_with_the_errors_until_permuted():
     p[np.arange(6000), called] = 0.70
     labels = np.array([rng.choice(6, p=row) for row in p])
     r = torch.from_numpy(rng.integers(0, 2**62, p.shape))
-    found = dark_knowledge.measure(
+    found = thinking(
         0, "", torch.from_numpy(np.log(p)), torch.from_numpy(labels), r, torch.arange(6000)
     )
     # Of 30 pairs, 6 stand out and 24 are ties in the one and nearly in the other.
@@ -320,7 +338,7 @@ def test_alike_classes_agree_with_the_errors_until_permuted():
 
 def test_a_network_without_errors_has_no_agreement():
     z, _, _, r = problem(6)
-    found = dark_knowledge.measure(0, "", z, z.argmax(-1), r, torch.arange(60))
+    found = thinking(0, "", z, z.argmax(-1), r, torch.arange(60))
     assert math.isnan(found.agreement) and math.isnan(found.agreement_permuted)
 
 
@@ -376,8 +394,8 @@ def test_where_validation_is_all_right_the_temperature_is_the_least_and_finite()
     z, _, _, _ = problem(0)
     found = calibration.fit_temperature(z, z.argmax(-1))
     assert found == pytest.approx(calibration.TEMPERATURES[0], rel=0.01)
-    measured = calibration.measure((0,), "x", log_soft(z), z.argmax(-1), (z, z.argmax(-1)))
-    assert math.isfinite(measured.scaled.nll)
+    found = calibration.measure((0,), log_soft(z), z.argmax(-1), (z, z.argmax(-1)))
+    assert math.isfinite(found.scaled.nll) and found.name == "generation 0"
 
 
 @given(SEEDS)
@@ -386,7 +404,9 @@ def test_harm_equals_counting(seed):
     rng = np.random.default_rng(seed)
     before, after, mean = (torch.from_numpy(rng.random(90) < share) for share in (0.7, 0.6, 0.8))
     labels = torch.from_numpy(rng.integers(0, 3, 90))
-    found = calibration.compare((0,), (1,), "x", before, after, mean, labels, ("a", "b", "c"))
+    found = calibration.compare(
+        Answers((0,), before), Answers((1,), after), Answers((0, 1), mean), labels, "abc"
+    )
     b, a, m, y = (one.numpy() for one in (before, after, mean, labels))
     assert found.negative_flips.value == pytest.approx(100 * np.mean(b & ~a))
     assert found.positive_flips.value == pytest.approx(100 * np.mean(~b & a))
@@ -410,9 +430,9 @@ def test_harm_equals_counting(seed):
 
 def test_without_flips_there_is_nothing_to_repair():
     right = torch.ones(9, dtype=torch.bool)
-    found = calibration.compare(
-        (0,), (1,), "x", right, right, right, torch.zeros(9, dtype=torch.int64), ("a", "b")
-    )
+    all_right = Answers((0,), right)
+    labels = torch.zeros(9, dtype=torch.int64)
+    found = calibration.compare(all_right, all_right, all_right, labels, ("a", "b"))
     assert math.isnan(found.repaired.value) and found.negative_flips.value == 0
     # A class without examples comes last, without numbers.
     assert found.classes[1].name == "b" and math.isnan(found.classes[1].change)
@@ -633,7 +653,7 @@ def test_kept_epochs_and_training_examples_are_looked_at_with_the_data(family):
         (2, 3),
     ]
     assert replace(on_test, gradients=()) == replace(insight.collect(opened, lineage), gradients=())
-    on_train = insight.collect(opened, lineage, "train", data=data)
+    on_train = insight.collect(opened, lineage, TRAIN, data)
     assert on_train.examples == len(data.training) and on_train.split == "train"
     z, t = (
         evaluation.predict(
@@ -646,7 +666,7 @@ def test_kept_epochs_and_training_examples_are_looked_at_with_the_data(family):
     )
     assert on_train.gradients[1].ban.norm.value == pytest.approx(expected)
     assert on_train.calibration[0].temperature == on_test.calibration[0].temperature
-    some = insight.collect(opened, lineage, "train", data=data, examples=20)
+    some = insight.collect(opened, lineage, Options("train", 20), data)
     assert (
         some.examples == 20
         and some.gradients[1].ban.norm.value != on_train.gradients[1].ban.norm.value
@@ -657,7 +677,9 @@ def test_kept_epochs_and_training_examples_are_looked_at_with_the_data(family):
 
 
 def test_validation_is_not_scored_at_its_own_temperature(family):
-    found = insight.collect(Family.open(family), choose_lineage(Family.open(family)), "validation")
+    found = insight.collect(
+        Family.open(family), choose_lineage(Family.open(family)), Options("validation")
+    )
     assert all(one.temperature is None and one.scaled is None for one in found.calibration)
     assert "the validation examples that chose it" in found.notices[0]
 
@@ -801,9 +823,9 @@ def test_data_that_are_not_at_hand(copied, place, family, tmp_path, arrays):
     lineage = choose_lineage(Family.open(family))
     wrong = anew.data.prepare(anew.data.from_arrays(arrays), replace(lineage[0].data, seed=1))
     with pytest.raises(AnewError, match="not those that the lineage was trained on"):
-        insight.collect(Family.open(family), lineage, "train", data=wrong)
+        insight.collect(Family.open(family), lineage, TRAIN, wrong)
     with pytest.raises(AnewError, match="split train: needs the data"):
-        insight.collect(Family.open(family), lineage, "train")
+        insight.collect(Family.open(family), lineage, TRAIN)
 
 
 def test_students_of_a_shuffled_teacher_are_named(arrays, tmp_path):

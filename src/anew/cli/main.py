@@ -9,8 +9,6 @@ answered at once.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 import sys
@@ -28,6 +26,7 @@ from anew.cli.study import study
 from anew.core import fields
 from anew.core.errors import AnewError
 from anew.core.spec import HUGE
+from anew.core.text import csv_table
 from anew.core.version import __version__
 
 app = App(
@@ -142,7 +141,7 @@ def train(
         trained = lineage.train_lineage(whole, data_read, out, execution, watcher)
     if distributed.is_main_process():
         output = Console()
-        output.print(terminal.scores_table([row.to_json() for row in trained.rows], "test"))
+        output.print(terminal.scores_table(trained.rows, "test"))
         output.print(f"family: {out}", highlight=False, soft_wrap=True)
         if page:
             from anew.report.writing import write_after_training
@@ -206,32 +205,32 @@ def evaluate(
         raise AnewError(
             f"{family}: holds no finished network; `anew train --out {family}` trains or goes on"
         )
-    found: list[dict[str, Any]] = [
-        {
-            "lineage": [spec.id for spec in lineage],
-            "model": lineage[-1].model.name,
-            "objective": lineage[-1].objective.name,
-            "seed": lineage[-1].seed,
-            "split": split,
-            "rows": [
-                row.to_json()
-                for row in evaluation.evaluate_lineage(
-                    opened, lineage, split, all_subsets=all_subsets
-                )
-            ],
-        }
+    evaluated = [
+        (lineage, evaluation.evaluate_lineage(opened, lineage, split, all_subsets=all_subsets))
         for lineage in lineages
     ]
     if as_json:
-        print(json.dumps(found, indent=1))
+        entries = [
+            {
+                "lineage": [spec.id for spec in lineage],
+                "model": lineage[-1].model.name,
+                "objective": lineage[-1].objective.name,
+                "seed": lineage[-1].seed,
+                "split": split,
+                "rows": [row.to_json() for row in rows],
+            }
+            for lineage, rows in evaluated
+        ]
+        print(json.dumps(entries, indent=1))
         return
+
     console = Console()
-    for one in found:
-        console.print(
-            f"{one['model']}, {one['objective']}, seed {one['seed']}: {' > '.join(one['lineage'])}",
-            highlight=False,
-        )
-        console.print(terminal.scores_table(one["rows"], split))
+    for lineage, rows in evaluated:
+        last = lineage[-1]
+        ids = " > ".join(spec.id for spec in lineage)
+        heading = f"{last.model.name}, {last.objective.name}, seed {last.seed}: {ids}"
+        console.print(heading, highlight=False)
+        console.print(terminal.scores_table(rows, split))
 
 
 def predict(
@@ -298,9 +297,7 @@ def predict(
     ]
     columns = ["picture", "rank", "class", "probability"]
     if form == "csv":
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([columns, *lines])
-        print(text.getvalue(), end="")
+        print(csv_table(columns, lines), end="")
     else:
         Console().print(terminal.table(columns, lines))
 
@@ -443,16 +440,8 @@ def insight(
     opened = Family.open(family)
     chosen = choose_lineage(opened, lineage, flag="--lineage")
     with settings(Execution(device, threads)) as where:
-        found = insights.collect_with_data(
-            opened,
-            chosen,
-            split,
-            examples=examples,
-            source=data,
-            root=root,
-            device=where,
-            trusted=trust or (),
-        )
+        options = insights.Options(split, examples, where, trust or ())
+        found = insights.collect_with_data(opened, chosen, options, source=data, root=root)
     if form == "json":
         print(json.dumps(found.to_json(), indent=1))
     elif form == "markdown":

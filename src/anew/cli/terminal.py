@@ -8,7 +8,7 @@ import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
@@ -17,6 +17,9 @@ from rich.text import Text
 from rich.tree import Tree
 
 from anew.core.spec import Recipe, Spec
+
+if TYPE_CHECKING:
+    from anew.evaluation import Row
 
 LINE_EVERY_SECONDS = 2.0
 
@@ -211,31 +214,14 @@ def table(
     return drawn
 
 
-def scores_table(rows: Sequence[Mapping[str, Any]], split: str) -> Table:
-    """Return the table of `anew evaluate`: generations, then ensembles, from their JSON."""
-    lines: list[list[str]] = []
-    for row in rows:
-        lines.append([row["name"], row["objective"], *_scores_in_words(row)])
-        if "best_epoch" in row:
-            lines.append(
-                [
-                    f"{row['name']}, validation's epoch",
-                    row["objective"],
-                    *_scores_in_words(row["best_epoch"]),
-                ]
-            )
-    examples = rows[0]["examples"] if rows else 0
-    columns = ("", "objective", "error %", "NLL", "ECE %", "Brier")
-    return table(columns, lines, f"{split}, {examples:,} examples", numbers_from=2)
+def scores_table(rows: Sequence[Row], split: str) -> Table:
+    """Return the table of `anew evaluate`: generations, then ensembles."""
+    # A table of scores is drawn after torch is loaded; the command line itself starts without it.
+    from anew.evaluation import SCORE_COLUMNS, score_lines
 
-
-def _scores_in_words(scores: Mapping[str, Any]) -> list[str]:
-    return [
-        f"{scores['error']:.2f}",
-        f"{scores['nll']:.4f}",
-        f"{scores['ece']:.2f}",
-        f"{scores['brier']:.4f}",
-    ]
+    examples = rows[0].scores.examples if rows else 0
+    title = f"{split}, {examples:,} examples"
+    return table(SCORE_COLUMNS, score_lines(rows), title, numbers_from=2)
 
 
 def lineage_tree(

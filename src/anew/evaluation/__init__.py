@@ -8,16 +8,18 @@ from anew.evaluation.outputs import (
     write_outputs,
 )
 from anew.evaluation.scoring import (
+    SCORE_COLUMNS,
     Row,
     accuracy,
     evaluate_lineage,
     evaluate_networks,
-    row_name,
+    score_lines,
     score_logits,
 )
 
 __all__ = [
     "EVALUATION_BATCH",
+    "SCORE_COLUMNS",
     "Row",
     "accuracy",
     "evaluate_lineage",
@@ -25,7 +27,7 @@ __all__ = [
     "outputs_of",
     "predict",
     "read_outputs",
-    "row_name",
+    "score_lines",
     "score_logits",
     "write_outputs",
 ]

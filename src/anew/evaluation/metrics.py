@@ -1,7 +1,7 @@
 """How good probabilities are: error, negative log-likelihood, calibration, Brier score.
 
-All take probabilities (N, C), or their logarithms where that is exact, and labels (N,), compute in
-float64 on the CPU, and return plain numbers.
+All functions take probabilities, or their logarithms if these are more exact, and labels. They
+compute in float64 on the CPU and return plain numbers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ CALIBRATION_BINS = 15
 
 @dataclass(frozen=True)
 class Scores:
-    """What is reported of a network or an ensemble on a set of examples."""
+    """The scores of a network or an ensemble on a set of examples."""
 
     error: float
     """Top-1 error in percent."""
@@ -37,13 +37,18 @@ class Scores:
 
 
 def scores(
-    log_probabilities: Float[Tensor, "examples classes"], labels: Int64[Tensor, "examples"]
+    log_probabilities: Float[Tensor, "*examples classes"], labels: Int64[Tensor, "*examples"]
 ) -> Scores:
-    """Return all scores of predicted log-probabilities (N, C) against labels (N,)."""
-    exact = log_probabilities.double()
+    """Return all scores of predicted log-probabilities (N, *positions, C) against labels.
+
+    Every position counts as an example.
+    """
+    exact = log_probabilities.double().flatten(end_dim=-2)
+    labels = labels.flatten()
     probabilities = exact.exp()
     confidence, predicted = probabilities.max(-1)
     correct = predicted == labels
+
     return Scores(
         error=100 * (1 - correct.double().mean().item()),
         nll=F.nll_loss(exact, labels).item(),
@@ -56,8 +61,9 @@ def scores(
 def calibration_error(
     confidence: Float[Tensor, "examples"], correct: Tensor, bins: int = CALIBRATION_BINS
 ) -> float:
-    """Return sum_b (n_b / N) |accuracy_b - mean confidence_b| over bins of equal width, each closed
-    above.
+    """Return the expected calibration error over bins of equal width, each closed above.
+
+    sum_b (n_b / N) |accuracy_b - mean confidence_b|, as a share (Guo et al. 2017, equation 3).
     """
     number = (confidence * bins).ceil().long().clamp(1, bins) - 1
     gap = torch.zeros(bins, dtype=torch.float64).index_add_(

@@ -93,12 +93,19 @@ def _header(classes: Sequence[str], fingerprint: str) -> dict[str, Any]:
 
 def read_outputs(
     folder: NetworkFolder, split: str, epoch: str = "last"
-) -> tuple[Float[Tensor, "examples classes"], Int64[Tensor, "examples"]]:
+) -> tuple[Float[Tensor, "*examples classes"], Int64[Tensor, "*examples"]]:
     """Return the stored logits and labels of a split, "validation" or "test".
 
     `epoch` is "last" or "best". Raises `AnewError` if the file holds no such outputs.
     """
     tensors, _ = files.read_tensors(folder.outputs)
+    return outputs_in(tensors, folder, split, epoch)
+
+
+def outputs_in(
+    tensors: Mapping[str, Tensor], folder: NetworkFolder, split: str, epoch: str = "last"
+) -> tuple[Float[Tensor, "*examples classes"], Int64[Tensor, "*examples"]]:
+    """Return what `read_outputs` does, from the tensors of a network's outputs file."""
     if f"{split}.labels" not in tensors or f"{split}.last" not in tensors:
         raise AnewError(
             f"{folder.outputs}: holds no outputs of the {split} examples; restore it from a copy"

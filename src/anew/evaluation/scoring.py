@@ -13,17 +13,13 @@ from torch import Tensor
 
 from anew.core.errors import AnewError
 from anew.core.spec import Spec
+from anew.core.text import generations_name
 from anew.evaluation import ensemble, metrics
 from anew.evaluation.metrics import Scores
 from anew.evaluation.outputs import read_outputs
 from anew.family import Family
 
-
-def score_logits(
-    logits: Float[Tensor, "examples classes"], labels: Int64[Tensor, "examples"]
-) -> Scores:
-    """Return the scores of one network's logits."""
-    return metrics.scores(F.log_softmax(logits.double(), dim=-1), labels)
+SCORE_COLUMNS = ("", "objective", "error %", "NLL", "ECE %", "Brier")
 
 
 @dataclass(frozen=True)
@@ -35,18 +31,20 @@ class Row:
     objective: str
     scores: Scores
     best: Scores | None = None
-    """The scores at the epoch that validation picked, of a single generation that kept it."""
+    """The scores at the epoch that validation picked, if a single generation kept it."""
     seed: int | None = None
-    """The seed, of a network beside the lineage."""
+    """The seed of a network beside the lineage."""
 
     @property
     def name(self) -> str:
-        """How the row is called: `generation 2`, or `ensemble 0-2`, or `ensemble 0,2` where it has
-        gaps.
-        """
-        return row_name(self.generations) + (
-            f" beside, seed {self.seed}" if self.seed is not None else ""
-        )
+        """The row's name, such as `generation 2` or `ensemble 0-2`."""
+        beside = f" beside, seed {self.seed}" if self.seed is not None else ""
+        return generations_name(self.generations) + beside
+
+    @property
+    def is_ensemble(self) -> bool:
+        """Whether the row is of several generations."""
+        return len(self.generations) > 1
 
     def to_json(self) -> dict[str, Any]:
         """Return the row as `anew evaluate --json` prints it."""
@@ -61,51 +59,69 @@ class Row:
         }
 
 
-def row_name(generations: tuple[int, ...]) -> str:
-    """Return what a generation or an ensemble is called: `generation 2`, `ensemble 0-2`, `ensemble
-    0,2`.
+def score_lines(rows: Iterable[Row]) -> list[list[str]]:
+    """Return the table of scores as texts, a line for each row, as `SCORE_COLUMNS` names them.
+
+    A network with its best epoch has a second line.
     """
-    if len(generations) == 1:
-        return f"generation {generations[0]}"
-    first, last = generations[0], generations[-1]
-    whole = generations == tuple(range(first, last + 1))
-    return f"ensemble {first}-{last}" if whole else "ensemble " + ",".join(map(str, generations))
+    lines: list[list[str]] = []
+    for row in rows:
+        lines.append([row.name, row.objective, *_in_words(row.scores)])
+        if row.best is not None:
+            lines.append([f"{row.name}, validation's epoch", row.objective, *_in_words(row.best)])
+    return lines
+
+
+def _in_words(scores: Scores) -> list[str]:
+    return [
+        f"{scores.error:.2f}",
+        f"{scores.nll:.4f}",
+        f"{scores.ece:.2f}",
+        f"{scores.brier:.4f}",
+    ]
+
+
+def score_logits(
+    logits: Float[Tensor, "*examples classes"], labels: Int64[Tensor, "*examples"]
+) -> Scores:
+    """Return the scores of one network's logits (N, *positions, C) against its labels."""
+    return metrics.scores(F.log_softmax(logits.double(), dim=-1), labels)
 
 
 def evaluate_lineage(
     family: Family, lineage: Sequence[Spec], split: str = "test", *, all_subsets: bool = False
 ) -> list[Row]:
-    """Return the scores of every generation of a lineage, then of every ensemble of consecutive
-    generations.
+    """Return the scores of a lineage: every generation, then every ensemble of consecutive ones.
 
-    With `all_subsets`, of every subset of generations. From the stored outputs: neither data nor
-    networks are needed.
+    With `all_subsets`, ensembles of every subset. The scores come from stored outputs, without data
+    or networks. Raises `AnewError` if the generations have outputs of different examples.
     """
     outputs = [read_outputs(family.folder(spec.id), split) for spec in lineage]
     labels = outputs[0][1]
     if any(not torch.equal(labels, other) for _, other in outputs):
         raise AnewError(
             f"{family.path}: the generations of this lineage were evaluated on different {split} "
-            f"examples, "
-            "so no ensemble of them can be scored"
+            f"examples, so no ensemble of them can be scored"
         )
+
     rows: list[Row] = []
     for number, (spec, (logits, _)) in enumerate(zip(lineage, outputs, strict=True)):
         best = None
         if spec.training.best_epoch and not spec.weights and family.folder(spec.id).best.exists():
             best = score_logits(*read_outputs(family.folder(spec.id), split, "best"))
         rows.append(Row((number,), (spec.id,), spec.origin, score_logits(logits, labels), best))
+
     for members in _ensembles(len(lineage), all_subsets):
         mean = ensemble.log_mean([outputs[member][0] for member in members])
-        rows.append(
-            Row(members, tuple(lineage[m].id for m in members), "", metrics.scores(mean, labels))
-        )
+        ids = tuple(lineage[member].id for member in members)
+        rows.append(Row(members, ids, "", metrics.scores(mean, labels)))
     return rows
 
 
 def evaluate_networks(family: Family, specs: Sequence[Spec], split: str = "test") -> list[Row]:
-    """Return the scores of networks one by one, as of siblings beside a lineage; those not finished
-    are left out.
+    """Return the scores of networks one by one, such as siblings beside a lineage.
+
+    Networks that are not finished are left out.
     """
     rows: list[Row] = []
     for spec in specs:
@@ -119,6 +135,8 @@ def _ensembles(count: int, all_subsets: bool) -> Iterator[tuple[int, ...]]:
     yield from ensemble.subsets(count) if all_subsets else ensemble.consecutive(count)
 
 
-def accuracy(logits: Float[Tensor, "examples classes"], labels: Iterable[int] | Tensor) -> float:
+def accuracy(
+    logits: Float[Tensor, "*examples classes"], labels: Int64[Tensor, "*examples"]
+) -> float:
     """Return the share of examples whose largest logit is the label's."""
-    return (logits.argmax(-1) == torch.as_tensor(labels)).double().mean().item()
+    return (logits.argmax(-1) == labels).double().mean().item()

@@ -1,15 +1,12 @@
-"""What a chart shows, apart from how it is drawn: the page draws it with Plotly, `figures` with
-matplotlib.
-"""
+"""What a chart shows. The page draws it with Plotly, `figures` with matplotlib."""
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+from anew.core.text import csv_table
 
 Kind = Literal["lines", "dots", "heatmap"]
 
@@ -20,20 +17,21 @@ _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-dow
 
 
 def color_of(number: int) -> str:
-    """Return the color of a generation, or of what has none of its own (-1)."""
+    """Return the color of a generation; grey for -1, what belongs to no generation."""
     return GREYISH if number < 0 else PALETTE[number % len(PALETTE)]
 
 
 def symbol_of(number: int) -> str:
-    """Return the mark of a generation, by Plotly's names: colors alone do not tell it to
-    everybody.
+    """Return the mark of a generation, by Plotly's names.
+
+    Not every reader can tell colors apart.
     """
     return _SYMBOLS[number % len(_SYMBOLS)]
 
 
 @dataclass(frozen=True)
 class Series:
-    """One line, one set of marks or bars: values y over x, with an interval where there is one."""
+    """One line or one set of marks: values y over x, with intervals if they are known."""
 
     name: str
     x: tuple[float, ...] | tuple[str, ...]
@@ -41,9 +39,7 @@ class Series:
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
     color: int = 0
-    """Which color of the palette: a generation's number, so that it has one color in all charts; -1
-    is grey.
-    """
+    """A generation's number, which has one color in all charts; -1 is grey."""
     dashed: bool = False
 
 
@@ -63,9 +59,9 @@ class Chart:
     y_title: str
     series: tuple[Series, ...]
     description: str
-    """The alternative text: what a reader who does not see the chart must know."""
+    """The alternative text, for a reader who does not see the chart."""
     baseline: float | None = None
-    """Where a straight line marks no difference."""
+    """The value at which a straight line marks no difference."""
     diagonal: bool = False
     """Whether a dashed line marks y = x."""
     connected: bool = False
@@ -73,7 +69,7 @@ class Chart:
     labelled: bool = False
     """Whether each dot carries its value."""
     legend: bool = True
-    """Whether the series are named beside the chart; not where their names are on it already."""
+    """Whether the series need names beside the chart; not if the chart shows their names."""
 
     @property
     def has_legend(self) -> bool:
@@ -83,31 +79,26 @@ class Chart:
     @property
     def names(self) -> tuple[str, ...]:
         """The names that run down a chart of dots, each once, in the order of the series."""
-        return tuple(dict.fromkeys(str(name) for one in self.series for name in one.x))
+        return tuple(dict.fromkeys(str(name) for series in self.series for name in series.x))
 
     @property
     def is_dodged(self) -> bool:
-        """Whether several series of dots share a name, so that their marks must not lie on each
-        other.
-        """
-        return not self.connected and len(self.names) < sum(len(one.x) for one in self.series)
+        """Whether series of dots share a name, so that their marks are moved apart."""
+        return not self.connected and len(self.names) < sum(len(series.x) for series in self.series)
 
     @property
     def ends(self) -> tuple[float, float]:
-        """The least and the largest value that a chart of dots shows, intervals and the straight
-        line included.
-        """
-        values = [
-            value
-            for one in self.series
-            for value in (*one.y, *one.low, *one.high)
-            if not math.isnan(value)
-        ]
-        values += [] if self.baseline is None else [self.baseline]
+        """The least and the largest value of a chart of dots, with intervals and the baseline."""
+        values: list[float] = []
+        for series in self.series:
+            shown = (*series.y, *series.low, *series.high)
+            values += [value for value in shown if not math.isnan(value)]
+        if self.baseline is not None:
+            values.append(self.baseline)
         return (min(values), max(values)) if values else (0.0, 1.0)
 
     def shift(self, number: int) -> float:
-        """Return how far below its name's middle a series' dots stand, in names."""
+        """Return how far below the middle of its name a series' dots are, in heights of a name."""
         if not self.is_dodged:
             return 0.0
         return 0.7 * ((number + 0.5) / len(self.series) - 0.5)
@@ -115,30 +106,20 @@ class Chart:
     def csv(self) -> str:
         """Return the chart's data as CSV, one line a point."""
         columns = {
-            "lines": [self.x_title, self.y_title],
-            "dots": ["name", self.x_title],
-            "heatmap": ["column", "value"],
-        }
-        rows: list[list[str]] = [
-            ["row" if self.kind == "heatmap" else "series", *columns[self.kind], "low", "high"]
-        ]
-        for one in self.series:
-            for number, (x, y) in enumerate(zip(one.x, one.y, strict=True)):
-                low, high = (_number(ends[number]) if ends else "" for ends in (one.low, one.high))
-                rows.append(
-                    [one.name, x if isinstance(x, str) else _number(x), _number(y), low, high]
-                )
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(rows)
-        return text.getvalue()
+            "lines": ("series", self.x_title, self.y_title),
+            "dots": ("series", "name", self.x_title),
+            "heatmap": ("row", "column", "value"),
+        }[self.kind]
+
+        rows: list[list[str]] = []
+        for series in self.series:
+            for number, (x, y) in enumerate(zip(series.x, series.y, strict=True)):
+                low = _number(series.low[number]) if series.low else ""
+                high = _number(series.high[number]) if series.high else ""
+                place = x if isinstance(x, str) else _number(x)
+                rows.append([series.name, place, _number(y), low, high])
+        return csv_table([*columns, "low", "high"], rows)
 
 
 def _number(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.10g}"
-
-
-def spoken(values: Sequence[str]) -> str:
-    """Return names as one says them: `a`, `a and b`, `a, b and c`."""
-    return (
-        " and ".join([", ".join(values[:-1]), values[-1]]) if len(values) > 1 else "".join(values)
-    )

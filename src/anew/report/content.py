@@ -1,43 +1,43 @@
-"""Everything that a report shows, as plain data: what is read is separated from how it looks."""
+"""Everything that a report shows, as plain data, apart from how it looks."""
 
 from __future__ import annotations
 
-import base64
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any
 
+from anew.core.text import capitalised, plain
+from anew.evaluation import Row
 from anew.evaluation.insight import Insight
 from anew.evaluation.statistics import Difference
+from anew.studies.results import Results
 
 FORMAT = 1
-"""Of the report's JSON; docs/report.md says what is in it."""
+"""The version of the report's JSON; docs/report.md describes it."""
 
 
 @dataclass(frozen=True)
-class Network:
+class NetworkSummary:
     """One network of the family, finished or not."""
 
     id: str
     generation: int
     model: str
     objective: str
-    """`label`, `ban`, ...; "given" where the network was not trained here."""
+    """`label`, `ban`, ...; "given" if the network was not trained here."""
     seed: int
     teachers: tuple[str, ...]
     finished: bool
     epochs: int
-    """How many it is trained for."""
+    """The epochs of its whole training."""
     epochs_done: int
     error: float | None
-    """Test error in percent; None where it is not finished."""
+    """Test error in percent; None if the network is not finished."""
     cost: Cost
     curve: tuple[Mapping[str, Any], ...]
     """The rows of its metrics, one an epoch."""
     spec: Mapping[str, Any]
-    """Every setting by its dotted name, without the places on the machine that it was trained on.
-    """
+    """Every setting by its dotted name, without folders of the machine that trained it."""
     checks: Mapping[str, Any]
     environments: tuple[Mapping[str, Any], ...]
     files: Mapping[str, Mapping[str, Any]]
@@ -46,20 +46,19 @@ class Network:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a network took: seconds, pictures shown to it, and answers of its teacher's networks."""
+    """What a network took: seconds, pictures, and forward passes of its teacher's networks."""
 
     seconds: float | None = None
     pictures: int | None = None
     asked: int | None = None
-    """Its share of the teacher's forwards: siblings that trained together share them equally."""
+    """Its share of the teacher's forward passes, which siblings on one pass share equally."""
     served: int | None = None
-    """For how many pictures of its batches its teacher's targets were given: what asking live and
-    alone would take.
+    """The pictures for which it got its teacher's targets: what asking live and alone would take.
     """
 
     @property
     def saved(self) -> int | None:
-        """The teacher's forwards that a store, or siblings, made needless; 0 at least."""
+        """The teacher's forward passes that a store or siblings saved; at least 0."""
         if self.asked is None or self.served is None:
             return None
         return max(0, self.served - self.asked)
@@ -74,19 +73,18 @@ class Comparison:
     difference: Difference
     """Its error less generation 0's, in points: negative is better."""
     corrected_p: float
-    """Holm's, over all comparisons of the answer."""
+    """By Holm's method, over all comparisons of the answer."""
     verdict: str
 
     @property
     def label(self) -> str:
-        """Its name in a chart or table, where there is little room."""
-        name = self.name.replace("mean of generations", "mean of")
-        return name[0].upper() + name[1:]
+        """Its short name, for a chart or a table."""
+        return capitalised(self.name.replace("mean of generations", "mean of"))
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the page opens with: one sentence, what it rests on, and the comparisons behind it."""
+    """The sentence that opens the page, what it is based on, and the comparisons behind it."""
 
     sentence: str
     basis: str
@@ -95,14 +93,14 @@ class Answer:
 
 @dataclass(frozen=True)
 class Picture:
-    """A test picture with what every generation says about it."""
+    """A test picture with every generation's probabilities."""
 
     index: int
-    """Its place among the test examples."""
+    """Its number among the test examples."""
     label: int
     png: bytes
     probabilities: tuple[tuple[float, ...], ...]
-    """Of every generation, oldest first, for every class."""
+    """By generation, oldest first, then by class."""
     predicted: tuple[int, ...]
     kind: str
     """`lost` (generation 0 right, the last wrong), `won`, `disagreement`, `wrong` (all agree and
@@ -112,7 +110,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Some of the test pictures, and by which rule they were chosen; or why there are none."""
+    """Some test pictures, and the rule that chose them; or the reason for having none."""
 
     pictures: tuple[Picture, ...] = ()
     rule: str = ""
@@ -123,16 +121,33 @@ class Gallery:
 
 @dataclass(frozen=True)
 class StudyTable:
-    """A study's table: its lines, what must be said with it, and all of it as data."""
+    """A study's table: its results, and their texts on the page."""
 
-    title: str
+    results: Results
     columns: tuple[str, ...]
     lines: tuple[tuple[str, ...], ...]
     controls_columns: tuple[str, ...]
     controls_lines: tuple[tuple[str, ...], ...]
-    """Comparisons with controls, where the study has any."""
+    """Comparisons with controls, if the study has any."""
     about: tuple[str, ...]
-    results: Mapping[str, Any]
+    """Notes that a reader of the table must know."""
+
+    @property
+    def title(self) -> str:
+        """The study's title."""
+        return self.results.study.title
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the table as a report's JSON holds it."""
+        return {
+            "title": self.title,
+            "columns": self.columns,
+            "lines": self.lines,
+            "controls_columns": self.controls_columns,
+            "controls_lines": self.controls_lines,
+            "about": self.about,
+            "results": self.results.to_json(),
+        }
 
 
 @dataclass(frozen=True)
@@ -144,46 +159,37 @@ class Report:
     model: str
     data: str
     examples: int
-    """How many test examples; 0 where no network is finished."""
+    """The number of test examples; 0 if no network is finished."""
     classes: tuple[str, ...]
     answer: Answer
     notices: tuple[str, ...]
-    """What is not there, and why."""
+    """What is missing, and why."""
     lineage: tuple[str, ...]
     """The ids of the lineage that is shown, oldest first."""
-    networks: tuple[Network, ...]
+    networks: tuple[NetworkSummary, ...]
     """All of the family, oldest first."""
-    rows: tuple[Mapping[str, Any], ...]
-    """The lineage's scores, as `anew evaluate --json` prints them."""
+    rows: tuple[Row, ...]
+    """The lineage's scores."""
     all_subsets: bool
-    """Whether `rows` has every subset of the generations, or ensembles of consecutive ones only."""
+    """Whether `rows` has every subset of the generations, or only runs of consecutive ones."""
     study: StudyTable | None
     insight: Insight | None
     gallery: Gallery
     version: str
-    """anew's, which made the report."""
+    """The version of anew that made the report."""
 
     @property
-    def shown(self) -> tuple[Network, ...]:
+    def shown(self) -> tuple[NetworkSummary, ...]:
         """The networks of the lineage that is shown, oldest first."""
         by_id = {network.id: network for network in self.networks}
-        return tuple(by_id[one] for one in self.lineage)
+        return tuple(by_id[network_id] for network_id in self.lineage)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the report as `anew report --format json` prints it: what is not known is null,
-        PNGs are base64.
+        """Return the report as `anew report --format json` prints it.
+
+        What is not known is null, and PNGs are base64.
         """
-        return {"format": FORMAT, "what": "a report of a family by anew", **plain(asdict(self))}
-
-
-def plain(value: Any) -> Any:
-    """Return a value as JSON can hold it: it has no NaN and no bytes."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode("ascii")
-    if isinstance(value, Mapping):
-        return {str(key): plain(one) for key, one in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [plain(one) for one in value]
-    return value
+        parts = {part.name: getattr(self, part.name) for part in fields(self)}
+        parts["rows"] = [row.to_json() for row in self.rows]
+        parts["study"] = self.study.to_json() if self.study is not None else None
+        return {"format": FORMAT, "what": "a report of a family by anew", **plain(parts)}

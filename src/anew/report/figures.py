@@ -16,7 +16,7 @@ from anew.core import files
 from anew.core.errors import AnewError
 from anew.core.spec import Spec
 from anew.family import Family
-from anew.report import sections
+from anew.report import insight_sections, sections
 from anew.report.charts import GREYISH, Chart, color_of, symbol_of
 from anew.report.content import Report
 from anew.report.gathering import network_of
@@ -59,13 +59,13 @@ def require() -> None:
 
 
 def write(report: Report, folder: Path) -> list[Path]:
-    """Write every chart of a report as NAME.svg and NAME.png into a folder; returns the files."""
+    """Write every chart of a report as NAME.svg and NAME.png into a folder; return the files."""
     require()
-    insight = sections.insight_sections(report.insight) if report.insight is not None else ()
-    charts = [
-        *sections.own_charts(report),
-        *(chart for section in insight for chart in section.charts),
-    ]
+    charts = [*sections.own_charts(report)]
+    if report.insight is not None:
+        for section in insight_sections.insight_sections(report.insight):
+            charts += section.charts
+
     paths: list[Path] = []
     for chart in charts:
         drawn = draw(chart)
@@ -80,7 +80,7 @@ def of_lineage(family: Family, lineage: Sequence[Spec]) -> Any:
     """Return the learning curves and the test errors of a lineage as one matplotlib figure."""
     require()
     networks = [network_of(family.folder(spec.id), spec) for spec in lineage]
-    rows = [row.to_json() for row in evaluation.evaluate_lineage(family, lineage)]
+    rows = evaluation.evaluate_lineage(family, lineage)
     charts = (sections.learning_curves(networks), sections.errors(rows))
     return draw(*(chart for chart in charts if chart is not None))
 

@@ -1,5 +1,6 @@
-"""From a family's files to a `Report`: stored outputs, metrics and records; no network runs,
-nothing is chosen.
+"""From a family's files to a `Report`: stored outputs, metrics and records.
+
+No network runs, and nothing is chosen on test.
 """
 
 from __future__ import annotations
@@ -20,14 +21,18 @@ from anew.evaluation import insight
 from anew.evaluation.insight import Insight
 from anew.family import Family, NetworkFolder, replicas
 from anew.report import gallery, headline
-from anew.report.content import Answer, Cost, Gallery, Network, Report, StudyTable
+from anew.report.content import Answer, Cost, Gallery, NetworkSummary, Report, StudyTable
 from anew.studies import rendering
 from anew.studies.results import Results
 
 ALL_SUBSETS_UP_TO = 6
-"""Generations: more than these have more than 57 ensembles, and the page lists those of consecutive
-ones.
+"""The most generations for which the page lists ensembles of all subsets.
+
+More have over 57 of them, and the page lists those of consecutive generations.
 """
+
+Outputs = list[tuple[Float[Tensor, "*examples classes"], Int64[Tensor, "*examples"]]]
+"""Logits and labels of test examples, by generation, oldest first."""
 
 _PLACES = ("data.root", "data.download")
 
@@ -40,52 +45,45 @@ def gather(
 ) -> Report:
     """Read everything that a report shows of a family.
 
-    `chosen` is the lineage that is shown, of `choose_lineage`. `data` is what it learned from; an
-    `AnewError` says why that is not at hand. `results` are a study's, which then gives the answer.
-    Raises `AnewError` where a file is missing or damaged, and where the family holds no network at
-    all.
+    `chosen` is the lineage that is shown (see `choose_lineage`). `data` is what it learned from, or
+    the error that says why that is not at hand. `results` are a study's, whose answer then opens
+    the page. Raises `AnewError` if a file is missing or damaged, or if the family holds no network.
     """
-    folders = list(family.folders())
-    if not folders:
+    specs = family.specs()
+    if not specs:
         raise AnewError(
             f"{family.path}: holds no network yet; `anew train --out {family.path}` trains one"
         )
-    specs = family.specs()
     _check_whole(family, chosen)
-    networks = tuple(
-        sorted(
-            (network_of(folder, specs[folder.id]) for folder in folders),
-            key=lambda one: (one.generation, one.id),
-        )
-    )
-    first = chosen[-1] if chosen else next(iter(specs.values()))
+
+    networks = [network_of(family.folder(spec.id), spec) for spec in specs.values()]
+    networks.sort(key=lambda network: (network.generation, network.id))
+    newest = chosen[-1] if chosen else next(iter(specs.values()))
+
     outputs, classes = _outputs(family, chosen)
-    notices = [_unfinished(one) for one in networks if not one.finished]
     all_subsets = len(chosen) <= ALL_SUBSETS_UP_TO
-    shown = (
-        gallery_of(chosen, outputs, data) if chosen else Gallery(missing="no network is finished")
-    )
-    learned, why = insight_of(family, chosen, data)
+    rows: list[evaluation.Row] = []
+    if chosen:
+        rows = evaluation.evaluate_lineage(family, chosen, all_subsets=all_subsets)
+
+    answer = headline.of_study(results) if results is not None else answer_of(family, chosen)
+    learned, missing = insight_of(family, chosen, data)
+    unfinished = [_unfinished(network) for network in networks if not network.finished]
     return Report(
         family=family.path.resolve().name,
-        model=first.model.name,
-        data=_data_name(first),
+        model=newest.model.name,
+        data=_data_name(newest),
         examples=len(outputs[0][1]) if outputs else 0,
         classes=classes,
-        answer=headline.of_study(results) if results is not None else answer_of(family, chosen),
-        notices=(*notices, *why),
+        answer=answer,
+        notices=(*unfinished, *missing),
         lineage=tuple(spec.id for spec in chosen),
-        networks=networks,
-        rows=tuple(
-            row.to_json()
-            for row in evaluation.evaluate_lineage(family, chosen, all_subsets=all_subsets)
-        )
-        if chosen
-        else (),
+        networks=tuple(networks),
+        rows=tuple(rows),
         all_subsets=all_subsets,
         study=_study(results) if results is not None else None,
         insight=learned,
-        gallery=shown,
+        gallery=gallery_of(outputs, data),
         version=__version__,
     )
 
@@ -95,23 +93,21 @@ def answer_of(family: Family, chosen: Sequence[Spec]) -> Answer:
     if not chosen:
         return headline.NOTHING_FINISHED
     lineages: list[tuple[list[Tensor], Tensor]] = []
-    for one in replicas(family, chosen):
-        outputs = [evaluation.read_outputs(family.folder(spec.id), "test") for spec in one]
+    for lineage in replicas(family, chosen):
+        outputs = [evaluation.read_outputs(family.folder(spec.id), "test") for spec in lineage]
         lineages.append(([logits for logits, _ in outputs], outputs[0][1]))
     return headline.of_lineages(lineages, bool(chosen[0].weights))
 
 
-def gallery_of(
-    chosen: Sequence[Spec],
-    outputs: Sequence[tuple[Float[Tensor, "examples classes"], Int64[Tensor, "examples"]]],
-    data: Data | AnewError | None,
-) -> Gallery:
-    """Return the gallery of a lineage, or why there is none."""
+def gallery_of(outputs: Outputs, data: Data | AnewError | None) -> Gallery:
+    """Return the gallery of a lineage, or the reason for having none."""
+    if not outputs:
+        return Gallery(missing="no network is finished")
+    if data is None:
+        return Gallery(missing="no data was given")
+    if isinstance(data, AnewError):
+        return Gallery(missing=str(data))
     try:
-        if isinstance(data, AnewError):
-            raise data
-        if data is None:
-            raise AnewError("no data was given")
         return gallery.choose(data.test, [logits for logits, _ in outputs], outputs[0][1])
     except AnewError as error:
         return Gallery(missing=str(error))
@@ -120,29 +116,29 @@ def gallery_of(
 def insight_of(
     family: Family, chosen: Sequence[Spec], data: Data | AnewError | None = None
 ) -> tuple[Insight | None, list[str]]:
-    """Return what the lineage's students learned, at kept epochs too where the data are at hand; or
-    why not.
+    """Return what the lineage's students learned, or None and the reason.
+
+    If the data are at hand, kept epochs are shown too. The files of `chosen` must be verified.
     """
     if not chosen:
         return None, []
+    options = insight.Options(verified=[spec.id for spec in chosen])
+    at_hand = data if isinstance(data, Data) else None
     try:
-        return insight.collect(family, chosen, data=data if isinstance(data, Data) else None), []
+        return insight.collect(family, chosen, options, at_hand), []
     except AnewError as error:
         return None, [f"What the students learned is not shown: {error}"]
 
 
 def _check_whole(family: Family, chosen: Sequence[Spec]) -> None:
-    """Refuse to report numbers of files that are not as they were written."""
+    """Raise `AnewError` if a file of the lineage is not as it was written."""
     wrong = [line for spec in chosen for line in family.folder(spec.id).verify()]
     if wrong:
         raise AnewError(f"{'; '.join(wrong)}; restore it from a copy, or train that network again")
 
 
-def _outputs(
-    family: Family, chosen: Sequence[Spec]
-) -> tuple[
-    list[tuple[Float[Tensor, "examples classes"], Int64[Tensor, "examples"]]], tuple[str, ...]
-]:
+def _outputs(family: Family, chosen: Sequence[Spec]) -> tuple[Outputs, tuple[str, ...]]:
+    """Return the lineage's stored outputs, and the names of the classes."""
     outputs = [evaluation.read_outputs(family.folder(spec.id), "test") for spec in chosen]
     if not outputs:
         return [], ()
@@ -150,13 +146,14 @@ def _outputs(
     return outputs, tuple(header["classes"])
 
 
-def network_of(folder: NetworkFolder, spec: Spec) -> Network:
-    """Return what a network's folder says of it, finished or not."""
+def network_of(folder: NetworkFolder, spec: Spec) -> NetworkSummary:
+    """Return what a network's folder records of it, finished or not."""
     record: Mapping[str, Any] = folder.done if folder.is_done else {}
     curve = tuple(folder.read_metrics())
     written = {name: value for name, value in _flat(spec.to_json()).items() if name not in _PLACES}
     written["data.source"] = _data_name(spec)
-    return Network(
+
+    return NetworkSummary(
         id=spec.id,
         generation=spec.generation,
         model=spec.model.name,
@@ -177,50 +174,53 @@ def network_of(folder: NetworkFolder, spec: Spec) -> Network:
 
 
 def _cost(record: Mapping[str, Any], curve: Sequence[Mapping[str, Any]], spec: Spec) -> Cost:
+    """Return what a network took, from its record; of one not finished, from its last epoch."""
     if spec.weights:
         return Cost()
-    seconds = record.get("seconds", curve[-1]["seconds"] if curve else None)
-    pictures = record.get(
-        "pictures", curve[-1]["step"] * spec.training.batch_size if curve else None
-    )
+    seconds, pictures = None, None
+    if curve:
+        seconds, pictures = curve[-1]["seconds"], curve[-1]["step"] * spec.training.batch_size
     teacher = record.get("teacher") or {}
-    return Cost(seconds, pictures, teacher.get("asked"), teacher.get("served"))
+    return Cost(
+        record.get("seconds", seconds),
+        record.get("pictures", pictures),
+        teacher.get("asked"),
+        teacher.get("served"),
+    )
 
 
-def _unfinished(network: Network) -> str:
+def _unfinished(network: NetworkSummary) -> str:
     return (
         f"Generation {network.generation} ({network.objective}, seed {network.seed}, {network.id}) "
-        f"is not finished: "
-        f"{network.epochs_done} of {network.epochs} epochs are done. Its curve so far is shown, "
-        f"its results are not."
+        f"is not finished: {network.epochs_done} of {network.epochs} epochs are done. Its curve so "
+        f"far is shown, its results are not."
     )
 
 
 def _study(results: Results) -> StudyTable:
     columns, lines = rendering.for_page(results)
     return StudyTable(
-        title=results.study.title,
+        results=results,
         columns=tuple(columns),
         lines=tuple(tuple(line) for line in lines),
         controls_columns=tuple(rendering.CONTROLS_COLUMNS),
         controls_lines=tuple(tuple(line) for line in rendering.controls_lines(results)),
         about=tuple(rendering.about(results)),
-        results=results.to_json(),
     )
 
 
 def _data_name(spec: Spec) -> str:
-    """Return the data's name without the folders that it lies in: they are the machine's, not the
-    report's.
-    """
+    """Return the data's name without its folders, which belong to the machine."""
     kind, _, place = spec.data.source.partition(":")
     return f"{kind}:{place.rstrip('/').rsplit('/', 1)[-1]}" if place else kind
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested mappings as one, by dotted names."""
     flat: dict[str, Any] = {}
-    for name, one in value.items():
-        flat |= (
-            _flat(one, f"{prefix}{name}.") if isinstance(one, Mapping) else {f"{prefix}{name}": one}
-        )
+    for name, item in value.items():
+        if isinstance(item, Mapping):
+            flat |= _flat(item, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = item
     return flat

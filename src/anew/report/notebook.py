@@ -1,39 +1,31 @@
-"""How a result looks in a notebook: its answer and its scores as HTML without scripts, in the
-notebook's colors.
-"""
+"""How a result looks in a notebook: its answer and its scores as HTML, in the notebook's colors."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
 
-from anew.evaluation import Row
+from anew.evaluation import SCORE_COLUMNS, Row, score_lines
 
-_STYLE = "text-align:right;padding:0.2em 0.8em"
+_NUMBER = "text-align:right;padding:0.2em 0.8em"
+_NAME = "text-align:left"
 
 
 def html(sentence: str, basis: str, rows: Sequence[Row]) -> str:
-    """Return the answer and the table of scores; whatever is given is text, never markup."""
-    head = "".join(
-        f'<th style="{_STYLE if number else "text-align:left"}">{title}</th>'
-        for number, title in enumerate(("", "objective", "error %", "NLL", "ECE %", "Brier"))
-    )
-    lines = "".join(
-        f'<tr><th style="text-align:left">{escape(row.name)}</th><td '
-        f'style="{_STYLE}">{escape(row.objective)}</td>'
-        + "".join(
-            f'<td style="{_STYLE}">{value}</td>'
-            for value in (
-                f"{row.scores.error:.2f}",
-                f"{row.scores.nll:.4f}",
-                f"{row.scores.ece:.2f}",
-                f"{row.scores.brier:.4f}",
-            )
-        )
-        + "</tr>"
-        for row in rows
-    )
+    """Return the answer and the table of scores as HTML without scripts.
+
+    Whatever is given is text, never markup.
+    """
+    head = _line(SCORE_COLUMNS, "th")
+    body = "".join(_line(line, "td") for line in score_lines(rows))
     return (
         f"<div><p><strong>{escape(sentence)}</strong><br><small>{escape(basis)}</small></p>"
-        f"<table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>"
+        f"<table><thead>{head}</thead><tbody>{body}</tbody></table></div>"
     )
+
+
+def _line(cells: Sequence[str], tag: str) -> str:
+    """Return a table's line; its first cell names it."""
+    name, *others = cells
+    numbers = "".join(f'<{tag} style="{_NUMBER}">{escape(cell)}</{tag}>' for cell in others)
+    return f'<tr><th style="{_NAME}">{escape(name)}</th>{numbers}</tr>'

@@ -1,22 +1,21 @@
-"""The page of a report: one HTML file with everything in it, by a Jinja template that escapes
-whatever it is given.
-"""
+"""The page of a report: one HTML file, by a Jinja template that escapes whatever it is given."""
 
 from __future__ import annotations
 
 import base64
-import csv
-import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module, resources
 from typing import Any
 
 from anew.core.errors import AnewError
+from anew.core.text import capitalised, csv_table, plain
+from anew.evaluation import SCORE_COLUMNS, Row, score_lines
 from anew.evaluation.insight import wording
-from anew.report import gallery, plotly_figures, sections
+from anew.report import gallery, insight_sections, plotly_figures, sections
 from anew.report.charts import Chart, color_of, symbol_of
-from anew.report.content import Network, Picture, Report, plain
+from anew.report.content import NetworkSummary, Picture, Report
 
 _SHOWN_CLASSES = 3
 _MARKS = {
@@ -29,14 +28,24 @@ _MARKS = {
     "x": "M2.3.9 5 3.6 7.7.9 9.1 2.3 6.4 5l2.7 2.7-1.4 1.4L5 6.4 2.3 9.1.9 7.7 3.6 5 .9 2.3z",
     "star": "M5 .6l1.3 2.9 3.2.3-2.4 2.1.7 3.1L5 7.4 2.2 9l.7-3.1L.5 3.8l3.2-.3z",
 }
-"""The marks of the legends, as paths in a square of ten: a list beside a chart breaks where
-Plotly's would overlap.
+"""The marks of the legends, as SVG paths in a square of ten.
+
+Legends are the page's own lists: they wrap where Plotly's would overlap.
 """
 
 
+@dataclass(frozen=True)
+class Table:
+    """A table of the page: names of columns, and lines of texts."""
+
+    columns: Sequence[str]
+    lines: Sequence[Sequence[str]]
+
+
 def render(report: Report) -> str:
-    """Return the page: HTML that asks for nothing outside of itself. `AnewError` where
-    `anew[report]` is missing.
+    """Return the page: one HTML file that loads nothing from elsewhere.
+
+    Raises `AnewError` if `anew[report]` is not installed.
     """
     jinja2, plotly = require("jinja2"), require("plotly.offline")
     environment = jinja2.Environment(
@@ -46,17 +55,24 @@ def render(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.tests["lone"] = _is_lone
     environment.filters |= {"typeset": typeset, "p_value": p_value}
+    # Our own files, and the only texts that are not escaped.
+    trusted = jinja2.utils.markupsafe.Markup
+
     own = {chart.name: chart for chart in sections.own_charts(report)}
-    insight = sections.insight_sections(report.insight) if report.insight is not None else ()
+    insight, numbers = (), []
+    if report.insight is not None:
+        insight = insight_sections.insight_sections(report.insight)
+        numbers = wording.sections(report.insight)
     charts = [*own.values(), *(chart for section in insight for chart in section.charts)]
     shared, differing = settings(report.shown or report.networks)
+
     return environment.get_template("page.html").render(
         report=report,
         charts=own,
         insight=insight,
-        numbers=wording.sections(report.insight) if report.insight is not None else [],
+        numbers=numbers,
+        scores=scores(report.rows),
         figures=plain({chart.name: plotly_figures.figure(chart) for chart in charts}),
         heights={chart.name: plotly_figures.height(chart) for chart in charts},
         chart_link=chart_link,
@@ -71,20 +87,34 @@ def render(report: Report) -> str:
         differing=differing,
         environments=environments(report.networks),
         totals=totals(report.networks),
-        style=jinja2.utils.markupsafe.Markup(_own("page.css")),
-        script=jinja2.utils.markupsafe.Markup(_own("page.js")),
-        plotly=jinja2.utils.markupsafe.Markup(plotly.get_plotlyjs()),
+        style=trusted(_own("page.css")),
+        script=trusted(_own("page.js")),
+        plotly=trusted(plotly.get_plotlyjs()),
     )
 
 
+def scores(rows: Sequence[Row]) -> dict[str, Table]:
+    """Return the page's two tables of scores: of generations, and of ensembles."""
+    generations = score_lines(row for row in rows if not row.is_ensemble)
+    ensembles = score_lines(row for row in rows if row.is_ensemble)
+    for line in (*generations, *ensembles):
+        line[0] = capitalised(line[0])
+    # An ensemble has no objective.
+    columns = [SCORE_COLUMNS[0], *SCORE_COLUMNS[2:]]
+    return {
+        "generations": Table(SCORE_COLUMNS, generations),
+        "ensembles": Table(columns, [[line[0], *line[2:]] for line in ensembles]),
+    }
+
+
 def require_all() -> None:
-    """Raise `AnewError` where what a page is made with is missing: before anything else is done."""
+    """Raise `AnewError` if a package that a page is made with is not installed."""
     for module in ("jinja2", "plotly"):
         require(module)
 
 
 def require(module: str) -> Any:
-    """Return a module of an extra; `AnewError` that says how to get it where it is missing."""
+    """Return a module of an extra, or raise `AnewError` with how to install it."""
     try:
         return import_module(module)
     except ImportError as error:
@@ -106,43 +136,40 @@ def picture_uri(picture: Picture) -> str:
 
 def csv_link(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Return a table as the address of a CSV file that the page holds."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
-    return _uri("text/csv", text.getvalue().encode())
+    return _uri("text/csv", csv_table(columns, rows).encode())
 
 
 def beliefs(picture: Picture, classes: Sequence[str]) -> list[dict[str, Any]]:
-    """Return what every generation says of a picture: the likeliest classes and the label's,
-    likeliest first.
+    """Return what every generation says of a picture.
+
+    The likeliest classes, likeliest first, and the label's class if it is not among them.
     """
-    found: list[dict[str, Any]] = []
+    says: list[dict[str, Any]] = []
     for generation, probabilities in enumerate(picture.probabilities):
-        order = sorted(range(len(probabilities)), key=lambda one: -probabilities[one])
-        shown = order[:_SHOWN_CLASSES]
+        ranked = sorted(range(len(probabilities)), key=lambda number: -probabilities[number])
+        shown = ranked[:_SHOWN_CLASSES]
         if picture.label not in shown:
             shown = [*shown[:-1], picture.label]
-        found.append(
+
+        likeliest = [
             {
-                "generation": generation,
-                "right": picture.predicted[generation] == picture.label,
-                "classes": [
-                    {
-                        "name": classes[one],
-                        "is_label": one == picture.label,
-                        "share": probabilities[one],
-                    }
-                    for one in shown
-                ],
+                "name": classes[number],
+                "is_label": number == picture.label,
+                "share": probabilities[number],
             }
-        )
-    return found
+            for number in shown
+        ]
+        right = picture.predicted[generation] == picture.label
+        says.append({"generation": generation, "right": right, "classes": likeliest})
+    return says
 
 
 def settings(
-    networks: Sequence[Network],
+    networks: Sequence[NetworkSummary],
 ) -> tuple[list[tuple[str, str]], list[tuple[str, list[str]]]]:
-    """Return the settings that all networks share, and those that differ with each network's value;
-    by name.
+    """Return the settings that all networks share, and those that differ.
+
+    A shared setting has one value, another one a value for each network.
     """
     names = list(dict.fromkeys(name for network in networks for name in network.spec))
     shared: list[tuple[str, str]] = []
@@ -156,18 +183,18 @@ def settings(
     return shared, differing
 
 
-def environments(networks: Sequence[Network]) -> list[tuple[str, list[str]]]:
+def environments(networks: Sequence[NetworkSummary]) -> list[tuple[str, list[str]]]:
     """Return every environment in words, with the ids of the networks that were trained in it."""
-    found: dict[str, list[str]] = {}
+    ids: dict[str, list[str]] = {}
     for network in networks:
-        for one in network.environments:
-            text = ", ".join(f"{name} {value}" for name, value in one.items())
-            found.setdefault(text, []).append(network.id)
-    return list(found.items())
+        for environment in network.environments:
+            text = ", ".join(f"{name} {value}" for name, value in environment.items())
+            ids.setdefault(text, []).append(network.id)
+    return list(ids.items())
 
 
-def totals(networks: Sequence[Network]) -> Mapping[str, float | int | None]:
-    """Return the sums of what the networks took; None where no network recorded it."""
+def totals(networks: Sequence[NetworkSummary]) -> Mapping[str, float | int | None]:
+    """Return the sums of what the networks took; None for what no network recorded."""
 
     def total(values: Iterable[float | int | None]) -> float | int | None:
         known = [value for value in values if value is not None]
@@ -183,21 +210,17 @@ def totals(networks: Sequence[Network]) -> Mapping[str, float | int | None]:
 
 
 def typeset(text: object) -> str:
-    """Return a text with the signs of print, and no line's end within a quantity; CSV files keep
-    what programs read.
+    """Return a text with typographic signs, and without line breaks within a quantity.
+
+    CSV files keep the plain signs that programs read.
     """
     signs = re.sub(r"(?<![\w.,-])-(?=\d)", "\u2212", str(text)).replace("'", "\u2019")
     return re.sub(r" (?=±)|(?<=±) |(?<=\d) (?=%)", "\u00a0", signs)
 
 
 def p_value(p: float) -> str:
-    """Return a p-value in words: none is 0."""
+    """Return a p-value as text; a small one is `< 0.001`, never 0."""
     return f"{p:.3f}" if p >= 0.001 else "< 0.001"
-
-
-def _is_lone(generations: Sequence[int]) -> bool:
-    """Whether a row of scores is one generation's and no ensemble's."""
-    return len(generations) == 1
 
 
 def _in_words(value: Any) -> str:
@@ -206,7 +229,7 @@ def _in_words(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
-        return ", ".join(_in_words(one) for one in value)
+        return ", ".join(_in_words(item) for item in value)
     return str(value)
 
 

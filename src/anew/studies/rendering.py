@@ -4,13 +4,11 @@ cells.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
-from anew.core.text import table
+from anew.core.text import csv_table, plain, table
 from anew.evaluation.statistics import Difference, Estimate, Judged
 from anew.studies.results import Cell, Results
 
@@ -205,16 +203,15 @@ def as_csv(results: Results) -> str:
 
     Comparisons with controls are further columns, which name them.
     """
-    text = io.StringIO()
-    controls = results.controls
-    names = [f"{what} ({control})" for control in controls for what in CONTROLS_COLUMNS[3:]]
-    compared = [
-        [said for control in controls for said in _compared(cell.controls.get(control))]
-        for cell in results.cells
-    ]
-    rows = [[*line, *more] for line, more in zip(lines(results), compared, strict=True)]
-    csv.writer(text, lineterminator="\n").writerows([[*COLUMNS, *names], *rows])
-    return "".join(f"# {line}\n" for line in about(results)) + text.getvalue()
+    named = [f"{what} ({control})" for control in results.controls for what in CONTROLS_COLUMNS[3:]]
+    rows: list[list[str]] = []
+    for cell, line in zip(results.cells, lines(results), strict=True):
+        compared: list[str] = []
+        for control in results.controls:
+            compared += _compared(cell.controls.get(control))
+        rows.append([*line, *compared])
+    comments = "".join(f"# {line}\n" for line in about(results))
+    return comments + csv_table([*COLUMNS, *named], rows)
 
 
 def latex(results: Results) -> str:
@@ -238,17 +235,6 @@ def latex(results: Results) -> str:
 
 def as_json(results: Results) -> str:
     """Return the table as JSON, whole."""
-
-    def plain(value: object) -> object:
-        # JSON has no NaN: what is not known is null.
-        if isinstance(value, float):
-            return value if math.isfinite(value) else None
-        if isinstance(value, Mapping):
-            return {str(key): plain(one) for key, one in value.items()}
-        if isinstance(value, Sequence) and not isinstance(value, str):
-            return [plain(one) for one in value]
-        return value
-
     return json.dumps(plain(results.to_json()), indent=1)
 
 

@@ -1,12 +1,11 @@
-"""What the students of a lineage learned, and why: gradients, dark knowledge, calibration and harm,
-fidelity.
-"""
+"""What the students of a lineage learned: gradients, dark knowledge, calibration, fidelity."""
 
 from anew.evaluation.insight.calibration import Calibration, ClassChange, Harm, ReliabilityBin
 from anew.evaluation.insight.collecting import (
     FORMAT,
     Insight,
     Member,
+    Options,
     Split,
     collect,
     collect_with_data,
@@ -27,6 +26,7 @@ __all__ = [
     "Harm",
     "Insight",
     "Member",
+    "Options",
     "Pull",
     "RatioBin",
     "ReliabilityBin",

@@ -1,12 +1,13 @@
-"""Whether probabilities mean what they say, and whom a student harms: errors by class, flips, and
-their repair.
+"""Whether probabilities mean what they say, and whom a student harms.
+
+Errors by class, flips between generations, and their repair by an ensemble.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -14,14 +15,13 @@ from jaxtyping import Bool, Float, Int64
 from scipy import optimize, stats
 from torch import Tensor
 
+from anew.core.text import generations_name
 from anew.evaluation import metrics, statistics
 from anew.evaluation.metrics import CALIBRATION_BINS, Scores
 from anew.evaluation.statistics import Difference, Interval
 
 TEMPERATURES = (0.02, 50.0)
-"""Between which temperatures are looked for: where a network is right on all of validation, none is
-the best.
-"""
+"""The range of temperatures: if a network is right on all of validation, none is the best."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,7 @@ class ReliabilityBin:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How calibrated a generation or an ensemble is, as it is and at the temperature that
-    validation chose.
-    """
+    """How calibrated a generation or an ensemble is, as it is and at validation's temperature."""
 
     generations: tuple[int, ...]
     name: str
@@ -52,14 +50,15 @@ class Calibration:
     """Expected calibration error in percent, 15 bins of equally many examples."""
     bins: tuple[ReliabilityBin, ...]
     """The reliability diagram: those bins, least sure first."""
-    temperature: float | None
-    """What divides the log-probabilities for the least NLL on the validation split; None where none
-    is held out, or the validation split itself is looked at.
+    temperature: float | None = None
+    """What divides the log-probabilities for the least NLL on the validation split.
+
+    None if none is held out, or if the validation split itself is looked at.
     """
-    scaled: Scores | None
+    scaled: Scores | None = None
     """The scores at that temperature."""
-    scaled_ece_equal_mass: float | None
-    scaled_bins: tuple[ReliabilityBin, ...]
+    scaled_ece_equal_mass: float | None = None
+    scaled_bins: tuple[ReliabilityBin, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -85,16 +84,15 @@ class Harm:
     name: str
     """`generation 0 to generation 1`."""
     difference: Difference
-    """Of the error in percentage points, after less before: McNemar's test and the bootstrap over
-    examples.
-    """
+    """Of the error in percentage points, after less before (McNemar, bootstrap over examples)."""
     negative_flips: Interval
     """Share of the examples, in percent, that were right before and are wrong now."""
     positive_flips: Interval
     """Share of the examples, in percent, that were wrong before and are right now."""
     repaired: Interval
-    """Share of the negative flips, in percent, that the ensemble of the whole lineage gets right;
-    NaN without flips, and where that ensemble is what came after.
+    """Share of the negative flips, in percent, that the ensemble of the whole lineage gets right.
+
+    NaN without flips, and if `after` is that ensemble.
     """
     classes: tuple[ClassChange, ...]
     """All classes, those that lose most first."""
@@ -102,34 +100,34 @@ class Harm:
 
 def measure(
     generations: tuple[int, ...],
-    name: str,
     log_probabilities: Float[Tensor, "examples classes"],
     labels: Int64[Tensor, "examples"],
     validation: tuple[Float[Tensor, "held_out classes"], Int64[Tensor, "held_out"]] | None,
 ) -> Calibration:
-    """Return how calibrated log-probabilities (N, C) are, as they are and at the temperature that
-    validation picks.
+    """Return how calibrated log-probabilities (N, C) are, as they are and at one temperature.
 
-    `validation` are the same network's log-probabilities of other examples, and their labels:
-    nothing is chosen on the examples that are scored.
+    `validation` are the same network's log-probabilities of other examples, and their labels. They
+    choose the temperature: nothing is chosen on the examples that are scored.
     """
     bins = reliability(log_probabilities, labels)
-    temperature = fit_temperature(*validation) if validation is not None else None
-    scaled = (
-        F.log_softmax(log_probabilities.double() / temperature, dim=-1)
-        if temperature is not None
-        else None
-    )
-    scaled_bins = reliability(scaled, labels) if scaled is not None else ()
-    return Calibration(
+    as_it_is = Calibration(
         generations=generations,
-        name=name,
+        name=generations_name(generations),
         scores=metrics.scores(log_probabilities, labels),
         ece_equal_mass=expected_error(bins),
         bins=bins,
+    )
+    if validation is None:
+        return as_it_is
+
+    temperature = fit_temperature(*validation)
+    scaled = F.log_softmax(log_probabilities.double() / temperature, dim=-1)
+    scaled_bins = reliability(scaled, labels)
+    return replace(
+        as_it_is,
         temperature=temperature,
-        scaled=metrics.scores(scaled, labels) if scaled is not None else None,
-        scaled_ece_equal_mass=expected_error(scaled_bins) if scaled is not None else None,
+        scaled=metrics.scores(scaled, labels),
+        scaled_ece_equal_mass=expected_error(scaled_bins),
         scaled_bins=scaled_bins,
     )
 
@@ -137,11 +135,10 @@ def measure(
 def reliability(
     log_probabilities: Float[Tensor, "examples classes"], labels: Int64[Tensor, "examples"]
 ) -> tuple[ReliabilityBin, ...]:
-    """Return 15 bins of equally many examples (or one more), ordered by confidence: a reliability
-    diagram's points.
+    """Return the points of a reliability diagram: 15 bins of equally many examples, or one more.
 
-    Equal mass rather than equal width (Nixon et al. 2019): no bin is nearly empty. Ties stay in the
-    examples' order.
+    They are ordered by confidence; ties stay in the examples' order. With equal mass rather than
+    equal width no bin is nearly empty (Nixon et al. 2019).
     """
     confidence, called = log_probabilities.double().exp().max(-1)
     correct = called == labels
@@ -162,11 +159,13 @@ def reliability(
 
 
 def expected_error(bins: Sequence[ReliabilityBin]) -> float:
-    """Return the expected calibration error in percent, sum_b n_b / N |accuracy_b - confidence_b|,
-    over such bins.
+    """Return the expected calibration error in percent over the bins of `reliability`.
+
+    sum_b n_b / N |accuracy_b - confidence_b|.
     """
-    total = sum(one.examples for one in bins)
-    return 100 * sum(one.examples * abs(one.accuracy - one.confidence) for one in bins) / total
+    total = sum(part.examples for part in bins)
+    gaps = sum(part.examples * abs(part.accuracy - part.confidence) for part in bins)
+    return 100 * gaps / total
 
 
 def fit_temperature(
@@ -182,59 +181,76 @@ def fit_temperature(
     def nll(inverse_logarithm: float) -> float:
         return F.cross_entropy(exact * math.exp(inverse_logarithm), labels).item()
 
-    bounds = tuple(sorted(-math.log(one) for one in TEMPERATURES))
-    found = optimize.minimize_scalar(nll, bounds=bounds, method="bounded", options={"xatol": 1e-6})
-    return math.exp(-float(found.x))
+    low, high = (-math.log(temperature) for temperature in reversed(TEMPERATURES))
+    best = optimize.minimize_scalar(
+        nll, bounds=(low, high), method="bounded", options={"xatol": 1e-6}
+    )
+    return math.exp(-float(best.x))
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Which examples a network or an ensemble gets right."""
+
+    generations: tuple[int, ...]
+    right: Bool[Tensor, "examples"]
 
 
 def compare(
-    before: tuple[int, ...],
-    after: tuple[int, ...],
-    name: str,
-    right_before: Bool[Tensor, "examples"],
-    right_after: Bool[Tensor, "examples"],
-    right_ensemble: Bool[Tensor, "examples"] | None,
+    before: Answers,
+    after: Answers,
+    repair: Answers | None,
     labels: Int64[Tensor, "examples"],
     classes: Sequence[str],
 ) -> Harm:
     """Return what changed between two networks, from which examples each gets right.
 
-    `right_ensemble` says what the ensemble that may repair gets right; None where that is one of
-    the two.
+    `repair` is the ensemble that may repair what is lost; None if that is one of the two.
     """
-    negative, positive = right_before & ~right_after, ~right_before & right_after
-    repaired = (
-        negative & right_ensemble
-        if right_ensemble is not None
-        else torch.full_like(negative, False)
-    )
+    negative, positive = before.right & ~after.right, ~before.right & after.right
+    repaired = negative & repair.right if repair is not None else torch.zeros_like(negative)
     flips = {"lost": negative, "won": positive, "repaired": repaired}
     intervals = statistics.bootstrap(
-        {name: one.double().numpy() for name, one in flips.items()},
+        {name: flipped.double().numpy() for name, flipped in flips.items()},
         lambda mean: {
             "negative_flips": 100 * mean["lost"],
             "positive_flips": 100 * mean["won"],
             "repaired": 100 * mean["repaired"] / mean["lost"],
         },
     )
-    if right_ensemble is None:
+    if repair is None:
         intervals["repaired"] = Interval(math.nan, math.nan, math.nan)
-    changes: list[ClassChange] = []
-    for number, one in enumerate(classes):
-        of_class = labels == number
-        count = int(of_class.sum())
-        errors = [
-            100 * (~right[of_class]).double().mean().item() for right in (right_before, right_after)
-        ]
-        changes.append(ClassChange(number, one, count, errors[0], errors[1], errors[1] - errors[0]))
+
+    names = [generations_name(answers.generations) for answers in (before, after)]
     return Harm(
-        before=before,
-        after=after,
-        name=name,
-        difference=statistics.over_examples((~right_after).numpy(), (~right_before).numpy()),
+        before=before.generations,
+        after=after.generations,
+        name=" to ".join(names),
+        difference=statistics.over_examples((~after.right).numpy(), (~before.right).numpy()),
         **intervals,
-        # A class without examples has no change, and comes last.
-        classes=tuple(
-            sorted(changes, key=lambda one: (one.examples == 0, -one.change if one.examples else 0))
-        ),
+        classes=_class_changes(before, after, labels, classes),
     )
+
+
+def _class_changes(
+    before: Answers, after: Answers, labels: Tensor, classes: Sequence[str]
+) -> tuple[ClassChange, ...]:
+    """Return the errors of all classes before and after, those that lose most first.
+
+    A class without examples has no change, and comes last.
+    """
+
+    def error(right: Tensor) -> float:
+        return 100 * (~right).double().mean().item()
+
+    changes: list[ClassChange] = []
+    for number, name in enumerate(classes):
+        of_class = labels == number
+        first, second = error(before.right[of_class]), error(after.right[of_class])
+        count = int(of_class.sum())
+        changes.append(ClassChange(number, name, count, first, second, second - first))
+
+    def loss(change: ClassChange) -> tuple[bool, float]:
+        return change.examples == 0, -change.change if change.examples else 0.0
+
+    return tuple(sorted(changes, key=loss))

@@ -1,16 +1,13 @@
 """Everything that insight measures of one lineage on one set of examples, in one description.
 
-On test and validation examples the stored outputs are enough: neither data nor networks are needed.
-On training examples, and at kept epochs, the networks are run on the examples as they are stored,
-unaugmented, in evaluation mode.
+On test and validation examples the stored outputs are enough, without data or networks. On training
+examples, and at kept epochs, the networks are run on unaugmented examples in evaluation mode.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,21 +20,43 @@ from anew import evaluation
 from anew.core import files, randomness
 from anew.core.errors import AnewError
 from anew.core.spec import Spec
+from anew.core.text import plain
 from anew.data import Data, Examples
 from anew.data.loading import load_data
-from anew.evaluation import ensemble, row_name
+from anew.evaluation import ensemble
 from anew.evaluation.insight import calibration, dark_knowledge, fidelity, gradients
 from anew.evaluation.insight.calibration import Calibration, Harm
 from anew.evaluation.insight.dark_knowledge import DarkKnowledge
 from anew.evaluation.insight.fidelity import Fidelity
 from anew.evaluation.insight.gradients import Gradients
+from anew.evaluation.outputs import outputs_in
 from anew.family import Family, NetworkFolder
 from anew.models import network
 
 FORMAT = 1
 TRAINING_EXAMPLES = 10_000
-"""How many training examples are looked at where nobody says."""
+"""How many training examples are looked at by default."""
 Split = Literal["test", "validation", "train"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """Which examples are looked at, and how networks are read and run."""
+
+    split: Split = "test"
+    examples: int | None = None
+    """How many, drawn at random; by default all stored ones, or 10,000 training examples."""
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    trusted: Collection[str] = ()
+    """Names of models of the user's own that the family's files may name."""
+    verified: Collection[str] = ()
+    """Ids of networks whose files the caller has verified, so that they are not hashed again."""
+
+    def __post_init__(self) -> None:
+        if self.examples is not None and self.examples < 1:
+            raise AnewError(
+                f"examples must be a whole number >= 1, got {self.examples}; set --examples"
+            )
 
 
 @dataclass(frozen=True)
@@ -48,11 +67,11 @@ class Member:
     id: str
     model: str
     objective: str
-    """What made its weights: an objective, or `given`, or `untrained`."""
+    """An objective, or `given`, or `untrained`: what made its weights."""
     seed: int
     teachers: tuple[str, ...]
     kept_epochs: tuple[int, ...]
-    """At which epochs its weights were kept, the last among them."""
+    """The epochs whose weights were kept, the last among them."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +79,7 @@ class Insight:
     """What a lineage learned, on the examples of one split: all that `anew insight` prints."""
 
     format: int
-    """The version of this shape, 1; it grows when a field changes its meaning or goes."""
+    """The version of these fields, 1; it grows when one changes its meaning or is removed."""
     split: str
     """`test`, `validation` or `train`."""
     examples: int
@@ -68,29 +87,25 @@ class Insight:
     lineage: tuple[Member, ...]
     """Oldest first."""
     gradients: tuple[Gradients, ...]
-    """By generation, then epoch; none of generation 0, which has no teacher."""
+    """By generation, then epoch; generation 0 has none, because it has no teacher."""
     dark_knowledge: tuple[DarkKnowledge, ...]
     """Of every generation."""
     calibration: tuple[Calibration, ...]
     """Of every generation, then of every ensemble of neighbours."""
     harm: tuple[Harm, ...]
-    """Teacher to student, generation by generation; then the first to the last, and the first to
-    the whole ensemble.
-    """
+    """Teacher to student by generation; then first to last, and first to the whole ensemble."""
     fidelity: Fidelity
     notices: tuple[str, ...]
-    """What is not there and why, a sentence each."""
+    """What is missing and why, a sentence each."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as `anew insight --format json` prints it; docs/insight.md says what each part
-        means.
-        """
-        return _plain(self)
+        """Return the insight as `anew insight --format json` prints it (see docs/insight.md)."""
+        return plain(self)
 
 
 @dataclass(frozen=True)
 class _Seen:
-    """The examples that are looked at, and what every generation says about them."""
+    """The examples that are looked at, and what every generation says of them."""
 
     places: Int64[Tensor, "examples"]
     """Their numbers in the split."""
@@ -98,130 +113,93 @@ class _Seen:
     logits: tuple[Float[Tensor, "examples classes"], ...]
     """Of the lineage's networks, oldest first."""
     teachers: tuple[Float[Tensor, "examples classes"], ...]
-    """What each student of the lineage learned from, from generation 1 on: several teachers'
-    probabilities averaged.
-    """
+    """What each student learned from, from generation 1 on; several teachers are averaged."""
     permutation: Int64[Tensor, "examples classes"]
-    """Random integers, by the examples' numbers: what DKPP would permute by."""
+    """DKPP's random integers, by the examples' numbers."""
 
 
 def collect(
     family: Family,
     lineage: Sequence[Spec],
-    split: Split = "test",
-    *,
-    examples: int | None = None,
+    options: Options | None = None,
     data: Data | None = None,
-    device: torch.device | None = None,
-    trusted: Collection[str] = (),
 ) -> Insight:
-    """Measure what a finished lineage learned, on the examples of a split, or on so many of them
-    drawn at random.
+    """Measure what a finished lineage learned, on the examples of a split.
 
-    `data` are the lineage's own data (see `find_data`): needed for `train`, where 10,000 examples
-    are looked at unless told otherwise, and for the epochs whose weights were kept, which are left
-    out where it is not given. `trusted` are names of models of the user's own that the family's
-    files may name.
+    `data` are the lineage's own data (see `find_data`). The split `train` needs them, and so do
+    epochs whose weights were kept, which are left out without them.
 
-    Raises `AnewError` for a network that is not finished, files that are damaged, a family without
-    stored outputs, a split that is not there, and data that are not the lineage's.
+    Raises `AnewError` for a network that is not finished, damaged files, a family without stored
+    outputs, a split that was not held out, and data that are not the lineage's.
     """
-    if examples is not None and examples < 1:
-        raise AnewError(f"examples must be a whole number >= 1, got {examples}; set --examples")
-    device = device or torch.device("cpu")
-    # Where a student has several teachers, the others are beside the lineage.
-    everybody = list(dict.fromkeys(one for spec in lineage for one in (*spec.teachers, spec)))
-    sound = {spec.id: _sound(family, spec) for spec in everybody}
-    folders = [sound[spec.id] for spec in lineage]
+    options = options or Options()
+    collector = _Collector(family, lineage, options)
     if data is not None:
         _check_same(data, lineage[-1])
-    notices = _unfinished(family, lineage)
-    if split == "train":
-        if data is None:
-            raise AnewError(
-                "split train: needs the data that the lineage was trained on; give data, or "
-                "another split"
-            )
-        classes = data.classes
-        places = _chosen(len(data.training), examples or TRAINING_EXAMPLES)
-        chosen = data.training.take(places)
-        says = {
-            one.id: _ask(one, sound[one.id].weights, chosen, device, trusted) for one in everybody
-        }
-        labels = chosen.labels
-    else:
-        classes = tuple(_stored(folders[-1])[1]["classes"])
-        says, labels = _read_stored(family, list(sound.values()), split)
-        places = _chosen(len(labels), examples)
-        says, labels = {one: logits[places] for one, logits in says.items()}, labels[places]
-    seen = _Seen(
-        places=places,
-        labels=labels,
-        logits=tuple(says[spec.id] for spec in lineage),
-        teachers=tuple(
-            _together([says[teacher.id] for teacher in spec.teachers]) for spec in lineage[1:]
-        ),
-        permutation=_permutation(lineage, places, len(classes)),
-    )
+    elif options.split == "train":
+        raise AnewError(
+            "split train: needs the data that the lineage was trained on; give data, or another "
+            "split"
+        )
+
+    seen, classes = collector.see(data)
     return Insight(
         format=FORMAT,
-        split=split,
+        split=options.split,
         examples=len(seen.labels),
         classes=classes,
-        lineage=tuple(
-            _member(number, *one) for number, one in enumerate(zip(lineage, folders, strict=True))
-        ),
-        gradients=_gradients(lineage, folders, seen, split, data, device, trusted, notices),
+        lineage=collector.members(),
+        gradients=collector.gradients(seen, data),
         dark_knowledge=tuple(
             dark_knowledge.measure(
-                number, spec.id, logits, seen.labels, seen.permutation, seen.places
+                dark_knowledge.Generation(number, spec.id, seen.logits[number]),
+                seen.labels,
+                seen.permutation,
+                seen.places,
             )
-            for number, (spec, logits) in enumerate(zip(lineage, seen.logits, strict=True))
+            for number, spec in enumerate(lineage)
         ),
-        calibration=_calibration(folders, seen, split, notices),
+        calibration=collector.calibration(seen),
         harm=_harm(seen, classes),
         fidelity=fidelity.measure(seen.logits, seen.labels),
-        notices=tuple(notices),
+        notices=tuple(collector.notices),
     )
 
 
 def collect_with_data(
     family: Family,
     lineage: Sequence[Spec],
-    split: Split = "test",
+    options: Options | None = None,
     *,
-    examples: int | None = None,
     source: str | None = None,
     root: str | Path | None = None,
-    device: torch.device | None = None,
-    trusted: Collection[str] = (),
 ) -> Insight:
-    """Collect, with the lineage's data read again where something needs them, as `find_data` reads
-    them.
+    """Collect, and read the lineage's data again if they are needed (see `find_data`).
 
-    Data that are not there are an error where the split is `train`, and a notice where only kept
-    epochs are left out.
+    Missing data are an error for the split `train`, and if the caller says where they are. They
+    are a notice if only kept epochs are left out.
     """
+    options = options or Options()
     kept = any(family.folder(spec.id).kept_epochs() for spec in lineage[1:])
     data, missing = None, ""
-    if split == "train" or kept or source is not None:
+    if options.split == "train" or kept or source is not None:
         try:
             data = find_data(lineage, source, root)
         except AnewError as error:
-            if split == "train" or source is not None or root is not None:
+            if options.split == "train" or source is not None or root is not None:
                 raise
             missing = f"Weights of further epochs were kept and are left out: {error}."
-    found = collect(
-        family, lineage, split, examples=examples, data=data, device=device, trusted=trusted
-    )
-    return replace(found, notices=(*found.notices, missing)) if missing else found
+
+    insight = collect(family, lineage, options, data)
+    return replace(insight, notices=(*insight.notices, missing)) if missing else insight
 
 
 def find_data(
     lineage: Sequence[Spec], source: str | None = None, root: str | Path | None = None
 ) -> Data:
-    """Read a lineage's data again, from where it was or from where it lies now; `AnewError` where
-    it is not there.
+    """Read a lineage's data again, from where they were or from `source` and `root`.
+
+    Raises `AnewError` if they are not there.
     """
     try:
         return load_data(lineage[-1].data.at(source, root))
@@ -232,24 +210,201 @@ def find_data(
         ) from error
 
 
-def _sound(family: Family, spec: Spec) -> NetworkFolder:
-    """Return a network's folder; `AnewError` where it is not finished or its files are not as they
-    were written.
-    """
-    folder = family.folder(spec.id)
-    folder.check_done()
-    wrong = folder.verify()
-    if wrong:
-        raise AnewError(f"{wrong[0]}; restore it from a copy")
-    return folder
+class _Collector:
+    """Measures one lineage: its folders, its stored outputs, and the notices on the way."""
+
+    def __init__(self, family: Family, lineage: Sequence[Spec], options: Options) -> None:
+        self._family, self._lineage, self._options = family, lineage, options
+        # A student's further teachers are beside the lineage.
+        self._everybody = {
+            spec.id: spec for student in lineage for spec in (*student.teachers, student)
+        }
+        self._folders = {spec.id: self._sound(spec) for spec in self._everybody.values()}
+        self._outputs: dict[str, tuple[dict[str, Tensor], dict[str, Any]]] = {}
+        self.notices = _unfinished(family, lineage)
+
+    def _sound(self, spec: Spec) -> NetworkFolder:
+        """Return a network's folder.
+
+        Raises `AnewError` if it is not finished, or if a file is not as it was written.
+        """
+        folder = self._family.folder(spec.id)
+        folder.check_done()
+        wrong = [] if spec.id in self._options.verified else folder.verify()
+        if wrong:
+            raise AnewError(f"{wrong[0]}; restore it from a copy")
+        return folder
+
+    def members(self) -> tuple[Member, ...]:
+        """Return the generations in words and numbers, oldest first."""
+        return tuple(
+            _member(number, spec, self._folders[spec.id])
+            for number, spec in enumerate(self._lineage)
+        )
+
+    def see(self, data: Data | None) -> tuple[_Seen, tuple[str, ...]]:
+        """Return what the networks say of the chosen examples, and the names of the classes."""
+        if self._options.split == "train":
+            assert data is not None, "checked by the caller"
+            classes = data.classes
+            wanted = self._options.examples or TRAINING_EXAMPLES
+            places = _chosen(len(data.training), wanted)
+            chosen = data.training.take(places)
+            labels = chosen.labels
+            says = {
+                network_id: self._ask(spec, self._folders[network_id].weights, chosen)
+                for network_id, spec in self._everybody.items()
+            }
+        else:
+            classes = tuple(self._stored(self._lineage[-1].id)[1]["classes"])
+            says, labels = self._read_stored()
+            places = _chosen(len(labels), self._options.examples)
+            says = {network_id: logits[places] for network_id, logits in says.items()}
+            labels = labels[places]
+
+        if labels.ndim > 1:
+            raise AnewError(
+                f"{self._family.path}: its networks give an answer at every position, and insight "
+                f"measures one answer an example"
+            )
+        teachers = [
+            _together([says[teacher.id] for teacher in spec.teachers]) for spec in self._lineage[1:]
+        ]
+        seen = _Seen(
+            places=places,
+            labels=labels,
+            logits=tuple(says[spec.id] for spec in self._lineage),
+            teachers=tuple(teachers),
+            permutation=_permutation(self._lineage, places, len(classes)),
+        )
+        return seen, classes
+
+    def _stored(self, network_id: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return a network's stored outputs and their header; each file is read once."""
+        if network_id not in self._outputs:
+            self._outputs[network_id] = _read_whole(self._folders[network_id])
+        return self._outputs[network_id]
+
+    def _read_stored(self) -> tuple[dict[str, Tensor], Int64[Tensor, "examples"]]:
+        """Return the stored logits of networks by their ids, and their labels.
+
+        Raises `AnewError` if the networks have outputs of different examples.
+        """
+        split = self._options.split
+        # Files without stored outputs are refused before any is looked into.
+        stored = {network_id: self._stored(network_id)[0] for network_id in self._everybody}
+        outputs = {
+            network_id: outputs_in(tensors, self._folders[network_id], split)
+            for network_id, tensors in stored.items()
+        }
+        labels = outputs[self._lineage[-1].id][1]
+        if any(not torch.equal(labels, other) for _, other in outputs.values()):
+            raise AnewError(
+                f"{self._family.path}: the networks of this lineage were evaluated on different "
+                f"{split} examples, so they cannot be compared"
+            )
+        return {network_id: logits for network_id, (logits, _) in outputs.items()}, labels
+
+    def _ask(self, spec: Spec, path: Path, examples: Examples) -> Float[Tensor, "examples classes"]:
+        """Return the logits of a network with the weights at a path.
+
+        They are computed as at the end of its training.
+        """
+        loaded, device = network.load(path, self._options.trusted), self._options.device
+        placed = network.place(loaded, device, spec.training.memory_format)
+        return evaluation.predict(placed, examples, device)
+
+    def gradients(self, seen: _Seen, data: Data | None) -> tuple[Gradients, ...]:
+        """Measure every student's gradients, towards its teacher at the teacher's end.
+
+        At the student's end, and at its kept epochs if the data are at hand.
+        """
+        if len(self._lineage) == 1:
+            self.notices.append(
+                "There is no student yet, so there are no gradients and nothing to compare."
+            )
+        for generation, spec in enumerate(self._lineage):
+            if spec.objective.shuffled:
+                self.notices.append(
+                    f"Generation {generation} learned from a shuffled teacher: gradients are "
+                    f"towards its own answers."
+                )
+
+        examples = None
+        if data is not None:
+            splits = {"test": data.test, "validation": data.validation, "train": data.training}
+            examples = splits[self._options.split].take(seen.places)
+
+        measured: list[Gradients] = []
+        for generation, spec in enumerate(self._lineage[1:], 1):
+            folder = self._folders[spec.id]
+            epochs: list[tuple[int, Tensor]] = []
+            if examples is not None:
+                for epoch in folder.kept_epochs():
+                    epochs.append((epoch, self._ask(spec, folder.at_epoch(epoch), examples)))
+            epochs.append((spec.training.epochs, seen.logits[generation]))
+
+            teacher = gradients.Teaching(
+                seen.teachers[generation - 1], seen.labels, seen.permutation
+            )
+            for epoch, logits in epochs:
+                student = gradients.Student(generation, spec.id, epoch, logits)
+                measured.append(gradients.measure(student, teacher))
+        return tuple(measured)
+
+    def calibration(self, seen: _Seen) -> tuple[Calibration, ...]:
+        """Measure every generation, then every ensemble of neighbours."""
+        count, held_out = len(self._lineage), self._held_out()
+        measured: list[Calibration] = []
+        for members in [*((number,) for number in range(count)), *ensemble.consecutive(count)]:
+            validation = None
+            if held_out is not None:
+                logits, labels = held_out
+                validation = (_log_probabilities([logits[number] for number in members]), labels)
+            log_p = _log_probabilities([seen.logits[number] for number in members])
+            measured.append(calibration.measure(members, log_p, seen.labels, validation))
+        return tuple(measured)
+
+    def _held_out(self) -> tuple[list[Tensor], Tensor] | None:
+        """Return all generations' stored validation logits, and the labels.
+
+        None, with a notice, if they cannot be used to fit a temperature.
+        """
+        if self._options.split == "validation":
+            self.notices.append(
+                "No temperature is fitted: it would be scored on the validation examples that "
+                "chose it."
+            )
+            return None
+        if not all(self._folders[spec.id].outputs.exists() for spec in self._lineage):
+            self.notices.append(
+                "No temperature is fitted: there are no stored outputs of validation examples."
+            )
+            return None
+
+        stored = [self._stored(spec.id)[0] for spec in self._lineage]
+        nothing = torch.zeros(0, dtype=torch.int64)
+        labels = stored[0].get("validation.labels", nothing)
+        if not len(labels):
+            self.notices.append(
+                "No temperature is fitted: no validation split was held out (--data.validation)."
+            )
+            return None
+        others = [tensors.get("validation.labels", nothing) for tensors in stored]
+        if not all(torch.equal(labels, other) for other in others):
+            self.notices.append(
+                "No temperature is fitted: the generations have different validation examples."
+            )
+            return None
+        return [tensors["validation.last"] for tensors in stored], labels
 
 
-def _stored(folder: NetworkFolder) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _read_whole(folder: NetworkFolder) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return a network's stored outputs and their header."""
     if not folder.outputs.exists():
         raise AnewError(
             f"{folder.path}: holds no stored outputs ({folder.outputs.name}); restore it from a "
-            f"copy, or look at the "
-            "training examples with --split train"
+            f"copy, or look at the training examples with --split train"
         )
     tensors, header = files.read_tensors(folder.outputs)
     if "classes" not in header:
@@ -263,24 +418,24 @@ def _check_same(data: Data, spec: Spec) -> None:
     if not data.spec.is_same(spec.data):
         raise AnewError(
             f"data '{data.spec.source}': are not those that the lineage was trained on "
-            f"(fingerprint "
-            f"{data.spec.fingerprint}, wanted {spec.data.fingerprint}, or another split); give the "
-            f"same data"
+            f"(fingerprint {data.spec.fingerprint}, wanted {spec.data.fingerprint}, or another "
+            f"split); give the same data"
         )
 
 
 def _unfinished(family: Family, lineage: Sequence[Spec]) -> list[str]:
-    """Return a notice for each network that would carry this lineage on and is not finished."""
-    begun = [family.spec(folder.id) for folder in family.folders() if not folder.is_done]
+    """Return a notice for each unfinished network that would carry this lineage on."""
+    begun = family.specs(folder.id for folder in family.folders() if not folder.is_done)
     return [
         f"generation {spec.generation} ({spec.id}, {spec.origin}) is not trained to its end and is "
         f"left out."
-        for spec in begun
+        for spec in begun.values()
         if lineage[-1] in spec.lineage
     ]
 
 
 def _member(generation: int, spec: Spec, folder: NetworkFolder) -> Member:
+    last = () if spec.weights else (spec.training.epochs,)
     return Member(
         generation=generation,
         id=spec.id,
@@ -288,13 +443,14 @@ def _member(generation: int, spec: Spec, folder: NetworkFolder) -> Member:
         objective=spec.origin,
         seed=spec.seed,
         teachers=tuple(teacher.id for teacher in spec.teachers),
-        kept_epochs=(*folder.kept_epochs(), *(() if spec.weights else (spec.training.epochs,))),
+        kept_epochs=(*folder.kept_epochs(), *last),
     )
 
 
 def _chosen(count: int, wanted: int | None) -> Int64[Tensor, "examples"]:
-    """Return the numbers of the examples to look at, in order: all, or so many drawn at random, the
-    same each time.
+    """Return the numbers of the examples to look at, in order.
+
+    All of them, or so many drawn at random, the same each time.
     """
     if wanted is None or wanted >= count:
         return torch.arange(count)
@@ -302,184 +458,44 @@ def _chosen(count: int, wanted: int | None) -> Int64[Tensor, "examples"]:
 
 
 def _permutation(lineage: Sequence[Spec], places: Tensor, classes: int) -> Tensor:
+    """Return DKPP's random integers (N, C) for examples by their numbers."""
     counters = places[:, None] * classes + torch.arange(classes)
     return randomness.bits(randomness.key(lineage[-1].data.seed, "insight permutation"), counters)
-
-
-def _read_stored(
-    family: Family, folders: Sequence[NetworkFolder], split: str
-) -> tuple[dict[str, Tensor], Int64[Tensor, "examples"]]:
-    """Return the stored logits of networks by their ids, and the labels, which must be the same."""
-    for folder in folders:
-        _stored(folder)
-    outputs = {folder.id: evaluation.read_outputs(folder, split) for folder in folders}
-    labels = outputs[folders[-1].id][1]
-    if any(not torch.equal(labels, other) for _, other in outputs.values()):
-        raise AnewError(
-            f"{family.path}: the networks of this lineage were evaluated on different {split} "
-            f"examples, so they cannot "
-            "be compared"
-        )
-    return {one: logits for one, (logits, _) in outputs.items()}, labels
 
 
 def _together(logits: Sequence[Tensor]) -> Float[Tensor, "examples classes"]:
     return logits[0] if len(logits) == 1 else ensemble.log_mean(logits)
 
 
-def _ask(
-    spec: Spec, path: Path, examples: Examples, device: torch.device, trusted: Collection[str]
-) -> Float[Tensor, "examples classes"]:
-    """Return the logits of a network with the weights at a path, computed as at the end of its
-    training.
-    """
-    asked = network.place(network.load(path, trusted), device, spec.training.memory_format)
-    return evaluation.predict(asked, examples, device)
-
-
-def _gradients(
-    lineage: Sequence[Spec],
-    folders: Sequence[NetworkFolder],
-    seen: _Seen,
-    split: str,
-    data: Data | None,
-    device: torch.device,
-    trusted: Collection[str],
-    notices: list[str],
-) -> tuple[Gradients, ...]:
-    """Measure every student's gradients at its kept epochs and at its end, towards its teacher at
-    the teacher's end.
-    """
-    if len(lineage) == 1:
-        notices.append("There is no student yet, so there are no gradients and nothing to compare.")
-    if data is not None:
-        chosen = {"test": data.test, "validation": data.validation, "train": data.training}[
-            split
-        ].take(seen.places)
-    else:
-        chosen = None
-    notices += [
-        f"Generation {generation} learned from a shuffled teacher: gradients are towards its own "
-        f"answers."
-        for generation, spec in enumerate(lineage)
-        if spec.objective.shuffled
-    ]
-    found: list[Gradients] = []
-    for generation in range(1, len(lineage)):
-        spec, folder, teacher = (
-            lineage[generation],
-            folders[generation],
-            seen.teachers[generation - 1],
-        )
-        epochs = [(spec.training.epochs, seen.logits[generation])]
-        if chosen is not None:
-            epochs = [
-                *(
-                    (one, _ask(spec, folder.at_epoch(one), chosen, device, trusted))
-                    for one in folder.kept_epochs()
-                ),
-                *epochs,
-            ]
-        found += [
-            gradients.measure(
-                generation, spec.id, epoch, logits, teacher, seen.labels, seen.permutation
-            )
-            for epoch, logits in epochs
-        ]
-    return tuple(found)
-
-
-def _calibration(
-    folders: Sequence[NetworkFolder], seen: _Seen, split: str, notices: list[str]
-) -> tuple[Calibration, ...]:
-    held_out = _held_out(folders, split, notices)
-    found: list[Calibration] = []
-    for members in [
-        *((number,) for number in range(len(folders))),
-        *ensemble.consecutive(len(folders)),
-    ]:
-        validation = None
-        if held_out is not None:
-            logits, labels = held_out
-            validation = (_log_probabilities([logits[one] for one in members]), labels)
-        log_p = _log_probabilities([seen.logits[one] for one in members])
-        found.append(
-            calibration.measure(members, row_name(members), log_p, seen.labels, validation)
-        )
-    return tuple(found)
-
-
-def _held_out(
-    folders: Sequence[NetworkFolder], split: str, notices: list[str]
-) -> tuple[list[Tensor], Tensor] | None:
-    """Return all generations' stored validation logits and the labels; None, with a notice, where
-    they do not serve.
-    """
-    if split == "validation":
-        notices.append(
-            "No temperature is fitted: it would be scored on the validation examples that chose it."
-        )
-        return None
-    if not all(folder.outputs.exists() for folder in folders):
-        notices.append(
-            "No temperature is fitted: there are no stored outputs of validation examples."
-        )
-        return None
-    stored = [_stored(folder)[0] for folder in folders]
-    labels = stored[0].get("validation.labels", torch.zeros(0, dtype=torch.int64))
-    if not len(labels):
-        notices.append(
-            "No temperature is fitted: no validation split was held out (--data.validation)."
-        )
-        return None
-    if not all(torch.equal(labels, one.get("validation.labels", labels[:0])) for one in stored):
-        notices.append(
-            "No temperature is fitted: the generations have different validation examples."
-        )
-        return None
-    return [one["validation.last"] for one in stored], labels
-
-
 def _log_probabilities(logits: Sequence[Tensor]) -> Float[Tensor, "examples classes"]:
-    return (
-        F.log_softmax(logits[0].double(), dim=-1) if len(logits) == 1 else ensemble.log_mean(logits)
-    )
+    if len(logits) == 1:
+        return F.log_softmax(logits[0].double(), dim=-1)
+    return ensemble.log_mean(logits)
 
 
 def _harm(seen: _Seen, classes: Sequence[str]) -> tuple[Harm, ...]:
     """Compare neighbours, then the first with the last, then the first with the ensemble of all."""
     last = len(seen.logits) - 1
     everybody = tuple(range(last + 1))
-    pairs = [((number - 1,), (number,)) for number in range(1, last + 1)]
-    pairs += [((0,), (last,))] if last > 1 else []
-    pairs += [((0,), everybody)] if last > 0 else []
+    pairs: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
+    pairs += [((number - 1,), (number,)) for number in range(1, last + 1)]
+    if last > 1:
+        pairs.append(((0,), (last,)))
+    if last > 0:
+        pairs.append(((0,), everybody))
 
-    def right(members: tuple[int, ...]) -> Tensor:
-        return _log_probabilities([seen.logits[one] for one in members]).argmax(-1) == seen.labels
+    def answers(members: tuple[int, ...]) -> calibration.Answers:
+        logits = [seen.logits[number] for number in members]
+        return calibration.Answers(members, _log_probabilities(logits).argmax(-1) == seen.labels)
 
+    repair = answers(everybody)
     return tuple(
         calibration.compare(
-            before,
-            after,
-            f"{row_name(before)} to {row_name(after)}",
-            right(before),
-            right(after),
-            right(everybody) if after != everybody else None,
+            answers(before),
+            answers(after),
+            repair if after != everybody else None,
             seen.labels,
             classes,
         )
         for before, after in pairs
     )
-
-
-def _plain(value: Any) -> Any:
-    """Return dataclasses as mappings, tuples as lists, and what is not a number as None, at every
-    depth.
-    """
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {one.name: _plain(getattr(value, one.name)) for one in dataclasses.fields(value)}
-    if isinstance(value, tuple | list):
-        return [_plain(one) for one in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

@@ -1,5 +1,4 @@
-"""What networks think beyond their answer: classes that are alike to them, how sure they are,
-second thoughts.
+"""What networks think beyond their answer: alike classes, how sure they are, second thoughts.
 
 With a = argmax p of an example, the similarity of classes i != j is
 
@@ -42,7 +41,7 @@ class SecondThought:
     """A picture that a network calls one class and nearly another."""
 
     example: int
-    """Its place in the split (for `train`, among the training examples as split)."""
+    """Its number in the split (for `train`, among the training examples as split)."""
     label: int
     first: int
     first_probability: float
@@ -63,48 +62,62 @@ class DarkKnowledge:
     entropy: Interval
     """Mean entropy of the outputs, in nats."""
     dark_entropy: Interval
-    """Mean entropy, in nats, of the outputs without their largest, scaled to sum 1: log(C - 1)
-    where all other classes are equally likely, 0 where there is one second thought.
+    """Mean entropy, in nats, of the outputs without their largest, scaled to sum 1.
+
+    log(C - 1) if all other classes are equally likely, 0 if one of them has it all.
     """
     similarity: Matrix
-    """Row i: where the probability beside the largest lies, over the examples called i. Rows sum to
-    1 (0 where nothing is called i), the diagonal is 0.
+    """Row i: where the probability beside the largest lies, over the examples called i.
+
+    Rows sum to 1, or to 0 if nothing is called i. The diagonal is 0.
     """
     permuted: Matrix
     """The same after DKPP's permutation."""
     confusion: tuple[tuple[int, ...], ...]
     """Row i, column j: how many examples of class i are called j."""
     agreement: float
-    """Spearman's rank correlation of `similarity` with the errors, equations (1) and (2); NaN where
-    there are none.
+    """Spearman's rank correlation of `similarity` with the errors, equations (1) and (2).
+
+    NaN without errors.
     """
     agreement_permuted: float
-    """The same of `permuted`: what the permutation leaves of it."""
+    """The same with `permuted`: what the permutation leaves of it."""
     kept_by_permutation: float
     """Spearman's rank correlation of `similarity` with `permuted` over pairs i != j."""
     second_thoughts: tuple[SecondThought, ...]
-    """The pictures with the likeliest second class, one for each pair of classes, likeliest first,
-    at most 24.
+    """The pictures with the likeliest second class, likeliest first, at most 24.
+
+    One for each pair of classes.
     """
 
 
+@dataclass(frozen=True)
+class Generation:
+    """A network of the lineage, and what it says of the examples."""
+
+    number: int
+    id: str
+    logits: Float[Tensor, "examples classes"]
+
+
 def measure(
-    generation: int,
-    network_id: str,
-    logits: Float[Tensor, "examples classes"],
+    generation: Generation,
     labels: Int64[Tensor, "examples"],
     permutation: Int64[Tensor, "examples classes"],
     places: Int64[Tensor, "examples"],
 ) -> DarkKnowledge:
-    """Return what a network's logits hold beside the answer; `places` are the examples' numbers in
-    their split.
+    """Return what a network's logits hold beside the answer.
+
+    `permutation` are DKPP's random integers, `places` the examples' numbers in their split.
     """
-    log_p = F.log_softmax(logits.double(), dim=-1)
+    logits = generation.logits.double()
+    log_p = F.log_softmax(logits, dim=-1)
     p = log_p.exp()
     called = p.argmax(-1)
     is_called = F.one_hot(called, p.shape[-1]).bool()
-    # Again from the logits: 1 - max p has no digits left where a network is nearly certain.
-    log_rest = F.log_softmax(logits.double().masked_fill(is_called, -math.inf), dim=-1)
+    # Again from the logits: 1 - max p has no digits left if a network is nearly certain.
+    log_rest = F.log_softmax(logits.masked_fill(is_called, -math.inf), dim=-1)
+
     columns = {
         "confidence": p.amax(-1),
         "correct": p.gather(-1, labels[:, None]).squeeze(-1),
@@ -112,14 +125,15 @@ def measure(
         "dark_entropy": _entropy(log_rest),
     }
     intervals = statistics.bootstrap(
-        {name: one.numpy() for name, one in columns.items()}, lambda mean: mean
+        {name: values.numpy() for name, values in columns.items()}, lambda mean: mean
     )
+
     similar = similarity(p, called)
     permuted = similarity(objectives.permute_dark_knowledge(p, permutation), called)
     confusion = confusion_matrix(labels, called, p.shape[-1])
     return DarkKnowledge(
-        generation=generation,
-        id=network_id,
+        generation=generation.number,
+        id=generation.id,
         **intervals,
         similarity=_rows(similar),
         permuted=_rows(permuted),
@@ -134,9 +148,7 @@ def measure(
 def similarity(
     probabilities: Float[Tensor, "examples classes"], called: Int64[Tensor, "examples"]
 ) -> Float[Tensor, "classes classes"]:
-    """Return the matrix of equation (1): its rows sum to 1, or are 0 where nothing is called by
-    their class.
-    """
+    """Return the matrix of equation (1); its rows sum to 1, or to 0 if nothing is called so."""
     classes = probabilities.shape[-1]
     rest = probabilities.scatter(-1, called[:, None], 0.0)
     mass = torch.zeros(classes, classes, dtype=rest.dtype).index_add_(0, called, rest)
@@ -156,18 +168,19 @@ def confusion_matrix(
 def agreement(
     similar: Float[Tensor, "classes classes"], confusion: Int64[Tensor, "classes classes"]
 ) -> float:
-    """Return Spearman's rank correlation of equation (1)'s matrix with equation (2)'s; NaN without
-    errors.
+    """Return Spearman's rank correlation of the matrices of equations (1) and (2).
+
+    NaN without errors.
     """
     errors = confusion.T.double().fill_diagonal_(0)
     total = errors.sum(-1, keepdim=True)
     return _rank_correlation(similar, errors / total.clamp_min(1), total.squeeze(-1) > 0)
 
 
-def _rank_correlation(one: Tensor, other: Tensor, rows: Tensor) -> float:
+def _rank_correlation(left: Tensor, right: Tensor, rows: Tensor) -> float:
     """Return Spearman's correlation over the entries beside the diagonal of the given rows."""
-    beside = ~torch.eye(len(one), dtype=torch.bool) & rows[:, None]
-    first, second = one[beside].numpy(), other[beside].numpy()
+    beside = ~torch.eye(len(left), dtype=torch.bool) & rows[:, None]
+    first, second = left[beside].numpy(), right[beside].numpy()
     if len(first) < 3 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return math.nan
     correlation: Any = stats.spearmanr(first, second)
@@ -186,24 +199,23 @@ def _rows(matrix: Tensor) -> Matrix:
 def _second_thoughts(
     p: Tensor, called: Tensor, labels: Tensor, places: Tensor
 ) -> tuple[SecondThought, ...]:
+    """Return the examples with the likeliest second class, one for each pair of classes."""
     second_probability, second = p.scatter(-1, called[:, None], -1.0).max(-1)
-    found: list[SecondThought] = []
-    pairs = set[tuple[int, int]]()
-    for number in torch.argsort(second_probability, descending=True, stable=True).tolist():
+    ranked = torch.argsort(second_probability, descending=True, stable=True).tolist()
+
+    thoughts: dict[tuple[int, int], SecondThought] = {}
+    for number in ranked:
         pair = (int(called[number]), int(second[number]))
-        if pair in pairs:
+        if pair in thoughts:
             continue
-        pairs.add(pair)
-        found.append(
-            SecondThought(
-                example=int(places[number]),
-                label=int(labels[number]),
-                first=pair[0],
-                first_probability=p[number, pair[0]].item(),
-                second=pair[1],
-                second_probability=second_probability[number].item(),
-            )
+        thoughts[pair] = SecondThought(
+            example=int(places[number]),
+            label=int(labels[number]),
+            first=pair[0],
+            first_probability=p[number, pair[0]].item(),
+            second=pair[1],
+            second_probability=second_probability[number].item(),
         )
-        if len(found) == SECOND_THOUGHTS:
+        if len(thoughts) == SECOND_THOUGHTS:
             break
-    return tuple(found)
+    return tuple(thoughts.values())

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from anew.evaluation import ensemble, row_name, statistics
+from anew.core.text import generations_name
+from anew.evaluation import ensemble, statistics
 from anew.evaluation.statistics import Interval
 
 Matrix = tuple[tuple[float, ...], ...]
@@ -29,26 +30,26 @@ class EnsembleGain:
     """Mean member's error less the ensemble's, in percentage points: more than 0 is a gain."""
     best_member_error: float
     disagreement: float
-    """Mean over pairs of members of the share of examples, in percent, that exactly one of the two
-    gets right.
+    """Share of the examples, in percent, that exactly one of two members gets right.
+
+    The mean over pairs of members.
     """
     double_faults: float
-    """Mean over pairs of members of the share of examples, in percent, that both get wrong."""
+    """Share of the examples, in percent, that both get wrong; the mean over pairs of members."""
 
 
 @dataclass(frozen=True)
 class Fidelity:
-    """Every generation against every other, on one set of examples; rows and columns are
-    generations.
-    """
+    """Every generation against every other; rows and columns of matrices are generations."""
 
     agreement: Matrix
     """Share of the examples, in percent, to which both give the same class."""
     kl: Matrix
     """Row i, column j: mean of KL(p_i || p_j) in nats, how far j is from what i says."""
     disagreement: Matrix
-    """Share of the examples, in percent, that exactly one of the two gets right (Kuncheva and
-    Whitaker 2003).
+    """Share of the examples, in percent, that exactly one of the two gets right.
+
+    Kuncheva and Whitaker 2003.
     """
     double_faults: Matrix
     """Share of the examples, in percent, that both get wrong."""
@@ -59,16 +60,17 @@ class Fidelity:
 def measure(
     logits: Sequence[Float[Tensor, "examples classes"]], labels: Int64[Tensor, "examples"]
 ) -> Fidelity:
-    """Return how the networks with these logits (N, C), oldest first, agree, and what their
-    ensembles gain.
+    """Return how the networks with these logits agree, and what their ensembles gain.
+
+    The networks are given oldest first.
     """
-    log_p = [F.log_softmax(one.double(), dim=-1) for one in logits]
-    called = [one.argmax(-1) for one in log_p]
-    right = [one == labels for one in called]
-    both = range(len(logits))
+    log_p = [F.log_softmax(member.double(), dim=-1) for member in logits]
+    called = [member.argmax(-1) for member in log_p]
+    right = [member == labels for member in called]
+    everyone = range(len(logits))
 
     def matrix(entry: Callable[[int, int], float]) -> Matrix:
-        return tuple(tuple(entry(i, j) for j in both) for i in both)
+        return tuple(tuple(entry(i, j) for j in everyone) for i in everyone)
 
     return Fidelity(
         agreement=matrix(lambda i, j: _percent(called[i] == called[j])),
@@ -84,18 +86,20 @@ def measure(
 def _gain(
     members: tuple[int, ...], logits: Sequence[Tensor], right: Sequence[Tensor], labels: Tensor
 ) -> EnsembleGain:
-    together = ensemble.log_mean([logits[one] for one in members]).argmax(-1) == labels
-    own = torch.stack([right[one] for one in members]).double()
+    """Return what an ensemble gains; `right` says which examples each network gets right."""
+    together = ensemble.log_mean([logits[member] for member in members]).argmax(-1) == labels
+    own = torch.stack([right[member] for member in members]).double()
     gains = together.double() - own.mean(0)
-    found = statistics.bootstrap({"gain": 100 * gains.numpy()}, lambda mean: mean)
+    intervals = statistics.bootstrap({"gain": 100 * gains.numpy()}, lambda mean: mean)
+
     pairs = list(itertools.combinations(members, 2))
-    errors = [_percent(~right[one]) for one in members]
+    errors = [_percent(~right[member]) for member in members]
     return EnsembleGain(
         generations=members,
-        name=row_name(members),
+        name=generations_name(members),
         error=_percent(~together),
         mean_member_error=sum(errors) / len(errors),
-        gain=found["gain"],
+        gain=intervals["gain"],
         best_member_error=min(errors),
         disagreement=sum(_percent(right[i] ^ right[j]) for i, j in pairs) / len(pairs),
         double_faults=sum(_percent(~right[i] & ~right[j]) for i, j in pairs) / len(pairs),
@@ -106,7 +110,7 @@ def _percent(chosen: Tensor) -> float:
     return 100 * chosen.double().mean().item()
 
 
-def _divergence(one: Tensor, other: Tensor) -> float:
+def _divergence(log_p: Tensor, log_r: Tensor) -> float:
     """Return the mean of KL(p || r) = sum_i p_i (log p_i - log r_i) in nats."""
-    p = one.exp()
-    return torch.where(p > 0, p * (one - other), 0.0).sum(-1).mean().item()
+    p = log_p.exp()
+    return torch.where(p > 0, p * (log_p - log_r), 0.0).sum(-1).mean().item()
