@@ -1,25 +1,20 @@
 """What a student minimises: pure functions of logits and labels, and the table of their names."""
 
 from anew.objectives.losses import (
-    OBJECTIVES,
     Labels,
     Logits,
     Loss,
-    Objective,
-    Option,
-    Terms,
     ban,
     ban_l,
     cwtm,
     dkpp,
-    fill_options,
-    find,
     kd,
     label,
     mean_of_teachers,
     permute_dark_knowledge,
     teacher_smoothing,
 )
+from anew.objectives.registry import OBJECTIVES, Objective, Option, Terms, fill_options, find
 
 __all__ = [
     "OBJECTIVES",

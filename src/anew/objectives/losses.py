@@ -12,15 +12,13 @@ into them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from anew.core.errors import AnewError, did_you_mean
+from anew.core.errors import AnewError
 
 Logits = Float[Tensor, "*batch classes"]
 Labels = Int64[Tensor, "*batch"]
@@ -63,8 +61,24 @@ def kd(
     there. T = 1 and alpha = 1 is exactly `ban`. Choose it to soften the outputs of an
     over-confident teacher.
     """
-    terms = _kd_terms(student_logits, teacher_logits, labels, temperature=temperature, alpha=alpha)
-    return terms.total()
+    softened, from_labels = kd_parts(student_logits, teacher_logits, labels, temperature, alpha)
+    return softened if from_labels is None else softened + from_labels
+
+
+def kd_parts(
+    student_logits: Logits,
+    teacher_logits: Logits,
+    labels: Labels,
+    temperature: float,
+    alpha: float,
+) -> tuple[Loss, Loss | None]:
+    """Return the two terms of `kd` with their weights; no label term if `alpha` is 1."""
+    softened = ban(
+        _at_least_float32(student_logits) / temperature,
+        _at_least_float32(teacher_logits) / temperature,
+    )
+    from_labels = None if alpha == 1 else (1 - alpha) * label(student_logits, labels)
+    return alpha * temperature**2 * softened, from_labels
 
 
 def ban_l(
@@ -76,7 +90,16 @@ def ban_l(
     The paper gives no weights; one half each is the default here. Choose it where the teacher is
     weak, and for language models, where the paper found that `ban` alone fails.
     """
-    return _ban_l_terms(student_logits, teacher_logits, labels, label_weight=label_weight).total()
+    from_teacher, from_labels = ban_l_parts(student_logits, teacher_logits, labels, label_weight)
+    return from_teacher if from_labels is None else from_teacher + from_labels
+
+
+def ban_l_parts(
+    student_logits: Logits, teacher_logits: Logits, labels: Labels, label_weight: float
+) -> tuple[Loss, Loss | None]:
+    """Return the two terms of `ban_l` with their weights; no label term if its weight is 0."""
+    from_labels = None if label_weight == 0 else label_weight * label(student_logits, labels)
+    return (1 - label_weight) * ban(student_logits, teacher_logits), from_labels
 
 
 def cwtm(student_logits: Logits, teacher_logits: Logits, labels: Labels) -> Loss:
@@ -149,183 +172,6 @@ def mean_of_teachers(logits: Float[Tensor, "networks *batch classes"]) -> Logits
     """
     log_probabilities = F.log_softmax(_at_least_float32(logits), dim=-1)
     return torch.logsumexp(log_probabilities, dim=0) - math.log(logits.shape[0])
-
-
-@dataclass(frozen=True)
-class Terms:
-    """An objective's two parts, each already with its weight: what comes from the teacher and what
-    from the labels.
-    """
-
-    teacher: Loss | None
-    label: Loss | None
-
-    def total(self) -> Loss:
-        """Return the loss to minimise."""
-        if self.teacher is None:
-            assert self.label is not None
-            return self.label
-        return self.teacher if self.label is None else self.teacher + self.label
-
-
-@dataclass(frozen=True)
-class Option:
-    """A number that an objective takes: its default and the range it must lie in."""
-
-    default: float
-    low: float
-    high: float
-    low_is_allowed: bool = True
-
-    def holds(self, value: float) -> bool:
-        """Say whether a value lies in the range."""
-        return (
-            self.low <= value if self.low_is_allowed else self.low < value
-        ) and value <= self.high
-
-    @property
-    def rule(self) -> str:
-        """The range in words, for messages and help."""
-        return f"{'>=' if self.low_is_allowed else '>'} {self.low:g} and <= {self.high:g}"
-
-
-@dataclass(frozen=True)
-class Objective:
-    """An objective as training calls it: its terms, with its options filled in.
-
-    `terms(student_logits, teacher_logits, labels, permutation, **options)`: every objective is
-    called alike and takes of these what it needs.
-    """
-
-    name: str
-    summary: str
-    terms: Callable[..., Terms]
-    options: Mapping[str, Option] = field(default_factory=dict[str, Option])
-    uses_teacher: bool = True
-    uses_permutation: bool = False
-
-
-def _label_terms(
-    z: Tensor, t: Tensor | None, y: Tensor, r: Tensor | None = None, *, smoothing: float
-) -> Terms:
-    return Terms(teacher=None, label=label(z, y, smoothing))
-
-
-def _ban_terms(z: Tensor, t: Tensor, y: Tensor, r: Tensor | None = None) -> Terms:
-    return Terms(teacher=ban(z, t), label=None)
-
-
-def _kd_terms(
-    z: Tensor, t: Tensor, y: Tensor, r: Tensor | None = None, *, temperature: float, alpha: float
-) -> Terms:
-    softened = ban(_at_least_float32(z) / temperature, _at_least_float32(t) / temperature)
-    from_labels = None if alpha == 1 else (1 - alpha) * label(z, y)
-    return Terms(teacher=alpha * temperature**2 * softened, label=from_labels)
-
-
-def _ban_l_terms(
-    z: Tensor, t: Tensor, y: Tensor, r: Tensor | None = None, *, label_weight: float
-) -> Terms:
-    from_labels = None if label_weight == 0 else label_weight * label(z, y)
-    return Terms(teacher=(1 - label_weight) * ban(z, t), label=from_labels)
-
-
-def _cwtm_terms(z: Tensor, t: Tensor, y: Tensor, r: Tensor | None = None) -> Terms:
-    return Terms(teacher=cwtm(z, t, y), label=None)
-
-
-def _teacher_smoothing_terms(z: Tensor, t: Tensor, y: Tensor, r: Tensor | None = None) -> Terms:
-    return Terms(teacher=teacher_smoothing(z, t, y), label=None)
-
-
-def _dkpp_terms(z: Tensor, t: Tensor, y: Tensor, r: Tensor) -> Terms:
-    return Terms(teacher=dkpp(z, t, r), label=None)
-
-
-OBJECTIVES: Mapping[str, Objective] = {
-    objective.name: objective
-    for objective in (
-        Objective(
-            "label",
-            "cross-entropy to the labels",
-            _label_terms,
-            {"smoothing": Option(0.0, 0.0, 1.0)},
-            uses_teacher=False,
-        ),
-        Objective(
-            "kd",
-            "Hinton's: softened teacher and labels",
-            _kd_terms,
-            {
-                "temperature": Option(4.0, 0.0, 1000.0, low_is_allowed=False),
-                "alpha": Option(0.9, 0.0, 1.0),
-            },
-        ),
-        Objective("ban", "cross-entropy to the teacher alone", _ban_terms),
-        Objective(
-            "ban+l",
-            "teacher and labels together",
-            _ban_l_terms,
-            {"label_weight": Option(0.5, 0.0, 1.0)},
-        ),
-        Objective("cwtm", "labels, weighted by the teacher's confidence", _cwtm_terms),
-        Objective(
-            "teacher-smoothing",
-            "labels, smoothed by the teacher's mean confidence",
-            _teacher_smoothing_terms,
-        ),
-        Objective(
-            "dkpp",
-            "teacher with its dark knowledge permuted",
-            _dkpp_terms,
-            uses_permutation=True,
-        ),
-    )
-}
-
-
-def find(name: str) -> Objective:
-    """Return the objective of that name, or raise `AnewError` with the nearest name."""
-    if name not in OBJECTIVES:
-        raise AnewError(
-            f"objective '{name}' is not known{did_you_mean(name, OBJECTIVES)}; choose one of "
-            f"{', '.join(OBJECTIVES)}"
-        )
-    return OBJECTIVES[name]
-
-
-def fill_options(name: str, given: Mapping[str, float | None]) -> dict[str, float]:
-    """Return every option of an objective: those given (not None), checked, and the defaults of the
-    rest.
-
-    Raises `AnewError` for an option that the objective does not take and for a value out of its
-    range.
-    """
-    objective = find(name)
-    for option, value in given.items():
-        if value is None:
-            continue
-        if option not in objective.options:
-            takes = ", ".join(objective.options) or "none"
-            raise AnewError(
-                f"objective '{name}' takes no {option}; its options: {takes}; drop "
-                f"objective.{option}"
-            )
-        rule = objective.options[option]
-        if not rule.holds(value):
-            raise AnewError(
-                f"objective '{name}': {option} must be {rule.rule}, got {value:g}; set "
-                f"--objective.{_flag(option)}"
-            )
-    chosen = {option: given.get(option) for option in objective.options}
-    return {
-        option: objective.options[option].default if value is None else float(value)
-        for option, value in chosen.items()
-    }
-
-
-def _flag(option: str) -> str:
-    return option.replace("_", "-")
 
 
 def _at_least_float32(logits: Tensor) -> Tensor:
