@@ -31,7 +31,7 @@ from anew.evaluation import Row
 from anew.evaluation import insight as insights
 from anew.evaluation.ensemble import Ensemble
 from anew.family import Family
-from anew.models import network
+from anew.models import saving
 from anew.models.network import Network
 from anew.report import figures, notebook
 from anew.training import lineage
@@ -61,7 +61,7 @@ class Result:
         logits (B, C).
         """
         spec = self.lineage[generation]
-        return network.load(self.family.folder(spec.id).weights, [spec.model.name]).eval()
+        return saving.load(self.family.folder(spec.id).weights, [spec.model.name]).eval()
 
     def predict(self, inputs: Array, generations: Sequence[int] = (-1,)) -> Tensor:
         """Return probabilities (N, C): of one generation, or the mean over several.

@@ -32,7 +32,7 @@ from anew.evaluation.insight import (
 )
 from anew.evaluation.insight.calibration import Answers
 from anew.family import Family, choose_lineage
-from anew.models import network
+from anew.models import network, saving
 from commands import call, contents, good
 from conftest import QUICK, quick
 from runs import RECIPE, interrupted_often, kill_at_random, train, weights
@@ -521,7 +521,7 @@ def kept_files(family):
 
 
 def predicted(path, examples):
-    placed = network.place(network.load(path), torch.device("cpu"), "channels_last")
+    placed = network.place(saving.load(path), torch.device("cpu"), "channels_last")
     return evaluation.predict(placed, examples, torch.device("cpu"))
 
 
@@ -657,7 +657,7 @@ def test_kept_epochs_and_training_examples_are_looked_at_with_the_data(family):
     assert on_train.examples == len(data.training) and on_train.split == "train"
     z, t = (
         evaluation.predict(
-            network.load(opened.folder(lineage[one].id).weights), data.training, torch.device("cpu")
+            saving.load(opened.folder(lineage[one].id).weights), data.training, torch.device("cpu")
         )
         for one in (1, 0)
     )

@@ -72,16 +72,15 @@ def test_an_examples_logits_have_the_same_bits_wherever_it_stands_and_whatever_t
     name, shape, batch_size, precision
 ):
     generator = torch.Generator().manual_seed(0)
-    run = Runner(built(name, shape), precision, False)
+    network = built(name, shape)
+    run = Runner(network, precision, False)
     pictures = torch.randint(
         0, 256, (2 * batch_size, *shape), generator=generator, dtype=torch.uint8
     )
 
     @torch.inference_mode()
     def ask(inputs):
-        return run(
-            inputs.contiguous(memory_format=torch.channels_last) if inputs.ndim == 4 else inputs
-        )
+        return run(network.signature.arrange(inputs)).logits
 
     ours, others = pictures.split(batch_size)
     logits = ask(ours)

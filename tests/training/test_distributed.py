@@ -7,7 +7,7 @@ import torch
 
 from anew.core import files
 from anew.family import Family
-from anew.models import network
+from anew.models import network, saving
 from runs import finish, kill_at_random, start, train, weights
 
 # A small rate: what is compared is how sums are formed, not how rounding grows over many large
@@ -38,7 +38,7 @@ OPTIONS = (
 def movements(out, folder, reference):
     """How far training moved a network's parameters, and how far they lie from another run's."""
     spec = Family.open(out).spec(folder.id)
-    trained = network.load(folder.weights)
+    trained = saving.load(folder.weights)
     first = network.build(spec, trained.signature).model.state_dict()
     here, there = (
         files.read_tensors(path)[0]

@@ -16,7 +16,7 @@ from anew.data.sources import read_picture
 from anew.evaluation.ensemble import Ensemble
 from anew.evaluation.outputs import predict
 from anew.family import Family, choose_generations, choose_lineage
-from anew.models import network
+from anew.models import saving
 from anew.models.network import Network
 
 
@@ -74,7 +74,7 @@ def load_generations(
     """
     lineage = choose_lineage(family, end)
     specs = [lineage[number] for number in choose_generations(generations, len(lineage))]
-    return [network.load(family.folder(spec.id).weights, trusted) for spec in specs]
+    return [saving.load(family.folder(spec.id).weights, trusted) for spec in specs]
 
 
 def _read(path: Path, shape: tuple[int, ...]) -> Tensor:

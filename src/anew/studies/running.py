@@ -19,7 +19,7 @@ from anew.core.execution import Execution
 from anew.core.spec import DataSpec, Spec
 from anew.data import Contents, Data, Source
 from anew.family import Family
-from anew.models import network
+from anew.models import frozen
 from anew.studies.planning import needs as planning
 from anew.studies.planning.needs import GroupNeeds
 from anew.studies.study import SEEDS_APART, Study, data_of_seed
@@ -106,7 +106,7 @@ def checked_specs(study: Study, data: StudyData, out: Path, execution: Execution
     for model in {(spec.model, spec.data.fingerprint): spec for spec in specs}.values():
         check_model(model.model, data.of(model))
     for spec in specs:
-        network.check_frozen(spec, data.of(spec).signature)
+        frozen.check_frozen(spec, data.of(spec).signature)
     return specs
 
 

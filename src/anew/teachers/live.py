@@ -27,5 +27,5 @@ class LiveTeacher:
     @torch.inference_mode()
     def logits(self, inputs: Num[Tensor, "batch ..."]) -> Float[Tensor, "batch classes"]:
         """Return the teacher's logits (B, C) for inputs as they are stored."""
-        answers = [run(inputs) for run in self._runners]
+        answers = [run(inputs).logits for run in self._runners]
         return answers[0] if len(answers) == 1 else mean_of_teachers(torch.stack(answers))

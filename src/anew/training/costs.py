@@ -24,7 +24,7 @@ from anew.core.spec import ObjectiveSpec, Recipe, Spec
 from anew.data import Batches, Data
 from anew.data.batches import Batch
 from anew.family import NetworkFolder
-from anew.models import network
+from anew.models import frozen, network
 from anew.teachers import Encoding, LiveTeacher, Store, Teacher, choose
 from anew.teachers.choice import distinct_views
 from anew.teachers.store import store_key
@@ -134,7 +134,7 @@ def measure(
             teachers=(teaching,),
             frozen=recipe.frozen,
         )
-        network.check_frozen(student, data.signature)
+        frozen.check_frozen(student, data.signature)
         together = filled_siblings(recipe, student)
         placed = network.place(
             network.build(teaching, data.signature), device, training.memory_format

@@ -22,7 +22,7 @@ from anew.core.interruption import StopRequest
 from anew.core.spec import Spec
 from anew.data import Batches, Data
 from anew.family import Family
-from anew.models import network
+from anew.models import network, saving
 from anew.teachers import Encoding, LiveTeacher, Store, Teacher, choose
 from anew.teachers.store import store_key
 from anew.training.device import settings
@@ -108,7 +108,7 @@ def _teacher(session: Session, spec: Spec, batches: Batches, data: Data) -> Teac
     training, classes = spec.training, len(data.classes)
     networks = [
         network.place(
-            network.load(session.family.folder(one.id).weights, [one.model.name]),
+            saving.load(session.family.folder(one.id).weights, [one.model.name]),
             batches.device,
             training.memory_format,
         )

@@ -15,7 +15,7 @@ from anew.core.spec import ModelSpec, ObjectiveSpec, Recipe, Spec, lineage_of, s
 from anew.data import Data
 from anew.evaluation import Row
 from anew.family import Family, NetworkFolder
-from anew.models import network
+from anew.models import frozen, network
 from anew.training import group
 from anew.training.launch.scheduler import train_groups
 from anew.training.launch.workers import workers
@@ -57,7 +57,7 @@ def train_lineage(
     generations = [filled_siblings(recipe, spec) for spec in lineage]
     if recipe.frozen:
         for spec in lineage[-recipe.generations :]:
-            network.check_frozen(spec, data.signature)
+            frozen.check_frozen(spec, data.signature)
     failures: list[AnewError] = []
     with group.session(out, execution, progress) as session, workers(session) as trainers:
         family = session.family

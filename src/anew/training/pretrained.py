@@ -14,7 +14,7 @@ from anew.core.errors import AnewError
 from anew.core.spec import ModelSpec, ObjectiveSpec, Recipe, Spec, TrainingSpec
 from anew.data import Data
 from anew.family import Family, NetworkFolder
-from anew.models import network
+from anew.models import network, saving
 from anew.models.network import Network
 
 
@@ -90,7 +90,7 @@ def find_teacher(recipe: Recipe, data: Data, trusted: Collection[str] = ()) -> P
         return _from_file(folder.weights, recipe.teacher_model, recipe.model, data, trusted)
     if recipe.teacher_model is not None:
         raise _brings_its_own(recipe.teacher)
-    network.check_trusted(spec.model.name, trusted, folder.path)
+    saving.check_trusted(spec.model.name, trusted, folder.path)
     return PretrainedTeacher(spec, folder.id, family=other)
 
 
@@ -109,7 +109,7 @@ def _from_file(
     if header:
         if given_model is not None:
             raise _brings_its_own(str(path))
-        teacher = network.restore(tensors, header, path, trusted)
+        teacher = saving.restore(tensors, header, path, trusted)
         if len(teacher.signature.classes) != len(signature.classes):
             raise AnewError(
                 f"teacher {path}: knows {len(teacher.signature.classes)} classes, the data has "
@@ -123,7 +123,7 @@ def _from_file(
             )
     else:
         teacher = network.build_empty(given_model or students, signature)
-        network.fill(teacher, tensors, path)
+        saving.fill(teacher, tensors, path)
     spec = Spec(
         teacher.spec,
         data.spec,

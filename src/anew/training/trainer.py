@@ -24,7 +24,7 @@ from anew.core.spec import Spec
 from anew.data.batches import Batch, Batches
 from anew.data.split import Data
 from anew.family import NetworkFolder
-from anew.models import network, whole_batch
+from anew.models import network, saving, whole_batch
 from anew.models.network import Network, Runner
 from anew.teachers import Teacher
 from anew.training import checks, optim
@@ -110,7 +110,7 @@ class Trainer:
             self.spec.seed, "step", self.spec.generation, self.step, *self._of_rank()
         )
         randomness.reseed(stream, self.batches.device)
-        logits = self.world.gather(self._runner(batch.inputs))
+        logits = self.world.gather(self._runner(batch.inputs).logits)
         permutation = None
         if self.objective.uses_permutation:
             permutation = batch.permutation(self.data.spec.seed, logits.shape[-1])
@@ -252,7 +252,7 @@ class Trainer:
                 f"{self.folder.state}: is another network's state; remove it to start this network "
                 f"again"
             )
-        network.fill(self.network, _under("model.", tensors), self.folder.state)
+        saving.fill(self.network, _under("model.", tensors), self.folder.state)
         self._restore_optimizer(_under("optimizer.", tensors))
         self.best = {
             name: value.to(self.batches.device) for name, value in _under("best.", tensors).items()

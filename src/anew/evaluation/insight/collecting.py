@@ -31,7 +31,7 @@ from anew.evaluation.insight.fidelity import Fidelity
 from anew.evaluation.insight.gradients import Gradients
 from anew.evaluation.outputs import outputs_in
 from anew.family import Family, NetworkFolder
-from anew.models import network
+from anew.models import network, saving
 
 FORMAT = 1
 TRAINING_EXAMPLES = 10_000
@@ -310,7 +310,7 @@ class _Collector:
 
         They are computed as at the end of its training.
         """
-        loaded, device = network.load(path, self._options.trusted), self._options.device
+        loaded, device = saving.load(path, self._options.trusted), self._options.device
         placed = network.place(loaded, device, spec.training.memory_format)
         return evaluation.predict(placed, examples, device)
 
