@@ -1,0 +1,103 @@
+"""`anew models` and `anew data`: the architectures and the data sets that anew knows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from anew.cli.options import WHOLE
+from anew.core.errors import AnewError
+from anew.core.spec import HUGE
+
+
+def models(
+    name: str = "",
+    /,
+    *,
+    input: str = "3x32x32",
+    classes: Annotated[int, WHOLE] = 10,
+) -> None:
+    """List the architectures with their parameter counts, or count the parameters of one.
+
+    Parameters
+    ----------
+    name
+        A model's name, such as wide_resnet-28-10, timm:resnet18 or package.module:callable.
+    input
+        Channels x height x width of the pictures.
+    classes
+        The number of classes.
+    """
+    from rich.console import Console
+
+    from anew import models as architectures
+    from anew.cli import terminal
+
+    try:
+        shape = tuple(int(size) for size in input.split("x"))
+    except ValueError:
+        shape = ()
+    if len(shape) not in (1, 3) or min(shape) < 1 or max(shape) > HUGE:
+        raise AnewError(
+            f"input must be channels x height x width, such as 3x32x32, got '{input}'; set --input"
+        )
+    if not 2 <= classes <= HUGE:
+        raise AnewError(
+            f"classes must be a whole number >= 2 and <= {HUGE:,}, got {classes}; set --classes"
+        )
+    try:
+        if name:
+            model = architectures.build(name, shape, classes)
+            count = sum(parameter.numel() for parameter in model.parameters())
+            print(f"{name}: {count:,} parameters with inputs {input} and {classes} classes")
+            return
+        entries = architectures.catalogue(shape, classes)
+    except (RuntimeError, MemoryError) as error:
+        why = next(iter(str(error).splitlines()), type(error).__name__)
+        raise AnewError(
+            f"models: inputs {input} and {classes} classes are too much here ({why}); lower "
+            f"--input or --classes"
+        ) from error
+    rows = [[entry.name, f"{entry.parameters:,}", entry.summary] for entry in entries]
+    drawn = terminal.table(("model", "parameters", "what"), rows)
+    drawn.columns[2].justify = "left"
+    drawn.columns[2].no_wrap = False
+    Console().print(drawn)
+    print("also timm:NAME, torchvision:NAME, and package.module:callable for your own")
+
+
+def data(source: str = "", /, *, root: Path = Path("data"), download: bool = False) -> None:
+    """List the kinds of data, or read one and say what it holds.
+
+    Parameters
+    ----------
+    source
+        A source, such as fashion-mnist, parquet:PATH or folder:PATH.
+    root
+        The folder of torchvision's data sets.
+    download
+        Fetch a missing torchvision data set into the root.
+    """
+    from rich.console import Console
+
+    from anew.cli import terminal
+    from anew.data import sources
+
+    if not source:
+        rows = [[name, one.summary] for name, one in sources.SOURCES.items()]
+        Console().print(terminal.table(("data", "what"), rows, numbers_from=9))
+        return
+    found = sources.load(source, root, download)
+    test = (
+        f"{len(found.test):,} test"
+        if found.test is not None
+        else "no test set of its own (one is cut off)"
+    )
+    shape = "x".join(map(str, found.train.inputs.shape[1:]))
+    print(
+        f"{source}: {len(found.train):,} training examples, {test}, each {shape} "
+        f"{found.train.inputs.dtype}".replace("torch.", "")
+    )
+    names = ", ".join(found.classes[:10]) + (", ..." if len(found.classes) > 10 else "")
+    print(f"{len(found.classes)} classes: {names}")
+    print(f"views: {found.views}; fingerprint: {found.fingerprint}")
