@@ -1,9 +1,11 @@
-"""The one table of built-in architectures: name, what it takes, how it is built. A new one is one
-entry here.
+"""The table of built-in architectures: a name, its options and ranges, and how it is built.
+
+A new architecture is one entry in `ARCHITECTURES`.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,8 +13,8 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from anew.core.errors import AnewError
-from anew.models.densenet import PAPER, DenseNet, block_growths, usual
-from anew.models.matched_resnet import MatchedResNet
+from anew.models.densenet import PAPER, DenseNet, DenseSizes, block_growths, usual
+from anew.models.matched_resnet import MatchedResNet, MatchedSizes
 from anew.models.pre_activation_resnet import PreActivationResNet
 from anew.models.resnet import DEPTHS, ResNet
 from anew.models.small import MLP, LeNet, SmallCNN
@@ -44,20 +46,19 @@ class Range:
 
 @dataclass(frozen=True)
 class Architecture:
-    """An architecture, or a family of them that numbers in the name tell apart, such as
-    wide_resnet-DEPTH-WIDTH.
-
-    `build(input_shape, classes, numbers, options)` returns the model; `smallest` is the least
-    height and width.
-    """
+    """An architecture, or a family of them with numbers in the name: wide_resnet-DEPTH-WIDTH."""
 
     name: str
     summary: str
     build: Callable[[Shape, int, tuple[int, ...], Options], nn.Module]
+    """Returns the model for an input shape, a number of classes, the numbers and the options."""
     options: Mapping[str, Range] = field(default_factory=dict[str, Range])
     numbers: Mapping[str, Range] = field(default_factory=dict[str, Range])
+    """The numbers in the name, in their order."""
     check: Callable[[str, tuple[int, ...], Options], None] = lambda name, numbers, options: None
+    """Raises `AnewError` if numbers and options do not fit together."""
     smallest: int = 1
+    """The least height and width of a picture."""
     takes_vectors: bool = False
     examples: tuple[str, ...] = ()
 
@@ -67,18 +68,22 @@ class Architecture:
         return "-".join([self.name, *(number.upper() for number in self.numbers)])
 
     def read_numbers(self, name: str) -> tuple[int, ...] | None:
-        """Return the numbers in a name of this family, or None where it is of another."""
+        """Return the numbers in a name of this family, or None if it is of another.
+
+        Raises `AnewError` if the name is of this family and not written as its pattern.
+        """
         if name != self.name and not (self.numbers and name.startswith(f"{self.name}-")):
             return None
-        found = re.fullmatch(
-            "-".join([re.escape(self.name), *[r"(\d{1,6})" for _ in self.numbers]]), name
-        )
-        if found is None:
+
+        pattern = re.escape(self.name) + r"-(\d{1,6})" * len(self.numbers)
+        written = re.fullmatch(pattern, name)
+        if written is None:
             raise AnewError(
                 f"model '{name}': is not written {self.pattern}; write for example "
                 f"{self.examples[0]}"
             )
-        numbers = tuple(map(int, found.groups()))
+
+        numbers = tuple(map(int, written.groups()))
         for (what, allowed), number in zip(self.numbers.items(), numbers, strict=True):
             if not allowed.holds(number):
                 raise AnewError(
@@ -107,28 +112,23 @@ def _check_densenet(name: str, numbers: tuple[int, ...], options: Options) -> No
             f"{depth}; the nearest are "
             f"densenet-{lower}-{growth} and densenet-{lower + 6}-{growth}, or set the option layers"
         )
-    hidden = (
-        int(options.get("hidden1", 0)),
-        int(options.get("hidden2", 0)),
-        int(options.get("hidden3", 0)),
-    )
-    if hidden[2] and options.get("transitions", 2) < 3:
+
+    sizes = DenseSizes(**options)  # type: ignore[arg-type]
+    if sizes.hidden3 and sizes.transitions < 3:
         raise AnewError(
             f"model '{name}': hidden3 is the size after a third transition; set the option "
             f"transitions=3"
         )
+
     usual_layers, usual_channels = usual(depth, growth)
-    layers, first = (
-        int(options.get("layers", usual_layers)),
-        int(options.get("first_channels", usual_channels)),
-    )
-    compression = options.get("compression", 0.5)
-    for block, found in enumerate(block_growths(growth, layers, first, compression, hidden), 1):
-        if found < 1:
+    layers, first = sizes.layers or usual_layers, sizes.first_channels or usual_channels
+    growths = block_growths(growth, layers, first, sizes.compression, sizes.hidden)
+    for block, block_growth in enumerate(growths, 1):
+        if block_growth < 1:
             raise AnewError(
                 f"model '{name}': no growth leads its block {block} to "
-                f"hidden{block}={hidden[block - 1]} with "
-                f"compression {compression:g}; raise hidden{block} or lower compression"
+                f"hidden{block}={sizes.hidden[block - 1]} with compression "
+                f"{sizes.compression:g}; raise hidden{block} or lower compression"
             )
 
 
@@ -143,11 +143,25 @@ def _check_pre_activation_resnet(name: str, numbers: tuple[int, ...], options: O
         )
 
 
-def _features(shape: Shape) -> int:
-    count = 1
-    for size in shape:
-        count *= size
-    return count
+def _build_densenet(
+    shape: Shape, classes: int, numbers: tuple[int, ...], options: Options
+) -> nn.Module:
+    depth, growth = numbers
+    return DenseNet(shape[0], classes, depth, growth, DenseSizes(**options))  # type: ignore[arg-type]
+
+
+def _build_matched_wide(
+    shape: Shape, classes: int, numbers: tuple[int, ...], options: Options
+) -> nn.Module:
+    sizes = MatchedSizes(**options)  # type: ignore[arg-type]
+    return MatchedResNet(shape[0], classes, *numbers, bottleneck=False, sizes=sizes)
+
+
+def _build_matched_pre(
+    shape: Shape, classes: int, numbers: tuple[int, ...], options: Options
+) -> nn.Module:
+    sizes = MatchedSizes(**options)  # type: ignore[arg-type]
+    return MatchedResNet(shape[0], classes, *numbers, bottleneck=True, sizes=sizes)
 
 
 _DROPOUT = {"dropout": Range(float, 0, 1)}
@@ -172,7 +186,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     Architecture(
         "densenet",
         "densely connected network with bottlenecks (Huang et al. 2017)",
-        lambda shape, classes, numbers, options: DenseNet(shape[0], classes, *numbers, **options),  # type: ignore[arg-type]
+        _build_densenet,
         options={
             "compression": Range(float, 0.01, 10),
             "layers": Range(int, 1, 500),
@@ -198,26 +212,23 @@ ARCHITECTURES: tuple[Architecture, ...] = (
         smallest=4,
         examples=("pre_activation_resnet-164", "pre_activation_resnet-1001"),
     ),
-    *(
-        Architecture(
-            f"matched_{kind}_resnet",
-            f"{what} with a DenseNet's stage outputs (the paper's BAN-{kind.title()}-ResNet)",
-            lambda shape, classes, numbers, options, kind=kind: MatchedResNet(
-                shape[0],
-                classes,
-                *numbers,
-                bottleneck=kind == "pre",
-                **options,  # type: ignore[arg-type]
-            ),
-            options=_MATCHED if kind == "pre" else {**_MATCHED, **_DROPOUT},
-            numbers={"units": Range(int, 1, 1000)},
-            smallest=4,
-            examples=(example,),
-        )
-        for kind, what, example in (
-            ("wide", "wide residual network", "matched_wide_resnet-4"),
-            ("pre", "pre-activation bottlenecks", "matched_pre_resnet-14"),
-        )
+    Architecture(
+        "matched_wide_resnet",
+        "wide residual network with a DenseNet's stage outputs (the paper's BAN-Wide-ResNet)",
+        _build_matched_wide,
+        options={**_MATCHED, **_DROPOUT},
+        numbers={"units": Range(int, 1, 1000)},
+        smallest=4,
+        examples=("matched_wide_resnet-4",),
+    ),
+    Architecture(
+        "matched_pre_resnet",
+        "pre-activation bottlenecks with a DenseNet's stage outputs (the paper's BAN-Pre-ResNet)",
+        _build_matched_pre,
+        options=_MATCHED,
+        numbers={"units": Range(int, 1, 1000)},
+        smallest=4,
+        examples=("matched_pre_resnet-14",),
     ),
     *(
         Architecture(
@@ -239,7 +250,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     Architecture(
         "mlp",
         "multilayer perceptron, for vectors too",
-        lambda shape, classes, numbers, options: MLP(_features(shape), classes, **options),  # type: ignore[arg-type]
+        lambda shape, classes, numbers, options: MLP(math.prod(shape), classes, **options),  # type: ignore[arg-type]
         options={"hidden": Range(int, 1, 1_000_000), "layers": Range(int, 0, 1000), **_DROPOUT},
         takes_vectors=True,
         examples=("mlp",),

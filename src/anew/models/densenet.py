@@ -1,8 +1,11 @@
-"""Densely connected networks with bottlenecks and compression, DenseNet-BC: Huang et al. 2017
-(arXiv 1608.06993).
+"""DenseNet-BC, densely connected networks with bottlenecks and compression.
+
+Source: Huang et al. 2017 (arXiv 1608.06993).
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -24,8 +27,9 @@ PAPER = {
 
 
 class DenseLayer(nn.Module):
-    """A 1x1 convolution to bottleneck x growth channels and a 3x3 one to growth, joined to the
-    input.
+    """A 1x1 and a 3x3 convolution, whose `growth` channels are joined to the input.
+
+    The 1x1 convolution has bottleneck x growth channels.
     """
 
     def __init__(self, in_channels: int, growth: int, bottleneck: int, dropout: float) -> None:
@@ -46,9 +50,7 @@ class DenseLayer(nn.Module):
 
 
 class Transition(nn.Module):
-    """A 1x1 convolution to fewer channels, and half the size by average pooling, but at the
-    network's end.
-    """
+    """A 1x1 convolution to fewer channels, then average pooling to half the size if `halves`."""
 
     def __init__(self, in_channels: int, out_channels: int, halves: bool = True) -> None:
         super().__init__()
@@ -67,8 +69,10 @@ class Transition(nn.Module):
 def block_growths(
     growth: int, layers: int, first_channels: int, compression: float, hidden: tuple[int, int, int]
 ) -> list[int]:
-    """Return the growth in each block: where `hidden` gives its channels after compression, what
-    leads to them.
+    """Return the growth of each block.
+
+    If `hidden` gives the channels after a block's compression, its growth is the one that leads
+    there.
     """
     growths: list[int] = []
     width = first_channels
@@ -79,21 +83,46 @@ def block_growths(
 
 
 def usual(depth: int, growth: int) -> tuple[int, int]:
-    """Return the layers in a block and the first convolution's channels of a name: the paper's, or
-    (depth - 4) / 6.
+    """Return the layers of a block and the channels of the first convolution for a name.
+
+    They are the paper's if it has a network of that name, else (depth - 4) / 6 and 2 x growth.
     """
     return PAPER.get((depth, growth), ((depth - 4) // 6, 2 * growth))
 
 
-class DenseNet(nn.Module):
-    """DenseNet-BC-depth-growth: three dense blocks of `layers` layers, a transition after the first
-    two.
+@dataclass(frozen=True)
+class DenseSizes:
+    """The sizes of a DenseNet beside its depth and growth; each is an option of the model."""
 
-    `layers` and `first_channels` of 0 mean those of the paper's network of that name, or the usual
-    (depth - 4) / 6 and 2 x growth. With `transitions` of 3 a 1x1 convolution compresses the last
-    block's output too, without halving it. `hidden1`, `hidden2` and `hidden3`, where not 0, are the
-    channels after the blocks' transitions: a block's growth is then the one that `compression`
-    leads from to them. Takes pictures (B, C, H, W) of 4x4 and more, returns logits (B, classes).
+    compression: float = 0.5
+    """What a transition leaves of the channels."""
+    layers: int = 0
+    """Layers in each block; 0 for those of the paper's network of that name, or (depth - 4) / 6."""
+    first_channels: int = 0
+    """Channels of the first convolution; 0 for those of the paper's network, or 2 x growth."""
+    bottleneck: int = 4
+    """The 1x1 convolution of a layer has bottleneck x growth channels."""
+    dropout: float = 0.0
+    """The probability that dropout zeroes one of a layer's new values."""
+    transitions: int = 2
+    """With 3, a 1x1 convolution compresses the last block's output too, without halving it."""
+    hidden1: int = 0
+    """If not 0, the channels after the first transition. The growth of the block before follows."""
+    hidden2: int = 0
+    """The same for the second transition."""
+    hidden3: int = 0
+    """The same for the third transition."""
+
+    @property
+    def hidden(self) -> tuple[int, int, int]:
+        """The channels after each of the three transitions; 0 if the growth decides them."""
+        return (self.hidden1, self.hidden2, self.hidden3)
+
+
+class DenseNet(nn.Module):
+    """DenseNet-BC-depth-growth: three dense blocks, with a transition after the first two.
+
+    Takes pictures (B, C, H, W) of 4x4 and more, returns logits (B, classes).
     """
 
     def __init__(
@@ -102,32 +131,25 @@ class DenseNet(nn.Module):
         classes: int,
         depth: int,
         growth: int,
-        compression: float = 0.5,
-        layers: int = 0,
-        first_channels: int = 0,
-        bottleneck: int = 4,
-        dropout: float = 0.0,
-        transitions: int = 2,
-        hidden1: int = 0,
-        hidden2: int = 0,
-        hidden3: int = 0,
+        sizes: DenseSizes | None = None,
     ) -> None:
         super().__init__()
+        sizes = sizes or DenseSizes()
         usual_layers, usual_channels = usual(depth, growth)
-        layers, width = layers or usual_layers, first_channels or usual_channels
-        hidden = (hidden1, hidden2, hidden3)
+        layers, width = sizes.layers or usual_layers, sizes.first_channels or usual_channels
+        growths = block_growths(growth, layers, width, sizes.compression, sizes.hidden)
+
         self.first = conv3x3(channels, width)
         blocks: list[nn.Module] = []
-        for block, block_growth in enumerate(
-            block_growths(growth, layers, width, compression, hidden)
-        ):
+        for block, block_growth in enumerate(growths):
             for _ in range(layers):
-                blocks.append(DenseLayer(width, block_growth, bottleneck, dropout))
+                blocks.append(DenseLayer(width, block_growth, sizes.bottleneck, sizes.dropout))
                 width += block_growth
-            if block < transitions:
-                compressed = hidden[block] or max(1, int(width * compression))
+            if block < sizes.transitions:
+                compressed = sizes.hidden[block] or max(1, int(width * sizes.compression))
                 blocks.append(Transition(width, compressed, halves=block < 2))
                 width = compressed
+
         self.blocks = nn.Sequential(*blocks)
         self.norm = nn.BatchNorm2d(width)
         self.classifier = nn.Linear(width, classes)
