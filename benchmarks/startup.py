@@ -12,9 +12,9 @@ from benchmarks.rounds import ROOT
 
 FIRST_STEP = """
 import tempfile, anew
-from anew.core.callbacks import Silent
+from anew.core.callbacks import Callback
 
-class First(Silent):
+class First(Callback):
     def step_done(self):
         raise SystemExit
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import anew
-from anew.core.callbacks import Silent
+from anew.core.callbacks import Callback
 from anew.core.interruption import Interrupted
 from anew.core.spec import Spec
 from benchmarks.contenders.plain import SOFT_WEIGHT, TEMPERATURE
@@ -54,13 +54,13 @@ def train(setup: Setup, turns: Turns) -> None:
     anew.train(setup.model, objective=OBJECTIVE, progress=_Watcher(turns), **options)
 
 
-class _Watcher(Silent):
+class _Watcher(Callback):
     """Takes turns between steps."""
 
     def __init__(self, turns: Turns) -> None:
         self.turns, self.batch_size = turns, 0
 
-    def notice(self, text: str) -> None:
+    def log(self, text: str) -> None:
         print(text)  # into the contender's log
 
     def training_started(
@@ -73,7 +73,7 @@ class _Watcher(Silent):
         self.turns.step(self.batch_size)
 
 
-class _Filler(Silent):
+class _Filler(Callback):
     """Asks for a stop, as Ctrl-C does, after so many steps: what was stored by then is saved."""
 
     def __init__(self, steps: int) -> None:

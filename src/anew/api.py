@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from anew import evaluation
 from anew import report as reports
 from anew.cli import terminal
 from anew.core import spec
-from anew.core.callbacks import Progress, Silent
+from anew.core.callbacks import Callback, Callbacks
 from anew.core.errors import AnewError
 from anew.core.execution import DEFAULT_BUDGET_GIGABYTES, Execution
 from anew.core.spec import Recipe, Spec
@@ -149,7 +149,7 @@ def train(
     trust: Sequence[str] = (),
     jobs: int = 1,
     keep_epochs: int | None = None,
-    progress: bool | Progress = True,
+    progress: bool | Callback | Sequence[bool | Callback] = True,
 ) -> Result:
     """Train a lineage: a network from labels, then the same architecture anew from the one before,
     and evaluate all.
@@ -177,7 +177,7 @@ def train(
     written = recipe if isinstance(recipe, Mapping) else {}
     path = Path(recipe) if isinstance(recipe, str | Path) else None
     whole = spec.override(spec.read_recipe(path, written), _without_none(flat))
-    watcher = progress if not isinstance(progress, bool) else _watcher(progress, jobs)
+    watcher = _callbacks(progress, jobs)
     execution = Execution(
         device,
         threads,
@@ -241,5 +241,15 @@ def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in cleaned.items() if value is not None and value != {}}
 
 
-def _watcher(shown: bool, jobs: int) -> Progress:
-    return terminal.watcher(Console(stderr=True), several=jobs > 1) if shown else Silent()
+def _callbacks(progress: object, jobs: int) -> Callback:
+    """Return who watches a training: bars or lines for True, the user's callbacks, or nobody."""
+    if isinstance(progress, Callback):
+        return progress
+    if isinstance(progress, bool):
+        return terminal.watcher(Console(stderr=True), several=jobs > 1) if progress else Callback()
+    if isinstance(progress, list | tuple):
+        return Callbacks([_callbacks(part, jobs) for part in cast(Sequence[object], progress)])
+    raise AnewError(
+        f"progress must be True, False, a Callback or a list of them, got "
+        f"{type(progress).__name__}; derive it from anew.core.callbacks.Callback"
+    )

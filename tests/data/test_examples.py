@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from anew.core.callbacks import Silent
+from anew.core.callbacks import Callback
 from anew.core.execution import Execution
 from anew.core.spec import DataSpec, ModelSpec, ObjectiveSpec, Recipe, TrainingSpec
 from anew.data import Batches, Examples, Resident, Views, from_arrays, prepare
@@ -117,6 +117,6 @@ def test_a_lineage_from_the_disk_has_the_bits_of_one_from_memory(resident, strea
     )
     for name, data in (("memory", resident), ("disk", streamed)):
         execution = Execution("cpu", 1, ask=ask, force=True)
-        train_lineage(recipe, data, tmp_path / name, execution, Silent())
+        train_lineage(recipe, data, tmp_path / name, execution, Callback())
     assert weights(tmp_path / "disk") == weights(tmp_path / "memory")
     assert len(weights(tmp_path / "disk")) == 3

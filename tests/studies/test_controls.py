@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from anew import AnewError, studies
 from anew import data as data_sources
 from anew.core import files, randomness
-from anew.core.callbacks import Silent
+from anew.core.callbacks import Callback
 from anew.core.distributed import World
 from anew.core.execution import Execution
 from anew.core.spec import DataSpec, ModelSpec, ObjectiveSpec, Spec, TrainingSpec
@@ -156,7 +156,7 @@ UNTRAINED = Study(
 )
 
 
-class Notices(Silent):
+class Notices(Callback):
     def __init__(self):
         self.said = []
 
@@ -192,7 +192,7 @@ def test_a_trained_teacher_at_chance_stops_its_students_all_the_same(npz, tmp_pa
     # A step of a rate that moves nothing: as ignorant as an untrained network, but not by design.
     training = TrainingSpec(epochs=1, batch_size=16, learning_rate=1e-9, weight_decay=0.0)
     study = dataclasses.replace(UNTRAINED, data=DataSpec(source=f"npz:{npz}"), training=training)
-    failed = studies.run(study, tmp_path / "f", CPU, Silent())
+    failed = studies.run(study, tmp_path / "f", CPU, Callback())
     data = studies.StudyData(study)
     stopped = {study.spec("small", name, 0, data(0)).id for name in ("shuffled", "smoothed")}
     assert failed.keys() == stopped

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from anew import AnewError, data, studies
 from anew.core import files
-from anew.core.callbacks import Silent
+from anew.core.callbacks import Callback
 from anew.core.execution import Execution
 from anew.core.interruption import Interrupted
 from anew.core.spec import DataSpec, ModelSpec, ObjectiveSpec, Spec, TrainingSpec
@@ -59,7 +59,7 @@ def small(npz):
     return replace(STUDY, data=DataSpec(source=f"npz:{npz}", views="flip"))
 
 
-class Counts(Silent):
+class Counts(Callback):
     """Watches and counts the batches that pass."""
 
     batches = 0
@@ -311,7 +311,7 @@ def test_networks_that_a_family_holds_are_known_without_the_data(small, tmp_path
         training=TrainingSpec(epochs=1, batch_size=16),
     )
     out = tmp_path / "f"
-    studies.run(study, out, CPU, Silent())
+    studies.run(study, out, CPU, Callback())
     described = StudyData(study)(0)
     assert (
         fingerprint_in(study.data, out) == described.fingerprint
@@ -357,7 +357,7 @@ def test_a_study_is_begun_on_a_full_disk_when_told(small, tmp_path, monkeypatch)
         "shutil.disk_usage", lambda path: SimpleNamespace(total=10**9, used=10**9 - 5000, free=5000)
     )
     with pytest.raises(AnewError, match=r"study 'small': needs .* 5 kB is free"):
-        studies.run(small, tmp_path / "f", CPU, Silent())
+        studies.run(small, tmp_path / "f", CPU, Callback())
     assert not (tmp_path / "f").exists()
     with pytest.raises(Interrupted):
         studies.run(small, tmp_path / "f", replace(CPU, force=True), StopsAfter(2))
@@ -400,7 +400,7 @@ def test_the_time_is_within_a_quarter_of_a_real_run(tmp_path):
         out = tmp_path / str(number)
         planned = studies.plan(study, out, CPU)
         started = time.perf_counter()
-        assert studies.run(study, out, CPU, Silent()) == {}
+        assert studies.run(study, out, CPU, Callback()) == {}
         ratios.append((time.perf_counter() - started) / planned.seconds)
     assert math.log(1.25) > abs(math.log(sorted(ratios)[1])), ratios
 

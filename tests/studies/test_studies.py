@@ -13,7 +13,7 @@ from scipy import stats
 
 from anew import AnewError, studies
 from anew.core import files
-from anew.core.callbacks import Silent
+from anew.core.callbacks import Callback
 from anew.core.execution import Execution
 from anew.core.spec import DataSpec, ModelSpec, ObjectiveSpec, TrainingSpec
 from anew.family import Family
@@ -229,11 +229,11 @@ def small(npz):
 
 def test_a_study_runs_and_runs_again_in_an_instant(small, tmp_path):
     out = tmp_path / "f"
-    assert studies.run(small, out, CPU, Silent()) == {}
+    assert studies.run(small, out, CPU, Callback()) == {}
     assert len(weights(out)) == 2 * 2 * 3
     before = weights(out)
     started = time.monotonic()
-    assert studies.run(small, out, CPU, Silent()) == {}
+    assert studies.run(small, out, CPU, Callback()) == {}
     assert weights(out) == before and time.monotonic() - started < 20
     results = collect(small, Family.open(out), StudyData(small))
     assert len(results.cells) == 8
@@ -268,7 +268,7 @@ def test_all_columns_but_controls_are_compared_with_the_controls(small, arrays, 
     np.savez(tmp_path / "hard.npz", x=arrays[0], y=labels)
     data = DataSpec(source=f"npz:{tmp_path / 'hard.npz'}")
     study = replace(small, data=data, seeds=(0, 1, 2), controls=("CWTM", "Both"))
-    assert studies.run(study, out, replace(CPU, force=True), Silent()) == {}
+    assert studies.run(study, out, replace(CPU, force=True), Callback()) == {}
     results = collect(study, Family.open(out), StudyData(study))
     assert results.controls == ["CWTM", "Both"]
     compared = {
@@ -333,7 +333,7 @@ def test_a_failure_takes_its_students_and_nothing_else(small, tmp_path):
     broken = replace(
         broken, exceptions={("narrow", "BAN"): Column("Teacher", ObjectiveSpec("kd", alpha=0.0))}
     )
-    failed = studies.run(broken, tmp_path / "f", CPU, Silent())
+    failed = studies.run(broken, tmp_path / "f", CPU, Callback())
     assert len(failed) == 2
     reasons = sorted(failed.values())
     assert any("gradient of the teacher's term" in why for why in reasons)
@@ -498,7 +498,7 @@ def test_a_study_file_that_makes_no_sense_is_refused(question, tmp_path, change,
     assert change[0] in text
     question.write_text(text.replace(*change))
     with pytest.raises(AnewError, match=says) as caught:
-        studies.run(studies.choose(str(question)), tmp_path / "f", CPU, Silent())
+        studies.run(studies.choose(str(question)), tmp_path / "f", CPU, Callback())
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "f").exists()
 

@@ -12,7 +12,7 @@ import torch
 
 from anew import AnewError, models, studies
 from anew.core import files
-from anew.core.callbacks import Silent
+from anew.core.callbacks import Callback
 from anew.core.execution import Execution
 from anew.core.spec import DataSpec, ModelSpec, ObjectiveSpec, Spec, TrainingSpec
 from anew.data.signature import Signature
@@ -564,7 +564,7 @@ def test_a_study_whose_frozen_parts_do_not_fit_is_refused_before_training(npz, t
     with pytest.raises(
         AnewError, match=r"'classifier.weight' has shape \(3, 32\) in student .* and \(3, 16\) in"
     ):
-        studies.run(study, tmp_path / "f", Execution("cpu", 1), Silent())
+        studies.run(study, tmp_path / "f", Execution("cpu", 1), Callback())
     assert not (tmp_path / "f").exists()
     with pytest.raises(AnewError, match="column 'BAN': freezes parts of a teacher and has none"):
         replace(study, columns={**columns, "BAN": Column(frozen=("classifier",))})

@@ -19,7 +19,7 @@ import anew
 from anew import AnewError, models
 from anew import data as data_sources
 from anew.core import files
-from anew.core.callbacks import Silent
+from anew.core.callbacks import Callback
 from anew.core.spec import DataSpec, ModelSpec
 from anew.data import Batches
 from anew.data.signature import Signature
@@ -353,7 +353,7 @@ RECIPE = {
 }
 
 
-class Watcher(Silent):
+class Watcher(Callback):
     """Keeps what was said."""
 
     def __init__(self):
@@ -471,9 +471,9 @@ ON_A_FULL_DISK = """
 import resource, sys
 import numpy as np
 import anew
-from anew.core.callbacks import Silent
+from anew.core.callbacks import Callback
 
-class Watcher(Silent):
+class Watcher(Callback):
     epochs = 0
 
     def log(self, text):

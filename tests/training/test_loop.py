@@ -14,7 +14,7 @@ import torch
 import anew
 from anew import AnewError
 from anew.core import files
-from anew.core.callbacks import Silent
+from anew.core.callbacks import Callback
 from anew.core.execution import Execution
 from anew.family import Family
 from anew.models import network
@@ -236,7 +236,7 @@ def test_who_waits_for_another_process_finds_the_network_done(npz, tmp_path):
     assert watching.done == [folder.id] and watching.started == 0
 
 
-class Watching(Silent):
+class Watching(Callback):
     """Counts what begins, and keeps the ids of what is done."""
 
     def __init__(self):

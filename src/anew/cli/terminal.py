@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from anew.core.callbacks import Callback
 from anew.core.spec import Recipe, Spec
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 LINE_EVERY_SECONDS = 2.0
 
 
-class Lines:
+class Lines(Callback):
     """Tells of a lineage's training in lines: an epoch a line, but not more often than every two
     seconds.
 

@@ -1,56 +1,112 @@
-"""What training tells whoever watches: plain calls, answered by the terminal, or by nobody."""
+"""Callbacks: what training tells whoever watches it, such as the terminal or a tracker."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from anew.core.spec import Spec
 
 
-@runtime_checkable
-class Progress(Protocol):
-    """Somebody who watches a lineage being trained."""
+class Callback:
+    """Watches a lineage being trained; every method does nothing until a subclass overrides it."""
 
     def log(self, text: str) -> None:
-        """Say something worth knowing, a line."""
-        ...
+        """Hear a line that is worth knowing."""
 
     def training_started(
         self, specs: Sequence[Spec], steps: int, done: int, batch_size: int
     ) -> None:
-        """A network, or several siblings side by side, are trained from step `done` of `steps`."""
-        ...
+        """Hear that a network, or siblings side by side, train from step `done` of `steps`."""
 
     def step_done(self) -> None:
-        """One step is done, by all siblings."""
-        ...
+        """Hear that all siblings have done one step; steps of other processes are not told."""
 
     def epoch_done(self, spec: Spec, row: dict[str, Any]) -> None:
-        """A network's epoch is done and saved; `row` is its line in the metrics file."""
-        ...
+        """Hear that a network's epoch is done and saved; `row` is its line in the metrics file."""
 
     def network_done(self, spec: Spec, record: dict[str, Any], *, found: bool) -> None:
-        """A network is finished; with `found`, it was finished before and nothing was done."""
-        ...
+        """Hear that a network is finished; with `found` it was finished before this command."""
 
 
-class Silent:
-    """Nobody watches."""
+class Callbacks(Callback):
+    """Several callbacks as one: each call goes to all of them, in their order."""
+
+    def __init__(self, callbacks: Sequence[Callback]) -> None:
+        self.callbacks = tuple(callbacks)
 
     def log(self, text: str) -> None:
-        """Say nothing."""
+        """Tell all callbacks."""
+        for callback in self.callbacks:
+            callback.log(text)
 
     def training_started(
         self, specs: Sequence[Spec], steps: int, done: int, batch_size: int
     ) -> None:
-        """Say nothing."""
+        """Tell all callbacks."""
+        for callback in self.callbacks:
+            callback.training_started(specs, steps, done, batch_size)
 
     def step_done(self) -> None:
-        """Say nothing."""
+        """Tell all callbacks."""
+        for callback in self.callbacks:
+            callback.step_done()
 
     def epoch_done(self, spec: Spec, row: dict[str, Any]) -> None:
-        """Say nothing."""
+        """Tell all callbacks."""
+        for callback in self.callbacks:
+            callback.epoch_done(spec, row)
 
     def network_done(self, spec: Spec, record: dict[str, Any], *, found: bool) -> None:
-        """Say nothing."""
+        """Tell all callbacks."""
+        for callback in self.callbacks:
+            callback.network_done(spec, record, found=found)
+
+
+FORWARDED = ("log", "training_started", "epoch_done", "network_done")
+"""The methods that `Forward` carries; a call of any other name is never made."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of a callback's method, which another process or machine can be sent."""
+
+    method: str
+    arguments: tuple[Any, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    def deliver(self, callback: Callback) -> None:
+        """Make the call."""
+        # What comes through a pipe chooses the method, so the names are checked.
+        if self.method not in FORWARDED:
+            raise ValueError(f"no callback's method is called {self.method!r}")
+        getattr(callback, self.method)(*self.arguments, **self.options)
+
+
+class Forward(Callback):
+    """Carries calls out of a worker: `send` takes each, and the other side delivers it.
+
+    Steps are not sent: those of several workers would make no common bar, and they are many.
+    """
+
+    def __init__(self, send: Callable[[Call], None]) -> None:
+        self._send = send
+
+    def log(self, text: str) -> None:
+        """Send the call."""
+        self._send(Call("log", (text,)))
+
+    def training_started(
+        self, specs: Sequence[Spec], steps: int, done: int, batch_size: int
+    ) -> None:
+        """Send the call."""
+        self._send(Call("training_started", (tuple(specs), steps, done, batch_size)))
+
+    def epoch_done(self, spec: Spec, row: dict[str, Any]) -> None:
+        """Send the call."""
+        self._send(Call("epoch_done", (spec, row)))
+
+    def network_done(self, spec: Spec, record: dict[str, Any], *, found: bool) -> None:
+        """Send the call."""
+        self._send(Call("network_done", (spec, record), {"found": found}))

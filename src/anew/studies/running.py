@@ -13,7 +13,7 @@ from pathlib import Path
 
 from anew import data as data_sources
 from anew.core import fields, files
-from anew.core.callbacks import Progress
+from anew.core.callbacks import Callback
 from anew.core.errors import AnewError
 from anew.core.execution import Execution
 from anew.core.spec import DataSpec, Spec
@@ -74,7 +74,7 @@ def run(
     study: Study,
     out: Path,
     execution: Execution,
-    progress: Progress,
+    progress: Callback,
     data: StudyData | None = None,
     launcher: Launcher = workers,
 ) -> dict[str, str]:
@@ -128,7 +128,7 @@ def train_networks(
     family: Path,
     ids: Sequence[str],
     execution: Execution,
-    progress: Progress,
+    progress: Callback,
     source: str = "",
     root: str = "",
 ) -> dict[str, str]:
@@ -168,7 +168,7 @@ def _train(
     data: Callable[[Spec], Data],
     out: Path,
     execution: Execution,
-    progress: Progress,
+    progress: Callback,
     launcher: Launcher,
 ) -> dict[str, str]:
     failed: dict[str, str] = {}

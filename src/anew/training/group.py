@@ -14,7 +14,7 @@ from typing import TypeVar
 import torch
 
 from anew.core import distributed
-from anew.core.callbacks import Progress, Silent
+from anew.core.callbacks import Callback
 from anew.core.distributed import World
 from anew.core.errors import AnewError
 from anew.core.execution import Execution
@@ -41,7 +41,7 @@ class Session:
     execution: Execution
     device: torch.device
     world: World
-    progress: Progress
+    progress: Callback
     stop: StopRequest
 
     def in_turn(self, work: Callable[[], Found]) -> Found:
@@ -52,14 +52,14 @@ class Session:
 
 
 @contextmanager
-def session(out: Path, execution: Execution, progress: Progress) -> Generator[Session]:
+def session(out: Path, execution: Execution, progress: Callback) -> Generator[Session]:
     """Open a session on the family at `out`, which is made where it is not there; Ctrl-C is a
     request to stop in it.
     """
     with settings(execution) as device, StopRequest() as stop, distributed.join(device) as world:
         family = _in_turn(world, lambda: Family.create(out))
         yield Session(
-            family, execution, device, world, progress if world.is_main else Silent(), stop
+            family, execution, device, world, progress if world.is_main else Callback(), stop
         )
 
 

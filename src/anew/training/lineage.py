@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from anew import evaluation, objectives
-from anew.core.callbacks import Progress
+from anew.core.callbacks import Callback
 from anew.core.errors import AnewError
 from anew.core.execution import Execution
 from anew.core.spec import ModelSpec, ObjectiveSpec, Recipe, Spec, lineage_of, siblings_of
@@ -37,7 +37,7 @@ class Trained:
 
 
 def train_lineage(
-    recipe: Recipe, data: Data, out: Path, execution: Execution, progress: Progress
+    recipe: Recipe, data: Data, out: Path, execution: Execution, progress: Callback
 ) -> Trained:
     """Train what a recipe asks for in the family at `out`, going on where an earlier run stopped.
 

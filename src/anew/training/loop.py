@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from torch import Tensor
 
 from anew.core import randomness
-from anew.core.callbacks import Progress
+from anew.core.callbacks import Callback
 from anew.core.distributed import World
 from anew.core.errors import AnewError
 from anew.core.execution import Execution
@@ -41,7 +41,7 @@ def train_siblings(
     teacher: Teacher | None,
     execution: Execution,
     world: World,
-    progress: Progress,
+    progress: Callback,
     stop: StopRequest,
 ) -> dict[str, AnewError]:
     """Train the networks of specs with the same teacher, data and batch size, each from where it
@@ -119,7 +119,7 @@ def train_siblings(
 
 
 def _begin(
-    runs: Sequence[Trainer], teacher: Teacher | None, execution: Execution, progress: Progress
+    runs: Sequence[Trainer], teacher: Teacher | None, execution: Execution, progress: Callback
 ) -> dict[str, AnewError]:
     """Bring runs to where their last saves left them; at the start of the others, check what they
     are to learn from.
@@ -167,7 +167,7 @@ def _taught(
 
 @contextmanager
 def _stopping_alone(
-    run: Trainer, runs: list[Trainer], failures: dict[str, AnewError], progress: Progress
+    run: Trainer, runs: list[Trainer], failures: dict[str, AnewError], progress: Callback
 ) -> Generator[None]:
     """Take a run whose numbers are no longer finite out of the group and note why; its siblings go
     on.

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from anew import evaluation, objectives
 from anew.core import files, randomness
-from anew.core.callbacks import Progress
+from anew.core.callbacks import Callback
 from anew.core.distributed import World
 from anew.core.errors import AnewError
 from anew.core.spec import Spec
@@ -175,7 +175,7 @@ class Trainer:
             self.network.save(self.folder.at_epoch(self.epoch), about)
 
     def check_teacher(
-        self, teacher: Teacher, knowledge: Knowledge, progress: Progress, *, force: bool
+        self, teacher: Teacher, knowledge: Knowledge, progress: Callback, *, force: bool
     ) -> None:
         """Measure the teacher's term before the first step, and stop where teacher or term are
         worth nothing.
@@ -244,7 +244,7 @@ class Trainer:
         files.write_tensors(self.folder.state, tensors, progress)
         self._saved = time.monotonic()
 
-    def restore(self, progress: Progress) -> None:
+    def restore(self, progress: Callback) -> None:
         """Go on from the last save."""
         tensors, saved = files.read_tensors(self.folder.state)
         if saved.get("id") != self.spec.id:

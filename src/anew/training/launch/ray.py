@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from anew.core.callbacks import Silent
+from anew.core.callbacks import Call, Forward
 from anew.core.errors import AnewError, in_one_line
 from anew.core.execution import Execution
 from anew.core.interruption import Interrupted
@@ -190,8 +190,8 @@ class RayWorkers:
             return self._lost(
                 specs, f"was lost by Ray ({in_one_line(error)[:300]}), {ATTEMPTS} times"
             )
-        for name, arguments, options in report.told:
-            getattr(self._session.progress, name)(*arguments, **options)
+        for call in report.told:
+            call.deliver(self._session.progress)
         failed = {name: AnewError(text) for name, text in report.failed.items()}
         unseen = [spec.id for spec in specs if spec.id not in failed and not self._is_seen(spec)]
         error = AnewError(
@@ -239,28 +239,15 @@ class _Report:
     """
 
     failed: dict[str, str]
-    told: list[tuple[str, tuple[Any, ...], dict[str, Any]]]
+    told: list[Call]
     machine: str
 
 
 def _train(family: Path, execution: Execution, specs: Sequence[Spec], data: Data) -> _Report:
     """A task: train a group, from where it was left."""
-    told = _Kept()
-    failed = run_group_elsewhere(family, execution, told, specs, data)
-    return _Report(failed, told.kept, socket.gethostname())
-
-
-class _Kept(Silent):
-    """Keeps what there is to say for the end of a task."""
-
-    def __init__(self) -> None:
-        self.kept: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
-
-    def log(self, text: str) -> None:
-        self.kept.append(("log", (text,), {}))
-
-    def network_done(self, spec: Spec, record: dict[str, Any], *, found: bool) -> None:
-        self.kept.append(("network_done", (spec, record), {"found": found}))
+    told: list[Call] = []
+    failed = run_group_elsewhere(family, execution, Forward(told.append), specs, data)
+    return _Report(failed, told, socket.gethostname())
 
 
 def _in_its_words(error: Exception) -> str:

@@ -19,11 +19,11 @@ from multiprocessing import connection, get_context, parent_process
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 
-from anew.core.callbacks import Progress
+from anew.core.callbacks import Callback, Forward
 from anew.core.errors import AnewError
 from anew.core.execution import Execution
 from anew.core.interruption import Interrupted
@@ -105,7 +105,7 @@ def failed_together(session: Session, specs: Sequence[Spec], error: AnewError) -
 
 
 def run_group_elsewhere(
-    family: Path, execution: Execution, progress: Progress, specs: Sequence[Spec], data: Data
+    family: Path, execution: Execution, progress: Callback, specs: Sequence[Spec], data: Data
 ) -> dict[str, str]:
     """Train a group in a process of its own, in a family that is there; returns why networks
     failed, by id.
@@ -199,8 +199,7 @@ class Processes:
         except (EOFError, OSError):
             return self._replace(number, worker, task)
         if kind == "progress":
-            name, arguments, options = content
-            getattr(self._session.progress, name)(*arguments, **options)
+            content.deliver(self._session.progress)
             return None
         worker.task = None
         if kind == "interrupted":
@@ -305,15 +304,15 @@ def _work(pipe: Connection, family: Path, execution: Execution, number: int) -> 
     if torch.cuda.is_available():
         os.environ["LOCAL_RANK"] = str(number % torch.cuda.device_count())
     execution = replace(execution, threads=execution.threads_of_a_job)
+    told = Forward(lambda call: pipe.send(("progress", call)))
     data: Data | None = None
     try:
         while True:
             specs, new = pickle.loads(pipe.recv_bytes())
             data = new or data
             assert data is not None
-            pipe.send(
-                ("finished", run_group_elsewhere(family, execution, _Told(pipe), specs, data))
-            )
+            failed = run_group_elsewhere(family, execution, told, specs, data)
+            pipe.send(("finished", failed))
     except Interrupted as error:
         pipe.send(("interrupted", str(error)))
     except (EOFError, ConnectionError):
@@ -322,30 +321,6 @@ def _work(pipe: Connection, family: Path, execution: Execution, number: int) -> 
     except KeyboardInterrupt:
         # A second Ctrl-C stops at once, and the parent says so.
         return
-
-
-class _Told(Progress):
-    """Tells the parent process what there is to say."""
-
-    def __init__(self, pipe: Connection) -> None:
-        self._pipe = pipe
-
-    def log(self, text: str) -> None:
-        self._pipe.send(("progress", ("log", (text,), {})))
-
-    def training_started(
-        self, specs: Sequence[Spec], steps: int, done: int, batch_size: int
-    ) -> None:
-        self._pipe.send(("progress", ("training_started", (specs, steps, done, batch_size), {})))
-
-    def step_done(self) -> None:
-        """Say nothing: the steps of several networks make no common bar."""
-
-    def epoch_done(self, spec: Spec, row: dict[str, Any]) -> None:
-        self._pipe.send(("progress", ("epoch_done", (spec, row), {})))
-
-    def network_done(self, spec: Spec, record: dict[str, Any], *, found: bool) -> None:
-        self._pipe.send(("progress", ("network_done", (spec, record), {"found": found})))
 
 
 def _end_with_parent() -> None:
