@@ -61,7 +61,7 @@ class Result:
         logits (B, C).
         """
         spec = self.lineage[generation]
-        return saving.load(self.family.folder(spec.id).weights, [spec.model.name]).eval()
+        return saving.load(self.family.folder(spec.id).sound_weights, [spec.model.name]).eval()
 
     def predict(self, inputs: Array, generations: Sequence[int] = (-1,)) -> Tensor:
         """Return probabilities (N, C): of one generation, or the mean over several.

@@ -28,7 +28,7 @@ from anew.family import FORMAT, Family
 from anew.studies import STUDIES
 from anew.studies.controls import with_controls
 from anew.studies.scales import scaled
-from commands import call, contents, good
+from commands import call, contents, good, seal
 from conftest import QUICK
 
 COMMANDS = ("train", "evaluate", "insight", "predict", "show", "report", "verify", "models", "data")
@@ -802,6 +802,8 @@ def test_a_spec_that_was_edited_is_named(copied, wrong, key, value):
 def test_outputs_without_their_tensors_are_named(copied, wrong, tensors):
     path = copied / "networks" / ids(copied)[2] / "outputs.safetensors"
     safetensors.torch.save_file(tensors, path)
+    assert f"{path}: has " in wrong("evaluate", copied)
+    seal(path.parent)
     assert f"{path}: holds no outputs of the test examples" in wrong("evaluate", copied)
 
 
@@ -813,16 +815,23 @@ def test_outputs_without_their_tensors_are_named(copied, wrong, tensors):
         ("input_shape", "x"),
         ("classes", []),
         ("mean", []),
+        ("mean", [float("nan")]),
         ("std", ["x"]),
+        ("std", [0.0]),
+        ("std", [float("inf")]),
+        ("input_shape", [float("inf"), 8, 8]),
     ],
 )
 def test_weights_with_a_damaged_header_are_named(copied, place, wrong, key, value):
     path = copied / "networks" / ids(copied)[2] / "weights.safetensors"
     tensors, header = files.read_tensors(path)
     files.write_tensors(path, tensors, {**header, key: value})
+    assert f"{path}: has " in wrong("predict", copied, place / "0.png")
+    seal(path.parent)
     said = wrong("predict", copied, place / "0.png")
     assert str(path) in said or "'nothing'" in said
     files.write_tensors(path, tensors, {name: one for name, one in header.items() if name != key})
+    seal(path.parent)
     assert f"{path}: has no '{key}' in its header" in wrong("predict", copied, place / "0.png")
 
 

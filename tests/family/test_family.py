@@ -20,7 +20,7 @@ from anew import AnewError
 from anew.core import files
 from anew.core.interruption import StopRequest
 from anew.core.spec import DataSpec, ModelSpec, ObjectiveSpec, Spec, TrainingSpec
-from anew.family import FORMAT, Family
+from anew.family import FORMAT, Family, NetworkFolder
 from anew.family import lock as lock_module
 from anew.family.lock import DEAD_AFTER_SECONDS, OUTLIVES_DEATH, NetworkLock
 
@@ -191,6 +191,80 @@ def test_verify_finds_harm(family, harm):
         "spec": "describes network",
     }[harm]
     assert says in wrong[0]
+
+
+def test_a_damaged_file_is_refused_when_it_is_used(family):
+    folder = finished(family, SPEC)
+    assert folder.sound_weights == folder.weights
+    content = folder.weights.read_bytes()
+    # As long as before, and as old: only its content tells.
+    status = folder.weights.stat()
+    folder.weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(AnewError, match=r"weights.safetensors: has changed .*--set-aside"):
+        _ = folder.sound_weights
+    folder.weights.write_bytes(content)
+    os.utime(folder.weights, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert folder.sound_weights == folder.weights
+
+
+def test_a_file_is_hashed_once_in_a_process(family, monkeypatch):
+    folder = finished(family, SPEC)
+    hashed = []
+    monkeypatch.setattr(files, "sha256", lambda path: hashed.append(path) or "x")
+    for _ in range(3):
+        with pytest.raises(AnewError, match="has changed"):
+            _ = folder.sound_weights
+    assert hashed == [folder.weights]
+
+
+def test_a_damaged_network_is_set_aside_and_nothing_is_removed(family):
+    folder = finished(family, SPEC)
+    before = {path.name: path.read_bytes() for path in folder.path.iterdir()}
+    assert family.set_aside_damaged() == []
+    folder.weights.write_bytes(b"damaged")
+    (place,) = family.set_aside_damaged()
+    assert not folder.is_done and family.verify() == (0, [])
+    kept = {path.name: path.read_bytes() for path in place.iterdir()}
+    spec = before.pop("spec.json")
+    assert kept == {**before, "weights.safetensors": b"damaged"}
+    assert folder.spec_file.read_bytes() == spec
+    assert family.begin(SPEC) == folder and folder.spec_file.exists()
+
+
+@pytest.mark.parametrize("name", ["../../../planted.py", "/etc/passwd", "state", "x.safetensors"])
+def test_a_record_names_only_a_networks_own_files(family, name):
+    folder = finished(family, SPEC)
+    record = json.loads(folder.done_file.read_text())
+    record["files"][name] = {"sha256": "0" * 64, "bytes": 0}
+    folder.done_file.write_text(json.dumps(record))
+    with pytest.raises(AnewError, match="which is none of a network's"):
+        _ = NetworkFolder(folder.path).done
+
+
+def test_a_linked_state_loses_its_link_and_nothing_else(family, tmp_path):
+    folder = family.begin(SPEC)
+    elsewhere = tmp_path / "fast disk"
+    elsewhere.mkdir()
+    (elsewhere / "thesis.tex").write_text("x")
+    (elsewhere / "state.safetensors").write_text("x")
+    folder.state.parent.symlink_to(elsewhere)
+    folder.clear_state()
+    assert [path.name for path in elsewhere.iterdir()] == ["thesis.tex"]
+    assert not folder.state.parent.is_symlink()
+
+
+def test_a_family_that_a_killed_process_began_is_made(tmp_path):
+    (tmp_path / ".family.json.1.tmp").write_text("{")
+    assert Family.open(Family.create(tmp_path).path).path == tmp_path
+    assert [path.name for path in tmp_path.iterdir()] == ["family.json"]
+
+
+def test_a_damaged_spec_of_a_network_that_is_not_finished_is_written_again(family):
+    folder = family.begin(SPEC)
+    for content in ("", "{}", folder.spec_file.read_text().replace('"seed": 0', '"seed": 1')):
+        folder.spec_file.write_text(content)
+        family.begin(SPEC)
+        assert family.spec(SPEC.id) == SPEC
 
 
 HOLDER = """

@@ -269,18 +269,24 @@ def show(family: Path, network: str = "", /) -> None:
     console.print(terminal.curves(series, title), markup=False, highlight=False)
 
 
-def verify(family: Path, /) -> None:
-    """Hash every file of a family again and say what is missing or has changed.
+def verify(family: Path, /, *, set_aside: Annotated[bool, Parameter(negative=())] = False) -> None:
+    """Hash every file of a family again and report what is missing or has changed.
 
     Parameters
     ----------
     family
         The folder that `anew train --out` wrote.
+    set_aside
+        Move the files of damaged networks into a folder `set-aside-N` of their own. The command
+        that trained them then trains them again, to the same bits; nothing is removed.
     """
     from anew.family import Family
     from anew.teachers import store
 
     opened = Family.open(family)
+    if set_aside:
+        for place in opened.set_aside_damaged():
+            print(f"set aside: {place}; give the command that trained it again")
     checked, wrong = opened.verify()
     # A name that starts with a dot is a store that a killed process had not made to its end; it is
     # never used.

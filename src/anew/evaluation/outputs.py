@@ -96,9 +96,10 @@ def read_outputs(
 ) -> tuple[Float[Tensor, "*examples classes"], Int64[Tensor, "*examples"]]:
     """Return the stored logits and labels of a split, "validation" or "test".
 
-    `epoch` is "last" or "best". Raises `AnewError` if the file holds no such outputs.
+    `epoch` is "last" or "best". Raises `AnewError` if the file is not as it was written, or holds
+    no such outputs.
     """
-    tensors, _ = files.read_tensors(folder.outputs)
+    tensors, _ = files.read_tensors(folder.checked(folder.outputs))
     return outputs_in(tensors, folder, split, epoch)
 
 

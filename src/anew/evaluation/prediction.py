@@ -74,7 +74,7 @@ def load_generations(
     """
     lineage = choose_lineage(family, end)
     specs = [lineage[number] for number in choose_generations(generations, len(lineage))]
-    return [saving.load(family.folder(spec.id).weights, trusted) for spec in specs]
+    return [saving.load(family.folder(spec.id).sound_weights, trusted) for spec in specs]
 
 
 def _read(path: Path, shape: tuple[int, ...]) -> Tensor:

@@ -50,7 +50,8 @@ class Family:
             raise AnewError(f"{path}: is a file, and a family is a folder; give another --out")
 
         try:
-            occupied = path.exists() and any(path.iterdir())
+            # A process that was killed while it made this family left a temporary file.
+            occupied = path.exists() and not all(map(_is_half_made, path.iterdir()))
         except OSError as error:
             raise AnewError(
                 f"{path}: cannot be read ({error.strerror}); give another --out"
@@ -63,6 +64,9 @@ class Family:
         files.write_json(
             path / "family.json", {"format": FORMAT, "what": "a family of networks trained by anew"}
         )
+        for left in filter(_is_half_made, path.iterdir()):
+            # Another process that makes the same family now finds that it is there.
+            left.unlink(missing_ok=True)
         return cls(path)
 
     def _check_format(self) -> None:
@@ -111,10 +115,15 @@ class Family:
         return self.folder(matching[0])
 
     def begin(self, spec: Spec) -> NetworkFolder:
-        """Return the folder of a network; its spec is written if the folder is new."""
+        """Return the folder of a network; its spec is written if it is not there or is damaged."""
         folder = self.folder(spec.id)
-        if not folder.spec_file.exists():
-            write_spec(folder, spec)
+        if not folder.is_done:
+            try:
+                is_written = folder.spec_file.exists() and self.spec(spec.id) == spec
+            except AnewError:
+                is_written = False
+            if not is_written:
+                write_spec(folder, spec)
         return folder
 
     def spec(self, network_id: str) -> Spec:
@@ -181,6 +190,14 @@ class Family:
         taught = {teacher.id for spec in specs for teacher in spec.teachers}
         return [spec.lineage for spec in specs if spec.id not in taught]
 
+    def set_aside_damaged(self) -> list[Path]:
+        """Set aside each finished network whose files are not as they were written.
+
+        Its command then trains it again. Returns the folders in which the files lie now.
+        """
+        finished = [folder for folder in self.folders() if folder.is_done]
+        return [folder.set_aside() for folder in finished if folder.verify()]
+
     def verify(self) -> tuple[int, list[str]]:
         """Hash all files again.
 
@@ -199,3 +216,7 @@ class Family:
             except AnewError as error:
                 wrong.append(str(error))
         return checked, wrong
+
+
+def _is_half_made(path: Path) -> bool:
+    return path.name.startswith(".family.json.") and path.name.endswith(".tmp")

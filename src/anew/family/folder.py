@@ -12,7 +12,9 @@ done.json             written last: results, environment, and the hash of every 
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +28,15 @@ FORMAT = 1
 """Of a family's files; a newer anew may write a higher one."""
 # About how long a line of metrics and `done.json` are.
 _METRICS_LINE_BYTES = 200
+_FILE_NAME = re.compile(
+    r"spec\.json|metrics\.jsonl|(weights|best|outputs|epoch-[0-9]{1,9})\.safetensors"
+)
+_MEND = (
+    "restore it from a copy, or set this network aside with `anew verify FAMILY --set-aside`, and "
+    "its command trains it again to the same bits (in {})"
+)
+# What this process hashed: a file's path, size, time and number on its disk, and its SHA-256.
+_HASHES: dict[tuple[str, int, int, int], str] = {}
 _RESULTS_BYTES = 1200
 
 
@@ -109,21 +120,66 @@ class NetworkFolder:
         """
         record = files.read_json(self.done_file)
         recorded = record.get("files")
-        if not isinstance(recorded, dict) or not all(
-            isinstance(file, dict) and {"sha256", "bytes"} <= file.keys()
-            for file in recorded.values()
-        ):
+        if not isinstance(recorded, dict) or not all(map(_is_hash, recorded.values())):
             raise AnewError(
-                f"{self.done_file}: is damaged (no hashes of files); restore it from a copy"
+                f"{self.done_file}: is damaged (no hashes of files); {_MEND.format(self.path)}"
+            )
+        # A record may come from elsewhere. Files are copied and opened by these names, so nothing
+        # but a network's own files may be named.
+        foreign = [name for name in recorded if not _FILE_NAME.fullmatch(name)]
+        if foreign:
+            raise AnewError(
+                f"{self.done_file}: names the file {foreign[0]!r}, which is none of a network's; "
+                f"{_MEND.format(self.path)}"
+            )
+        signed = {name: value for name, value in record.items() if name != "sha256"}
+        if record.get("sha256") != files.sha256_of_json(signed):
+            raise AnewError(
+                f"{self.done_file}: has changed since it was written (its hash differs); "
+                f"{_MEND.format(self.path)}"
             )
         return record
+
+    def checked(self, path: Path) -> Path:
+        """Return one of the network's files after comparing it with its hash.
+
+        Of a network that is not finished, nothing is known yet. A file is hashed once in a process,
+        unless it changes. Raises `AnewError` if it is missing or is not as it was written.
+        """
+        if self.is_done:
+            problem = self._problem(path)
+            if problem:
+                raise AnewError(f"{problem}; {_MEND.format(self.path)}")
+        return path
+
+    @property
+    def sound_weights(self) -> Path:
+        """The weights at the last epoch, compared with their hash: see `checked`."""
+        return self.checked(self.weights)
+
+    def _problem(self, path: Path) -> str:
+        """Return what is wrong with a file of the finished network, "" if nothing is."""
+        recorded = self.done["files"].get(path.name)
+        if recorded is None:
+            return f"{path}: is not among the files that were recorded"
+        try:
+            size = path.stat().st_size
+            if size != recorded["bytes"]:
+                return f"{path}: has {size:,} bytes, {recorded['bytes']:,} were written"
+            if _hash_of(path) != recorded["sha256"]:
+                return f"{path}: has changed since it was written (its hash differs)"
+        except FileNotFoundError:
+            return f"{path}: is missing"
+        return ""
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """Return the rows of the metrics file, one an epoch.
 
         Raises `AnewError` if the file is damaged.
         """
-        if not self.metrics.exists():
+        if self.is_done:
+            self.checked(self.metrics)
+        elif not self.metrics.exists():
             return []
 
         lines = self.metrics.read_bytes().split(b"\n")
@@ -135,7 +191,7 @@ class NetworkFolder:
             return [json.loads(line) for line in lines]
         except ValueError as error:
             raise AnewError(
-                f"{self.metrics}: is damaged ({error}); restore it from a copy"
+                f"{self.metrics}: is damaged ({error}); {_MEND.format(self.path)}"
             ) from error
 
     def sweep(self) -> None:
@@ -162,11 +218,19 @@ class NetworkFolder:
         self.clear_state()
 
     def clear_state(self) -> None:
-        """Remove the resumable state."""
-        if self.state.parent.exists():
-            for path in self.state.parent.iterdir():
-                path.unlink()
-            self.state.parent.rmdir()
+        """Remove the resumable state, and nothing else that lies in its folder.
+
+        A user may have linked the folder to a faster disk: then the link goes, and its target and
+        what else lies there stay.
+        """
+        folder = self.state.parent
+        if folder.exists() or folder.is_symlink():
+            for path in (self.state, *folder.glob(".state.safetensors.*.tmp")):
+                path.unlink(missing_ok=True)
+            if folder.is_symlink():
+                folder.unlink()
+            elif not any(folder.iterdir()):
+                folder.rmdir()
 
     def verify(self) -> list[str]:
         """Return what is wrong with a finished network's files, a line each.
@@ -174,22 +238,45 @@ class NetworkFolder:
         A file is wrong if it is missing, or if its size or its content changed. Empty if all files
         are as they were written.
         """
-        wrong: list[str] = []
-        signed = {name: value for name, value in self.done.items() if name != "sha256"}
-        if self.done.get("sha256") != files.sha256_of_json(signed):
-            wrong.append(f"{self.done_file}: has changed since it was written (its hash differs)")
+        try:
+            names = list(self.done["files"])
+        except AnewError as error:
+            return [str(error)]
+        # Hashed anew, whatever this process saw before.
+        _HASHES.clear()
+        return [problem for name in names if (problem := self._problem(self.path / name))]
 
-        for name, recorded in self.done["files"].items():
-            path = self.path / name
-            if not path.exists():
-                wrong.append(f"{path}: is missing")
-            elif path.stat().st_size != recorded["bytes"]:
-                wrong.append(
-                    f"{path}: has {path.stat().st_size:,} bytes, {recorded['bytes']:,} were written"
-                )
-            elif files.sha256(path) != recorded["sha256"]:
-                wrong.append(f"{path}: has changed since it was written (its hash differs)")
-        return wrong
+    def set_aside(self) -> Path:
+        """Move a finished network's files away, so that its command trains it again.
+
+        Nothing is removed: they lie in a folder `set-aside-N` of their own from now on, which is
+        returned.
+        """
+        places = (self.path / f"set-aside-{number}" for number in itertools.count(1))
+        place = next(place for place in places if not place.exists())
+        files.ensure_folder(place)
+        # The record first: without it the network counts as one that is not finished.
+        self.done_file.rename(place / self.done_file.name)
+        for path in sorted(self.path.iterdir()):
+            if _FILE_NAME.fullmatch(path.name) and path != self.spec_file:
+                path.rename(place / path.name)
+        return place
+
+
+def _is_hash(recorded: object) -> bool:
+    if not isinstance(recorded, dict):
+        return False
+    sha256, size = recorded.get("sha256"), recorded.get("bytes")
+    return isinstance(sha256, str) and type(size) is int and size >= 0
+
+
+def _hash_of(path: Path) -> str:
+    """Return the SHA-256 of a file, from memory if this process hashed it as it is now."""
+    status = path.stat()
+    key = (str(path.absolute()), status.st_size, status.st_mtime_ns, status.st_ino)
+    if key not in _HASHES:
+        _HASHES[key] = files.sha256(path)
+    return _HASHES[key]
 
 
 def write_spec(folder: NetworkFolder, spec: Spec) -> None:

@@ -108,7 +108,7 @@ def _teacher(session: Session, spec: Spec, batches: Batches, data: Data) -> Teac
     training, classes = spec.training, len(data.classes)
     networks = [
         network.place(
-            saving.load(session.family.folder(one.id).weights, [one.model.name]),
+            saving.load(session.family.folder(one.id).sound_weights, [one.model.name]),
             batches.device,
             training.memory_format,
         )
