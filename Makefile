@@ -7,7 +7,7 @@ FAMILY ?= families/demo
 # What the project consists of. Families, reports and other things that users make here are not linted.
 TRACKED = $(or $(shell git ls-files -- ':!tests/vendor' ':!*.png' 2>/dev/null),src tests benchmarks docs examples README.md)
 
-.PHONY: help demo test lint test-slow test-browser bench clean
+.PHONY: help demo test lint test-slow attack test-browser bench clean
 
 help:  ## what there is to make
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## / -- /'
@@ -35,6 +35,9 @@ lint: .venv/ready
 
 test-slow: .venv/ready  ## long runs: ANEW_TEST_DATA=FOLDER with FashionMNIST/raw and cifar10/
 	$(BIN)/python -m pytest -m slow
+
+attack: .venv/ready  ## crashes, full disks, damaged and hostile files, in 10 minutes: ATTACK='--seed 1 --kinds power'
+	PYTHONPATH=tests $(BIN)/python -m attack $(ATTACK)
 
 test-browser: .venv/ready  ## the report in headless Chromium (Debian: apt install chromium; else ANEW_CHROMIUM=PATH)
 	$(PIP) 'playwright>=1.50'
