@@ -27,6 +27,7 @@ class Streamed:
     files: tuple[Path, ...]
     labels: torch.Tensor
     views: Views = Views()
+    kind = "picture"
 
     @property
     def input_shape(self):
@@ -48,6 +49,9 @@ class Streamed:
     def take(self, indices):
         files = tuple(self.files[number] for number in indices.tolist())
         return replace(self, files=files, labels=self.labels[indices])
+
+    def with_views(self, views):
+        return replace(self, views=views)
 
     def to(self, device):
         assert device == CPU

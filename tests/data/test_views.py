@@ -100,10 +100,10 @@ def test_vectors_have_one_view():
         Views().show(features, torch.tensor([3, 1]), torch.tensor([0, 0])), features[[3, 1]]
     )
     with pytest.raises(AnewError, match="need pictures"):
-        Views("flip").check((7,))
+        Views("flip").check("vector", (7,))
 
 
 def test_reflection_wider_than_the_picture_is_refused():
     with pytest.raises(AnewError, match="padding 8 with reflection needs pictures larger"):
-        Views("crop", 8, "reflect").check((1, 8, 8))
-    Views("crop", 8, "zero").check((1, 8, 8))
+        Views("crop", 8, "reflect").check("picture", (1, 8, 8))
+    Views("crop", 8, "zero").check("picture", (1, 8, 8))

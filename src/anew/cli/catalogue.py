@@ -93,10 +93,10 @@ def data(source: str = "", /, *, root: Path = Path("data"), download: bool = Fal
         if found.test is not None
         else "no test set of its own (one is cut off)"
     )
-    shape = "x".join(map(str, found.train.inputs.shape[1:]))
+    shape = "x".join(map(str, found.train.input_shape))
     print(
         f"{source}: {len(found.train):,} training examples, {test}, each {shape} "
-        f"{found.train.inputs.dtype}".replace("torch.", "")
+        f"{found.train.show(slice(0, 1)).dtype}".replace("torch.", "")
     )
     names = ", ".join(found.classes[:10]) + (", ..." if len(found.classes) > 10 else "")
     print(f"{len(found.classes)} classes: {names}")

@@ -1,6 +1,4 @@
-"""Batches of resident data: the order and the views of an epoch are pure functions, a batch is one
-gather.
-"""
+"""Batches of training examples; the order and the views of an epoch are pure functions."""
 
 from __future__ import annotations
 
@@ -18,23 +16,26 @@ from anew.data.split import Data
 
 @dataclass(frozen=True)
 class Batch:
-    """Examples as a step sees them: views of the inputs (B, ...) in their own dtype, labels, and
-    which they are.
+    """Examples as a step sees them.
 
-    Where several processes share the batches, `inputs` are those of this process's `part` of the
-    batch; all else is the whole batch's.
+    If several processes share the batches, `inputs` belong to this process's `part` of the batch;
+    all else is the whole batch's.
     """
 
     inputs: Num[Tensor, "part ..."]
+    """The views that are shown, (B, ...), in the dtype of the stored inputs."""
     labels: Int64[Tensor, "batch *positions"]
     indices: Int64[Tensor, "batch"]
+    """The places of the examples among the training examples."""
     views: Int64[Tensor, "batch"]
+    """The numbers of the views that are shown."""
     epoch: int
     part: slice = field(default_factory=lambda: slice(None))
 
     def permutation(self, seed: int, classes: int) -> Int64[Tensor, "batch *positions classes"]:
-        """Return the random integers that permute dark knowledge, from each view's own stream: (B,
-        C).
+        """Return the random integers that permute dark knowledge, (B, *positions, C).
+
+        Each example has a stream of its own in each epoch.
         """
         positions = self.labels.shape[1:]
         count = positions.numel() * classes
@@ -44,23 +45,20 @@ class Batch:
 
 
 class Batches:
-    """The training examples of a data set, resident on a device as they are stored (uint8 for
-    pictures).
+    """The batches of a data set's training examples, shown on a device.
 
-    Every epoch shows each example once, in an order of its own, but for the last `len %
-    batch_size`, which are left out so that all batches are of one size: other examples in every
-    epoch. Of each batch only a `part` is made.
+    Every epoch shows each example once in a new order, except the last `len % batch_size`, which
+    are left out so that all batches have one size; they are other examples in every epoch. Only a
+    `part` of each batch is shown.
     """
 
     def __init__(
         self, data: Data, batch_size: int, device: torch.device, part: slice = slice(None)
     ) -> None:
-        examples = data.training
-        self.examples = examples.to(device)
-        self.labels = self.examples.labels
-        self.views, self.seed, self.device = data.views, data.spec.seed, device
-        self.batch_size = min(batch_size, len(examples))
-        self.part = part
+        self.examples = data.training.to(device)
+        self.labels, self.views = self.examples.labels, self.examples.views
+        self.seed, self.device, self.part = data.spec.seed, device, part
+        self.batch_size = min(batch_size, len(data.training))
 
     @property
     def steps(self) -> int:
@@ -75,10 +73,10 @@ class Batches:
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """Yield the batches of an epoch, starting at batch number `first`."""
-        order = randomness.order(randomness.key(self.seed, "order", epoch), len(self.labels)).to(
-            self.device
-        )
+        order = randomness.order(randomness.key(self.seed, "order", epoch), len(self.labels))
+        order = order.to(self.device)
         views = self.views.draw(self.seed, epoch, order)
+
         for start in range(first * self.batch_size, self.steps * self.batch_size, self.batch_size):
             chosen = order[start : start + self.batch_size]
             numbers = views[start : start + self.batch_size]

@@ -6,6 +6,7 @@ may read each example when it is shown, since a view is a pure function of its n
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
@@ -13,8 +14,10 @@ import torch
 from jaxtyping import Int64, Num
 from torch import Tensor
 
+from anew.data.signature import Kind
 from anew.data.views import Views
 
+PART = 256
 Indices = Int64[Tensor, "chosen"] | slice
 
 
@@ -28,8 +31,18 @@ class Examples(Protocol):
         ...
 
     @property
+    def kind(self) -> Kind:
+        """What an example is: a picture, a vector or tokens."""
+        ...
+
+    @property
     def input_shape(self) -> tuple[int, ...]:
         """The shape of one input: (C, H, W), (F,) or (T,)."""
+        ...
+
+    @property
+    def views(self) -> Views:
+        """The views in which the examples can be shown."""
         ...
 
     def __len__(self) -> int:
@@ -49,6 +62,10 @@ class Examples(Protocol):
         """Return the examples at the given places, in that order."""
         ...
 
+    def with_views(self, views: Views) -> Examples:
+        """Return the same examples with other views."""
+        ...
+
     def to(self, device: torch.device) -> Examples:
         """Return the same examples, shown on a device from now on."""
         ...
@@ -65,7 +82,14 @@ class Resident:
     inputs: Num[Tensor, "examples ..."]
     labels: Int64[Tensor, "examples *positions"]
     views: Views = field(default_factory=Views)
-    """Which views the examples have; none but the inputs themselves if not given."""
+    """The views of the examples; only the inputs themselves if not given."""
+
+    @property
+    def kind(self) -> Kind:
+        """What an example is; int64 inputs are tokens, pictures and vectors have no such dtype."""
+        if self.inputs.dtype == torch.int64:
+            return "tokens"
+        return "picture" if self.inputs.ndim == 4 else "vector"
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -89,6 +113,16 @@ class Resident:
         """Return the examples at the given places, in that order."""
         return replace(self, inputs=self.inputs[indices], labels=self.labels[indices])
 
+    def with_views(self, views: Views) -> Resident:
+        """Return the same examples with other views."""
+        return replace(self, views=views)
+
     def to(self, device: torch.device) -> Resident:
         """Return the examples in a device's memory; the same tensors if they are there."""
         return replace(self, inputs=self.inputs.to(device), labels=self.labels.to(device))
+
+
+def in_parts(examples: Examples) -> Iterator[Num[Tensor, "part ..."]]:
+    """Yield all inputs in order, as they are stored, a few at a time."""
+    for start in range(0, len(examples), PART):
+        yield examples.show(slice(start, min(start + PART, len(examples))))

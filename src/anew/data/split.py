@@ -1,9 +1,8 @@
-"""From a source to what training uses: which examples train, which are held out, and how they are
-normalised.
-"""
+"""From a source to what training uses: the splits, and the normalisation of inputs."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor
 from anew.core import randomness
 from anew.core.errors import AnewError
 from anew.core.spec import DataSpec
-from anew.data.examples import Examples
+from anew.data.examples import Examples, in_parts
 from anew.data.signature import Signature
 from anew.data.sources import Contents, Source
 from anew.data.views import Views
@@ -20,33 +19,40 @@ from anew.data.views import Views
 
 @dataclass(frozen=True)
 class Data:
-    """Examples ready for training: three disjoint sets, their classes, their views and their
-    normalisation.
-
-    `mean` and `std` have one number a channel (a feature for vectors), in the inputs' own units,
-    measured on the training examples alone. `spec` is the data's description with everything filled
-    in.
-    """
+    """Examples ready for training: three disjoint sets, their classes and their normalisation."""
 
     training: Examples
     validation: Examples
     test: Examples
     classes: tuple[str, ...]
-    views: Views
     mean: Tensor
+    """One number for each channel or feature, float32, measured on the training examples alone, in
+    the units of the stored inputs; empty for tokens."""
     std: Tensor
+    """The deviations that belong to `mean`."""
     spec: DataSpec
+    """The data's description with everything filled in."""
+
+    @property
+    def views(self) -> Views:
+        """The views of the training examples; the others are shown as they are."""
+        return self.training.views
 
     @property
     def signature(self) -> Signature:
         """What goes into a network for this data and what comes out of it."""
         return Signature(
-            self.input_shape, self.classes, tuple(self.mean.tolist()), tuple(self.std.tolist())
+            input_shape=self.training.input_shape,
+            classes=self.classes,
+            mean=tuple(self.mean.tolist()),
+            std=tuple(self.std.tolist()),
+            kind=self.training.kind,
+            positions=tuple(self.training.labels.shape[1:]),
         )
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """The shape of one input: (C, H, W) or (F,)."""
+        """The shape of one input: (C, H, W), (F,) or (T,)."""
         return self.training.input_shape
 
 
@@ -60,130 +66,166 @@ class Sizes:
 
 
 def sizes(contents: Contents, spec: DataSpec) -> Sizes:
-    """Return the sizes of the split that `prepare` makes, without the examples; `AnewError` where
-    none would train.
+    """Return the sizes of the split that `prepare` makes, without the examples.
+
+    Raises `AnewError` if no example is left for training.
     """
     left = contents.training
-    test = contents.test or round(spec.test * left)
-    left -= 0 if contents.test else test
+    if contents.test:
+        test = contents.test
+    else:
+        test = round(spec.test * left)
+        left -= test
+
     if spec.limit is not None:
         left = min(left, spec.limit)
     validation = round(spec.validation * left)
     if left - validation < 1:
         raise AnewError(
             f"data '{spec.source}': no training example is left of {left} after the splits; raise "
-            f"--limit, or lower "
-            "--data.validation"
+            "--limit, or lower --data.validation"
         )
     return Sizes(left - validation, validation, test)
 
 
 def prepare(source: Source, spec: DataSpec) -> Data:
-    """Cut the validation split (and the test set, where the source has none) and measure the
-    normalisation.
+    """Split a source's examples and measure the normalisation.
 
-    Splits are stratified and drawn by `spec.seed`; the validation split comes from the training
-    examples, never from the test set. `AnewError` where a share leaves a class without training
-    examples.
+    Splits are drawn by `spec.seed`, class by class if an example has one label. The validation
+    split comes from the training examples, never from the test set, which is cut off first if the
+    source has none. Raises `AnewError` if a class is left without training examples, or if the
+    source's content is not that of the spec's fingerprint.
     """
     if spec.fingerprint not in ("", source.fingerprint):
         raise AnewError(
             f"data '{spec.source}': has the fingerprint {source.fingerprint}, not "
-            f"{spec.fingerprint}: its content is "
-            "another; restore the data, or drop --data.fingerprint"
+            f"{spec.fingerprint}: its content is another; restore the data, or drop "
+            "--data.fingerprint"
         )
-    classes = len(source.classes)
+
     everything, test = source.train, source.test
+    strata = _Strata.of(everything.labels, len(source.classes))
     indices = torch.arange(len(everything))
     if test is None:
-        indices, cut = _cut(
-            everything.labels, indices, spec.test, classes, randomness.key(spec.seed, "test split")
-        )
-        test = everything.take(cut)
+        indices, cut_off = strata.cut(indices, spec.test, randomness.key(spec.seed, "test split"))
+        test = everything.take(cut_off)
         if not len(test):
             raise AnewError(
                 f"data '{spec.source}': no test example is cut off from {len(everything)}; raise "
-                f"--data.test"
+                "--data.test"
             )
+
     if spec.limit is not None and spec.limit < len(indices):
-        key = randomness.key(spec.seed, "limit")
-        _, indices = _cut(everything.labels, indices, spec.limit / len(indices), classes, key)
+        share = spec.limit / len(indices)
+        _, indices = strata.cut(indices, share, randomness.key(spec.seed, "limit"))
     key = randomness.key(spec.seed, "validation split")
-    indices, held_out = _cut(everything.labels, indices, spec.validation, classes, key)
-    missing = classes - len(torch.unique(everything.labels[indices]))
+    indices, held_out = strata.cut(indices, spec.validation, key)
+    missing = strata.count - len(torch.unique(strata.labels[indices]))
     if missing:
         raise AnewError(
-            f"data '{spec.source}': {missing} of {classes} classes have no training example left "
-            f"after the splits; "
-            "raise --limit, or lower --data.validation"
+            f"data '{spec.source}': {missing} of {strata.count} classes have no training example "
+            "left after the splits; raise --limit, or lower --data.validation"
         )
-    # Where nothing is cut off, the source's own tensors serve: no second copy of the data set.
+
+    # If nothing is cut off, the source's own tensors serve: no second copy of the data set.
     training = everything if len(indices) == len(everything) else everything.take(indices)
     kind = spec.views or source.views
     views = Views(kind, spec.padding, spec.padding_mode)
-    views.check(training.input_shape)
-    training = replace(training, views=views)
-    mean, std = _normalisation(training.inputs, spec)
-    filled = replace(spec, fingerprint=source.fingerprint, views=kind)
-    return Data(training, everything.take(held_out), test, source.classes, views, mean, std, filled)
-
-
-def _cut(
-    labels: Tensor, indices: Tensor, share: float, classes: int, stream: int
-) -> tuple[Tensor, Tensor]:
-    """Split indices in two, class by class: those that stay, and `share` of them, drawn by the
-    stream; both sorted.
-
-    The sizes add up: each class gives the whole part of its share, and those with the largest rest
-    one more.
-    """
-    drawn = randomness.bits(stream, indices)
-    by_class = [indices[labels[indices] == one] for one in range(classes)]
-    exact = torch.tensor([share * len(members) for members in by_class], dtype=torch.float64)
-    sizes = exact.floor().long()
-    rest = int((exact.sum().round() - sizes.sum()).item())
-    sizes[torch.argsort(sizes - exact, stable=True)[:rest]] += 1
-    chosen = torch.zeros(len(labels), dtype=torch.bool)
-    position = torch.zeros(len(labels), dtype=torch.int64)
-    position[indices] = drawn
-    for members, size in zip(by_class, sizes.tolist(), strict=True):
-        chosen[members[torch.argsort(position[members], stable=True)[:size]]] = True
-    return indices[~chosen[indices]], indices[chosen[indices]]
-
-
-def _normalisation(inputs: Tensor, spec: DataSpec) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation of each channel or feature, float32, exact to that
-    whatever the size.
-    """
-    channels = inputs.shape[1]
-    count = inputs.numel() // channels
-    totals, squares = (
-        torch.zeros(channels, dtype=torch.float64),
-        torch.zeros(channels, dtype=torch.float64),
+    views.check(training.kind, training.input_shape)
+    mean, std = _normalisation(training, spec)
+    return Data(
+        training.with_views(views),
+        everything.take(held_out),
+        test,
+        source.classes,
+        mean,
+        std,
+        replace(spec, fingerprint=source.fingerprint, views=kind),
     )
-    others = [axis for axis in range(inputs.ndim) if axis != 1]
-    # Measured from a value that occurs: the sums lose no digits to a large mean, and are 0 where
+
+
+@dataclass(frozen=True)
+class _Strata:
+    """The classes that a split draws from one by one."""
+
+    labels: Tensor
+    """The stratum of each example (N,)."""
+    count: int
+
+    @classmethod
+    def of(cls, labels: Tensor, classes: int) -> _Strata:
+        """Return one stratum for each class, or a single one if an example has several labels."""
+        if labels.ndim == 1:
+            return cls(labels, classes)
+        return cls(torch.zeros(len(labels), dtype=torch.int64), 1)
+
+    def cut(self, indices: Tensor, share: float, stream: int) -> tuple[Tensor, Tensor]:
+        """Split indices in two: those that stay, and a share of them drawn by the stream.
+
+        Both are sorted. The sizes add up: each class gives the whole part of its share, and those
+        with the largest rest one more.
+        """
+        by_class = [indices[self.labels[indices] == number] for number in range(self.count)]
+        exact = torch.tensor([share * len(members) for members in by_class], dtype=torch.float64)
+        sizes = exact.floor().long()
+        rest = int((exact.sum().round() - sizes.sum()).item())
+        sizes[torch.argsort(sizes - exact, stable=True)[:rest]] += 1
+
+        position = torch.zeros(len(self.labels), dtype=torch.int64)
+        position[indices] = randomness.bits(stream, indices)
+        chosen = torch.zeros(len(self.labels), dtype=torch.bool)
+        for members, size in zip(by_class, sizes.tolist(), strict=True):
+            chosen[members[torch.argsort(position[members], stable=True)[:size]]] = True
+        return indices[~chosen[indices]], indices[chosen[indices]]
+
+
+def _normalisation(examples: Examples, spec: DataSpec) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation of each channel or feature, float32; empty for tokens."""
+    if examples.kind == "tokens":
+        if spec.mean is not None or spec.std is not None:
+            raise AnewError("data: tokens are not normalised; drop --data.mean and --data.std")
+        return torch.zeros(0), torch.zeros(0)
+
+    channels = examples.input_shape[0]
+    mean = _checked(spec.mean, channels, "mean")
+    std = _checked(spec.std, channels, "std")
+    if mean is None or std is None:
+        measured_mean, measured_std = _measured(examples)
+        mean = measured_mean if mean is None else mean
+        std = measured_std if std is None else std
+    return mean.float(), std.float()
+
+
+def _measured(examples: Examples) -> tuple[Tensor, Tensor]:
+    """Return mean and deviation of each channel, float64, exact to float32 at any size."""
+    channels = examples.input_shape[0]
+    count = len(examples) * math.prod(examples.input_shape) // channels
+    totals = torch.zeros(channels, dtype=torch.float64)
+    squares = torch.zeros(channels, dtype=torch.float64)
+
+    # Measured from a value that occurs: the sums lose no digits to a large mean, and are 0 if
     # nothing varies.
-    origin = inputs[0].reshape(channels, -1)[:, 0].double()
+    origin = examples.show(slice(0, 1))[0].reshape(channels, -1)[:, 0].double()
     # A part at a time: the doubles of a whole data set would take eight times its memory.
-    for part in inputs.split(256):
-        exact = part.double() - origin.view(-1, *[1] * (inputs.ndim - 2))
+    for part in in_parts(examples):
+        others = [axis for axis in range(part.ndim) if axis != 1]
+        exact = part.double() - origin.view(-1, *[1] * (part.ndim - 2))
         totals += exact.sum(others)
         squares += exact.square().sum(others)
+
     mean = totals / count
     std = (squares / count - mean.square()).clamp_min(0).sqrt()
     std[std == 0] = 1.0  # a constant channel or feature carries nothing; it becomes 0
-    mean += origin
-    return _given(spec.mean, mean, "mean").float(), _given(spec.std, std, "std").float()
+    return mean + origin, std
 
 
-def _given(given: tuple[float, ...] | None, measured: Tensor, name: str) -> Tensor:
+def _checked(given: tuple[float, ...] | None, channels: int, name: str) -> Tensor | None:
+    """Return a statistic that the user sets, for each channel, float64; None if not set."""
     if given is None:
-        return measured
-    if len(given) not in (1, len(measured)):
+        return None
+    if len(given) not in (1, channels):
         raise AnewError(
-            f"data.{name} must be one number, or one for each of {len(measured)} channels, got "
-            f"{len(given)}; "
-            f"set --data.{name}"
+            f"data.{name} must be one number, or one for each of {channels} channels, got "
+            f"{len(given)}; set --data.{name}"
         )
-    return torch.tensor(given, dtype=torch.float64).expand(len(measured)).clone()
+    return torch.tensor(given, dtype=torch.float64).expand(channels).clone()

@@ -1,5 +1,4 @@
-"""Augmentation as a pure function: the view of example i in epoch e depends on (data seed, epoch,
-i) and nothing else.
+"""Augmentation as a pure function of the data's seed, the epoch and the example's number.
 
 A view of a picture is numbered: padding d gives (2 d + 1)^2 crops, a flip doubles them, so crop
 with padding 4 and flip is 162 views, 0..161. A batch of views is one gather on the device that
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from anew.core import randomness
 from anew.core.errors import AnewError
+from anew.data.signature import Kind
 
 KINDS = ("none", "flip", "crop", "crop+flip")
 PADDING_MODES = ("zero", "reflect")
@@ -23,16 +23,15 @@ PADDING_MODES = ("zero", "reflect")
 
 @dataclass(frozen=True)
 class Views:
-    """The views that a picture has: which kinds of change, how far a crop moves, what is seen
-    beyond the edge.
-
-    `padding` is in pixels; `padding_mode` "zero" shows black there (0, before any normalisation),
-    "reflect" the picture mirrored without repeating its edge, as Wide-ResNet's authors did.
-    """
+    """The views of a picture: crops, flips, both, or only the picture itself."""
 
     kind: str = "none"
+    """One of `KINDS`."""
     padding: int = 4
+    """How many pixels a crop moves at most."""
     padding_mode: str = "zero"
+    """What a crop shows beyond the edge: "zero" is black (0, before any normalisation), "reflect"
+    the picture mirrored without repeating its edge, as Wide-ResNet's authors did."""
 
     @property
     def crops(self) -> int:
@@ -44,18 +43,16 @@ class Views:
         """The number of distinct views of one picture: 162 for crop with padding 4 and flip."""
         return self.crops * (2 if "flip" in self.kind else 1)
 
-    def check(self, input_shape: tuple[int, ...]) -> None:
-        """Raise `AnewError` where inputs of this shape (without the batch) have no such views."""
-        if self.kind != "none" and len(input_shape) != 3:
+    def check(self, kind: Kind, input_shape: tuple[int, ...]) -> None:
+        """Raise `AnewError` if examples of this kind and shape (C, H, W) have no such views."""
+        if self.kind != "none" and kind != "picture":
             raise AnewError(
                 f"data: views '{self.kind}' need pictures, but the examples have shape "
                 f"{input_shape}; set --views none"
             )
-        if (
-            "crop" in self.kind
-            and self.padding_mode == "reflect"
-            and self.padding >= min(input_shape[1:])
-        ):
+
+        reflects = "crop" in self.kind and self.padding_mode == "reflect"
+        if reflects and self.padding >= min(input_shape[1:]):
             raise AnewError(
                 f"data: padding {self.padding} with reflection needs pictures larger than that, "
                 f"got {input_shape[1]}x{input_shape[2]}; lower --data.padding"
@@ -64,9 +61,7 @@ class Views:
     def draw(
         self, seed: int, epoch: int, indices: Int64[Tensor, "batch"]
     ) -> Int64[Tensor, "batch"]:
-        """Return the number of the view that each example shows in an epoch, uniform over all of
-        them.
-        """
+        """Return the number of each example's view in an epoch, drawn uniformly from all."""
         return randomness.below(randomness.key(seed, "view", epoch), indices, self.count)
 
     def show(
@@ -83,16 +78,18 @@ class Views:
         """
         if self.kind == "none":
             return pictures.index_select(0, indices)
+
         height, width = pictures.shape[-2:]
-        side = 2 * self.padding + 1
-        crop, flip = numbers % self.crops, torch.div(numbers, self.crops, rounding_mode="floor")
         device = pictures.device
+        crop, flip = numbers % self.crops, torch.div(numbers, self.crops, rounding_mode="floor")
         rows = torch.arange(height, device=device).expand(len(indices), height)
         columns = torch.arange(width, device=device).expand(len(indices), width)
         columns = torch.where(flip[:, None].bool(), width - 1 - columns, columns)
         if "crop" in self.kind:
+            side = 2 * self.padding + 1
             rows = rows + (torch.div(crop, side, rounding_mode="floor") - self.padding)[:, None]
             columns = columns + (crop % side - self.padding)[:, None]
+
         seen_rows, seen_columns = self._within(rows, height), self._within(columns, width)
         by_place = pictures.permute(0, 2, 3, 1)
         views = by_place[indices[:, None, None], seen_rows[:, :, None], seen_columns[:, None, :]]
@@ -102,7 +99,7 @@ class Views:
         return views.permute(0, 3, 1, 2)
 
     def _within(self, places: Tensor, size: int) -> Tensor:
-        """Map places beyond the edge to those inside that are shown for them."""
+        """Return the rows or columns inside the picture that stand for those beyond it."""
         if self.padding_mode == "zero":
             return places.clamp(0, size - 1)
         mirrored = places.abs()

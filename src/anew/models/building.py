@@ -39,7 +39,7 @@ def build(
     Raises `AnewError` where the name, an option or the input does not fit, and where the model,
     tried on two blank inputs, does not return one logit a class.
     """
-    return build_for(_signature_of(input_shape, classes), name, options)
+    return build_for(Signature.of_shape(input_shape, classes), name, options)
 
 
 def build_for(
@@ -62,7 +62,7 @@ def outline(
 
     Raises `AnewError` where the name, an option or the input does not fit.
     """
-    return outline_for(_signature_of(input_shape, classes), name, options)
+    return outline_for(Signature.of_shape(input_shape, classes), name, options)
 
 
 def outline_for(
@@ -86,7 +86,7 @@ def catalogue(input_shape: Shape = (3, 32, 32), classes: int = 10) -> list[Entry
     Those that cannot take such inputs are left out.
     """
     entries: list[Entry] = []
-    signature = _signature_of(input_shape, classes)
+    signature = Signature.of_shape(input_shape, classes)
     with torch.device("meta"):
         for architecture in ARCHITECTURES:
             if not _takes(architecture, signature):
@@ -98,12 +98,6 @@ def catalogue(input_shape: Shape = (3, 32, 32), classes: int = 10) -> list[Entry
                 count = sum(parameter.numel() for parameter in model.parameters())
                 entries.append(Entry(name, architecture.summary, count))
     return entries
-
-
-def _signature_of(input_shape: Shape, classes: int) -> Signature:
-    """Return the signature of pictures or vectors of a shape, with classes of no name."""
-    channels = input_shape[0]
-    return Signature(input_shape, ("",) * classes, (0.0,) * channels, (1.0,) * channels)
 
 
 def _build(signature: Signature, name: str, options: Mapping[str, Scalar] | None) -> nn.Module:

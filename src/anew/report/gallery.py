@@ -45,8 +45,9 @@ def choose(
     of the stream `("gallery",)`. `AnewError` where the examples are not those that the outputs are
     of, or are no pictures.
     """
-    if len(examples.input_shape) != 3:
-        raise AnewError("the test examples are vectors, not pictures")
+    if examples.kind != "picture":
+        kinds = "vectors" if examples.kind == "vector" else "tokens"
+        raise AnewError(f"the test examples are {kinds}, not pictures")
     if not torch.equal(examples.labels, labels):
         raise AnewError(
             "the test examples at hand are not those that the networks were evaluated on"

@@ -2,15 +2,15 @@
 
 from anew.data.sources.memory import from_arrays, from_dataset
 from anew.data.sources.pictures import read_picture
-from anew.data.sources.registry import SOURCES, Kind, load
+from anew.data.sources.registry import SOURCES, SourceKind, load
 from anew.data.sources.source import Contents, MissingDataError, Source
 
 __all__ = [
     "SOURCES",
     "Contents",
-    "Kind",
     "MissingDataError",
     "Source",
+    "SourceKind",
     "from_arrays",
     "from_dataset",
     "load",

@@ -1,4 +1,4 @@
-"""Arrays as examples: what shapes and types mean, and what is refused."""
+"""Arrays as examples: the meaning of shapes and types, and what is refused."""
 
 from __future__ import annotations
 
@@ -18,31 +18,34 @@ Array = Tensor | NDArray[Any]
 
 
 def as_examples(inputs: Array, labels: Array, name: str, classes: int | None = None) -> Resident:
-    """Return an array pair as examples; `AnewError` names what is wrong with it.
+    """Return an array pair as examples.
 
     Inputs are (N, H, W) grey, (N, H, W, C) or (N, C, H, W) with 1, 3 or 4 channels, or (N, F)
-    vectors. Whole numbers must be 0..255 and become uint8; others become float32. Labels are whole
-    numbers (N,) from 0 to `classes` - 1.
+    vectors. Whole numbers of pictures must be 0..255 and become uint8; others become float32.
+    Labels are whole numbers (N,) from 0 to `classes` - 1. Raises `AnewError` for anything else.
     """
     return with_labels(as_inputs(inputs, name), labels, name, classes)
 
 
 def with_labels(inputs: Tensor, labels: Array, name: str, classes: int | None = None) -> Resident:
-    """Return inputs that are in anew's layout already, and labels that are yet to be checked, as
-    examples.
+    """Return inputs in anew's layout and unchecked labels as examples.
+
+    Raises `AnewError` if the labels are not whole numbers of classes, one for each input.
     """
-    marks = _labels(labels, name, classes)
-    if len(inputs) != len(marks):
+    checked = _labels(labels, name, classes)
+    if len(inputs) != len(checked):
         raise AnewError(
-            f"data '{name}': {len(inputs)} inputs and {len(marks)} labels; give one label for each "
-            f"input"
+            f"data '{name}': {len(inputs)} inputs and {len(checked)} labels; give one label for "
+            "each input"
         )
-    return Resident(inputs, marks)
+    return Resident(inputs, checked)
 
 
 def as_inputs(inputs: Array, name: str = "arrays") -> Tensor:
-    """Return inputs in anew's layout: (N, C, H, W) in channels_last memory, uint8 or float32, or
-    (N, F) float32.
+    """Return inputs in anew's layout: pictures (N, C, H, W), or vectors (N, F).
+
+    Pictures are uint8 or float32 in channels_last memory, vectors float32. Raises `AnewError` if
+    the shape is of neither kind, or if a number is not finite.
     """
     tensor = _tensor(inputs, name)
     if tensor.numel() == 0:
@@ -52,29 +55,35 @@ def as_inputs(inputs: Array, name: str = "arrays") -> Tensor:
     if tensor.ndim not in (3, 4):
         raise AnewError(
             f"data '{name}': inputs of shape {tuple(tensor.shape)} are neither pictures (N, H, W), "
-            f"(N, H, W, C), "
-            "(N, C, H, W) nor vectors (N, F); reshape them"
+            "(N, H, W, C), (N, C, H, W) nor vectors (N, F); reshape them"
         )
+
     pictures = tensor[:, None] if tensor.ndim == 3 else _channels_first(tensor, name)
     return _finite(_plain(pictures, name).contiguous(memory_format=torch.channels_last), name)
 
 
 def names_of(labels: Sequence[Tensor]) -> tuple[str, ...]:
-    """Return the classes' names where none are given: "0" to the largest label."""
-    return tuple(map(str, range(max(int(one.max()) for one in labels) + 1)))
+    """Return the names of classes that have none: "0" to the largest label."""
+    largest = max(int(part.max()) for part in labels)
+    return tuple(map(str, range(largest + 1)))
 
 
 def _tensor(array: Array, name: str) -> Tensor:
-    if isinstance(array, Tensor):
-        if array.is_complex():
-            raise AnewError(
-                f"data '{name}': an array holds {array.dtype}, not real numbers; convert it"
-            )
-        tensor = array.detach().cpu()
-        # Torch compares and sums no unsigned numbers of more than a byte.
-        return (
-            tensor.long() if tensor.dtype in (torch.uint16, torch.uint32, torch.uint64) else tensor
+    """Return an array or tensor of real numbers as a tensor on the CPU."""
+    if not isinstance(array, Tensor):
+        return _from_numpy(array, name)
+    if array.is_complex():
+        raise AnewError(
+            f"data '{name}': an array holds {array.dtype}, not real numbers; convert it"
         )
+    tensor = array.detach().cpu()
+    # Torch compares and sums no unsigned numbers of more than a byte.
+    if tensor.dtype in (torch.uint16, torch.uint32, torch.uint64):
+        return tensor.long()
+    return tensor
+
+
+def _from_numpy(array: NDArray[Any], name: str) -> Tensor:
     values = np.asarray(array)
     if values.dtype.kind not in "buif":
         raise AnewError(f"data '{name}': an array holds {values.dtype}, not numbers; convert it")
@@ -84,8 +93,7 @@ def _tensor(array: Array, name: str) -> Tensor:
         values = values.astype(np.float64)
     # Torch takes no other byte order and no reversed axis.
     values = np.ascontiguousarray(values, values.dtype.newbyteorder("=")).reshape(values.shape)
-    # A copy where the array is read-only, as from a file that is mapped: torch would warn, and
-    # rightly.
+    # A copy if the array is read-only, as from a file that is mapped: torch would rightly warn.
     return torch.from_numpy(values if values.flags.writeable else values.copy())
 
 
@@ -94,8 +102,8 @@ def _channels_first(tensor: Tensor, name: str) -> Tensor:
     if first == last:
         raise AnewError(
             f"data '{name}': of inputs of shape {tuple(tensor.shape)} it cannot be told which axis "
-            f"holds the channels "
-            "(1, 3 or 4); give (N, C, H, W) or (N, H, W, C) with the channels clear"
+            "holds the channels (1, 3 or 4); give (N, C, H, W) or (N, H, W, C) with the channels "
+            "clear"
         )
     return tensor if first else tensor.permute(0, 3, 1, 2)
 
@@ -108,8 +116,7 @@ def _plain(pictures: Tensor, name: str) -> Tensor:
     if pictures.dtype != torch.uint8 and (pictures.min() < 0 or pictures.max() > 255):
         raise AnewError(
             f"data '{name}': whole-number pictures must be 0..255, got {pictures.min()} to "
-            f"{pictures.max()}; "
-            "convert them to float32"
+            f"{pictures.max()}; convert them to float32"
         )
     return pictures.to(torch.uint8)
 
@@ -129,6 +136,7 @@ def _labels(labels: Array, name: str, classes: int | None) -> Tensor:
     tensor = _tensor(labels, name)
     if tensor.ndim == 2 and tensor.shape[1] == 1:
         tensor = tensor[:, 0]
+
     if tensor.ndim != 1:
         hint = "; of one-hot labels take argmax(1)" if tensor.ndim == 2 else ""
         raise AnewError(
@@ -138,13 +146,13 @@ def _labels(labels: Array, name: str, classes: int | None) -> Tensor:
         raise AnewError(
             f"data '{name}': labels must be whole numbers, got {tensor.dtype}; cast them to int64"
         )
+
     tensor = tensor.long()
     if len(tensor) and int(tensor.min()) < 0:
         raise AnewError(f"data '{name}': label {int(tensor.min())} is negative; labels start at 0")
     if classes is not None and len(tensor) and int(tensor.max()) >= classes:
         raise AnewError(
             f"data '{name}': label {int(tensor.max())} is out of range: there are {classes} "
-            f"classes, 0 to "
-            f"{classes - 1}; remove or relabel it"
+            f"classes, 0 to {classes - 1}; remove or relabel it"
         )
     return tensor

@@ -1,6 +1,4 @@
-"""The files of MNIST, Fashion-MNIST (IDX) and CIFAR (Python pickles), as torchvision lays
-them out.
-"""
+"""The files of MNIST and Fashion-MNIST (IDX) and of CIFAR (pickles), in torchvision's layout."""
 
 from __future__ import annotations
 
@@ -34,33 +32,31 @@ Pair = tuple[NDArray[np.uint8], NDArray[Any]]
 
 
 def find_idx(root: Path, folder: str) -> Path | None:
-    """Return the folder that holds a data set's IDX files: ROOT/folder/raw, or the root itself at
-    any level of that.
-    """
+    """Return the folder with a data set's IDX files: ROOT/folder/raw, ROOT/raw or ROOT, or None."""
+    wanted = [name for names in IDX_FILES.values() for name in names]
     for place in (root / folder / "raw", root / "raw", root):
-        if all(_plain_or_gzipped(place / name) for names in IDX_FILES.values() for name in names):
+        if all(_plain_or_gzipped(place / name) for name in wanted):
             return place
     return None
 
 
 def read_idx_pair(place: Path, split: str) -> Pair:
-    """Return pictures (N, H, W) and labels (N,) of a split from its two IDX files, gzipped or
-    plain.
+    """Return pictures (N, H, W) and labels (N,) of a split from its IDX files, gzipped or plain.
+
+    Raises `AnewError` if a file is damaged.
     """
-    names = IDX_FILES[split]
-    pictures, labels = (
-        _read_idx(place / name, axes) for name, axes in zip(names, (3, 1), strict=True)
-    )
+    pictures_file, labels_file = IDX_FILES[split]
+    pictures, labels = _read_idx(place / pictures_file, 3), _read_idx(place / labels_file, 1)
     if len(pictures) != len(labels):
         raise AnewError(
-            f"{place / names[0]}: holds {len(pictures)} pictures, {names[1]} {len(labels)} labels; "
-            f"fetch both again"
+            f"{place / pictures_file}: holds {len(pictures)} pictures, {labels_file} "
+            f"{len(labels)} labels; fetch both again"
         )
     return pictures, labels
 
 
 def find_cifar(root: Path, name: str) -> Path | None:
-    """Return the folder that holds CIFAR's files: ROOT/cifar-10-batches-py, or the root itself."""
+    """Return the folder with CIFAR's files: ROOT/cifar-10-batches-py, ROOT itself, or None."""
     folder, train, test, meta = CIFAR_FILES[name]
     for place in (root / folder, root):
         if all((place / file).exists() for file in (*train, *test, meta)):
@@ -69,18 +65,19 @@ def find_cifar(root: Path, name: str) -> Path | None:
 
 
 def read_cifar(place: Path, name: str) -> tuple[Pair, Pair, tuple[str, ...]]:
-    """Return train and test pairs, pictures (N, 3, 32, 32), and the classes of CIFAR-10 or
-    CIFAR-100 (fine labels).
+    """Return train and test pairs and the classes of CIFAR-10 or CIFAR-100 (fine labels).
+
+    Pictures are (N, 3, 32, 32). Raises `AnewError` if a file is damaged, or asks for code.
     """
-    _, train, test, meta = CIFAR_FILES[name]
-    label_key, names_key = (
-        ("labels", "label_names") if name == "cifar10" else ("fine_labels", "fine_label_names")
-    )
+    _, train_files, test_files, meta = CIFAR_FILES[name]
+    label_key, names_key = "fine_labels", "fine_label_names"
+    if name == "cifar10":
+        label_key, names_key = "labels", "label_names"
+
     classes = _class_names(place / meta, names_key)
-    pairs = [
-        _read_cifar_files([place / file for file in files], label_key) for files in (train, test)
-    ]
-    return pairs[0], pairs[1], classes
+    train = _read_cifar_files([place / file for file in train_files], label_key)
+    test = _read_cifar_files([place / file for file in test_files], label_key)
+    return train, test, classes
 
 
 def _read_cifar_files(paths: list[Path], label_key: str) -> Pair:
@@ -88,18 +85,14 @@ def _read_cifar_files(paths: list[Path], label_key: str) -> Pair:
     for path in paths:
         content = read_pickle(path)
         rows = _entry(path, content, "data")
-        if (
-            not isinstance(rows, np.ndarray)
-            or rows.dtype != np.uint8
-            or rows.ndim != 2
-            or rows.shape[1] != 3072
-        ):
+        is_array = isinstance(rows, np.ndarray) and rows.dtype == np.uint8
+        if not is_array or rows.ndim != 2 or rows.shape[1] != 3072:
             raise AnewError(
                 f"{path}: holds no rows of 3072 bytes, so it is no CIFAR file; fetch it again"
             )
-        marks = _labels(path, _entry(path, content, label_key), len(rows))
+
         pictures.append(rows.reshape(-1, 3, 32, 32))
-        labels.append(marks)
+        labels.append(_labels(path, _entry(path, content, label_key), len(rows)))
     return np.concatenate(pictures), np.concatenate(labels)
 
 
@@ -140,30 +133,32 @@ def _entry(path: Path, content: Any, key: str) -> Any:
 
 
 def _plain_or_gzipped(path: Path) -> Path | None:
-    for one in (path, path.with_name(path.name + ".gz")):
-        if one.exists():
-            return one
+    for written in (path, path.with_name(path.name + ".gz")):
+        if written.exists():
+            return written
     return None
 
 
 def _read_idx(path: Path, axes: int) -> NDArray[np.uint8]:
-    """Return the array in an IDX file: bytes 0, 0, 8 (unsigned), number of axes, sizes, then the
-    values.
+    """Return the array in an IDX file.
+
+    The format: bytes 0, 0, 8 (unsigned), the number of axes, their sizes, then the values.
     """
-    found = _plain_or_gzipped(path)
-    assert found is not None, "find_idx saw it"
+    file = _plain_or_gzipped(path)
+    assert file is not None, "find_idx saw it"
     try:
-        content = found.read_bytes()
-        if found.suffix == ".gz":
+        content = file.read_bytes()
+        if file.suffix == ".gz":
             content = gzip.decompress(content)
     except (OSError, EOFError, zlib.error) as error:
-        raise AnewError(f"{found}: is truncated or damaged ({error}); fetch it again") from error
+        raise AnewError(f"{file}: is truncated or damaged ({error}); fetch it again") from error
+
     if len(content) < 4 + 4 * axes or content[:4] != bytes([0, 0, 8, axes]):
-        raise AnewError(f"{found}: is no IDX file of {axes} axes; fetch it again")
+        raise AnewError(f"{file}: is no IDX file of {axes} axes; fetch it again")
     sizes = struct.unpack(f">{axes}I", content[4 : 4 + 4 * axes])
     expected = 4 + 4 * axes + math.prod(sizes)
     if len(content) != expected:
         raise AnewError(
-            f"{found}: has {len(content):,} bytes, its header promises {expected:,}; fetch it again"
+            f"{file}: has {len(content):,} bytes, its header promises {expected:,}; fetch it again"
         )
     return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(sizes)

@@ -1,5 +1,6 @@
-"""Pictures and labels in Parquet files, as the `datasets` library writes them: `image` (bytes) and
-`label`.
+"""Pictures and labels in Parquet files, as the `datasets` library writes them.
+
+The columns are `image` (bytes) and `label`.
 """
 
 from __future__ import annotations
@@ -24,36 +25,37 @@ LABEL = ("label", "fine_label")
 
 
 def read_parquet(name: str, place: Path, download: bool) -> Source:
-    """Read train*.parquet and test*.parquet."""
+    """Read train*.parquet and test*.parquet.
 
-    def read(pattern: str) -> tuple[Resident, tuple[str, ...] | None] | None:
-        files = sorted(place.glob(pattern))
-        if not files:
-            return None
-        pictures, labels, classes = read_files(name, files)
-        return with_labels(
-            pictures, torch.tensor(labels), name, len(classes) if classes else None
-        ), classes
-
-    train = read("train*.parquet")
-    if train is None:
+    Raises `AnewError` if no training file is at `place`, or if a file or a picture cannot be read.
+    """
+    training = sorted(place.glob("train*.parquet"))
+    if not training:
         raise AnewError(f"data '{name}': there is no train*.parquet in {place}; check the path")
-    test = read("test*.parquet")
-    if test and test[1] and test[1] != train[1]:
+    train, classes = _read_split(name, training)
+
+    tests = sorted(place.glob("test*.parquet"))
+    test, test_classes = _read_split(name, tests) if tests else (None, None)
+    if test_classes and test_classes != classes:
         raise AnewError(
             f"data '{name}': the class names in test*.parquet are not those in train*.parquet; "
-            f"number the classes alike"
+            "number the classes alike"
         )
-    return checked_source(name, train[0], test[0] if test else None, train[1], "crop+flip")
+    return checked_source(name, train, test, classes, "crop+flip")
+
+
+def _read_split(name: str, files: Sequence[Path]) -> tuple[Resident, tuple[str, ...] | None]:
+    pictures, labels, classes = read_files(name, files)
+    count = len(classes) if classes else None
+    return with_labels(pictures, torch.tensor(labels), name, count), classes
 
 
 def read_files(
     name: str, files: Sequence[Path]
 ) -> tuple[Tensor, list[int], tuple[str, ...] | None]:
-    """Return the pictures (N, C, H, W), the labels and, where the metadata has them, the class
-    names of some files.
+    """Return pictures (N, C, H, W), labels and class names; names are None without metadata.
 
-    A part at a time, so that the files' content is never in memory as a whole.
+    The files are read a part at a time, so that their content is never in memory as a whole.
     """
     try:
         import pyarrow
@@ -72,14 +74,10 @@ def read_files(
             row = 0
             for batch in opened.iter_batches(ROWS_AT_ONCE, columns=[image, label]):
                 labels.extend(_whole_numbers(file, label, batch.column(label).to_pylist()))
+
                 for value in batch.column(image).to_pylist():
-                    content = value.get("bytes") if isinstance(value, dict) else value
-                    if not isinstance(content, bytes):
-                        raise AnewError(
-                            f"{file}, row {row}: column '{image}' holds no bytes of a picture; "
-                            f"write them into it"
-                        )
-                    yield f"{file}, row {row}", content
+                    place = f"{file}, row {row}"
+                    yield place, _content(place, image, value)
                     row += 1
 
     try:
@@ -89,17 +87,28 @@ def read_files(
             schema = handles[-1].schema_arrow
             classes = classes or _class_names(schema, _column(file, schema, LABEL))
             count += handles[-1].metadata.num_rows
+
         if not count:
             raise AnewError(f"data '{name}': {files[0]} has no rows; fetch it again")
         return read_all(pictures(), count), labels, classes
     except (OSError, pyarrow.ArrowException) as error:
         raise AnewError(
             f"data '{name}': {file} cannot be read as Parquet ({in_one_line(error)}); fetch it "
-            f"again"
+            "again"
         ) from error
     finally:
         # What was read lies in buffers that would be kept for the next file.
         pyarrow.default_memory_pool().release_unused()
+
+
+def _content(place: str, column: str, value: Any) -> bytes:
+    """Return the bytes of a picture from a cell: the bytes, or a dictionary with them."""
+    content = value.get("bytes") if isinstance(value, dict) else value
+    if not isinstance(content, bytes):
+        raise AnewError(
+            f"{place}: column '{column}' holds no bytes of a picture; write them into it"
+        )
+    return content
 
 
 def _column(file: Path, schema: Any, names: Sequence[str]) -> str:
@@ -112,10 +121,10 @@ def _column(file: Path, schema: Any, names: Sequence[str]) -> str:
 
 
 def _whole_numbers(file: Path, column: str, values: list[Any]) -> list[int]:
-    if any(not isinstance(one, int) for one in values):
+    if any(not isinstance(value, int) for value in values):
         raise AnewError(
             f"{file}: column '{column}' must hold whole numbers in every row; mend or drop the "
-            f"others"
+            "others"
         )
     return values
 

@@ -75,10 +75,10 @@ class _Type(_StandIn):
     __slots__ = ("kind", "order", "size")
 
     def __init__(self, name: object) -> None:
-        found = _PLAIN_TYPE.fullmatch(_text(name))
-        if found is None:
+        written = _PLAIN_TYPE.fullmatch(_text(name))
+        if written is None:
             raise _RefusedError(f"its arrays hold {_text(name)[:40]!r}")
-        self.kind, self.size, self.order = found[1], int(found[2]), "|"
+        self.kind, self.size, self.order = written[1], int(written[2]), "|"
 
     def __setstate__(self, state: object) -> None:
         """Take the byte order of a state (3, order, None, None, None, -1, -1, 0)."""

@@ -28,24 +28,25 @@ FASHION = (
 
 
 @dataclass(frozen=True)
-class Kind:
-    """A kind of source: how it is written, what it is, how it is read from its place, and whether
-    one must be named.
-    """
+class SourceKind:
+    """A kind of source, such as `cifar10` or `folder`."""
 
     summary: str
+    """One line for `anew data`."""
     read: Callable[[str, Path, bool], Source]
+    """Reads a source from its name, its place, and whether missing files are downloaded."""
     needs_place: bool = False
+    """Whether the source is written with a place, as `folder:PATH`."""
     contents: Contents | None = None
-    """What every such source holds, where that is known without its files."""
+    """The sizes of every such source, if they are known without its files."""
 
 
 def load(source: str, root: Path = Path("data"), download: bool = False) -> Source:
-    """Read a source by name, such as `digits`, `fashion-mnist`, `fashion-mnist:PATH` or
-    `parquet:PATH`.
+    """Read a source by name, such as `digits`, `fashion-mnist:PATH` or `parquet:PATH`.
 
-    `root` is where torchvision's data sets lie when no path is named; `download` fetches a missing
-    one into it.
+    `root` is the folder of torchvision's data sets if no path is named; `download` fetches a
+    missing one into it. Raises `AnewError` if the source is not known or cannot be read, and
+    `MissingDataError` if its files are not at hand.
     """
     name, _, place = source.partition(":")
     if name not in SOURCES:
@@ -60,39 +61,39 @@ def load(source: str, root: Path = Path("data"), download: bool = False) -> Sour
     return SOURCES[name].read(source, Path(place) if place else root, download)
 
 
-SOURCES: Mapping[str, Kind] = {
-    "digits": Kind("scikit-learn's 1,797 grey 8x8 digits, always at hand", read_digits),
-    "fashion-mnist": Kind(
+SOURCES: Mapping[str, SourceKind] = {
+    "digits": SourceKind("scikit-learn's 1,797 grey 8x8 digits, always at hand", read_digits),
+    "fashion-mnist": SourceKind(
         "Fashion-MNIST in torchvision's layout (or fashion-mnist:PATH)",
         idx_reader("FashionMNIST", FASHION, "crop+flip"),
         contents=Contents(60_000, 10_000, (1, 28, 28), 10, "crop+flip"),
     ),
-    "mnist": Kind(
+    "mnist": SourceKind(
         "MNIST in torchvision's layout (or mnist:PATH)",
         idx_reader("MNIST", [str(digit) for digit in range(10)], "none"),
         contents=Contents(60_000, 10_000, (1, 28, 28), 10, "none"),
     ),
-    "cifar10": Kind(
+    "cifar10": SourceKind(
         "CIFAR-10 in torchvision's layout (or cifar10:PATH)",
         cifar_reader("cifar10", "CIFAR10"),
         contents=Contents(50_000, 10_000, (3, 32, 32), 10, "crop+flip"),
     ),
-    "cifar100": Kind(
+    "cifar100": SourceKind(
         "CIFAR-100 in torchvision's layout (or cifar100:PATH)",
         cifar_reader("cifar100", "CIFAR100"),
         contents=Contents(50_000, 10_000, (3, 32, 32), 100, "crop+flip"),
     ),
-    "folder": Kind(
+    "folder": SourceKind(
         "folder:PATH, one folder of pictures a class, or train/ and test/ with such",
         read_folder,
         True,
     ),
-    "parquet": Kind(
+    "parquet": SourceKind(
         "parquet:PATH, train and test Parquet files with image bytes and labels",
         read_parquet,
         True,
     ),
-    "npz": Kind(
+    "npz": SourceKind(
         "npz:PATH, NumPy arrays x_train, y_train, x_test, y_test, or x and y", read_npz, True
     ),
 }

@@ -1,4 +1,4 @@
-"""Data sets in torchvision's layout, which torchvision can fetch: MNIST, Fashion-MNIST, CIFAR."""
+"""Data sets in torchvision's layout, which it can download: MNIST, Fashion-MNIST, CIFAR."""
 
 from __future__ import annotations
 
@@ -63,6 +63,5 @@ def _download(name: str, torchvision_name: str, root: Path) -> None:
     except (RuntimeError, OSError) as error:
         raise AnewError(
             f"data '{name}': cannot be fetched ({' '.join(str(error).split())[:200]}); check the "
-            f"network, or put the "
-            f"files into {root} by hand"
+            f"network, or put the files into {root} by hand"
         ) from error

@@ -11,6 +11,7 @@ import torch
 from anew import data as data_sources
 from anew.core.spec import DataSpec
 from anew.data import Contents, MissingDataError, Resident, Source
+from anew.data.signature import Signature
 from anew.data.sources import SOURCES
 from anew.family import Family
 from anew.studies.study import Study, data_of_seed
@@ -37,18 +38,17 @@ class KnownData:
         if self.source is not None:
             return self.source
         contents = self.contents
+        signature = Signature.of_shape(contents.input_shape, contents.classes)
 
         def noise(count: int) -> Resident:
             inputs = torch.randint(256, (count, *contents.input_shape), dtype=torch.uint8)
-            if inputs.ndim == 4:
-                inputs = inputs.contiguous(memory_format=torch.channels_last)
-            return Resident(inputs, torch.arange(count) % contents.classes)
+            labels = torch.arange(count) % contents.classes
+            return Resident(signature.arrange(inputs), labels)
 
-        names = tuple(map(str, range(contents.classes)))
         return Source(
             noise(contents.training),
             noise(contents.test),
-            names,
+            signature.classes,
             contents.views,
             self.spec.fingerprint,
         )
