@@ -169,6 +169,9 @@ def test_a_worker_that_is_killed_is_retried_and_goes_on_to_the_same_bits(place, 
     assert weights(folder / "killed") == weights(folder / "one")
     assert Family.open(folder / "killed").verify() == (4, [])
     assert said.count("generation 2 (small_cnn, ban), seed 0: test error") == 1
+    # Watchers hear on Ray what they hear elsewhere: starts and epochs too.
+    assert re.search(r"generation 0 \(.*\): [\d,]+ of [\d,]+ steps to go", said)
+    assert re.search(r"epoch \d+/30: loss", said)
     assert not re.search(r"raylet|pid=|WARNING|INFO", said)
 
 

@@ -179,14 +179,14 @@ def test_what_makes_no_sense_is_refused(one, tmp_path):
 
 
 class Recorder:
-    """Workers that note what they are given, and finish in the order of a stream of one's own."""
+    """An executor that notes its groups and finishes them in an order of its own."""
 
     def __init__(self, family, count, failing=()):
         self.family, self.count, self.failing = family, count, failing
         self.under_way, self.given, self.most = [], [], 0
         self.dice = random.Random(0)
 
-    def start(self, specs, data):
+    def submit(self, specs, data):
         for spec in specs:
             assert all(self.family.folder(one.id).is_done for one in spec.teachers)
         self.under_way.append(specs)
@@ -228,25 +228,25 @@ def tree(seeds):
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
 def test_every_network_is_trained_once_and_after_its_teachers(tmp_path, count):
     family = Family.create(tmp_path / "f")
-    trainers = Recorder(family, count)
+    executor = Recorder(family, count)
     groups = tree(range(3))
     done = [
         spec.id
-        for one in train_groups(groups, lambda spec: None, family, trainers)
+        for one in train_groups(groups, lambda spec: None, family, executor)
         for spec in one.specs
     ]
     assert sorted(done) == sorted(spec.id for group in groups for spec in group)
     assert len(set(done)) == len(done)
-    assert trainers.most == count if count <= 3 else 3 < trainers.most <= count
+    assert executor.most == count if count <= 3 else 3 < executor.most <= count
     if count == 1:
-        assert max(map(len, trainers.given)) == 3
+        assert max(map(len, executor.given)) == 3
 
 
 def test_a_failure_takes_its_students_alone(tmp_path):
     family = Family.create(tmp_path / "f")
-    trainers = Recorder(family, 2, failing=("ban",))
+    executor = Recorder(family, 2, failing=("ban",))
     failed = {}
-    for one in train_groups(tree([0]), lambda spec: None, family, trainers):
+    for one in train_groups(tree([0]), lambda spec: None, family, executor):
         failed |= one.failed
     assert [str(error) for error in failed.values()] == ["it burst", "its teacher failed: it burst"]
     assert len([folder for folder in family.folders() if folder.is_done]) == 3
@@ -259,14 +259,14 @@ def test_the_longest_lineage_goes_first(tmp_path):
     order = most_awaited_first([[alone], [first], students, [last]])
     assert order == [[first], students, [alone], [last]]
     assert awaited_apart([students, [last]]) == [[students[2]], students[:2], [last]]
-    trainers = Recorder(Family.create(tmp_path / "f"), 1)
+    executor = Recorder(Family.create(tmp_path / "f"), 1)
     assert sum(
         1
         for _ in train_groups(
-            [[alone], [first], students, [last]], lambda spec: None, trainers.family, trainers
+            [[alone], [first], students, [last]], lambda spec: None, executor.family, executor
         )
     )
-    assert [group[0] for group in trainers.given] == [first, students[0], alone, last]
+    assert [group[0] for group in executor.given] == [first, students[0], alone, last]
 
 
 def test_groups_are_cut_only_where_workers_would_stand_idle():

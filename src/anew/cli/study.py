@@ -219,11 +219,11 @@ def run_study(
     if place.on == "slurm-script":
         place.write_scripts(chosen, out, asked, data_read)
         return
-    execution, launcher = place.launcher(asked)
+    execution, open_executor = place.executor(asked)
     with terminal.watching(
         Console(stderr=True), several=execution.jobs > 1 or place.on == "ray"
     ) as watcher:
-        failed = studies.run(chosen, out, execution, watcher, data_read, launcher)
+        failed = studies.run(chosen, out, execution, watcher, data_read, open_executor)
     if distributed.is_main_process():
         family = Family.open(out)
         results = studies.collect(chosen, family, data_read, failed)

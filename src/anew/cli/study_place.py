@@ -16,7 +16,7 @@ from anew.core.errors import AnewError
 if TYPE_CHECKING:
     from anew.core.execution import Execution
     from anew.studies import Study, StudyData
-    from anew.studies.running import Launcher
+    from anew.training.launch.workers import ExecutorFactory
 
 
 @Parameter(name="*")
@@ -83,17 +83,17 @@ class Place:
                 "set --gpus-per-network"
             )
 
-    def launcher(self, execution: Execution) -> tuple[Execution, Launcher]:
-        """Return how this process runs, and who trains."""
+    def executor(self, execution: Execution) -> tuple[Execution, ExecutorFactory]:
+        """Return this process's own execution, and what opens the executor of the place."""
         if self.on == "ray":
             from anew.training.launch import ray
 
             # What needs a device runs elsewhere; this process must have none.
             cluster = ray.Cluster(self.ray_address, self.jobs, self.gpus_per_network)
-            return replace(execution, device="cpu"), ray.on_ray(cluster, execution)
-        from anew.training.launch.workers import workers
+            return replace(execution, device="cpu"), ray.executor(cluster, execution)
+        from anew.training.launch import local
 
-        return replace(execution, jobs=self.jobs_here), workers
+        return replace(execution, jobs=self.jobs_here), local.executor
 
     def write_scripts(self, study: Study, out: Path, execution: Execution, data: StudyData) -> None:
         """Write the scripts for SLURM and print what to do with them."""

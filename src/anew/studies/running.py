@@ -5,7 +5,7 @@ generation first.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, closing
+from contextlib import closing
 from dataclasses import replace
 from functools import cache
 from itertools import groupby
@@ -25,14 +25,12 @@ from anew.studies.planning.needs import GroupNeeds
 from anew.studies.study import SEEDS_APART, Study, data_of_seed
 from anew.teachers import Store, StoreKey
 from anew.training import group as groups
-from anew.training.group import Session
-from anew.training.launch import slurm
+from anew.training.launch import local, slurm
 from anew.training.launch.scheduler import train_groups
 from anew.training.launch.slurm import Scripts
-from anew.training.launch.workers import Workers, workers
+from anew.training.launch.workers import ExecutorFactory
 from anew.training.lineage import check_model
 
-Launcher = Callable[[Session], AbstractContextManager[Workers]]
 """What makes those who train the groups of a session."""
 
 
@@ -76,13 +74,13 @@ def run(
     execution: Execution,
     progress: Callback,
     data: StudyData | None = None,
-    launcher: Launcher = workers,
+    open_executor: ExecutorFactory = local.executor,
 ) -> dict[str, str]:
     """Train what a study needs and the family at `out` does not hold; returns why networks failed,
     by id.
 
-    `data` is the study's, where the caller has read it already or needs it again. `trainers` train:
-    the processes of this machine, or `ray_workers.on_ray(...)`.
+    `data` is the study's, if the caller has read it already or needs it again. `open_executor`
+    opens what trains: `local.executor` on this machine, or `ray.executor(...)`.
 
     A network that fails takes its students with it and nothing else. Raises `AnewError` where the
     study cannot run or the disk has no room for it (`execution.force` goes on), and `Interrupted`,
@@ -90,7 +88,12 @@ def run(
     """
     data = data or StudyData(study)
     return _train(
-        checked_specs(study, data, out, execution), data.of, out, execution, progress, launcher
+        checked_specs(study, data, out, execution),
+        data.of,
+        out,
+        execution,
+        progress,
+        open_executor,
     )
 
 
@@ -160,7 +163,7 @@ def train_networks(
             )
         return data_sources.prepare(sources[described.source], described)
 
-    return _train(specs, lambda spec: data(spec.data), family, execution, progress, workers)
+    return _train(specs, lambda spec: data(spec.data), family, execution, progress, local.executor)
 
 
 def _train(
@@ -169,11 +172,11 @@ def _train(
     out: Path,
     execution: Execution,
     progress: Callback,
-    launcher: Launcher,
+    open_executor: ExecutorFactory,
 ) -> dict[str, str]:
     failed: dict[str, str] = {}
-    with groups.session(out, execution, progress) as session, launcher(session) as found:
-        for finished in train_groups(siblings(specs), data, session.family, found):
+    with groups.session(out, execution, progress) as session, open_executor(session) as executor:
+        for finished in train_groups(siblings(specs), data, session.family, executor):
             failed |= {name: str(error) for name, error in finished.failed.items()}
             for text in dict.fromkeys(str(error) for error in finished.failed.values()):
                 session.progress.log(text)

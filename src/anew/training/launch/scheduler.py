@@ -1,5 +1,5 @@
-"""The order in which groups of siblings are trained: each when its teachers are there, as many at
-once as fit.
+"""The order in which groups of siblings train: a group when its teachers are trained, and as many
+at once as the executor takes.
 """
 
 from __future__ import annotations
@@ -11,73 +11,69 @@ from anew.core.errors import AnewError
 from anew.core.spec import Spec
 from anew.data import Data
 from anew.family import Family
-from anew.training.launch.workers import Finished, Workers
+from anew.training.launch.workers import Executor, Finished
 
-One = TypeVar("One")
+Item = TypeVar("Item")
 
 
 def train_groups(
-    groups: Sequence[Sequence[Spec]], data: Callable[[Spec], Data], family: Family, workers: Workers
+    groups: Sequence[Sequence[Spec]],
+    data: Callable[[Spec], Data],
+    family: Family,
+    executor: Executor,
 ) -> Iterator[Finished]:
-    """Train groups, those first that most generations wait for, and yield each (or part of one)
-    when it is finished.
+    """Train groups and yield each, or a part of one, when it is finished.
 
-    A network that fails takes its students with it and nothing else. With several workers, siblings
-    that nobody waits for are trained apart from their others, and groups are cut where workers
-    would stand idle. Raises `Interrupted`, after saving.
+    The groups that most generations wait for go first. A network that fails takes its students with
+    it and nothing else. With several workers, siblings that nobody waits for train apart from the
+    others, and groups are cut if workers would stand idle. Raises `Interrupted`, after saving.
     """
-    waiting = in_order(groups, workers.count)
+    waiting = in_order(groups, executor.count)
     failed: dict[str, AnewError] = {}
     running = 0
     while waiting or running:
-        orphans = [
-            spec
-            for group in waiting
-            for spec in group
-            if any(one.id in failed for one in spec.teachers)
-        ]
+        orphans = _orphans(waiting, failed)
         if orphans:
             errors = {spec.id: _teacher_failed(spec, failed) for spec in orphans}
             failed |= errors
-            waiting = [
-                rest
-                for group in waiting
-                if (rest := [spec for spec in group if spec.id not in errors])
-            ]
+            waiting = _without(waiting, errors)
             yield Finished(tuple(orphans), errors)
             continue
-        parts, waiting = next_parts(
-            waiting, workers.count - running, lambda spec: family.folder(spec.id).is_done
-        )
+
+        idle = executor.count - running
+        parts, waiting = next_parts(waiting, idle, lambda spec: family.folder(spec.id).is_done)
         for part in parts:
-            workers.start(part, data(part[0]))
+            executor.submit(part, data(part[0]))
         running += len(parts)
         assert running, "a teacher is neither trained nor failed"
-        finished = workers.wait()
+
+        finished = executor.wait()
         running -= 1
         failed |= finished.failed
         yield finished
 
 
 def in_order(groups: Sequence[Sequence[Spec]], workers: int) -> list[list[Spec]]:
-    """Return groups in the order in which they wait for so many workers."""
+    """Return groups in the order in which they wait for a number of workers."""
     return most_awaited_first(groups if workers == 1 else awaited_apart(groups))
 
 
 def next_parts(
-    waiting: Sequence[list[Spec]], idle: int, is_there: Callable[[Spec], bool]
+    waiting: Sequence[list[Spec]], idle: int, is_done: Callable[[Spec], bool]
 ) -> tuple[list[list[Spec]], list[list[Spec]]]:
-    """Return the groups, or parts of them, that so many idle workers are given now, and those that
-    still wait.
+    """Return the groups, or parts of groups, that idle workers get now, and those that still wait.
 
-    `is_there` says whether a teacher is trained.
+    `is_done` tells whether a teacher is trained.
     """
     ready: list[list[Spec]] = []
     later: list[list[Spec]] = []
     for group in waiting:
-        (ready if all(is_there(one) for spec in group for one in spec.teachers) else later).append(
-            group
-        )
+        teachers = [teacher for spec in group for teacher in spec.teachers]
+        if all(map(is_done, teachers)):
+            ready.append(group)
+        else:
+            later.append(group)
+
     parts = spread(ready, idle)
     return parts[:idle], most_awaited_first([*parts[idle:], *later])
 
@@ -85,7 +81,7 @@ def next_parts(
 def most_awaited_first(groups: Sequence[Sequence[Spec]]) -> list[list[Spec]]:
     """Return groups in the order of how many generations wait for them, most first.
 
-    Where there are many workers, the longest lineage decides how long all takes.
+    With many workers, the longest lineage decides how long everything takes.
     """
     awaited = _awaited(groups)
     return sorted(
@@ -94,31 +90,17 @@ def most_awaited_first(groups: Sequence[Sequence[Spec]]) -> list[list[Spec]]:
 
 
 def awaited_apart(groups: Sequence[Sequence[Spec]]) -> list[list[Spec]]:
-    """Cut each group into the networks that others learn from and those that nobody waits for."""
+    """Cut each group into the networks that others learn from and the rest."""
     awaited = _awaited(groups)
-    parts = [
-        [spec for spec in group if (spec.id in awaited) is kept]
-        for group in groups
-        for kept in (True, False)
-    ]
+    parts: list[list[Spec]] = []
+    for group in groups:
+        parts.append([spec for spec in group if spec.id in awaited])
+        parts.append([spec for spec in group if spec.id not in awaited])
     return [part for part in parts if part]
 
 
-def _awaited(groups: Sequence[Sequence[Spec]]) -> dict[str, int]:
-    """Return how many generations follow each network that others learn from, by id."""
-    awaited: dict[str, int] = {}
-    for spec in sorted(
-        (spec for group in groups for spec in group), key=lambda one: -one.generation
-    ):
-        for teacher in spec.teachers:
-            awaited[teacher.id] = max(awaited.get(teacher.id, 0), awaited.get(spec.id, 0) + 1)
-    return awaited
-
-
-def spread(groups: Sequence[list[One]], count: int) -> list[list[One]]:
-    """Cut the largest of groups in halves until there are at least `count`, or all are single
-    networks.
-    """
+def spread(groups: Sequence[list[Item]], count: int) -> list[list[Item]]:
+    """Halve the largest groups until there are at least `count`, or only single networks."""
     parts = list(groups)
     while parts and len(parts) < count and max(map(len, parts)) > 1:
         place = max(range(len(parts)), key=lambda number: len(parts[number]))
@@ -127,6 +109,32 @@ def spread(groups: Sequence[list[One]], count: int) -> list[list[One]]:
     return parts
 
 
+def _awaited(groups: Sequence[Sequence[Spec]]) -> dict[str, int]:
+    """Return how many generations follow each network that others learn from, by id."""
+    specs = [spec for group in groups for spec in group]
+    awaited: dict[str, int] = {}
+    for spec in sorted(specs, key=lambda spec: -spec.generation):
+        for teacher in spec.teachers:
+            awaited[teacher.id] = max(awaited.get(teacher.id, 0), awaited.get(spec.id, 0) + 1)
+    return awaited
+
+
+def _orphans(waiting: Sequence[list[Spec]], failed: dict[str, AnewError]) -> list[Spec]:
+    """Return the networks that wait for a teacher that failed."""
+    orphans: list[Spec] = []
+    for group in waiting:
+        for spec in group:
+            if any(teacher.id in failed for teacher in spec.teachers):
+                orphans.append(spec)
+    return orphans
+
+
+def _without(waiting: Sequence[list[Spec]], ids: dict[str, AnewError]) -> list[list[Spec]]:
+    """Return the groups without the networks of some ids; groups that become empty are dropped."""
+    rest = [[spec for spec in group if spec.id not in ids] for group in waiting]
+    return [group for group in rest if group]
+
+
 def _teacher_failed(spec: Spec, failed: dict[str, AnewError]) -> AnewError:
-    teacher = next(one for one in spec.teachers if one.id in failed)
+    teacher = next(teacher for teacher in spec.teachers if teacher.id in failed)
     return AnewError(f"its teacher failed: {failed[teacher.id]}")
