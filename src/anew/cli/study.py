@@ -79,21 +79,20 @@ class Choice:
         """
         from anew import studies
 
-        changes = {
+        data = {
             "source": self.data,
             "root": None if self.root is None else str(self.root),
             "limit": self.limit,
         }
-        return studies.choose(
-            name,
-            self.scale,
-            self.seeds,
-            self.rows,
-            self.columns,
-            self.controls,
-            changes,
-            self.epochs,
+        changes = studies.Changes(
+            seeds=self.seeds or (),
+            rows=self.rows or (),
+            columns=self.columns or (),
+            controls=self.controls,
+            data=data,
+            epochs=self.epochs,
         )
+        return studies.choose(name, self.scale, changes)
 
 
 AS_IT_IS = Choice()

@@ -1,6 +1,6 @@
 """Tables of cells over many networks: the paper's, and a user's own."""
 
-from anew.studies.choosing import choose
+from anew.studies.choosing import Changes, choose
 from anew.studies.paper import STUDIES
 from anew.studies.planning.measuring import plan
 from anew.studies.results import Results, collect
@@ -9,6 +9,7 @@ from anew.studies.study import Column, Study, read_study
 
 __all__ = [
     "STUDIES",
+    "Changes",
     "Column",
     "Results",
     "Study",

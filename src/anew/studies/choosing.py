@@ -1,11 +1,9 @@
-"""From what a user says to a study: its name or file, at a scale, with seeds, rows, columns,
-controls and data.
-"""
+"""From a user's words to a study: its name or file, a scale, and changes to it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,47 +16,69 @@ from anew.studies.scales import scaled
 from anew.studies.study import Study, read_study
 
 
-def choose(
-    name: str,
-    scale: str | None = None,
-    seeds: Sequence[int] | None = None,
-    rows: Sequence[str] | None = None,
-    columns: Sequence[str] | None = None,
-    controls: bool = False,
-    data: Mapping[str, Any] | None = None,
-    epochs: int | None = None,
-) -> Study:
-    """Return a study by its name or TOML file, changed as given; `data` are fields of its data,
-    None for its own.
+@dataclass(frozen=True)
+class Changes:
+    """What the user changes about a study; by default nothing."""
 
-    Raises `AnewError` for what is not known, and for a scale where the study is a user's own.
+    seeds: Sequence[int] = ()
+    """Other seeds than the study's."""
+    rows: Sequence[str] = ()
+    """The only rows that are wanted."""
+    columns: Sequence[str] = ()
+    """The only columns that are wanted; what these learn from is trained all the same."""
+    controls: bool = False
+    """Whether the controls are added as columns."""
+    data: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Fields of the study's data by name; None for the study's own."""
+    epochs: int | None = None
+
+
+def choose(name: str, scale: str | None = None, changes: Changes | None = None) -> Study:
+    """Return a study by its name or TOML file, with changes.
+
+    Raises `AnewError` for a name, row, column, scale or value that does not exist, and for a scale
+    of a user's own study.
     """
+    study = _by_name(name, scale)
+    if changes is None:
+        return study
+
+    study = _with_settings(study, changes)
+    if changes.seeds:
+        if min(changes.seeds) < 0:
+            raise AnewError(
+                f"seeds must be whole numbers >= 0, got {min(changes.seeds)}; set --seeds"
+            )
+        study = replace(study, seeds=tuple(changes.seeds))
+    if changes.controls:
+        study = with_controls(study)
+    return study.only(tuple(changes.rows), tuple(changes.columns))
+
+
+def _by_name(name: str, scale: str | None) -> Study:
     if name.endswith(".toml"):
         if scale is not None:
             raise AnewError(
                 f"study '{name}': scales are for the paper's studies; write the sizes into the file"
             )
-        study = read_study(Path(name))
-    elif name in STUDIES:
-        study = scaled(STUDIES[name], scale or "full")
-    else:
+        return read_study(Path(name))
+    if name not in STUDIES:
         raise AnewError(
             f"study '{name}' is not known{did_you_mean(name, STUDIES)}; choose one of "
-            f"{', '.join(STUDIES)}, or name a "
-            "TOML file"
+            f"{', '.join(STUDIES)}, or name a TOML file"
         )
-    given = {key: value for key, value in (data or {}).items() if value is not None}
+    return scaled(STUDIES[name], scale or "full")
+
+
+def _with_settings(study: Study, changes: Changes) -> Study:
+    """Return a study with changed data and epochs, whose values are checked."""
+    given = {key: value for key, value in changes.data.items() if value is not None}
     checked = fields.read(DataSpec, given, prefix=("data",))
-    study = replace(
-        study, data=replace(study.data, **{key: getattr(checked, key) for key in given})
-    )
-    if epochs is not None:
-        checked_epochs = fields.read(TrainingSpec, {"epochs": epochs}, prefix=("training",)).epochs
-        study = replace(study, training=replace(study.training, epochs=checked_epochs))
-    if seeds:
-        if min(seeds) < 0:
-            raise AnewError(f"seeds must be whole numbers >= 0, got {min(seeds)}; set --seeds")
-        study = replace(study, seeds=tuple(seeds))
-    if controls:
-        study = with_controls(study)
-    return study.only(tuple(rows or ()), tuple(columns or ()))
+    data = replace(study.data, **{key: getattr(checked, key) for key in given})
+
+    training = study.training
+    if changes.epochs is not None:
+        given = {"epochs": changes.epochs}
+        epochs = fields.read(TrainingSpec, given, prefix=("training",)).epochs
+        training = replace(training, epochs=epochs)
+    return replace(study, data=data, training=training)
