@@ -475,6 +475,10 @@ def test_what_makes_no_sense_is_refused(refused, arguments, says):
             "names the column 'Techer'.*did you mean 'Teacher'",
         ),
         (('teacher = "Teacher"', 'teacher = "BAN"'), "learns from itself"),
+        (
+            ('teacher = "Teacher"', 'teacher = "Late"\n[columns.Late]\nteacher = "Techer"'),
+            "column 'Late': names the column 'Techer'.*did you mean 'Teacher'",
+        ),
         (('"Teacher", "BAN"]', '"Teacher", "Both"]'), "names 'Both', which is an ensemble"),
         (('objective = "ban"', 'objective = "label"'), "objective 'label' has no teacher"),
         (('objective = "ban"', 'objectve = "ban"'), "unknown key 'columns.BAN.objectve'"),

@@ -13,7 +13,8 @@ from anew.core.spec import DataSpec, TrainingSpec
 from anew.studies.controls import with_controls
 from anew.studies.paper import STUDIES
 from anew.studies.scales import scaled
-from anew.studies.study import Study, read_study
+from anew.studies.study import Study
+from anew.studies.toml import read_study
 
 
 @dataclass(frozen=True)

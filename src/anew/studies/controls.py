@@ -1,4 +1,4 @@
-"""Columns that ask of any study whether distillation did it."""
+"""Columns that test in any study whether distillation explains a gain."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from anew.studies.study import Column, Study
 
 
 def with_controls(study: Study) -> Study:
-    """Return a study with the controls that ask whether distillation did it: columns like any
-    other.
+    """Return a study with the controls of distillation, which are columns like any other.
 
-    A second label-only network; one that is given the whole compute of the longest lineage; an
-    ensemble of as many independent label-only networks as that lineage has generations; labels
-    smoothed as much as the teacher is unsure on the whole; a student of the teacher with its
-    answers exchanged between examples of the same predicted class; and an untrained network with a
-    student of its own. `AnewError` where the study has a column of such a name.
+    A second label-only network; one with the whole compute of the longest lineage; an ensemble of
+    as many independent label-only networks as that lineage has generations; labels smoothed as much
+    as the teacher is unsure on the whole; a student of the teacher whose answers are exchanged
+    between examples of the same predicted class; an untrained network with a student of its own.
+    Raises `AnewError` if the study has a column of such a name.
     """
     longest = max(_depth(study, row, name) for row in study.rows for name in study.columns)
     again = [Column(seed=500 + number) for number in range(1, longest + 1)]
@@ -27,6 +26,7 @@ def with_controls(study: Study) -> Study:
     ]
     members = (study.reference, *names[:longest])
     untrained = f"{study.reference} untrained"
+
     controls = {
         **dict(zip(names, again, strict=True)),
         f"{study.reference}, {longest + 1}x epochs": Column(seed=500, epochs=longest + 1),
@@ -40,6 +40,7 @@ def with_controls(study: Study) -> Study:
         untrained: Column(seed=500, epochs=0),
         f"BAN, {untrained}": Column(untrained, ObjectiveSpec("ban")),
     }
+
     for name in controls:
         if name in study.columns:
             raise AnewError(
@@ -52,6 +53,7 @@ def with_controls(study: Study) -> Study:
 
 
 def _depth(study: Study, row: str, name: str) -> int:
+    """Return how many teachers a cell's network descends from."""
     column = study.column(row, name)
     if column is None or column.ensemble or not column.teacher:
         return 0

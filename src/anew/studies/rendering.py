@@ -1,6 +1,4 @@
-"""A study's table as text: for the terminal, Markdown, CSV, LaTeX and JSON, all from the same
-cells.
-"""
+"""A study's table as text: for the terminal, a page, Markdown, CSV, LaTeX and JSON."""
 
 from __future__ import annotations
 
@@ -46,41 +44,40 @@ def lines(results: Results) -> list[list[str]]:
 
 
 def controls_lines(results: Results) -> list[list[str]]:
-    """Return a line of texts for every comparison of a cell with a control, as `CONTROLS_COLUMNS`
-    names them.
-    """
+    """Return a line for every comparison with a control, as `CONTROLS_COLUMNS` names them."""
     return [
-        [cell.row, cell.column, control, *_compared(one)]
+        [cell.row, cell.column, control, *_compared(comparison)]
         for cell in results.cells
-        for control, one in cell.controls.items()
+        for control, comparison in cell.controls.items()
     ]
 
 
 def for_page(results: Results) -> tuple[list[str], list[list[str]]]:
-    """Return the table's columns and lines without what a page has no room for, and what says
-    nothing there.
+    """Return the columns and lines of a page's table.
+
+    Columns without any value are left out, and those for which a page has no room.
     """
-    found = lines(results)
+    whole = lines(results)
     left_out = {"deviation", "p (Wilcoxon)"}
-    left_out |= {
-        name for place, name in enumerate(COLUMNS) if all(line[place] == "-" for line in found)
-    }
+    for place, name in enumerate(COLUMNS):
+        if all(line[place] == "-" for line in whole):
+            left_out.add(name)
     if not any(cell.missing for cell in results.cells):
         left_out.add("seeds")
     if "published, M" in left_out:
         left_out.add("parameters, M")
-    kept = [
-        place for place, name in enumerate(COLUMNS) if name == "verdict" or name not in left_out
-    ]
-    return [COLUMNS[place] for place in kept], [[line[place] for place in kept] for line in found]
+
+    # The page's template counts columns up to the verdict.
+    left_out.discard("verdict")
+    kept = [place for place, name in enumerate(COLUMNS) if name not in left_out]
+    return [COLUMNS[place] for place in kept], [[line[place] for place in kept] for line in whole]
 
 
 def for_terminal(results: Results) -> tuple[list[str], list[list[str]]]:
-    """Return a narrower table: its columns, and its lines with a line of its own for each row's
-    name.
+    """Return the columns and lines of a narrower table, with a line for each row's name.
 
-    What nobody needs is left out: published figures where there are none, the number of seeds where
-    all are done. A dash for a verdict means that no difference is shown.
+    Published figures are left out if there are none, the number of seeds if all are finished. A
+    dash for a verdict means that no difference is shown.
     """
     seeds = len(results.study.seeds)
     wanted = {
@@ -92,36 +89,37 @@ def for_terminal(results: Results) -> tuple[list[str], list[list[str]]]:
         "p (Holm)": True,
         "shown": True,
     }
+    columns = [name for name, is_wanted in wanted.items() if is_wanted]
+
     narrow: list[list[str]] = []
     for row in results.study.rows:
-        narrow.append([row, *[""] * (sum(wanted.values()) - 1)])
+        narrow.append([row, *[""] * (len(columns) - 1)])
         for cell in results.cells:
             if cell.row == row:
-                whole = dict(zip(COLUMNS, _line(cell, seeds), strict=True))
-                verdict = whole["verdict"] if _is_shown(cell.comparison) else "-"
-                texts = [
-                    f"  {cell.column}",
-                    whole["error %"] + _around(cell.estimate),
-                    whole["seeds"],
-                    whole["published %"],
-                    whole["difference"]
-                    + _around(cell.comparison.difference if cell.comparison else None),
-                    whole["p (Holm)"],
-                    verdict,
-                ]
-                narrow.append(
-                    [
-                        text
-                        for text, is_wanted in zip(texts, wanted.values(), strict=True)
-                        if is_wanted
-                    ]
-                )
-    return [name for name, is_wanted in wanted.items() if is_wanted], narrow
+                texts = _narrow(cell, seeds)
+                narrow.append([texts[name] for name in columns])
+    return columns, narrow
+
+
+def _narrow(cell: Cell, seeds: int) -> dict[str, str]:
+    """Return a cell's texts in the narrower table, by column."""
+    whole = dict(zip(COLUMNS, _line(cell, seeds), strict=True))
+    difference = cell.comparison.difference if cell.comparison else None
+    return {
+        "": f"  {cell.column}",
+        "error %": whole["error %"] + _around(cell.estimate),
+        "seeds": whole["seeds"],
+        "published": whole["published %"],
+        "difference": whole["difference"] + _around(difference),
+        "p (Holm)": whole["p (Holm)"],
+        "shown": whole["verdict"] if _is_shown(cell.comparison) else "-",
+    }
 
 
 def controls_for_terminal(results: Results) -> tuple[list[str], list[list[str]]]:
-    """Return a narrow table of the differences to the controls, which have numbers; a star where
-    one is shown.
+    """Return a narrow table of differences to the controls, which have numbers.
+
+    A star marks a difference that is shown.
     """
     narrow: list[list[str]] = []
     rows, controls = results.study.rows, results.controls
@@ -130,13 +128,13 @@ def controls_for_terminal(results: Results) -> tuple[list[str], list[list[str]]]
             narrow.append([row, *[""] * len(controls)])
         for cell in results.cells:
             if cell.row == row and cell.controls:
-                found = [cell.controls.get(control) for control in controls]
-                narrow.append([f"  {cell.column}", *(_starred(one) for one in found)])
+                starred = [_starred(cell.controls.get(control)) for control in controls]
+                narrow.append([f"  {cell.column}", *starred])
     return ["", *(f"[{number}] " for number, _ in enumerate(controls, 1))], narrow
 
 
 def about_controls(results: Results) -> str:
-    """Return what must be said with the narrow table: which control has which number."""
+    """Return the note to the narrow table: which control has which number."""
     names = "; ".join(f"[{number}] {control}" for number, control in enumerate(results.controls, 1))
     return (
         "Differences to controls: ours less theirs, in points; * where one is shown (better or "
@@ -144,12 +142,14 @@ def about_controls(results: Results) -> str:
     )
 
 
-def _starred(one: Judged | None) -> str:
-    return "-" if one is None else f"{one.difference.mean:+.1f}{'*' if _is_shown(one) else ' '}"
+def _starred(comparison: Judged | None) -> str:
+    if comparison is None:
+        return "-"
+    return f"{comparison.difference.mean:+.1f}{'*' if _is_shown(comparison) else ' '}"
 
 
-def _is_shown(one: Judged | None) -> bool:
-    return one is not None and one.verdict in ("better", "worse")
+def _is_shown(comparison: Judged | None) -> bool:
+    return comparison is not None and comparison.verdict in ("better", "worse")
 
 
 def _around(interval: Estimate | Difference | None) -> str:
@@ -165,33 +165,32 @@ def _half(interval: Estimate | Difference | None) -> str:
 
 
 def about(results: Results) -> list[str]:
-    """Return what must be said with the table: data, seeds, settings, comparison, what was scaled
-    down, what failed.
-    """
+    """Return the notes to a table: data, seeds, settings, comparison, scale, and what failed."""
     study, training = results.study, results.study.training
     limit = f", {study.data.limit:,} training examples" if study.data.limit else ""
-    said = [
+    paired = "by test example (McNemar, bootstrap)"
+    if len(study.seeds) > 1:
+        paired = "by seed (paired t)"
+
+    notes = [
         f"{study.title}. Data: {study.data.source} ({results.fingerprint}){limit}; seeds: "
         f"{', '.join(map(str, study.seeds))}; {training.epochs} epochs, batch "
         f"{training.batch_size}, "
         f"{training.optimizer}, learning rate {training.learning_rate:g}, {training.schedule}.",
         f"Test error of the last epoch; nothing was chosen on test. Differences are to "
-        f"'{study.reference}', paired "
-        + ("by seed (paired t)" if len(study.seeds) > 1 else "by test example (McNemar, bootstrap)")
-        + "; p-values are corrected for all comparisons with the same column (Holm). Neither "
-        "better nor worse: no "
-        "difference shown.",
+        f"'{study.reference}', paired {paired}; p-values are corrected for all comparisons with "
+        f"the same column (Holm). Neither better nor worse: no difference shown.",
         *study.notes,
     ]
     if study.published_parameters:
         names = [f"{cell.row}, {cell.column}: {_parameters(cell)}" for cell in results.cells]
-        said.append(f"Parameters that are learned, in millions (published): {'; '.join(names)}.")
+        notes.append(f"Parameters that are learned, in millions (published): {'; '.join(names)}.")
     missing = {why for cell in results.cells for why in cell.missing.values()}
-    return said + [f"missing: {why}" for why in sorted(missing)]
+    return notes + [f"missing: {why}" for why in sorted(missing)]
 
 
 def markdown(results: Results) -> str:
-    """Return the table in Markdown, with what must be said with it."""
+    """Return the table in Markdown, with its notes."""
     tables = [table(COLUMNS, lines(results))]
     if compared := controls_lines(results):
         tables.append(table(CONTROLS_COLUMNS, compared))
@@ -199,7 +198,7 @@ def markdown(results: Results) -> str:
 
 
 def as_csv(results: Results) -> str:
-    """Return the table as CSV, a comment line for each thing that must be said with it.
+    """Return the table as CSV, with its notes as comment lines.
 
     Comparisons with controls are further columns, which name them.
     """
@@ -217,14 +216,16 @@ def as_csv(results: Results) -> str:
 def latex(results: Results) -> str:
     """Return the table as a LaTeX tabular, rows by columns: mean and half the interval."""
     study = results.study
+
     body: list[str] = []
     for row in study.rows:
         cells = [results.cell(row, name) for name in study.columns]
         body.append(" & ".join([_escape(row), *map(_short, cells)]) + r" \\")
-        # The paper gives parameters in some of its tables; there they stand below the errors.
+        # In some of its tables the paper gives parameters, below the errors.
         if any(cell is not None and cell.published_parameters is not None for cell in cells):
             counts = ["--" if cell is None else _parameters(cell) for cell in cells]
             body.append(" & ".join(["parameters, M (published)", *counts]) + r" \\")
+
     head = " & ".join(["", *map(_escape, study.columns)]) + r" \\"
     comments = [f"% {line}" for line in about(results)]
     begin = rf"\begin{{tabular}}{{l{'r' * len(study.columns)}}}"
@@ -263,17 +264,17 @@ def _line(cell: Cell, seeds: int) -> list[str]:
     ]
 
 
-def _compared(one: Judged | None) -> list[str]:
+def _compared(comparison: Judged | None) -> list[str]:
     """Return a comparison's difference, interval, p by Holm and by Wilcoxon, and verdict."""
-    if one is None:
+    if comparison is None:
         return ["-"] * 5
-    found = one.difference
+    difference = comparison.difference
     return [
-        f"{found.mean:+.2f}",
-        f"{found.low:+.2f} to {found.high:+.2f}",
-        f"{one.corrected_p:.3f}",
-        "-" if math.isnan(found.p_rank) else f"{found.p_rank:.3f}",
-        one.verdict,
+        f"{difference.mean:+.2f}",
+        f"{difference.low:+.2f} to {difference.high:+.2f}",
+        f"{comparison.corrected_p:.3f}",
+        "-" if math.isnan(difference.p_rank) else f"{difference.p_rank:.3f}",
+        comparison.verdict,
     ]
 
 
@@ -285,12 +286,10 @@ def _parameters(cell: Cell) -> str:
 def _short(cell: Cell | None) -> str:
     if cell is None or cell.estimate is None:
         return "--"
-    return f"${cell.estimate.mean:.2f}" + (
-        rf" \pm {_half(cell.estimate)}$" if cell.estimate.count > 1 else "$"
-    )
+    around = rf" \pm {_half(cell.estimate)}" if cell.estimate.count > 1 else ""
+    return f"${cell.estimate.mean:.2f}{around}$"
 
 
 def _escape(text: str) -> str:
-    return text.replace("\\", r"\textbackslash{}").translate(
-        str.maketrans({one: f"\\{one}" for one in "&%$#_{}"})
-    )
+    escapes = str.maketrans({sign: f"\\{sign}" for sign in "&%$#_{}"})
+    return text.replace("\\", r"\textbackslash{}").translate(escapes)

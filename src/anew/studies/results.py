@@ -1,6 +1,4 @@
-"""A study's results: every cell over its seeds, compared with a reference column, beside what was
-published.
-"""
+"""A study's results: every cell over its seeds, compared with a reference column."""
 
 from __future__ import annotations
 
@@ -9,7 +7,8 @@ from dataclasses import asdict, dataclass, field
 from functools import cache
 from typing import Any
 
-import torch
+from jaxtyping import Bool
+from torch import Tensor
 
 from anew import evaluation
 from anew.core.spec import Spec
@@ -20,31 +19,32 @@ from anew.models import network
 from anew.studies.running import StudyData
 from anew.studies.study import Study
 
-Wrong = Mapping[int, torch.Tensor | str]
-"""Which test examples a cell gets wrong (N,), by seed; or why that is not known."""
+Place = tuple[str, str]
+"""A cell's place in the table: its row and its column."""
+Wrong = Mapping[int, Tensor | str]
+"""Which test examples a cell gets wrong (N,), by seed; or the reason why that is not known."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell: test error in percent over seeds, what failed or is missing, and the comparison
-    with the reference.
-    """
+    """One cell: its test error in percent over seeds, and its comparison with the reference."""
 
     row: str
     column: str
     errors: Mapping[int, float]
-    """By seed, of the seeds that are done."""
+    """By seed, of the seeds that are finished."""
     missing: Mapping[int, str]
-    """Why a seed is not there, by seed."""
+    """The reason for a missing seed, by seed."""
     estimate: Estimate | None
     published: float | None
     parameters: int
-    """What the cell's networks learn in all; what is frozen is not counted."""
+    """The parameters that the cell's networks learn in all; frozen ones are not counted."""
     published_parameters: float | None
     """In millions."""
     comparison: Judged | None = None
-    """With the reference column: ours less its error, in points; corrected for all cells that are
-    compared with it.
+    """With the reference column: our error less its error, in points.
+
+    Its p-value is corrected for all cells that are compared with the reference.
     """
     controls: Mapping[str, Judged] = field(default_factory=dict[str, Judged])
     """The same with each control, by its name. Controls have none."""
@@ -64,7 +64,7 @@ class Results:
 
     @property
     def controls(self) -> list[str]:
-        """The controls that anything is compared with."""
+        """The controls with which a cell is compared."""
         return [
             name
             for name in self.study.controls
@@ -72,11 +72,14 @@ class Results:
         ]
 
     def cell(self, row: str, column: str) -> Cell | None:
-        """Return a cell, None where the table has none."""
-        return next((one for one in self.cells if (one.row, one.column) == (row, column)), None)
+        """Return a cell, or None if the table has no such cell."""
+        for cell in self.cells:
+            if (cell.row, cell.column) == (row, column):
+                return cell
+        return None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the table with all that a reader needs to judge it."""
+        """Return the table as it is exported, with what a reader needs to judge it."""
         return {
             "study": self.study.name,
             "title": self.study.title,
@@ -94,104 +97,125 @@ class Results:
 def collect(
     study: Study, family: Family, data: StudyData, failed: Mapping[str, str] | None = None
 ) -> Results:
-    """Read a study's cells from a family: stored outputs of the last epoch, so nothing is chosen
-    and nothing runs.
+    """Read a study's cells from a family: from stored outputs of the last epoch.
 
-    Every cell is compared with the reference column, and what is no control with each control. In a
-    study of two seeds and more, comparisons are paired by seed, of which two must be done; in a
-    study of one they are over its test examples. The p-values of all comparisons with one column
-    are corrected together (Holm).
+    Nothing is chosen on test, and no network runs. Every cell is compared with the reference
+    column, and every cell but the controls with each control. With two seeds or more, comparisons
+    are paired by seed, of which two must be finished; with one they are over its test examples. The
+    p-values of all comparisons with one column are corrected together (Holm). `failed` are the
+    reasons of networks that failed, by id.
     """
-    failed = failed or {}
-    wrong = {
-        (row, name): {
-            seed: _wrong(study.cell(row, name, seed, data(seed)), family, failed)
-            for seed in study.seeds
-        }
-        for row in study.rows
-        for name in dict.fromkeys((*(study.shown or study.columns), study.reference))
-        if study.column(row, name) is not None
-    }
+    wrong = _all_wrong(study, family, data, failed or {})
     with_reference = _compared(wrong, study.reference, without=(study.reference,))
     with_controls = {
         control: _compared(wrong, control, without=(study.reference, *study.controls))
         for control in study.controls
     }
-    count = cache(network.count_trained)
+
+    first, count = study.seeds[0], cache(network.count_trained)
     cells: list[Cell] = []
-    for (row, name), found in wrong.items():
+    for (row, name), by_seed in wrong.items():
+        # The reference is read even if it is not shown.
         if study.shown and name not in study.shown:
             continue
-        errors = {
-            seed: _percent(value)
-            for seed, value in found.items()
-            if isinstance(value, torch.Tensor)
+        errors: dict[int, float] = {}
+        missing: dict[int, str] = {}
+        for seed, value in by_seed.items():
+            if isinstance(value, str):
+                missing[seed] = value
+            else:
+                errors[seed] = _percent(value)
+
+        members = study.cell(row, name, first, data(first))
+        learned = [count(one.model, one.frozen, data.of(one).signature) for one in members]
+        controls = {
+            control: compared[row, name]
+            for control, compared in with_controls.items()
+            if (row, name) in compared
         }
-        missing = {seed: value for seed, value in found.items() if isinstance(value, str)}
-        members = study.cell(row, name, study.seeds[0], data(study.seeds[0]))
         cells.append(
             Cell(
-                row,
-                name,
-                errors,
-                missing,
-                statistics.estimate(list(errors.values())) if errors else None,
-                study.published.get((row, name)),
-                sum(count(one.model, one.frozen, data.of(one).signature) for one in members),
-                study.published_parameters.get((row, name)),
-                with_reference.get((row, name)),
-                {
-                    control: of[row, name]
-                    for control, of in with_controls.items()
-                    if (row, name) in of
-                },
+                row=row,
+                column=name,
+                errors=errors,
+                missing=missing,
+                estimate=statistics.estimate(list(errors.values())) if errors else None,
+                published=study.published.get((row, name)),
+                parameters=sum(learned),
+                published_parameters=study.published_parameters.get((row, name)),
+                comparison=with_reference.get((row, name)),
+                controls=controls,
             )
         )
-    return Results(study, cells, data(study.seeds[0]).fingerprint)
+    return Results(study, cells, data(first).fingerprint)
+
+
+def _all_wrong(
+    study: Study, family: Family, data: StudyData, failed: Mapping[str, str]
+) -> dict[Place, Wrong]:
+    """Return which examples each cell gets wrong, of the cells that are shown and the reference."""
+    names = list(dict.fromkeys((*(study.shown or study.columns), study.reference)))
+    wrong: dict[Place, Wrong] = {}
+    for row in study.rows:
+        for name in names:
+            if study.column(row, name) is not None:
+                wrong[row, name] = {
+                    seed: _wrong(study.cell(row, name, seed, data(seed)), family, failed)
+                    for seed in study.seeds
+                }
+    return wrong
 
 
 def _wrong(
     members: tuple[Spec, ...], family: Family, failed: Mapping[str, str]
-) -> torch.Tensor | str:
-    """Return which test examples a cell gets wrong, or why it is not known."""
+) -> Bool[Tensor, "examples"] | str:
+    """Return which test examples a cell gets wrong, or the reason why that is not known."""
     for member in members:
         if member.id in failed:
             return failed[member.id]
         if not family.folder(member.id).is_done:
             return "not trained yet"
+
     outputs = [evaluation.read_outputs(family.folder(member.id), "test") for member in members]
-    logits = ensemble.log_mean([one for one, _ in outputs])
-    return logits.argmax(-1) != outputs[0][1]
+    together = ensemble.log_mean([logits for logits, _ in outputs])
+    return (together.argmax(-1) != outputs[0][1]).flatten()
 
 
 def _compared(
-    wrong: Mapping[tuple[str, str], Wrong], other: str, without: Sequence[str]
-) -> dict[tuple[str, str], Judged]:
-    """Return what the comparisons of all cells with a column of their rows show, but for some
-    columns'.
-    """
-    differences = {
-        (row, name): _difference(ours, wrong[row, other])
-        for (row, name), ours in wrong.items()
-        if name not in without and (row, other) in wrong
-    }
-    there = {cell: one for cell, one in differences.items() if one is not None}
-    return dict(zip(there, statistics.judge(list(there.values())), strict=True))
+    wrong: Mapping[Place, Wrong], other: str, without: Sequence[str]
+) -> dict[Place, Judged]:
+    """Return the comparisons of cells with a column of their rows, but for columns `without`."""
+    differences: dict[Place, Difference] = {}
+    for (row, name), ours in wrong.items():
+        if name in without or (row, other) not in wrong:
+            continue
+        difference = _difference(ours, wrong[row, other])
+        if difference is not None:
+            differences[row, name] = difference
+    judged = statistics.judge(list(differences.values()))
+    return dict(zip(differences, judged, strict=True))
 
 
 def _difference(ours: Wrong, theirs: Wrong) -> Difference | None:
-    pairs = [
-        (one, other)
-        for one, other in ((ours[seed], theirs[seed]) for seed in ours)
-        if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor)
-    ]
-    if len(ours) > 1:
-        # One seed of several would be compared in another way than all others, and be mixed up with
-        # them.
-        ours_percent, theirs_percent = ([_percent(pair[side]) for pair in pairs] for side in (0, 1))
-        return statistics.over_seeds(ours_percent, theirs_percent) if len(pairs) > 1 else None
-    return statistics.over_examples(pairs[0][0].numpy(), pairs[0][1].numpy()) if pairs else None
+    """Return the difference over the seeds that both have; None if that is not enough."""
+    pairs: list[tuple[Tensor, Tensor]] = []
+    for seed, our_wrong in ours.items():
+        their_wrong = theirs[seed]
+        if not isinstance(our_wrong, str) and not isinstance(their_wrong, str):
+            pairs.append((our_wrong, their_wrong))
+
+    if len(ours) == 1:
+        if not pairs:
+            return None
+        our_wrong, their_wrong = pairs[0]
+        return statistics.over_examples(our_wrong.numpy(), their_wrong.numpy())
+    # One finished seed of several must not be compared over examples, unlike all other cells.
+    if len(pairs) < 2:
+        return None
+    our_errors = [_percent(our_wrong) for our_wrong, _ in pairs]
+    their_errors = [_percent(their_wrong) for _, their_wrong in pairs]
+    return statistics.over_seeds(our_errors, their_errors)
 
 
-def _percent(wrong: torch.Tensor) -> float:
+def _percent(wrong: Tensor) -> float:
     return 100 * wrong.double().mean().item()

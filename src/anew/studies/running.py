@@ -1,6 +1,4 @@
-"""A study's networks trained where the family does not hold them: siblings together, oldest
-generation first.
-"""
+"""A study's missing networks are trained: siblings together, oldest generation first."""
 
 from __future__ import annotations
 
@@ -31,8 +29,6 @@ from anew.training.launch.slurm import Scripts
 from anew.training.launch.workers import ExecutorFactory
 from anew.training.lineage import check_model
 
-"""What makes those who train the groups of a session."""
-
 
 class StudyData:
     """A study's data: read once, split anew for each of its seeds."""
@@ -43,16 +39,16 @@ class StudyData:
         self._prepared = cache(self._prepare)
 
     def __call__(self, seed: int) -> DataSpec:
-        """Return the data's description as it was found, for a seed."""
+        """Return the description of the data as it was found, for a seed of the study."""
         return self._prepared(seed).spec
 
     def of(self, spec: Spec) -> Data:
-        """Return the data that a spec of the study learns from."""
+        """Return the data that a network of the study learns from."""
         return self._prepared((spec.data.seed - self._spec.seed) // SEEDS_APART)
 
     @property
     def contents(self) -> Contents:
-        """How many examples of what form the source holds."""
+        """The number and the form of the source's examples."""
         return self._read().contents
 
     def _read(self) -> Source:
@@ -63,8 +59,7 @@ class StudyData:
         return self._source
 
     def _prepare(self, seed: int) -> Data:
-        # Order, views and split vary with the seed: what is measured over seeds is all that chance
-        # decides.
+        # Order, views and split vary with the seed, so that results over seeds show all chance.
         return data_sources.prepare(self._read(), data_of_seed(self._spec, seed))
 
 
@@ -76,38 +71,33 @@ def run(
     data: StudyData | None = None,
     open_executor: ExecutorFactory = local.executor,
 ) -> dict[str, str]:
-    """Train what a study needs and the family at `out` does not hold; returns why networks failed,
-    by id.
+    """Train what a study needs and the family at `out` does not hold.
 
-    `data` is the study's, if the caller has read it already or needs it again. `open_executor`
-    opens what trains: `local.executor` on this machine, or `ray.executor(...)`.
+    Returns the reasons of networks that failed, by id; a failure stops a network's students and
+    nothing else. `data` is the study's, if the caller has read it already. `open_executor` opens
+    what trains: `local.executor` on this machine, or `ray.executor(...)`.
 
-    A network that fails takes its students with it and nothing else. Raises `AnewError` where the
-    study cannot run or the disk has no room for it (`execution.force` goes on), and `Interrupted`,
-    after saving.
+    Raises `AnewError` if the study cannot run or the disk has no room (`execution.force` goes on),
+    and `Interrupted`, after saving.
     """
     data = data or StudyData(study)
-    return _train(
-        checked_specs(study, data, out, execution),
-        data.of,
-        out,
-        execution,
-        progress,
-        open_executor,
-    )
+    specs = checked_specs(study, data, out, execution)
+    return _train(specs, data.of, out, execution, progress, open_executor)
 
 
 def checked_specs(study: Study, data: StudyData, out: Path, execution: Execution) -> list[Spec]:
-    """Return a study's networks, oldest first; `AnewError` where a model does not fit, or the disk
-    at `out`.
+    """Return a study's networks, oldest first.
+
+    Raises `AnewError` if the disk at `out` has no room for them, or a model does not fit the data.
     """
     specs = study.specs(data)
     if not execution.force:
-        planning.check_room(
-            study.name, needs(siblings(specs), out, data.contents, execution), execution.jobs, out
-        )
-    for model in {(spec.model, spec.data.fingerprint): spec for spec in specs}.values():
-        check_model(model.model, data.of(model))
+        missing = needs(siblings(specs), out, data.contents, execution)
+        planning.check_room(study.name, missing, execution.jobs, out)
+
+    models = {(spec.model, spec.data.fingerprint): spec for spec in specs}
+    for spec in models.values():
+        check_model(spec.model, data.of(spec))
     for spec in specs:
         frozen.check_frozen(spec, data.of(spec).signature)
     return specs
@@ -118,8 +108,8 @@ def write_slurm_scripts(
 ) -> list[Path]:
     """Write scripts for SLURM that train what a study needs and the family at `out` does not hold.
 
-    Returns them, submit.sh last; none where all is trained. The family is made, with the spec of
-    each network. Raises `AnewError` where the study cannot run.
+    Returns the scripts, submit.sh last; none if all networks are trained. The family is made, with
+    the spec of each network. Raises `AnewError` if the study cannot run.
     """
     specs = checked_specs(study, data, out, execution)
     family = Family.create(out)
@@ -135,24 +125,23 @@ def train_networks(
     source: str = "",
     root: str = "",
 ) -> dict[str, str]:
-    """Train networks whose specs a family holds, as the scripts for SLURM do; returns why some
-    failed, by id.
+    """Train networks whose specs a family holds, as the scripts for SLURM do.
 
-    `source` and `root` say where their data are, if not where the specs say. Raises `AnewError`
-    where a teacher is neither trained nor among them, and `Interrupted`, after saving.
+    Returns the reasons of networks that failed, by id. `source` and `root` override where the specs
+    say that their data are. Raises `AnewError` if a teacher is neither trained nor among them, and
+    `Interrupted`, after saving.
     """
     opened = Family.open(family)
-    found = [opened.spec(opened.find(one).id) for one in dict.fromkeys(ids)]
-    specs = [replace(spec, data=spec.data.at(source, root)) for spec in found]
+    written = opened.specs(opened.find(start).id for start in ids)
+    specs = [replace(spec, data=spec.data.at(source, root)) for spec in written.values()]
     for spec in specs:
         for teacher in spec.teachers:
-            if not opened.folder(teacher.id).is_done and teacher.id not in {
-                one.id for one in specs
-            }:
+            if teacher.id not in written and not opened.folder(teacher.id).is_done:
                 raise AnewError(
                     f"network {spec.id}: its teacher {teacher.id} is not trained yet (or failed); "
                     f"train that first"
                 )
+
     sources: dict[str, Source] = {}
 
     @cache
@@ -186,9 +175,7 @@ def _train(
 def needs(
     together: Sequence[Sequence[Spec]], out: Path, contents: Contents, execution: Execution
 ) -> list[GroupNeeds]:
-    """Return what groups of siblings take that the family at `out`, where there is one, does not
-    hold whole.
-    """
+    """Return what groups of siblings take of which the family at `out` does not hold all."""
     free = files.free_bytes(out)
     if not (out / "family.json").exists():
         return planning.needs(together, (), contents, execution, free)
@@ -205,12 +192,14 @@ def needs(
 
 
 def siblings(specs: Sequence[Spec]) -> list[list[Spec]]:
-    """Return specs in groups that can train on one pass, of the same teachers, data and batches;
-    oldest first.
+    """Return specs in groups that can train on one pass over the data, oldest first.
+
+    Siblings have the same teachers, data and batches, and ask their teacher in the same way.
     """
 
     def key(spec: Spec) -> str:
         training = spec.training
+        # Generations as text of one length, so that older groups come first.
         shared: Mapping[str, object] = {
             "generation": f"{spec.generation:06d}",
             "data": fields.write(spec.data, identity=True),
@@ -224,6 +213,7 @@ def siblings(specs: Sequence[Spec]) -> list[list[Spec]]:
             ),
             "shuffled": spec.objective.shuffled,
         }
+
         return repr(shared)
 
     return [list(group) for _, group in groupby(sorted(specs, key=key), key=key)]

@@ -1,4 +1,4 @@
-"""A plan as text: for the terminal, Markdown and JSON, all from the same numbers."""
+"""A plan as text: for the terminal, Markdown and JSON."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ NARROW = (0, 1, 4, 5, 6, 7, 8)
 
 
 def lines(plan: Plan) -> list[list[str]]:
-    """Return a line of texts for every model, for the teachers, and for all, as `COLUMNS` names
-    them.
+    """Return a line of texts for every model, the teachers, the data, and all of them together.
+
+    `COLUMNS` names the texts.
     """
-    found = [
+    rows = [
         [
             line.model,
             in_count(line.parameters),
@@ -41,18 +42,11 @@ def lines(plan: Plan) -> list[list[str]]:
         ]
         for line in plan.lines
     ]
-    asked = in_count(plan.answers + plan.checked)
-    found.append(
-        [
-            "their teachers",
-            *[""] * 5,
-            asked,
-            in_time(plan.teacher_seconds),
-            in_bytes(plan.disk.stores),
-        ]
-    )
-    found.append(["data and views", *[""] * 6, in_time(plan.batch_seconds), ""])
-    found.append(
+
+    asked, stores = in_count(plan.answers + plan.checked), in_bytes(plan.disk.stores)
+    rows.append(["their teachers", *[""] * 5, asked, in_time(plan.teacher_seconds), stores])
+    rows.append(["data and views", *[""] * 6, in_time(plan.batch_seconds), ""])
+    rows.append(
         [
             "all",
             "",
@@ -65,48 +59,41 @@ def lines(plan: Plan) -> list[list[str]]:
             in_bytes(plan.disk.networks + plan.disk.stores),
         ]
     )
-    return found
+    return rows
 
 
 def for_terminal(plan: Plan) -> tuple[list[str], list[list[str]]]:
-    """Return the heads and lines of a narrower table."""
-    return [COLUMNS[place] for place in NARROW], [
-        [line[place] for place in NARROW] for line in lines(plan)
-    ]
+    """Return the columns and lines of a narrower table."""
+    narrow = [[line[place] for place in NARROW] for line in lines(plan)]
+    return [COLUMNS[place] for place in NARROW], narrow
 
 
 def about(plan: Plan) -> list[str]:
-    """Return what must be said with the table: sharing, time on workers, disk, and where the speeds
-    come from.
-    """
+    """Return the notes to a plan: sharing, time on workers, disk, and the source of the speeds."""
     unshared = plan.answers + plan.saved_by_siblings + plan.saved_by_stores
-    shares = [
-        saved / unshared if unshared else 0.0
-        for saved in (plan.saved_by_siblings, plan.saved_by_stores)
-    ]
+    shared = plan.saved_by_siblings / unshared if unshared else 0.0
+    stored = plan.saved_by_stores / unshared if unshared else 0.0
     room = "it fits" if plan.fits else "IT DOES NOT FIT: `anew study run` asks for --force"
     workers = f"{plan.workers:,} worker" + ("s" if plan.workers > 1 else "")
+
     return [
         f"{plan.networks:,} networks to train in {plan.groups:,} groups of siblings, "
-        f"{plan.steps:,} steps; "
-        f"{plan.held:,} are there already.",
+        f"{plan.steps:,} steps; {plan.held:,} are there already.",
         f"Teachers' forwards: {in_count(unshared)} if every student asked for itself; siblings "
-        f"share "
-        f"{shares[0]:.0%}, stores save {shares[1]:.0%}, {in_count(plan.answers)} are left.",
+        f"share {shared:.0%}, stores save {stored:.0%}, {in_count(plan.answers)} are left.",
         f"Time: {in_time(plan.seconds)} on one worker, {in_time(plan.critical_seconds)} on "
-        f"{workers}; no number of "
-        f"workers is faster than {in_time(plan.chain_seconds)}, the longest lineage.",
+        f"{workers}; no number of workers is faster than {in_time(plan.chain_seconds)}, the "
+        f"longest lineage.",
         f"Disk: {in_bytes(plan.disk.networks)} for networks, up to {in_bytes(plan.disk.stores)} "
-        f"for stored targets, "
-        f"{in_bytes(plan.disk.states)} more while they are trained; {in_bytes(plan.free_bytes)} is "
-        f"free: {room}.",
+        f"for stored targets, {in_bytes(plan.disk.states)} more while they are trained; "
+        f"{in_bytes(plan.free_bytes)} is free: {room}.",
         f"Speeds: {plan.speeds}.",
         *(f"Note: {note}." for note in plan.notes),
     ]
 
 
 def markdown(plan: Plan) -> str:
-    """Return the table in Markdown, with what must be said with it."""
+    """Return the table in Markdown, with its notes."""
     return "\n\n".join([table(COLUMNS, lines(plan), numbers_from=1), *about(plan)])
 
 
