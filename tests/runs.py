@@ -13,6 +13,7 @@ from pathlib import Path
 import anew
 from anew import AnewError
 from anew.core import files
+from anew.core.callbacks import Callback
 from anew.family import Family
 from conftest import QUICK
 
@@ -50,24 +51,16 @@ def metrics(family):
     }
 
 
-class StopsAfter:
+class StopsAfter(Callback):
     """Watches, and asks for a stop after so many steps."""
 
     def __init__(self, steps):
         self.left = steps
 
-    def log(self, text): ...
-
-    def training_started(self, specs, steps, done, batch_size): ...
-
     def step_done(self):
         self.left -= 1
         if self.left == 0:
             os.kill(os.getpid(), signal.SIGINT)
-
-    def epoch_done(self, spec, row): ...
-
-    def network_done(self, spec, record, *, found): ...
 
 
 def interrupted_often(arrays, out, **given):

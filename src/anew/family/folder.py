@@ -177,10 +177,11 @@ class NetworkFolder:
 
         Raises `AnewError` if the file is damaged.
         """
-        if self.is_done:
-            self.checked(self.metrics)
-        elif not self.metrics.exists():
+        # A network that was given, or never trained, has no such file.
+        is_recorded = self.is_done and self.metrics.name in self.done["files"]
+        if not is_recorded and not self.metrics.exists():
             return []
+        self.checked(self.metrics)
 
         lines = self.metrics.read_bytes().split(b"\n")
         # While a network is trained, the last line may be half-written. A resumed run replaces it.
