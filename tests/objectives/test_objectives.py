@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 from jaxtyping import TypeCheckError
 
 from anew import AnewError, objectives
-from anew.objectives import OBJECTIVES, fill_options, find
+from anew.objectives import OBJECTIVES, Context, fill_options, find
 
 # Multiples of 1/64: two logits are equal or clearly different, so that rounding never decides which
 # is the argmax.
@@ -107,7 +107,7 @@ OPTIONS = {
 
 def evaluate(name, z, t, y, r, **options):
     z = z.clone().requires_grad_()
-    loss = find(name).terms(z, t, y, r, **options).total()
+    loss = find(name).terms(Context(z, y, t, r), **options).total()
     (gradient,) = torch.autograd.grad(loss, z)
     return loss, gradient
 
@@ -132,7 +132,7 @@ def test_gradient_equals_finite_differences(name):
     y, r = torch.tensor([0, 3, 1]), torch.randint(0, 1000, (3, 4), generator=generator)
     options = fill_options(name, {})
     assert torch.autograd.gradcheck(
-        lambda x: find(name).terms(x, t, y, r, **options).total(),
+        lambda x: find(name).terms(Context(x, y, t, r), **options).total(),
         z.requires_grad_(),
         eps=1e-6,
         atol=1e-8,
@@ -235,7 +235,7 @@ def test_finite_at_extreme_logits_and_in_half_precision(name, dtype):
     z = torch.tensor([[1e4, -1e4, 0.0], [-1e4, -1e4, 1e4], [0.0, 0.0, 0.0]], dtype=dtype)
     t, y, r = z.flip(0), torch.tensor([1, 0, 2]), torch.tensor([[3, 1, 2]] * 3)
     z = z.requires_grad_()
-    loss = find(name).terms(z, t, y, r, **fill_options(name, {})).total()
+    loss = find(name).terms(Context(z, y, t, r), **fill_options(name, {})).total()
     assert loss.dtype == torch.float32
     loss.backward()
     assert loss.isfinite()
@@ -251,8 +251,8 @@ def test_no_gradient_flows_into_the_teacher():
     z, t = torch.randn(4, 3, requires_grad=True), torch.randn(4, 3, requires_grad=True)
     y, r = torch.tensor([0, 1, 2, 0]), torch.randint(0, 9, (4, 3))
     for name, one in OBJECTIVES.items():
-        if one.uses_teacher:
-            one.terms(z, t, y, r, **fill_options(name, {})).total().backward()
+        if "teacher" in one.needs:
+            one.terms(Context(z, y, t, r), **fill_options(name, {})).total().backward()
     assert t.grad is None
     assert z.grad is not None
 

@@ -14,13 +14,24 @@ from anew.objectives.losses import (
     permute_dark_knowledge,
     teacher_smoothing,
 )
-from anew.objectives.registry import OBJECTIVES, Objective, Option, Terms, fill_options, find
+from anew.objectives.registry import (
+    OBJECTIVES,
+    Context,
+    Need,
+    Objective,
+    Option,
+    Terms,
+    fill_options,
+    find,
+)
 
 __all__ = [
     "OBJECTIVES",
+    "Context",
     "Labels",
     "Logits",
     "Loss",
+    "Need",
     "Objective",
     "Option",
     "Terms",

@@ -4,25 +4,53 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
+from jaxtyping import Int64
 from torch import Tensor
 
 from anew.core.errors import AnewError, did_you_mean
 from anew.objectives import losses
-from anew.objectives.losses import Loss
+from anew.objectives.losses import Labels, Logits, Loss
+
+Need = Literal["teacher", "permutation"]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What an objective computes its terms from, in one step; B examples, C classes.
+
+    Whatever the objective does not need is None.
+    """
+
+    logits: Logits
+    """The student's logits (B, *positions, C); gradients flow into them."""
+    labels: Labels
+    """The labels (B, *positions)."""
+    teacher_logits: Logits | None = None
+    """The teacher's logits (B, *positions, C), float32."""
+    permutation: Int64[Tensor, "*batch classes"] | None = None
+    """Random integers (B, *positions, C) whose ranks permute the classes of each view."""
+
+    @property
+    def teacher(self) -> Logits:
+        """The teacher's logits, for an objective that needs a teacher."""
+        assert self.teacher_logits is not None, "an objective must name its needs"
+        return self.teacher_logits
 
 
 @dataclass(frozen=True)
 class Terms:
-    """An objective's two parts, each already with its weight: what comes from the teacher and what
-    from the labels.
+    """The two parts of an objective, each with its weight: from the teacher, and from the labels.
+
+    An objective has at least one of them.
     """
 
-    teacher: Loss | None
-    label: Loss | None
+    teacher: Loss | None = None
+    label: Loss | None = None
 
     def total(self) -> Loss:
-        """Return the loss to minimise."""
+        """Return the loss to minimise: the sum of the parts."""
         if self.teacher is None:
             assert self.label is not None
             return self.label
@@ -52,52 +80,47 @@ class Option:
 
 @dataclass(frozen=True)
 class Objective:
-    """An objective as training calls it: its terms, with its options filled in.
-
-    `terms(student_logits, teacher_logits, labels, permutation, **options)`: every objective is
-    called alike and takes of these what it needs.
-    """
+    """An objective, as training finds and calls it."""
 
     name: str
     summary: str
     terms: Callable[..., Terms]
+    """Called as `terms(context, **options)` in each step, with all options filled in."""
     options: Mapping[str, Option] = field(default_factory=dict[str, Option])
-    uses_teacher: bool = True
-    uses_permutation: bool = False
+    needs: frozenset[Need] = frozenset[Need]({"teacher"})
+    """What its context must hold beside the student's logits and the labels."""
 
 
-def _label_terms(
-    z: Tensor, t: Tensor | None, y: Tensor, r: Tensor | None = None, *, smoothing: float
-) -> Terms:
-    return Terms(teacher=None, label=losses.label(z, y, smoothing))
+def _label_terms(context: Context, *, smoothing: float) -> Terms:
+    return Terms(label=losses.label(context.logits, context.labels, smoothing))
 
 
-def _ban_terms(z: Tensor, t: Tensor, y: Tensor, r: Tensor | None = None) -> Terms:
-    return Terms(teacher=losses.ban(z, t), label=None)
+def _ban_terms(context: Context) -> Terms:
+    return Terms(teacher=losses.ban(context.logits, context.teacher))
 
 
-def _kd_terms(
-    z: Tensor, t: Tensor, y: Tensor, r: Tensor | None = None, *, temperature: float, alpha: float
-) -> Terms:
-    return Terms(*losses.kd_parts(z, t, y, temperature, alpha))
+def _kd_terms(context: Context, *, temperature: float, alpha: float) -> Terms:
+    student, teacher, labels = context.logits, context.teacher, context.labels
+    return Terms(*losses.kd_parts(student, teacher, labels, temperature, alpha))
 
 
-def _ban_l_terms(
-    z: Tensor, t: Tensor, y: Tensor, r: Tensor | None = None, *, label_weight: float
-) -> Terms:
-    return Terms(*losses.ban_l_parts(z, t, y, label_weight))
+def _ban_l_terms(context: Context, *, label_weight: float) -> Terms:
+    student, teacher, labels = context.logits, context.teacher, context.labels
+    return Terms(*losses.ban_l_parts(student, teacher, labels, label_weight))
 
 
-def _cwtm_terms(z: Tensor, t: Tensor, y: Tensor, r: Tensor | None = None) -> Terms:
-    return Terms(teacher=losses.cwtm(z, t, y), label=None)
+def _cwtm_terms(context: Context) -> Terms:
+    return Terms(teacher=losses.cwtm(context.logits, context.teacher, context.labels))
 
 
-def _teacher_smoothing_terms(z: Tensor, t: Tensor, y: Tensor, r: Tensor | None = None) -> Terms:
-    return Terms(teacher=losses.teacher_smoothing(z, t, y), label=None)
+def _teacher_smoothing_terms(context: Context) -> Terms:
+    loss = losses.teacher_smoothing(context.logits, context.teacher, context.labels)
+    return Terms(teacher=loss)
 
 
-def _dkpp_terms(z: Tensor, t: Tensor, y: Tensor, r: Tensor) -> Terms:
-    return Terms(teacher=losses.dkpp(z, t, r), label=None)
+def _dkpp_terms(context: Context) -> Terms:
+    assert context.permutation is not None, "an objective must name its needs"
+    return Terms(teacher=losses.dkpp(context.logits, context.teacher, context.permutation))
 
 
 OBJECTIVES: Mapping[str, Objective] = {
@@ -108,7 +131,7 @@ OBJECTIVES: Mapping[str, Objective] = {
             "cross-entropy to the labels",
             _label_terms,
             {"smoothing": Option(0.0, 0.0, 1.0)},
-            uses_teacher=False,
+            needs=frozenset(),
         ),
         Objective(
             "kd",
@@ -136,7 +159,7 @@ OBJECTIVES: Mapping[str, Objective] = {
             "dkpp",
             "teacher with its dark knowledge permuted",
             _dkpp_terms,
-            uses_permutation=True,
+            needs=frozenset({"teacher", "permutation"}),
         ),
     )
 }

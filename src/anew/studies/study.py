@@ -151,7 +151,7 @@ class Study:
                 f"{where}: has a teacher and learns in 0 epochs; give it epochs, or drop the "
                 f"teacher"
             )
-        if not objectives.find(column.objective.name).uses_teacher:
+        if "teacher" not in objectives.find(column.objective.name).needs:
             raise AnewError(
                 f"{where}: objective '{column.objective.name}' has no teacher; choose another, or "
                 f"drop it"

@@ -17,7 +17,7 @@ from anew.data.batches import Batches
 from anew.data.split import Data
 from anew.evaluation import accuracy, predict
 from anew.models.network import Network
-from anew.objectives import Objective
+from anew.objectives import Context, Objective
 from anew.teachers import Teacher
 
 LEAST_SIGNAL = 1e-3
@@ -109,14 +109,11 @@ def signal(
     from_teacher, from_labels = 0.0, 0.0
     for batch in itertools.islice(batches.whole().epoch(0), SIGNAL_BATCHES):
         logits = trial(batch.inputs).detach().float().requires_grad_()
-        permutation = (
-            batch.permutation(data.spec.seed, len(data.classes))
-            if objective.uses_permutation
-            else None
-        )
-        terms = objective.terms(
-            logits, teacher.ask_about(batch), batch.labels, permutation, **options
-        )
+        permutation = None
+        if "permutation" in objective.needs:
+            permutation = batch.permutation(data.spec.seed, len(data.classes))
+        context = Context(logits, batch.labels, teacher.ask_about(batch), permutation)
+        terms = objective.terms(context, **options)
         label = terms.label if terms.label is not None else objectives.label(logits, batch.labels)
         assert terms.teacher is not None, "only objectives with a teacher are checked"
         from_teacher += _squared_gradient(terms.teacher, logits)

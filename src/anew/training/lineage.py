@@ -110,7 +110,7 @@ def _check_sound(recipe: Recipe, data: Data) -> None:
         if model is not None:
             check_model(model, data)
     for name in recipe.siblings:
-        if not objectives.find(name).uses_teacher:
+        if "teacher" not in objectives.find(name).needs:
             raise AnewError(
                 f"siblings: objective '{name}' has no teacher; for label-only networks set "
                 f"--sibling-seeds"

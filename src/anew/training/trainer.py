@@ -26,6 +26,7 @@ from anew.data.split import Data
 from anew.family import NetworkFolder
 from anew.models import network, saving, whole_batch
 from anew.models.network import Network, Runner
+from anew.objectives import Context
 from anew.teachers import Teacher
 from anew.training import checks, optim
 from anew.training.checks import Knowledge
@@ -112,12 +113,10 @@ class Trainer:
         randomness.reseed(stream, self.batches.device)
         logits = self.world.gather(self._runner(batch.inputs).logits)
         permutation = None
-        if self.objective.uses_permutation:
+        if "permutation" in self.objective.needs:
             permutation = batch.permutation(self.data.spec.seed, logits.shape[-1])
-        terms = self.objective.terms(
-            logits, teacher_logits, batch.labels, permutation, **self.options
-        )
-        loss = terms.total()
+        context = Context(logits, batch.labels, teacher_logits, permutation)
+        loss = self.objective.terms(context, **self.options).total()
         self.optimizer.zero_grad(set_to_none=True)
         # Processes' gradients are averaged, and each has only its own part's: their sum is meant.
         (loss * self.world.size if self.world.size > 1 else loss).backward()
