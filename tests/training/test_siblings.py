@@ -69,8 +69,8 @@ def test_siblings_that_are_there_are_not_trained_again(together, arrays, tmp_pat
 def bursting(monkeypatch):
     """An objective of one's own whose first step makes weights that are not finite."""
 
-    def terms(z, t, y, r=None):
-        return Terms(teacher=1e38 * objectives.ban(z, t), label=None)
+    def terms(context):
+        return Terms(teacher=1e38 * objectives.ban(context.logits, context.teacher))
 
     monkeypatch.setitem(objectives.OBJECTIVES, "bursting", Objective("bursting", "fails", terms))
 
