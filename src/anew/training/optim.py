@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from anew.core.files import TensorSize
 from anew.core.spec import TrainingSpec
 
 ONE_CYCLE_WARMUP = 0.3
@@ -79,3 +81,48 @@ def optimizer(
         nesterov=training.nesterov and training.momentum > 0,
         fused=fused,
     )
+
+
+def state_sizes(shapes: Sequence[tuple[int, ...]], training: TrainingSpec) -> list[TensorSize]:
+    """Return the sizes of the tensors of `optimizer_state`, for parameters of such shapes."""
+    moments: tuple[str, ...] = ()
+    if training.optimizer == "adamw":
+        moments = ("exp_avg", "exp_avg_sq")
+    elif training.momentum > 0:
+        moments = ("momentum_buffer",)
+
+    sizes: list[TensorSize] = []
+    for number, shape in enumerate(shapes):
+        sizes += [(f"{number}.{moment}", 4, shape) for moment in moments]
+        if training.optimizer == "adamw":
+            sizes.append((f"{number}.step", 4, ()))
+    return sizes
+
+
+def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return an optimizer's tensors by the number of their parameter: `0.momentum_buffer`."""
+    tensors: dict[str, Tensor] = {}
+    for number, state in optimizer.state_dict()["state"].items():
+        for name, value in state.items():
+            # Without momentum, SGD keeps a None in the place of its buffer.
+            if value is not None:
+                tensors[f"{number}.{name}"] = value
+    return tensors
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Fill an optimizer with the tensors that `optimizer_state` returned."""
+    parameters: list[Tensor] = []
+    for group in optimizer.param_groups:
+        parameters += group["params"]
+
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        number, _, key = name.partition(".")
+        parameter = parameters[int(number)]
+        if value.shape == parameter.shape:
+            # Fused updates walk parameter and state side by side in memory, so the state takes the
+            # parameter's strides.
+            value = torch.empty_like(parameter).copy_(value)
+        state.setdefault(int(number), {})[key] = value.detach()
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -29,6 +30,7 @@ from anew.models.network import Network, Runner
 from anew.objectives import Context
 from anew.teachers import Teacher
 from anew.training import checks, optim
+from anew.training.checkpoint import Checkpoint, Standing
 from anew.training.checks import Knowledge
 from anew.training.device import environment
 
@@ -41,9 +43,7 @@ class NotFiniteError(AnewError):
 
 
 class Trainer:
-    """One network being trained: its weights, its optimizer, how far it got, and how that is saved
-    and restored.
-    """
+    """One network being trained: its weights, its optimizer, and how far it got."""
 
     def __init__(
         self,
@@ -54,11 +54,12 @@ class Trainer:
         world: World | None = None,
         teacher: Network | None = None,
     ) -> None:
-        """Build the network; what its spec freezes is copied from `teacher`, its first."""
+        """Build the network. What its spec freezes is copied from `teacher`, its first."""
         self.spec, self.data, self.batches, self.folder = spec, data, batches, folder
         self.world = world or World()
         self.objective = objectives.find(spec.objective.name)
         self.options = objectives.fill_options(spec.objective.name, spec.objective.options)
+
         copied = teacher.model if teacher is not None else None
         self.network = self._place(network.build(spec, data.signature, copied))
         self.optimizer = optim.optimizer(self.network, spec.training, batches.device)
@@ -67,25 +68,14 @@ class Trainer:
             spec.training.precision,
             spec.training.compile,
         )
+
         self.steps = spec.training.epochs * batches.steps
-        self.step = 0
-        """Steps done."""
-        self.epoch = 0
-        """Epochs done and recorded; behind `step` for an instant, between an epoch's last step and
-        its record.
-        """
-        self.loss_sum, self.errors = 0.0, 0
-        self.seconds = 0.0
-        self.metrics_end = 0
-        self.checks: dict[str, Any] = {}
-        self.teaching: dict[str, int] = {}
-        """Its share of what its teacher's networks were asked, and for how many of its pictures
-        targets were given.
-        """
+        """The number of steps from the first to the last."""
+        self.standing = Standing(
+            spec.id, environments=[environment(batches.device, self.world.size)]
+        )
+        self._best: dict[str, Tensor] = {}
         self._taught_before: dict[str, int] = {}
-        self.environments = [environment(batches.device, self.world.size)]
-        self.best: dict[str, Tensor] = {}
-        self.best_row: dict[str, Any] = {}
         self._unread: list[tuple[Tensor, Tensor]] = []
         self._started = self._saved = time.monotonic()
 
@@ -93,6 +83,16 @@ class Trainer:
     def name(self) -> str:
         """How the network is called in messages."""
         return f"network {self.spec.id} (generation {self.spec.generation}, {self.spec.origin})"
+
+    @property
+    def step(self) -> int:
+        """The number of steps taken."""
+        return self.standing.step
+
+    @property
+    def epoch(self) -> int:
+        """The number of epochs recorded."""
+        return self.standing.epoch
 
     @property
     def minutes_unsaved(self) -> float:
@@ -107,26 +107,30 @@ class Trainer:
         Raises `NotFiniteError` where one of the last losses was not finite.
         """
         rate = optim.learning_rate(self.spec.training, self.step, self.steps)
-        stream = randomness.key(
-            self.spec.seed, "step", self.spec.generation, self.step, *self._of_rank()
-        )
-        randomness.reseed(stream, self.batches.device)
+        self._reseed()
+
+        # Every process runs its part of the batch, and has the whole batch's logits.
         logits = self.world.gather(self._runner(batch.inputs).logits)
         permutation = None
         if "permutation" in self.objective.needs:
             permutation = batch.permutation(self.data.spec.seed, logits.shape[-1])
         context = Context(logits, batch.labels, teacher_logits, permutation)
         loss = self.objective.terms(context, **self.options).total()
+
         self.optimizer.zero_grad(set_to_none=True)
         # Processes' gradients are averaged, and each has only its own part's: their sum is meant.
-        (loss * self.world.size if self.world.size > 1 else loss).backward()
+        scaled = loss * self.world.size if self.world.size > 1 else loss
+        scaled.backward()
         if self.spec.training.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.spec.training.clip_norm)
+
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
-        self.step += 1
-        self._unread.append((loss.detach(), (logits.detach().argmax(-1) != batch.labels).sum()))
+        self.standing.step += 1
+
+        wrong = (logits.detach().argmax(-1) != batch.labels).sum()
+        self._unread.append((loss.detach(), wrong))
         if len(self._unread) >= READ_LOSSES_EVERY:
             self._read_losses()
 
@@ -134,33 +138,40 @@ class Trainer:
         """Evaluate on the validation split, write the epoch's line of metrics, and return it."""
         self._read_losses()
         self._check_finite_weights()
-        examples = self.batches.steps * self.batches.batch_size
+
+        standing = self.standing
+        answers = self.batches.steps * self.batches.labels[: self.batches.batch_size].numel()
         row: dict[str, Any] = {
-            "epoch": self.epoch + 1,
-            "step": self.step,
+            "epoch": standing.epoch + 1,
+            "step": standing.step,
             "learning_rate": optim.learning_rate(self.spec.training, self.step - 1, self.steps),
-            "train_loss": self.loss_sum / self.batches.steps,
-            "train_error": 100 * self.errors / examples,
+            "train_loss": standing.loss_sum / self.batches.steps,
+            "train_error": 100 * standing.errors / answers,
         }
         if len(self.data.validation):
-            logits = evaluation.predict(
-                self.network, self.data.validation, self.batches.device, self.world
-            )
-            scores = evaluation.score_logits(logits, self.data.validation.labels)
-            row |= {"validation_error": scores.error, "validation_nll": scores.nll}
-            if self.spec.training.best_epoch and scores.error < self.best_row.get(
-                "validation_error", math.inf
-            ):
-                self.best_row = dict(row)
-                self.best = {
-                    name: value.clone() for name, value in self.network.model.state_dict().items()
-                }
+            row |= self._validate(row)
         row["seconds"] = round(self._seconds_so_far(), 3)
+
         if self.world.is_main:
-            self.metrics_end = files.write_line(self.folder.metrics, self.metrics_end, row)
-        self.loss_sum, self.errors = 0.0, 0
-        self.epoch += 1
+            end = files.write_line(self.folder.metrics, standing.metrics_end, row)
+            standing.metrics_end = end
+        standing.loss_sum, standing.errors = 0.0, 0
+        standing.epoch += 1
         return row
+
+    def _validate(self, row: dict[str, Any]) -> dict[str, float]:
+        """Return the scores on the validation split, and keep the weights if they are the best."""
+        examples = self.data.validation
+        logits = evaluation.predict(self.network, examples, self.batches.device, self.world)
+        scores = evaluation.score_logits(logits, examples.labels)
+        validation = {"validation_error": scores.error, "validation_nll": scores.nll}
+
+        least = self.standing.best_row.get("validation_error", math.inf)
+        if self.spec.training.best_epoch and scores.error < least:
+            self.standing.best_row = {**row, **validation}
+            state = self.network.model.state_dict()
+            self._best = {name: value.clone() for name, value in state.items()}
+        return validation
 
     def keep_epoch(self) -> None:
         """Keep the weights as they are after the epochs so far, to be looked at when the network is
@@ -198,152 +209,93 @@ class Trainer:
         elif not force:
             knowledge.check()
             checks.check_signal(self.spec.objective.name, signal)
-        self.checks = {**knowledge.to_json(), "signal": signal, "forced": force}
+        self.standing.checks = {**knowledge.to_json(), "signal": signal, "forced": force}
 
     def count_teaching(self, teacher: Teacher, siblings: int) -> None:
-        """Note what the teacher was asked since this run's first step; siblings share its answers
-        and their cost.
-        """
-        share = round(teacher.asked * self.world.size / siblings)
-        so_far = {"asked": share, "served": teacher.served}
-        self.teaching = {
-            name: self._taught_before.get(name, 0) + count for name, count in so_far.items()
+        """Count what the teacher was asked since this run's first step, shared among siblings."""
+        counts = {
+            "asked": round(teacher.asked * self.world.size / siblings),
+            "served": teacher.served,
         }
+        for name, count in counts.items():
+            self.standing.teaching[name] = self._taught_before.get(name, 0) + count
 
     def save(self) -> None:
-        """Save everything that a resumed run needs, in one file that appears whole."""
+        """Save all that a resumed run needs, in one file that appears whole.
+
+        Raises `NotFiniteError` if the losses or the weights are no longer finite.
+        """
         self._read_losses()
         self._check_finite_weights()
-        self._saved = time.monotonic()
-        if not self.world.is_main:
-            return
-        tensors = {
-            f"model.{name}": value for name, value in self.network.model.state_dict().items()
-        }
-        tensors |= {f"best.{name}": value for name, value in self.best.items()}
-        for number, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {
-                f"optimizer.{number}.{name}": value
-                for name, value in state.items()
-                if value is not None
-            }
-        progress = {
-            "id": self.spec.id,
-            "step": self.step,
-            "epoch": self.epoch,
-            "loss_sum": self.loss_sum,
-            "errors": self.errors,
-            "seconds": self._seconds_so_far(),
-            "metrics_end": self.metrics_end,
-            "checks": self.checks,
-            "teaching": self.teaching,
-            "environments": self.environments,
-            "best_row": self.best_row,
-        }
-        files.write_tensors(self.folder.state, tensors, progress)
+
+        if self.world.is_main:
+            Checkpoint(
+                replace(self.standing, seconds=self._seconds_so_far()),
+                model=self.network.model.state_dict(),
+                optimizer=optim.optimizer_state(self.optimizer),
+                best=self._best,
+            ).write(self.folder.state)
         self._saved = time.monotonic()
 
     def restore(self, progress: Callback) -> None:
-        """Go on from the last save."""
-        tensors, saved = files.read_tensors(self.folder.state)
-        if saved.get("id") != self.spec.id:
-            raise AnewError(
-                f"{self.folder.state}: is another network's state; remove it to start this network "
-                f"again"
-            )
-        saving.fill(self.network, _under("model.", tensors), self.folder.state)
-        self._restore_optimizer(_under("optimizer.", tensors))
-        self.best = {
-            name: value.to(self.batches.device) for name, value in _under("best.", tensors).items()
+        """Resume from the last save."""
+        checkpoint = Checkpoint.read(self.folder.state, self.spec.id)
+        saving.fill(self.network, checkpoint.model, self.folder.state)
+        optim.restore_optimizer(self.optimizer, checkpoint.optimizer)
+        self._best = {
+            name: value.to(self.batches.device) for name, value in checkpoint.best.items()
         }
-        self.step, self.epoch, self.metrics_end = (
-            saved["step"],
-            saved["epoch"],
-            saved["metrics_end"],
-        )
-        self.loss_sum, self.errors, self.seconds = (
-            saved["loss_sum"],
-            saved["errors"],
-            saved["seconds"],
-        )
-        self.checks, self.best_row = saved["checks"], saved["best_row"]
-        # A state that an earlier version saved counts nothing.
-        self.teaching = self._taught_before = saved.get("teaching", {})
-        now, before = self.environments[0], saved["environments"][-1]
-        self.environments = (
-            saved["environments"] if now == before else [*saved["environments"], now]
-        )
+
+        now, before = self.standing.environments[0], checkpoint.standing.environments[-1]
+        self.standing = checkpoint.standing
+        self._taught_before = dict(checkpoint.standing.teaching)
         progress.log(
             f"generation {self.spec.generation} goes on from step {self.step} of {self.steps}"
         )
         if now != before:
-            changed = ", ".join(
-                f"{name} {before.get(name)} -> {now[name]}"
-                for name in now
-                if now[name] != before.get(name)
-            )
-            progress.log(
-                f"the environment changed since the last save ({changed}): the last bits may differ"
-            )
+            self.standing.environments.append(now)
+            progress.log(_changes(before, now))
 
     def finish(self) -> None:
-        """Write weights and outputs, mark the network done with its results, and drop the resumable
-        state.
-        """
-        about = {"id": self.spec.id, "generation": self.spec.generation}
+        """Write weights and outputs, record the results, and drop the resumable state."""
         networks = {"last": self.network}
-        if self.best:
-            networks["best"] = self._place(
-                network.build_empty(self.spec.model, self.data.signature)
-            )
-            networks["best"].model.load_state_dict(self.best)
+        if self._best:
+            best = network.build_empty(self.spec.model, self.data.signature)
+            networks["best"] = self._place(best)
+            best.model.load_state_dict(self._best)
         outputs = evaluation.outputs_of(networks, self.data, self.batches.device, self.world)
         if not self.world.is_main:
             return
-        self.network.save(self.folder.weights, about)
-        if self.best:
-            networks["best"].save(self.folder.best, {**about, "epoch": self.best_row["epoch"]})
-        evaluation.write_outputs(self.folder.outputs, outputs, self.data)
-        self.folder.finish(
-            {
-                "id": self.spec.id,
-                "generation": self.spec.generation,
-                "test": evaluation.score_logits(
-                    *evaluation.read_outputs(self.folder, "test")
-                ).to_json(),
-                "best_epoch": self.best_row,
-                "checks": self.checks,
-                "pictures": self.step * self.batches.batch_size,
-                "teacher": self.teaching,
-                "seconds": round(self._seconds_so_far(), 3),
-                "environments": self.environments,
-            }
-        )
 
-    def _of_rank(self) -> tuple[int, ...]:
-        """Return what tells this process's dropout from the others'; nothing where it is alone."""
-        return (self.world.rank,) if self.world.size > 1 else ()
+        about = {"id": self.spec.id, "generation": self.spec.generation}
+        self.network.save(self.folder.weights, about)
+        if self._best:
+            epoch = self.standing.best_row["epoch"]
+            networks["best"].save(self.folder.best, {**about, "epoch": epoch})
+        evaluation.write_outputs(self.folder.outputs, outputs, self.data)
+
+        scores = evaluation.score_logits(outputs["test.last"], outputs["test.labels"])
+        record = {
+            **about,
+            "test": scores.to_json(),
+            "best_epoch": self.standing.best_row,
+            "checks": self.standing.checks,
+            "pictures": self.step * self.batches.batch_size,
+            "teacher": self.standing.teaching,
+            "seconds": round(self._seconds_so_far(), 3),
+            "environments": self.standing.environments,
+        }
+        self.folder.finish(record)
+
+    def _reseed(self) -> None:
+        """Move torch's generators, which dropout draws from, to this step's stream."""
+        # Each of several processes has its own stream; a process alone has the stream without rank.
+        rank = (self.world.rank,) if self.world.size > 1 else ()
+        stream = randomness.key(self.spec.seed, "step", self.spec.generation, self.step, *rank)
+        randomness.reseed(stream, self.batches.device)
 
     def _place(self, one: Network) -> Network:
         return network.place(one, self.batches.device, self.spec.training.memory_format)
-
-    def _restore_optimizer(self, tensors: dict[str, Tensor]) -> None:
-        state: dict[int, dict[str, Tensor]] = {}
-        parameters = [
-            parameter for group in self.optimizer.param_groups for parameter in group["params"]
-        ]
-        for name, value in tensors.items():
-            number, _, key = name.partition(".")
-            parameter = parameters[int(number)]
-            # Fused updates walk parameter and state side by side in memory, so the state takes the
-            # parameter's strides.
-            fitted = (
-                torch.empty_like(parameter).copy_(value)
-                if value.shape == parameter.shape
-                else value
-            )
-            state.setdefault(int(number), {})[key] = fitted.detach()
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
 
     def _read_losses(self) -> None:
         """Wait for the losses of the last steps and add them up, one by one: the sum is the same
@@ -357,8 +309,8 @@ class Trainer:
         for number, (loss, wrong) in enumerate(zip(losses, errors, strict=True)):
             if not math.isfinite(loss):
                 raise self._not_finite(f"the loss is {loss}", first + number)
-            self.loss_sum += loss
-            self.errors += wrong
+            self.standing.loss_sum += loss
+            self.standing.errors += wrong
 
     def _check_finite_weights(self) -> None:
         """A finite loss can leave weights that are not: they must never replace the last good
@@ -380,12 +332,14 @@ class Trainer:
         )
 
     def _seconds_so_far(self) -> float:
-        return self.seconds + time.monotonic() - self._started
+        return self.standing.seconds + time.monotonic() - self._started
 
 
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {
-        name.removeprefix(prefix): value
-        for name, value in tensors.items()
-        if name.startswith(prefix)
-    }
+def _changes(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """Return what changed between two environments, for the log."""
+    changes = ", ".join(
+        f"{name} {before.get(name)} -> {value}"
+        for name, value in now.items()
+        if value != before.get(name)
+    )
+    return f"the environment changed since the last save ({changes}): the last bits may differ"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -15,11 +14,10 @@ from anew.core.spec import ModelSpec, Spec, TrainingSpec
 from anew.data import Contents
 from anew.data.signature import Signature
 from anew.models import network
+from anew.training.checkpoint import checkpoint_bytes
 
 FORWARDS_OF_A_STEP = 3
 """A training step on an example costs three of its forward passes: one forward, two backward."""
-# The text in a state's header: how far the run got. Its length depends on the run.
-PROGRESS_BYTES = 688
 
 
 @dataclass(frozen=True)
@@ -41,19 +39,7 @@ class Footprint:
 
     def state_bytes(self, training: TrainingSpec) -> int:
         """Return the size of the resumable state: weights, optimizer, and the best weights."""
-        tensors = _under("model", self.tensors)
-        if training.best_epoch:
-            tensors += _under("best", self.tensors)
-
-        moments: tuple[str, ...] = ()
-        if training.optimizer == "adamw":
-            moments = ("exp_avg", "exp_avg_sq")
-        elif training.momentum > 0:
-            moments = ("momentum_buffer",)
-        for number, shape in enumerate(self.learned):
-            tensors += [(f"optimizer.{number}.{moment}", 4, shape) for moment in moments]
-
-        return files.file_bytes(tensors, {"": " " * PROGRESS_BYTES})
+        return checkpoint_bytes(self.tensors, self.learned, training)
 
 
 @cache
@@ -85,7 +71,3 @@ def footprint(model: ModelSpec, input_shape: tuple[int, ...], classes: int) -> F
 def footprint_of(spec: Spec, contents: Contents) -> Footprint:
     """Return the footprint of a network on the data that a source holds."""
     return footprint(spec.model, contents.input_shape, contents.classes)
-
-
-def _under(prefix: str, tensors: Sequence[TensorSize]) -> list[TensorSize]:
-    return [(f"{prefix}.{name}", size, shape) for name, size, shape in tensors]
