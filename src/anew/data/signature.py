@@ -55,9 +55,11 @@ class Signature:
                 f"{len(self.mean)} means, {len(self.std)} deviations, {len(self.classes)} classes "
                 f"for inputs {self.input_shape}"
             )
+
         numbers = (*self.mean, *self.std)
         if not all(map(math.isfinite, numbers)) or min(self.std, default=1.0) <= 0:
             raise ValueError("a mean or deviation is not finite, or a deviation is not above 0")
+
         object.__setattr__(self, "kind", kind)
 
     @classmethod
@@ -94,7 +96,7 @@ class Signature:
         return (inputs.float() - mean) * scale
 
     def statistics(self) -> tuple[Tensor, Tensor]:
-        """Return mean and one over the deviation, float32, shaped to meet a batch of inputs."""
+        """Return mean and one over the deviation, float32, shaped to broadcast over a batch."""
         shape = (1, -1, *(1 for _ in self.input_shape[1:]))
         return torch.tensor(self.mean).view(shape), (1 / torch.tensor(self.std)).view(shape)
 
@@ -116,7 +118,7 @@ class Signature:
     def to_header(self) -> dict[str, Any]:
         """Return the signature as the header of a network's file holds it.
 
-        What came after the first format, kind and positions, stands there for tokens alone.
+        Pictures and vectors have only what the first format had. Kind and positions are for tokens.
         """
         header: dict[str, Any] = {
             "input_shape": self.input_shape,

@@ -178,9 +178,15 @@ ARCHITECTURES: tuple[Architecture, ...] = (
         numbers={"depth": _DEPTH, "width": Range(int, 1, 64)},
         check=_check_wide_resnet,
         smallest=4,
-        examples=tuple(
-            f"wide_resnet-{one}"
-            for one in ("10-1", "16-1", "16-4", "28-1", "28-2", "28-5", "28-10", "40-4")
+        examples=(
+            "wide_resnet-10-1",
+            "wide_resnet-16-1",
+            "wide_resnet-16-4",
+            "wide_resnet-28-1",
+            "wide_resnet-28-2",
+            "wide_resnet-28-5",
+            "wide_resnet-28-10",
+            "wide_resnet-40-4",
         ),
     ),
     Architecture(
@@ -199,8 +205,13 @@ ARCHITECTURES: tuple[Architecture, ...] = (
         numbers={"depth": _DEPTH, "growth": Range(int, 1, 1000)},
         check=_check_densenet,
         smallest=4,
-        examples=tuple(
-            f"densenet-{one}" for one in ("40-12", "100-12", "112-33", "90-60", "80-80", "80-120")
+        examples=(
+            "densenet-40-12",
+            "densenet-100-12",
+            "densenet-112-33",
+            "densenet-90-60",
+            "densenet-80-80",
+            "densenet-80-120",
         ),
     ),
     Architecture(

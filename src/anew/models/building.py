@@ -29,15 +29,14 @@ class Entry:
 def build(
     name: str, input_shape: Shape, classes: int, options: Mapping[str, Scalar] | None = None
 ) -> nn.Module:
-    """Build a model by name: (B, *input_shape) in, logits (B, classes) out, with first weights from
-    torch's generator.
+    """Build a model by name, from inputs (B, *input_shape) to logits (B, classes).
 
     `name` is one of anew's own (`catalogue`), `timm:NAME`, `torchvision:NAME`, or
     `package.module:callable` for a function or class of the user's own, called with `input_shape`,
-    `classes` and the options.
+    `classes` and the options. First weights come from torch's generator.
 
-    Raises `AnewError` where the name, an option or the input does not fit, and where the model,
-    tried on two blank inputs, does not return one logit a class.
+    Raises `AnewError` if the name, an option or the input does not fit, or if the model, tried on
+    two blank inputs, does not return one logit for each class.
     """
     return build_for(Signature.of_shape(input_shape, classes), name, options)
 
@@ -45,7 +44,7 @@ def build(
 def build_for(
     signature: Signature, name: str, options: Mapping[str, Scalar] | None = None
 ) -> nn.Module:
-    """Build a model by name as `build` does, for examples of any kind: tokens too.
+    """Build a model by name as `build` does, for examples of any kind.
 
     Returns a model from (B, *input_shape) to logits (B, *positions, C).
     """
@@ -57,10 +56,10 @@ def build_for(
 def outline(
     name: str, input_shape: Shape, classes: int, options: Mapping[str, Scalar] | None = None
 ) -> nn.Module:
-    """Return a model to look at its parameters' names and shapes: untried, and where anew knows it
-    without memory.
+    """Return an untried model, for the names and shapes of its parameters.
 
-    Raises `AnewError` where the name, an option or the input does not fit.
+    Anew's own architectures take no memory. Raises `AnewError` if the name, an option or the input
+    does not fit.
     """
     return outline_for(Signature.of_shape(input_shape, classes), name, options)
 
@@ -69,22 +68,18 @@ def outline_for(
     signature: Signature, name: str, options: Mapping[str, Scalar] | None = None
 ) -> nn.Module:
     """Return a model's outline as `outline` does, for examples of any kind."""
-    # What others wrote may want numbers as it is built, so it is built in earnest.
+    # Models of others may compute with numbers while they are built, so they get real ones.
     with torch.device("cpu" if ":" in name else "meta"):
         return _build(signature, name, options)
 
 
 def is_own_code(name: str) -> bool:
-    """Say whether a name means code of the user's own, `package.module:callable`."""
+    """Return whether a name means code of the user's own, `package.module:callable`."""
     return ":" in name and not name.startswith(("timm:", "torchvision:"))
 
 
 def catalogue(input_shape: Shape = (3, 32, 32), classes: int = 10) -> list[Entry]:
-    """Return anew's own architectures with their parameter counts for an input and a number of
-    classes.
-
-    Those that cannot take such inputs are left out.
-    """
+    """Return anew's own architectures that take such inputs, with their parameter counts."""
     entries: list[Entry] = []
     signature = Signature.of_shape(input_shape, classes)
     with torch.device("meta"):
@@ -92,9 +87,8 @@ def catalogue(input_shape: Shape = (3, 32, 32), classes: int = 10) -> list[Entry
             if not _takes(architecture, signature):
                 continue
             for name in architecture.examples:
-                model = architecture.build(
-                    input_shape, classes, architecture.read_numbers(name) or (), {}
-                )
+                numbers = architecture.read_numbers(name) or ()
+                model = architecture.build(input_shape, classes, numbers, {})
                 count = sum(parameter.numel() for parameter in model.parameters())
                 entries.append(Entry(name, architecture.summary, count))
     return entries
@@ -116,6 +110,7 @@ def _build_known(signature: Signature, name: str, options: dict[str, Scalar]) ->
         numbers = architecture.read_numbers(name)
         if numbers is None:
             continue
+
         checked = _check_options(name, architecture, options)
         architecture.check(name, numbers, checked)
         if not _takes(architecture, signature):
@@ -125,6 +120,7 @@ def _build_known(signature: Signature, name: str, options: dict[str, Scalar]) ->
                 f"{signature.in_words()}; choose another --model"
             )
         return architecture.build(signature.input_shape, len(signature.classes), numbers, checked)
+
     examples = [example for architecture in ARCHITECTURES for example in architecture.examples]
     raise AnewError(
         f"model '{name}' is not known{did_you_mean(name, examples)}; `anew models` lists all names"
@@ -140,6 +136,7 @@ def _takes(architecture: Architecture, signature: Signature) -> bool:
 def _check_options(
     name: str, architecture: Architecture, options: dict[str, Scalar]
 ) -> dict[str, int | float]:
+    """Return a model's options in their own types; raise `AnewError` if one is out of its range."""
     checked: dict[str, int | float] = {}
     for key, value in options.items():
         if key not in architecture.options:
@@ -148,6 +145,7 @@ def _check_options(
                 f"model '{name}' has no option '{key}'{did_you_mean(key, architecture.options)}; "
                 f"it takes: {takes}"
             )
+
         allowed = architecture.options[key]
         wanted = (int, float) if allowed.kind is float else (int,)
         if isinstance(value, bool) or not isinstance(value, wanted) or not allowed.holds(value):
@@ -165,6 +163,7 @@ def _build_timm(signature: Signature, name: str, options: dict[str, Scalar]) -> 
         import timm
     except ImportError as error:
         raise AnewError(f"model '{name}' needs timm; pip install 'anew[timm]'") from error
+
     inner = name.removeprefix("timm:")
     known: list[str] = timm.list_models()
     if inner not in known:
@@ -173,21 +172,22 @@ def _build_timm(signature: Signature, name: str, options: dict[str, Scalar]) -> 
             f"timm.list_models() lists them"
         )
     _check_picture(signature, name)
+
     given: dict[str, Any] = {"in_chans": input_shape[0], "num_classes": classes, **options}
     try:
-        # Transformers are made for one size of picture and take it; convolutional networks take
-        # any.
+        # Transformers are made for one size of picture and are told it.
         return timm.create_model(inner, pretrained=False, img_size=tuple(input_shape[1:]), **given)
     except Exception as error:
         if not isinstance(error, TypeError) or "img_size" not in str(error):
             raise _cannot_build(name, error) from error
+    # The model takes no size of picture.
     return _call(name, lambda: timm.create_model(inner, pretrained=False, **given))
 
 
 def _build_torchvision(signature: Signature, name: str, options: dict[str, Scalar]) -> nn.Module:
-    input_shape, classes = signature.input_shape, len(signature.classes)
     import torchvision
 
+    input_shape, classes = signature.input_shape, len(signature.classes)
     inner = name.removeprefix("torchvision:")
     known: list[str] = torchvision.models.list_models(module=torchvision.models)
     if inner not in known:
@@ -199,21 +199,14 @@ def _build_torchvision(signature: Signature, name: str, options: dict[str, Scala
     if input_shape[0] != 3:
         raise AnewError(
             f"model '{name}': torchvision's models take 3 channels, the pictures have "
-            f"{input_shape[0]}; "
-            "choose one of anew's or timm's"
+            f"{input_shape[0]}; choose one of anew's or timm's"
         )
-    # These two answer with several tensors while they train, for a loss of their own.
-    extra: dict[str, Any] = (
-        {"aux_logits": False, "init_weights": True}
-        if inner in ("googlenet", "inception_v3")
-        else {}
-    )
-    return _call(
-        name,
-        lambda: torchvision.models.get_model(
-            inner, weights=None, num_classes=classes, **extra, **options
-        ),
-    )
+
+    given: dict[str, Any] = {"weights": None, "num_classes": classes}
+    if inner in ("googlenet", "inception_v3"):
+        # These two answer with several tensors while they train, for a loss of their own.
+        given |= {"aux_logits": False, "init_weights": True}
+    return _call(name, lambda: torchvision.models.get_model(inner, **given, **options))
 
 
 def _build_own(signature: Signature, name: str, options: dict[str, Scalar]) -> nn.Module:
@@ -221,14 +214,12 @@ def _build_own(signature: Signature, name: str, options: dict[str, Scalar]) -> n
     place, _, attribute = name.partition(":")
     try:
         module = importlib.import_module(place)
-    except (
-        Exception
-    ) as error:  # a module that is not there, no name of one, or one that fails as it is imported
+    except Exception as error:  # no such module, no module's name, or code that fails on import
         raise AnewError(
             f"model '{name}': module '{place}' cannot be imported ({in_one_line(error)}); check "
-            f"the name, and "
-            "PYTHONPATH"
+            "the name, and PYTHONPATH"
         ) from error
+
     builder = getattr(module, attribute, None)
     if not callable(builder):
         raise AnewError(
@@ -239,6 +230,7 @@ def _build_own(signature: Signature, name: str, options: dict[str, Scalar]) -> n
 
 
 def _call(name: str, builder: Callable[[], Any]) -> nn.Module:
+    """Return the model of a builder that is not ours; raise `AnewError` if it fails."""
     try:
         model = builder()
     except Exception as error:  # whatever somebody else's code raises is reported as theirs
@@ -246,7 +238,7 @@ def _call(name: str, builder: Callable[[], Any]) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise AnewError(
             f"model '{name}': gave a {type(model).__name__}, not a torch.nn.Module; return the "
-            f"network"
+            "network"
         )
     return model
 
@@ -254,8 +246,7 @@ def _call(name: str, builder: Callable[[], Any]) -> nn.Module:
 def _cannot_build(name: str, error: Exception) -> AnewError:
     return AnewError(
         f"model '{name}': cannot be built ({in_one_line(error)}); a callable is called with "
-        f"input_shape=, classes= and "
-        "the model's options"
+        "input_shape=, classes= and the model's options"
     )
 
 

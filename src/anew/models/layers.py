@@ -1,6 +1,4 @@
-"""What the convolutional architectures share: a 3x3 convolution without bias, stages of units, how
-weights begin.
-"""
+"""Parts that the convolutional architectures share, and their first weights."""
 
 from __future__ import annotations
 
@@ -10,20 +8,19 @@ from torch import nn
 
 
 def conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
-    """Return a 3x3 convolution that keeps the size (or halves it, with stride 2); its bias would
-    vanish in a norm.
-    """
+    """Return a 3x3 convolution that keeps the size, or halves it with stride 2."""
+    # No bias: the norm that follows would take it away.
     return nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
 
 
 def residual_stages(
     width: int, stages: Iterable[tuple[int, int]], unit: Callable[[int, int, int], nn.Module]
 ) -> nn.Sequential:
-    """Return stages of residual units, each given as (units, channels that they put out), from
-    `width` channels on.
+    """Return stages of residual units, from `width` channels on.
 
-    `unit` makes one from its channels in and out and its stride: 2, which halves the picture, where
-    a stage after the first begins.
+    A stage is (number of units, output channels). `unit` makes one unit from its input channels,
+    its output channels and its stride. The stride is 2, which halves the picture, in the first
+    unit of every stage but the first.
     """
     units: list[nn.Module] = []
     for stage, (count, channels) in enumerate(stages):
@@ -34,8 +31,9 @@ def residual_stages(
 
 
 def initialise(network: nn.Module) -> None:
-    """Set first weights as He et al. 2015 do: normal with variance 2 / fan-out for convolutions,
-    norms at 1 and 0.
+    """Set first weights as He et al. 2015 do.
+
+    Those of convolutions are normal with variance 2 / fan-out, norms start at 1 and 0.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):

@@ -1,5 +1,6 @@
-"""A network: an architecture, its weights, and what its inputs must look like; all in one
-safetensors file.
+"""A network: a model with its weights, and the signature of its inputs and outputs.
+
+Both lie in one safetensors file.
 """
 
 from __future__ import annotations
@@ -24,11 +25,10 @@ Logits = Float[Tensor, "batch *positions classes"]
 
 
 class Network(nn.Module):
-    """A model behind its normalisation: takes inputs as they are stored, uint8 or float, and
-    returns logits (B, C).
+    """A model behind its normalisation, from inputs as they are stored to logits.
 
-    The model's modules named in `frozen` have no gradients, and stay in evaluation mode, so that
-    batch norms in them keep their statistics too.
+    The modules of the model named in `frozen` have no gradients. They stay in evaluation mode, so
+    that batch norms in them keep their statistics too.
     """
 
     def __init__(
@@ -45,19 +45,20 @@ class Network(nn.Module):
         self.register_buffer("scale", scale, persistent=False)
 
     def forward(self, inputs: Num[Tensor, "batch ..."]) -> Logits:
-        """Normalise and run the model."""
+        """Return the logits (B, *positions, C) of stored inputs (B, ...)."""
         return self.model(self.signature.prepare(inputs, self.mean, self.scale))
 
     def train(self, mode: bool = True) -> Network:
-        """Set training or evaluation mode, but leave what is frozen in evaluation mode."""
+        """Set training or evaluation mode; frozen modules stay in evaluation mode."""
         super().train(mode)
         for name in self.frozen:
             self.model.get_submodule(name).eval()
         return self
 
     def save(self, path: Path, about: dict[str, Any]) -> None:
-        """Write weights and signature to a safetensors file, atomically; `about` goes into the
-        header as well.
+        """Write weights and signature to a safetensors file, which appears whole.
+
+        `about` goes into its header as well.
         """
         files.write_tensors(path, self.model.state_dict(), self._header(about))
 
@@ -75,19 +76,18 @@ class Network(nn.Module):
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a network says of a batch: its logits, and what some of its modules put out."""
+    """The outputs of a network for a batch: its logits, and the features of some modules."""
 
     logits: Logits
     features: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
-    """The outputs (B, ...) of the modules that were asked for, by name."""
+    """The outputs (B, ...) of the modules that the runner was given, by name."""
 
 
 class Runner:
     """Runs a network under autocast and compiled, as a spec asks, and returns its outputs.
 
-    `features` names modules of the model, such as `features.3`: what they put out is taken as it
-    passes. The network itself is not changed, and where nothing is asked for nothing is added.
-    Raises `AnewError` if the model has no such module.
+    `features` names modules of the model, such as `features.3`, whose outputs forward hooks take.
+    Without names, nothing is hooked. Raises `AnewError` if the model has no such module.
     """
 
     def __init__(
@@ -130,21 +130,21 @@ def _module(network: nn.Module, name: str) -> nn.Module:
 
 
 def build(spec: Spec, signature: Signature, teacher: nn.Module | None = None) -> Network:
-    """Build a network with the first weights of its spec: from the stream of its seed and
-    generation, on the CPU.
+    """Build a network with the first weights of its spec, on the CPU.
 
-    What the spec freezes is copied from `teacher`, its first teacher's model.
+    They come from the stream of its seed and generation. What the spec freezes is copied from
+    `teacher`, the model of its first teacher.
     """
     with randomness.torch_generator(randomness.key(spec.seed, "weights", spec.generation)):
         model = models.build_for(signature, spec.model.name, dict(spec.model.options))
     if spec.frozen:
-        assert teacher is not None, "what is frozen is a teacher's"
+        assert teacher is not None, "frozen parts are copied from a teacher"
         model.load_state_dict(frozen_tensors(spec, model, teacher), strict=False)
     return Network(model, spec.model, signature, spec.frozen)
 
 
 def count_trained(spec: ModelSpec, frozen: tuple[str, ...], signature: Signature) -> int:
-    """Return the number of parameters that a network learns: all but those that are frozen."""
+    """Return the number of parameters that a network learns; frozen ones do not count."""
     model = Network(outline(spec, signature), spec, signature, frozen)
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
@@ -156,7 +156,7 @@ def place(network: Network, device: torch.device, memory_format: str) -> Network
 
 
 def build_empty(spec: ModelSpec, signature: Signature) -> Network:
-    """Build a network whose weights are about to be filled in."""
+    """Build a network whose weights are filled in afterwards."""
     with randomness.torch_generator(0):
         model = models.build_for(signature, spec.name, dict(spec.options))
     return Network(model, spec, signature)

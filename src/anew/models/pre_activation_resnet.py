@@ -1,5 +1,6 @@
-"""Pre-activation residual networks with bottlenecks: He et al. 2016, "Identity mappings" (arXiv
-1603.05027).
+"""Pre-activation residual networks with bottlenecks.
+
+Source: He et al. 2016, "Identity mappings" (arXiv 1603.05027).
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from anew.models.layers import conv3x3, initialise, residual_stages
 
 
 class BottleneckUnit(nn.Module):
-    """A 1x1 convolution to fewer channels, a 3x3 and a 1x1, each after batch norm and ReLU, added
-    to the input.
+    """A 1x1, a 3x3 and a 1x1 convolution, each after batch norm and ReLU, added to the input.
+
+    The first two have `inner_channels` channels.
     """
 
     def __init__(
@@ -33,8 +35,9 @@ class BottleneckUnit(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch out_channels h w"]:
-        """Return the unit's output; where the shape changes, the shortcut starts from the activated
-        input.
+        """Return the unit's output.
+
+        If the shape changes, the shortcut starts from the activated input.
         """
         activated = F.relu(self.norm1(x), inplace=True)
         shortcut = x if self.shortcut is None else self.shortcut(activated)
@@ -44,8 +47,9 @@ class BottleneckUnit(nn.Module):
 
 
 class PreActivationResNet(nn.Module):
-    """Three stages of (depth - 2) / 9 bottleneck units with 64, 128 and 256 channels, a quarter of
-    them inside.
+    """Three stages of (depth - 2) / 9 bottleneck units with 64, 128 and 256 channels.
+
+    A unit has a quarter of them inside.
 
     Takes pictures (B, C, H, W) of 4x4 and more, returns logits (B, classes).
     """

@@ -1,5 +1,6 @@
-"""Residual networks with a stem for small pictures: He et al. 2016 (arXiv 1512.03385), 3x3 first,
-no max-pooling.
+"""Residual networks for small pictures, which start with a 3x3 convolution and no max-pooling.
+
+Source: He et al. 2016 (arXiv 1512.03385).
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ DEPTHS: dict[int, tuple[tuple[int, int, int, int], bool]] = {
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions, or with a bottleneck 1x1, 3x3 of a quarter of the channels and 1x1,
-    added to the input.
+    """Two 3x3 convolutions, added to the input.
+
+    With a bottleneck, a 1x1, a 3x3 and a 1x1 convolution with a quarter of the channels inside.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, bottleneck: bool) -> None:
@@ -41,15 +43,15 @@ class ResidualBlock(nn.Module):
             convolutions = [conv3x3(in_channels, channels, stride), conv3x3(channels, channels)]
         self.convolutions = nn.ModuleList(convolutions)
         self.norms = nn.ModuleList(nn.BatchNorm2d(conv.out_channels) for conv in convolutions)
+
         same = stride == 1 and in_channels == out_channels
-        self.shortcut = (
-            nn.Identity()
-            if same
-            else nn.Sequential(
+        if same:
+            self.shortcut = nn.Identity()
+        else:
+            self.shortcut = nn.Sequential(
                 nn.Conv2d(in_channels, out_channels, 1, stride, bias=False),
                 nn.BatchNorm2d(out_channels),
             )
-        )
 
     def forward(
         self, x: Float[Tensor, "batch channels height width"]
@@ -65,8 +67,9 @@ class ResidualBlock(nn.Module):
 
 
 class ResNet(nn.Module):
-    """ResNet-18, 34, 50, 101 or 152 for small pictures: (B, C, H, W) of 8x8 and more to logits (B,
-    classes).
+    """ResNet-18, 34, 50, 101 or 152 for small pictures.
+
+    Takes pictures (B, C, H, W) of 8x8 and more, returns logits (B, classes).
     """
 
     def __init__(self, channels: int, classes: int, depth: int) -> None:

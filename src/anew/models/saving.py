@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,11 @@ from anew.models.network import Network, build_empty
 
 
 def load(path: Path, trusted: Collection[str] = ()) -> Network:
-    """Load a network that anew saved, from its file alone; `AnewError` where the file is damaged or
-    foreign.
+    """Load a network that anew saved, from its file alone.
 
-    A file that names a model of somebody's own code, `package.module:callable`, is loaded only
-    where that name is `trusted`: a file must not choose what is imported and called.
+    A file that names a model of somebody's own code, `package.module:callable`, is loaded only if
+    that name is `trusted`: a file must not choose what is imported and called. Raises `AnewError`
+    if the name is not trusted, or if the file is damaged or foreign.
     """
     return restore(*files.read_tensors(path), path, trusted)
 
@@ -29,9 +29,7 @@ def load(path: Path, trusted: Collection[str] = ()) -> Network:
 def restore(
     tensors: dict[str, Tensor], header: Mapping[str, Any], path: Path, trusted: Collection[str]
 ) -> Network:
-    """Return the network that a file's tensors and header tell of, as `load` does for a file that
-    is read already.
-    """
+    """Return a network from the tensors and the header of its file, as `load` does."""
     try:
         spec = fields.read(ModelSpec, header["model"], str(path), prefix=("model",))
         signature = Signature.from_header(header)
@@ -44,53 +42,57 @@ def restore(
         raise AnewError(
             f"{path}: its header is damaged ({error}); restore it from a copy"
         ) from error
+
     network = build_empty(spec, signature)
     fill(network, tensors, path)
     return network
 
 
 def check_trusted(name: str, trusted: Collection[str], path: Path) -> None:
-    """Raise `AnewError` where a file names a model of own code that the user did not name."""
+    """Raise `AnewError` if a file names a model of own code that the user did not name."""
     if models.is_own_code(name) and name not in trusted:
         raise AnewError(
             f"{path}: asks for the code '{name}', and a file may not choose what is run; if you "
-            f"trust it, set "
-            f"--trust {name}"
+            f"trust it, set --trust {name}"
         )
 
 
 def fill(network: Network, tensors: dict[str, Tensor], path: Path) -> None:
-    """Put a state dict into a network's model; `AnewError` names what is missing, extra or of
-    another shape.
+    """Put a state dict into a network's model.
+
+    Raises `AnewError` if a tensor is missing, extra, of another shape, or not finite.
     """
     wanted = network.model.state_dict()
-    name = network.spec.name
-    missing, extra = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
-    if missing or extra:
-        parts = [
-            f"{word} {_some(names)}"
-            for word, names in (("lacks", missing), ("has the extra", extra))
-            if names
-        ]
-        raise AnewError(
-            f"{path}: is no state dict of {name}: it {' and '.join(parts)}; name its model with "
-            f"--teacher-model"
-        )
+    _check_names(network.spec.name, wanted.keys(), tensors.keys(), path)
+
     for key, tensor in tensors.items():
         if tensor.shape != wanted[key].shape:
             raise AnewError(
-                f"{path}: tensor '{key}' has shape {tuple(tensor.shape)}, but {name} with "
-                f"{len(network.signature.classes)} classes and inputs "
-                f"{network.signature.input_shape} needs "
-                f"{tuple(wanted[key].shape)}; give a checkpoint of the same model, classes and "
-                f"inputs"
+                f"{path}: tensor '{key}' has shape {tuple(tensor.shape)}, but "
+                f"{network.spec.name} with {len(network.signature.classes)} classes and inputs "
+                f"{network.signature.input_shape} needs {tuple(wanted[key].shape)}; give a "
+                "checkpoint of the same model, classes and inputs"
             )
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise AnewError(
                 f"{path}: tensor '{key}' holds NaN or infinity; give a checkpoint of a sound "
-                f"network"
+                "network"
             )
     network.model.load_state_dict(tensors)
+
+
+def _check_names(model: str, wanted: Set[str], given: Set[str], path: Path) -> None:
+    missing, extra = sorted(wanted - given), sorted(given - wanted)
+    parts: list[str] = []
+    if missing:
+        parts.append(f"lacks {_some(missing)}")
+    if extra:
+        parts.append(f"has the extra {_some(extra)}")
+    if parts:
+        raise AnewError(
+            f"{path}: is no state dict of {model}: it {' and '.join(parts)}; name its model with "
+            "--teacher-model"
+        )
 
 
 def _some(names: list[str]) -> str:

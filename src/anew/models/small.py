@@ -1,6 +1,4 @@
-"""Small networks: a convolutional one for 8x8 and 28x28 pictures, LeNet, and a multilayer
-perceptron.
-"""
+"""Small networks: four convolutions for small pictures, LeNet, and a multilayer perceptron."""
 
 from __future__ import annotations
 
@@ -15,27 +13,20 @@ from anew.models.layers import conv3x3, initialise
 
 
 class SmallCNN(nn.Module):
-    """Four 3x3 convolutions with batch norm and ReLU, the third at half size with twice the
-    channels.
+    """Four 3x3 convolutions with batch norm and ReLU.
+
+    The third halves the size and doubles the channels.
 
     Takes pictures (B, C, H, W) of 4x4 and more, returns logits (B, classes).
     """
 
     def __init__(self, channels: int, classes: int, width: int = 32, dropout: float = 0.0) -> None:
         super().__init__()
-        widths = [
-            (channels, width, 1),
-            (width, width, 1),
-            (width, 2 * width, 2),
-            (2 * width, 2 * width, 1),
-        ]
         self.features = nn.Sequential(
-            *(
-                nn.Sequential(
-                    conv3x3(before, after, stride), nn.BatchNorm2d(after), nn.ReLU(inplace=True)
-                )
-                for before, after, stride in widths
-            )
+            _convolution(channels, width),
+            _convolution(width, width),
+            _convolution(width, 2 * width, stride=2),
+            _convolution(2 * width, 2 * width),
         )
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(2 * width, classes)
@@ -48,9 +39,16 @@ class SmallCNN(nn.Module):
         return self.classifier(self.dropout(torch.mean(self.features(pictures), dim=(2, 3))))
 
 
+def _convolution(before: int, after: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        conv3x3(before, after, stride), nn.BatchNorm2d(after), nn.ReLU(inplace=True)
+    )
+
+
 class LeNet(nn.Module):
-    """LeNet-5 (LeCun et al. 1998) with ReLU and max-pooling; 28x28 is padded to 32x32, as in the
-    original.
+    """LeNet-5 (LeCun et al. 1998) with ReLU and max-pooling.
+
+    Pictures of 28x28 are padded to 32x32, as in the original.
 
     Takes pictures (B, C, H, W) of 12x12 and more, returns logits (B, classes).
     """
@@ -76,7 +74,9 @@ class LeNet(nn.Module):
 
 
 class MLP(nn.Module):
-    """A multilayer perceptron: `layers` hidden layers of `hidden` units; pictures are flattened.
+    """A multilayer perceptron with `layers` hidden layers of `hidden` units.
+
+    Pictures are flattened.
 
     Takes (B, F) or (B, C, H, W), returns logits (B, classes).
     """

@@ -1,4 +1,4 @@
-"""One model trained by several processes: gradients are summed, batch norms see the whole batch."""
+"""A model trained by several processes, whose batch norms see the whole batch."""
 
 from __future__ import annotations
 
@@ -15,46 +15,44 @@ from anew.core.distributed import World
 
 
 def share(network: nn.Module, world: World) -> nn.Module:
-    """Return a network whose gradients are summed and whose batch norms see the whole batch."""
+    """Return a network with averaged gradients and batch norms over the processes' whole batch."""
     if world.size == 1:
         return network
     for module in list(network.modules()):
         if isinstance(module, _BatchNorm):
-            # Its class alone changes, so that weights, names and copies stay what they are.
+            # Only its class changes, so that weights, names and copies stay as they are.
             kind = type(module)
             module.__class__ = type(f"WholeBatch{kind.__name__}", (_SeesWholeBatch, kind), {})
     return DistributedDataParallel(network, broadcast_buffers=False)
 
 
 class _SeesWholeBatch(_BatchNorm):
-    """A batch norm that takes its statistics, while it trains, from all processes' parts of a
-    batch.
-    """
+    """A batch norm whose statistics in training come from all processes' parts of a batch."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise by the whole batch's mean and variance, or in evaluation as ever."""
         if not self.training:
             return super().forward(input)
+
         count = input.numel() // input.shape[1] * dist.get_world_size()
         output, mean, variance = _WholeBatchNorm.apply(
             input, self.weight, self.bias, self.eps, count
         )  # type: ignore[misc]
+
         if self.running_mean is not None and self.running_var is not None:
             assert self.num_batches_tracked is not None
             self.num_batches_tracked.add_(1)
-            share = (
-                self.momentum if self.momentum is not None else 1 / float(self.num_batches_tracked)
-            )
+            share = self.momentum
+            if share is None:
+                share = 1 / float(self.num_batches_tracked)
             self.running_mean.lerp_(mean.to(self.running_mean.dtype), share)
-            self.running_var.lerp_(
-                (variance * (count / (count - 1))).to(self.running_var.dtype), share
-            )
+            unbiased = variance * (count / (count - 1))
+            self.running_var.lerp_(unbiased.to(self.running_var.dtype), share)
         return output
 
 
 class _WholeBatchNorm(torch.autograd.Function):
-    """Batch normalisation with statistics summed over the processes, forward and backward (Ioffe
-    and Szegedy 2015).
+    """Batch normalisation (Ioffe and Szegedy 2015) with statistics summed over the processes.
 
     torch's own SyncBatchNorm runs on GPUs only. Two messages of 2 C numbers: sums forward, sums
     backward.
@@ -67,7 +65,7 @@ class _WholeBatchNorm(torch.autograd.Function):
         # Torch's own kernels throughout, which pass over the memory as seldom as can be.
         own_mean, own_variance = torch.batch_norm_update_stats(x, None, None, 0.0)
         sums = torch.stack([own_mean, own_variance]).double()
-        # Second moments add up; in float64, so that little is lost where the mean is large.
+        # Second moments add up; in float64, so that little is lost if the mean is large.
         sums[1] += sums[0].square()
         dist.all_reduce(sums)
         sums /= dist.get_world_size()
@@ -83,13 +81,15 @@ class _WholeBatchNorm(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor, *unused: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         x, weight, mean, variance = ctx.saved_tensors
         scale = (variance + ctx.eps).rsqrt()
-        # As if this part were all there is, but about the whole batch's mean and deviation ...
+
+        # As if this part were the batch, but about the whole batch's mean and deviation ...
         into, own_weight, own_bias = torch.ops.aten.native_batch_norm_backward(
             gradient, x, weight, None, None, mean, scale, True, ctx.eps, [True, True, True]
         )
         own = torch.stack([own_bias, own_weight])
         whole = own.clone()
         dist.all_reduce(whole)
+
         # ... then what the part's own sums took too much or too little: a batch norm of x by that
         # much.
         mine = x.numel() // x.shape[1]
@@ -97,7 +97,8 @@ class _WholeBatchNorm(torch.autograd.Function):
             scale if weight is None else weight * scale
         )
         into += nn.functional.batch_norm(x, mean, variance, slope, level, False, 0.0, ctx.eps)
-        # Weights' gradients stay one's own part's: they are summed over the processes with all
+
+        # Weights' gradients are those of this part: they are summed over the processes with all
         # others.
         own_weight, own_bias = (None, None) if weight is None else (own_weight, own_bias)
         return into, own_weight, own_bias, None, None

@@ -28,8 +28,9 @@ class WideBasicBlock(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch out_channels h w"]:
-        """Return the block's output; where the shape changes, the shortcut starts from the
-        activated input.
+        """Return the block's output.
+
+        If the shape changes, the shortcut starts from the activated input.
         """
         activated = F.relu(self.norm1(x), inplace=True)
         shortcut = x if self.shortcut is None else self.shortcut(activated)
@@ -38,8 +39,9 @@ class WideBasicBlock(nn.Module):
 
 
 class WideResNet(nn.Module):
-    """WRN-depth-width: three groups of (depth - 4) / 6 blocks with 16, 32 and 64 times `width`
-    channels.
+    """WRN-depth-width: three groups of (depth - 4) / 6 blocks.
+
+    They have 16, 32 and 64 times `width` channels.
 
     Takes pictures (B, C, H, W) of 4x4 and more, returns logits (B, classes).
     """
