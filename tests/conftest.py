@@ -29,13 +29,33 @@ def without_page(arguments):
 
 
 @pytest.fixture
-def command(tmp_path):
-    """Run `anew ...` as a user does, in a folder of its own; returns the finished process."""
+def command(tmp_path, monkeypatch):
+    """Run `anew ...` in this process, in a folder of its own; return its code and what it said.
+
+    A process of its own would spend seconds on importing torch; `process` is for what needs one.
+    """
+    from commands import call
+
+    def run(*arguments, check=None):
+        with monkeypatch.context() as patch:
+            patch.chdir(tmp_path)
+            patch.setenv("COLUMNS", "120")
+            done = call(*arguments)
+        if check is not None:
+            assert done.code == check, done.err
+        return done
+
+    return run
+
+
+@pytest.fixture
+def process(tmp_path):
+    """Run `anew ...` as a process of its own in a folder of its own; return the finished process.
+
+    With `limit`, kill it (SIGKILL) if it still runs after so many seconds.
+    """
 
     def run(*arguments, check=None, limit=None, **environment):
-        """With `limit`, the process is killed (SIGKILL) after so many seconds, where it is still
-        running.
-        """
         process = subprocess.Popen(
             [sys.executable, "-m", "anew", *map(str, without_page(arguments))],
             cwd=tmp_path,
@@ -61,14 +81,13 @@ def command(tmp_path):
 @pytest.fixture
 def refused(command):
     """Run a command that must be refused: exit code 2, one line on standard error, no traceback;
-    returns the line.
+    return the line.
     """
 
-    def run(*arguments, **environment):
-        done = command(*arguments, check=2, **environment)
-        lines = done.stderr.strip().splitlines()
+    def run(*arguments):
+        lines = command(*arguments, check=2).err.strip().splitlines()
         assert lines[-1].startswith("anew: ")
-        assert "Traceback" not in done.stderr
+        assert not any("Traceback" in line for line in lines)
         return lines[-1]
 
     return run

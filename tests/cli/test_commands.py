@@ -104,9 +104,9 @@ def ids(family):
 # What is there
 
 
-def loaded_modules(command, *arguments, code=0):
+def loaded_modules(process, *arguments, code=0):
     """Run a command as a process, and return what it said and the modules that it loaded."""
-    done = command(*arguments, check=code, PYTHONPROFILEIMPORTTIME="1")
+    done = process(*arguments, check=code, PYTHONPROFILEIMPORTTIME="1")
     lines = done.stderr.splitlines()
     loaded = {line.rpartition("|")[2].strip() for line in lines if line.startswith("import time:")}
     assert "cyclopts" in loaded
@@ -132,8 +132,8 @@ def loaded_modules(command, *arguments, code=0):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_help_and_mistakes_are_answered_without_torch(command, arguments, code, says):
-    text, loaded = loaded_modules(command, *arguments, code=code)
+def test_help_and_mistakes_are_answered_without_torch(process, arguments, code, says):
+    text, loaded = loaded_modules(process, *arguments, code=code)
     assert all(word in text for word in says)
     assert not loaded & {"torch", "numpy", "torchvision", "sklearn"}
 

@@ -276,7 +276,7 @@ def test_the_papers_tables_are_planned_without_their_data(command, tmp_path):
         "--gpus",
         4,
     ]
-    found = json.loads(command("study", "plan", *options, "--format", "json", check=0).stdout)
+    found = json.loads(command("study", "plan", *options, "--format", "json", check=0).out)
     # 45,000 examples in batches of 128 are 351 steps; three seeds, a teacher and a student of each.
     assert (found["networks"], found["steps"]) == (6, 6 * 200 * 351) and found[
         "trained"
@@ -297,7 +297,7 @@ def test_the_papers_tables_are_planned_without_their_data(command, tmp_path):
     # Three chains of two groups on four workers.
     assert found["critical_seconds"] == pytest.approx(found["chain_seconds"])
     assert "cifar100 is not at hand" in " ".join(found["notes"])
-    text = command("study", "plan", *options, check=0).stdout
+    text = command("study", "plan", *options, check=0).out
     assert "wide_resnet-28-1" in text and "on 4 workers" in text and "not at hand" in text
     assert list(tmp_path.iterdir()) == []
 

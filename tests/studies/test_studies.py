@@ -376,9 +376,9 @@ def question(tmp_path, npz):
 
 def test_a_users_own_study_runs_and_is_shown_in_every_format(command, question, tmp_path):
     done = command("study", "run", question, "--out", "f", "--threads", 1, "--force", check=0)
-    assert "Does CWTM suffice?" in done.stdout and "12.50" in done.stdout
+    assert "Does CWTM suffice?" in done.out and "12.50" in done.out
     shown = {
-        form: command("study", "show", question, "f", "--format", form, check=0).stdout
+        form: command("study", "show", question, "f", "--format", form, check=0).out
         for form in ("table", "markdown", "csv", "latex", "json")
     }
     table = json.loads(shown["json"])

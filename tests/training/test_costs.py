@@ -51,8 +51,8 @@ def test_without_room_for_a_table_none_is_measured(small):
 def test_the_command_prints_a_table_or_json_and_keeps_nothing(command, npz, tmp_path):
     options = ["--data", f"npz:{npz}", "--model", "mlp", "--rounds", 1, "--steps", 2]
     before = sorted(tmp_path.iterdir())
-    assert "a student, table read" in command("bench", *options, check=0).stdout
-    printed = json.loads(command("bench", *options, "--json", check=0).stdout)
+    assert "a student, table read" in command("bench", *options, check=0).out
+    printed = json.loads(command("bench", *options, "--json", check=0).out)
     assert len(printed["costs"]) == 4 and printed["setting"].startswith("npz:")
     assert sorted(tmp_path.iterdir()) == before
 

@@ -68,8 +68,8 @@ def test_the_same_spec_gives_the_same_bits(trained, arrays, tmp_path):
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_the_command_gives_the_bits_of_python(trained, npz, command, tmp_path):
-    command("train", "--data", f"npz:{npz}", "--out", "family", "--threads", "1", *QUICK, check=0)
+def test_the_command_gives_the_bits_of_python(trained, npz, process, tmp_path):
+    process("train", "--data", f"npz:{npz}", "--out", "family", "--threads", "1", *QUICK, check=0)
     assert weights(tmp_path / "family") == weights(trained.family.path)
 
 

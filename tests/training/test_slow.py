@@ -68,7 +68,7 @@ def test_compiled_networks_learn_and_resume_to_the_same_bits(arrays, tmp_path, a
     [(f"fashion-mnist:{DATA}", "small_cnn"), (f"parquet:{DATA / 'cifar10'}", "wide_resnet-10-1")],
 )
 def test_real_pictures_are_learned_and_killed_runs_end_with_the_same_bits(
-    tmp_path, source, model, command
+    tmp_path, source, model, process
 ):
     options = [
         "--data",
@@ -84,12 +84,12 @@ def test_real_pictures_are_learned_and_killed_runs_end_with_the_same_bits(
         "--threads",
         1,
     ]
-    command("train", *options, "--out", tmp_path / "whole", check=0)
+    process("train", *options, "--out", tmp_path / "whole", check=0)
     records = [folder.done for folder in Family.open(tmp_path / "whole").folders()]
     assert all(record["test"]["error"] < 80 for record in records)
     for seconds in (8, 13, 10, 17):
-        command("train", *options, "--out", tmp_path / "killed", limit=seconds)
-    command("train", *options, "--out", tmp_path / "killed", check=0)
+        process("train", *options, "--out", tmp_path / "killed", limit=seconds)
+    process("train", *options, "--out", tmp_path / "killed", check=0)
     assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
 
 

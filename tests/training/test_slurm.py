@@ -44,7 +44,7 @@ def write(command, study, *options, threads=1):
         "scripts",
         *options,
         check=0,
-    ).stdout
+    ).out
 
 
 def submit(tmp_path, *options):
@@ -74,7 +74,7 @@ def submit(tmp_path, *options):
 
 def test_the_scripts_train_the_bits_of_one_process(command, study, tmp_path):
     done = command("study", "run", study, "--out", "one", "--threads", 1, check=2)
-    assert FAILS in done.stderr
+    assert FAILS in done.err
     said = write(command, study, "--jobs", 2)
     assert "3 array jobs" in said and "bash scripts/submit.sh" in said
     # The specs are there, and nothing is trained yet.
