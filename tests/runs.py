@@ -16,6 +16,7 @@ from anew.core import files
 from anew.core.callbacks import Callback
 from anew.family import Family
 from conftest import QUICK
+from forks import fork_training
 
 RECIPE = {
     "training": {"epochs": 3, "batch_size": 16, "learning_rate": 0.1},
@@ -116,11 +117,15 @@ def saved_steps(out):
     return steps
 
 
-def kill_at_random(out, npz, kills, seed, options=QUICK, **execution):
-    """Kill the process at random instants of its training, again and again, then let it end."""
+def kill_at_random(out, npz, kills, seed, options=QUICK, begin=fork_training):
+    """Kill a process at random instants of its training, again and again, then let it end.
+
+    `begin` starts it: a fork of this process, or `start`, where a start of Python belongs to what
+    is tested.
+    """
     dice = random.Random(seed)
     for _ in range(kills):
-        process = start(out, npz, *options, "--save-minutes", "0.00001", **execution)
+        process = begin(out, npz, *options, "--save-minutes", "0.00001")
         deadline = time.monotonic() + 60
         while not list(Path(out).glob("networks/*/spec.json")) and process.poll() is None:
             assert time.monotonic() < deadline
@@ -132,4 +137,4 @@ def kill_at_random(out, npz, kills, seed, options=QUICK, **execution):
         else:
             process.communicate()
             break
-    return finish(start(out, npz, *options, **execution))
+    return finish(begin(out, npz, *options))

@@ -4,9 +4,6 @@ do to them.
 
 import json
 import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +20,7 @@ from anew.core.spec import DataSpec, ModelSpec, ObjectiveSpec, Spec, TrainingSpe
 from anew.family import FORMAT, Family, NetworkFolder
 from anew.family import lock as lock_module
 from anew.family.lock import DEAD_AFTER_SECONDS, OUTLIVES_DEATH, NetworkLock
+from forks import fork_code
 
 SPEC = Spec(
     ModelSpec("mlp"),
@@ -102,10 +100,10 @@ except AnewError as error:
 
 def test_a_full_disk_leaves_the_old_file_whole(tmp_path):
     path = tmp_path / "state"
-    done = subprocess.run(
-        [sys.executable, "-c", FULL_DISK, path], capture_output=True, text=True, check=True
-    )
-    assert "cannot be written" in done.stdout and str(path) in done.stdout
+    process = fork_code(FULL_DISK, path)
+    said, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert "cannot be written" in said and str(path) in said
     assert path.read_bytes() == b"good"
     assert [one.name for one in tmp_path.iterdir()] == ["state"]
 
@@ -284,14 +282,12 @@ def short_watch(monkeypatch):
 
 @pytest.fixture
 def holder(tmp_path):
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, tmp_path], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout.readline() == "held\n"
+    process = fork_code(HOLDER, tmp_path)
+    while "held" not in process.out:
+        assert process.poll() is None, process.errors
     yield process
     process.kill()
-    process.wait()
-    process.stdout.close()
+    process.communicate()
 
 
 def test_a_live_process_keeps_its_lock(tmp_path, holder):
@@ -303,8 +299,8 @@ def test_a_live_process_keeps_its_lock(tmp_path, holder):
 
 
 def test_a_dead_process_loses_its_lock(tmp_path, holder):
-    os.kill(holder.pid, signal.SIGKILL)
-    holder.wait()
+    holder.kill()
+    holder.communicate()
     assert (tmp_path / "lock").exists()
     with NetworkLock(tmp_path) as lock:
         lock.check()

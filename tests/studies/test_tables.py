@@ -23,6 +23,7 @@ from anew.models.matched_resnet import MatchedResNet
 from anew.studies import STUDIES, Column, Study, StudyData, collect, rendering
 from anew.studies.scales import SCALES, scaled
 from conftest import quick
+from forks import fork_training
 from runs import RECIPE, finish, interrupted_often, kill_at_random, start, train, weights
 
 CIFAR_100 = Signature((3, 32, 32), tuple(map(str, range(100))), (0.0,) * 3, (1.0,) * 3)
@@ -500,8 +501,8 @@ OPTIONS = [
 
 
 def test_killed_students_have_the_same_bits(npz, tmp_path):
-    finish(start(tmp_path / "whole", npz, *OPTIONS))
-    kill_at_random(tmp_path / "killed", npz, 1, 5, OPTIONS)
+    finish(fork_training(tmp_path / "whole", npz, *OPTIONS))
+    kill_at_random(tmp_path / "killed", npz, 3, 5, OPTIONS)
     assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
     assert_frozen(Family.open(tmp_path / "killed"), students=1)
 

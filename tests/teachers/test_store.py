@@ -20,6 +20,7 @@ import pytest
 
 from anew import AnewError
 from anew.teachers import Store, StoreKey, store
+from forks import fork_code
 
 KEY = StoreKey(
     teachers=("0123456789abcdef",),
@@ -145,6 +146,7 @@ import os, pathlib, random, sys
 from anew.teachers import Store, StoreKey
 key = StoreKey({", ".join(f"{name}={value!r}" for name, value in vars(KEY).items())})
 stores, seed, until = pathlib.Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+random.seed(seed)
 dice, opened = random.Random(seed), Store.open(stores, key)
 print("begun", flush=True)
 told = set()
@@ -163,22 +165,27 @@ while opened.count < until:
 
 
 def filler(stores, seed, until=40 * 50):
-    return subprocess.Popen(
-        [sys.executable, "-c", FILLER, str(stores), str(seed), str(until)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+    return fork_code(FILLER, stores, seed, until)
+
+
+def wait_for_lines(process, count):
+    """Wait until a process has printed so many lines; return them."""
+    deadline = time.monotonic() + 60
+    while process.out.count("\n") < count:
+        assert time.monotonic() < deadline and process.poll() is None, process.errors
+        time.sleep(0.002)
+    return process.out.splitlines()
 
 
 def test_a_kill_loses_nothing_that_was_flushed_and_leaves_every_answer_right(stores):
     dice, told, before = random.Random(0), set(), 0
     for seed in range(4):
         process = filler(stores, seed)
-        assert process.stdout.readline() == "begun\n"
+        wait_for_lines(process, 1)
         time.sleep(dice.uniform(0.01, 0.15))
         process.kill()
-        for line in process.communicate()[0].splitlines(keepends=True):
+        _, *lines = process.communicate()[0].splitlines(keepends=True)
+        for line in lines:
             if line.endswith("\n"):
                 told |= {tuple(map(int, place.split(","))) for place in line.split()}
         with closing(Store.open(stores, KEY)) as opened:
@@ -206,33 +213,25 @@ def test_two_processes_that_fill_one_store_leave_every_answer_right(stores):
 
 def test_no_mark_is_lost_where_processes_set_bits_of_the_same_bytes(stores):
     filling = f"""
-import sys
-{FILLER.split("dice,")[0]}
+import time
+{FILLER.split("random.seed(")[0]}
 opened = Store.open(stores, key)
 print("begun", flush=True)
-sys.stdin.readline()
+while not (stores.parent / "go").exists():
+    time.sleep(0.001)
 for view in range(seed, key.views, 2):
     for examples in np.arange(key.examples).reshape(4, -1):
         views = np.full_like(examples, view)
         opened.write(examples, views, rows_of(examples, views))
         opened.flush()
 """
-    both = [
-        subprocess.Popen(
-            [sys.executable, "-c", filling, str(stores), str(seed), "0"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for seed in (0, 1)
-    ]
-    assert [process.stdout.readline() for process in both] == ["begun\n"] * 2
+    both = [fork_code(filling, stores, seed, 0) for seed in (0, 1)]
     for process in both:
-        process.stdin.write("go\n")
-        process.stdin.flush()
+        wait_for_lines(process, 1)
+    (stores.parent / "go").touch()
     for process in both:
         process.communicate(timeout=120)
-        assert process.returncode == 0
+        assert process.returncode == 0, process.errors
     with closing(Store.open(stores, KEY)) as opened:
         assert is_right(opened) == KEY.examples * KEY.views
 
@@ -240,7 +239,7 @@ for view in range(seed, key.views, 2):
 # A process that makes a store, and stops as it is about to do a step of that: it is killed there,
 # or waits for a line.
 MAKER = f"""
-import os, pathlib, signal, sys
+import os, pathlib, signal, sys, time
 from anew.teachers import Store, StoreKey
 key = StoreKey({", ".join(f"{name}={value!r}" for name, value in vars(KEY).items())})
 stores, step, fate = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3]
@@ -251,7 +250,8 @@ def stops(path, *arguments, **options):
         if fate == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
         print("stopped", flush=True)
-        sys.stdin.readline()
+        while not (stores.parent / "go").exists():
+            time.sleep(0.002)
     return does(path, *arguments, **options)
 
 setattr(pathlib.Path, step, stops)
@@ -261,12 +261,7 @@ STEPS = ["write_text", "rename"]
 
 
 def maker(stores, step, fate):
-    return subprocess.Popen(
-        [sys.executable, "-c", MAKER, str(stores), step, fate],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    return fork_code(MAKER, stores, step, fate)
 
 
 def names_beside(folder):
@@ -299,12 +294,13 @@ def test_what_a_killed_maker_left_is_swept_when_the_store_is_opened(stores, step
 @pytest.mark.parametrize("step", STEPS)
 def test_a_maker_whose_work_is_swept_takes_the_store_that_is_there(stores, step):
     slow = maker(stores, step, "goes on")
-    assert slow.stdout.readline() == "stopped\n"
+    assert wait_for_lines(slow, 1) == ["stopped"]
     with closing(Store.open(stores, KEY)) as opened:
         fill(opened, *places((3, 4), (5, 6)))
         opened.flush()
     assert names_beside(KEY.folder(stores)) == [KEY.folder(stores).name]
-    assert slow.communicate("go\n", timeout=60)[0] == "2\n"
+    (stores.parent / "go").touch()
+    assert slow.communicate(timeout=60)[0] == "stopped\n2\n"
     assert slow.returncode == 0
     assert names_beside(KEY.folder(stores)) == [KEY.folder(stores).name]
     assert store.verify(KEY.folder(stores)) == []

@@ -3,11 +3,8 @@ another one's answers.
 """
 
 import math
-import os
 import random
 import shutil
-import subprocess
-import sys
 import time
 from fractions import Fraction
 
@@ -28,6 +25,7 @@ from anew.models import network
 from anew.models.network import Network, Runner
 from anew.teachers import Encoding, LiveTeacher, Store, StoreKey, Teacher, choose, store
 from anew.teachers.choice import distinct_views
+from forks import fork_code
 
 CPU = torch.device("cpu")
 BATCH = 16
@@ -496,16 +494,11 @@ anew.train("small_cnn", (given["x"], given["y"]), out=sys.argv[2], ask="table", 
 @pytest.mark.parametrize("when", ["from the start", "half way"])
 def test_a_disk_that_is_full_changes_no_bit_and_is_told(live, npz, tmp_path, when):
     code = ON_A_FULL_DISK.replace("{RECIPE}", repr(RECIPE))
-    done = subprocess.run(
-        [sys.executable, "-c", code, npz, tmp_path / "family", when],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr
+    process = fork_code(code, npz, tmp_path / "family", when)
+    said, errors = process.communicate()
+    assert process.returncode == 0, errors
     says = "cannot be made" if when == "from the start" else "cannot be written"
-    lines = [line for line in done.out.splitlines() if f"{says} (File too large)" in line]
+    lines = [line for line in said.splitlines() if f"{says} (File too large)" in line]
     # A student's table is said to fail once. Half way, the second student's cannot even be made.
     assert len(lines) == (2 if when == "from the start" else 1)
     assert all(
@@ -544,14 +537,10 @@ def test_killed_while_the_table_fills_it_ends_with_the_same_bits(live, npz, tmp_
         "device": "cpu",
     }
     options |= {"save-minutes": 0.00001, "data": f"npz:{npz}", "out": out}
-    given = [str(text) for name, value in options.items() for text in (f"--{name}", value)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    given = [text for name, value in options.items() for text in (f"--{name}", value)]
 
     def begin():
-        command = [sys.executable, "-c", IMPATIENT, "train", *given]
-        return subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment
-        )
+        return fork_code(IMPATIENT, "train", *given)
 
     counts = []
     for kill in range(3):

@@ -2,12 +2,15 @@
 from run to run.
 """
 
+from functools import partial
+
 import pytest
 import torch
 
 from anew.core import files
 from anew.family import Family
 from anew.models import network, saving
+from forks import fork_training
 from runs import finish, kill_at_random, start, train, weights
 
 # A small rate: what is compared is how sums are formed, not how rounding grows over many large
@@ -67,7 +70,7 @@ def pair(arrays, tmp_path_factory):
     place = tmp_path_factory.mktemp("parallel")
     npz = place / "small.npz"
     np.savez(npz, x=arrays[0], y=arrays[1])
-    finish(start(place / "one", npz, *OPTIONS, "--ask", "table"))
+    finish(fork_training(place / "one", npz, *OPTIONS, "--ask", "table"))
     said = finish(start(place / "two", npz, *OPTIONS, "--ask", "table", processes=2))
     return place, npz, said
 
@@ -105,14 +108,16 @@ def test_two_processes_fill_the_store_of_one(pair):
 
 def test_killed_and_from_run_to_run_two_processes_have_the_same_bits(pair, tmp_path):
     place, npz, _ = pair
-    kill_at_random(tmp_path / "again", npz, 2, 0, [*OPTIONS, "--ask", "live"], processes=2)
+    options = [*OPTIONS, "--ask", "live"]
+    kill_at_random(tmp_path / "again", npz, 1, 0, options, partial(start, processes=2))
     assert weights(tmp_path / "again") == weights(place / "two")
 
 
 def test_two_processes_exchange_a_shuffled_teachers_answers_as_one_does(pair, tmp_path):
     _, npz, _ = pair
-    for run, processes in (("one", 1), ("two", 2)):
-        finish(start(tmp_path / run, npz, *OPTIONS, "--objective.shuffled", processes=processes))
+    shuffled = (*OPTIONS, "--objective.shuffled")
+    finish(fork_training(tmp_path / "one", npz, *shuffled))
+    finish(start(tmp_path / "two", npz, *shuffled, processes=2))
     for folder in Family.open(tmp_path / "one").folders():
         moved, apart, _, _ = movements(tmp_path / "one", folder, tmp_path / "two" / "networks")
         assert apart < 0.01 * moved

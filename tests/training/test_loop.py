@@ -20,6 +20,7 @@ from anew.family import Family
 from anew.models import network
 from anew.studies.running import train_networks
 from conftest import QUICK, quick
+from forks import fork_training
 from runs import (
     RECIPE,
     finish,
@@ -161,10 +162,15 @@ def test_interrupted_runs_end_with_the_same_bits(trained, arrays, tmp_path):
     assert metrics(out) == metrics(trained.family.path)
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_killed_at_random_instants_it_ends_with_the_same_bits(trained, npz, tmp_path, seed):
+@pytest.mark.parametrize(
+    ("seed", "kills", "begin"),
+    [(0, 4, fork_training), (1, 4, fork_training), (2, 4, fork_training), (3, 2, start)],
+)
+def test_killed_at_random_instants_it_ends_with_the_same_bits(
+    trained, npz, tmp_path, seed, kills, begin
+):
     out = tmp_path / "family"
-    kill_at_random(out, npz, kills=2, seed=seed)
+    kill_at_random(out, npz, kills, seed, begin=begin)
     assert weights(out) == weights(trained.family.path)
     assert metrics(out) == metrics(trained.family.path)
     assert Family.open(out).verify() == (3, [])
@@ -177,7 +183,7 @@ def test_killed_at_random_instants_it_ends_with_the_same_bits(trained, npz, tmp_
 
 def test_after_a_kill_only_what_was_not_saved_is_done_again(npz, tmp_path):
     out = tmp_path / "family"
-    process = start(out, npz, *quick(60))
+    process = fork_training(out, npz, *quick(60))
     deadline = time.monotonic() + 60
     while not any(step > 20 for step in saved_steps(out).values()):
         assert time.monotonic() < deadline and process.poll() is None
@@ -185,14 +191,13 @@ def test_after_a_kill_only_what_was_not_saved_is_done_again(npz, tmp_path):
     process.kill()
     process.communicate()
     (step,) = saved_steps(out).values()
-    again = start(out, npz, *quick(60))
-    said = ""
-    while "goes on from" not in said:
-        said = again.stderr.readline()
-        assert said, "it began anew"
+    again = fork_training(out, npz, *quick(60))
+    while "goes on from" not in again.errors:
+        assert again.poll() is None, "it began anew"
+        time.sleep(0.01)
     again.kill()
     again.communicate()
-    assert f"goes on from step {step} of" in said
+    assert f"goes on from step {step} of" in again.errors
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(npz, tmp_path):
@@ -212,7 +217,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(npz, tmp_path):
 
 def test_two_processes_on_one_network(npz, tmp_path, refused):
     out = tmp_path / "family"
-    process = start(out, npz, *quick(2000))
+    process = fork_training(out, npz, *quick(2000))
     while not saved_steps(out):
         assert process.poll() is None
         time.sleep(0.01)
@@ -224,7 +229,7 @@ def test_two_processes_on_one_network(npz, tmp_path, refused):
 
 def test_who_waits_for_another_process_finds_the_network_done(npz, tmp_path):
     out = tmp_path / "family"
-    process = start(out, npz, *quick(100, generations=1))
+    process = fork_training(out, npz, *quick(40, generations=1))
     while not saved_steps(out):
         assert process.poll() is None
         time.sleep(0.01)

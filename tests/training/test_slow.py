@@ -13,7 +13,7 @@ import torch
 
 from anew.core import files
 from anew.family import Family
-from runs import RECIPE, interrupted_often, kill_at_random, metrics, train, weights
+from runs import RECIPE, interrupted_often, kill_at_random, metrics, start, train, weights
 
 pytestmark = pytest.mark.slow
 
@@ -30,7 +30,7 @@ def trained(arrays, tmp_path_factory):
 
 @pytest.mark.parametrize("seed", range(100, 110))
 def test_killed_many_times_it_ends_with_the_same_bits(trained, npz, tmp_path, seed):
-    kill_at_random(tmp_path / "f", npz, 8, seed)
+    kill_at_random(tmp_path / "f", npz, 8, seed, begin=start)
     assert weights(tmp_path / "f") == weights(trained.family.path)
     assert metrics(tmp_path / "f") == metrics(trained.family.path)
     assert Family.open(tmp_path / "f").verify() == (3, [])
