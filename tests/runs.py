@@ -117,6 +117,11 @@ def saved_steps(out):
     return steps
 
 
+def progress(out):
+    """What a family's folder shows of how far its training got."""
+    return sorted(Path(out).glob("networks/*/*.json")), saved_steps(out)
+
+
 def kill_at_random(out, npz, kills, seed, options=QUICK, begin=fork_training):
     """Kill a process at random instants of its training, again and again, then let it end.
 
@@ -125,16 +130,16 @@ def kill_at_random(out, npz, kills, seed, options=QUICK, begin=fork_training):
     """
     dice = random.Random(seed)
     for _ in range(kills):
+        before = progress(out)
         process = begin(out, npz, *options, "--save-minutes", "0.00001")
         deadline = time.monotonic() + 60
-        while not list(Path(out).glob("networks/*/spec.json")) and process.poll() is None:
+        # Once it goes on from what was saved: a kill before that would hit it while it starts.
+        while progress(out) == before and process.poll() is None:
             assert time.monotonic() < deadline
             time.sleep(0.002)
-        time.sleep(dice.uniform(0, 0.6))
-        alive = process.poll() is None
-        if alive:
-            kill(process)
-        else:
+        time.sleep(dice.uniform(0, 0.3))
+        if process.poll() is not None:
             process.communicate()
             break
+        kill(process)
     return finish(begin(out, npz, *options))
