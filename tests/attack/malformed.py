@@ -85,9 +85,12 @@ def _prepare(reference: Reference, place: Path) -> Fixtures:
     (place / "a.png").write_bytes(forging.picture())
     fixtures = Fixtures(reference, place, {})
     family = fixtures.stopped
-    tiny.run(tiny.train(reference.data, family), place / "outputs", Fault("kill", 170), family)
-    # Within an epoch, with a line of metrics of the epoch before.
-    assert list(family.glob("networks/*/state/state.safetensors")), "nothing was saved"
+    kept = [n for n, (_, path) in enumerate(reference.changes) if "epoch-1" in path]
+    at = kept[-1] + 25
+    tiny.run(tiny.train(reference.data, family), place / "outputs", Fault("kill", at), family)
+    # Within the second epoch, with a line of metrics of the first.
+    students = [path.parent for path in family.glob("networks/*/state")]
+    assert len(students) == 2 and all((folder / "metrics.jsonl").exists() for folder in students)
     for command in _readers(fixtures, reference.family):
         ending = child.anew(*command, folder=place / "outputs")
         assert ending.code == 0, (command, ending.err)
@@ -257,10 +260,8 @@ def stopped(fixtures: Fixtures, dice: Dice, place: Path) -> Outcome | None:
     """Damage a file of a network at work; the same command refuses, or ends with the same bits."""
     family = place / "family"
     shutil.copytree(fixtures.stopped, family)
-    folder = next(path.parent for path in sorted(family.glob("networks/*/state")))
+    folder = dice.choice([path.parent for path in sorted(family.glob("networks/*/state"))])
     path = folder / dice.choice(STOPPED)
-    if not path.exists():
-        path = folder / "spec.json"
     how = f"{path.name}: {_change(dice, path)}"
     return _goes_on(fixtures, family, place, how)
 

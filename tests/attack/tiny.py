@@ -168,7 +168,7 @@ def _without_times(path: Path) -> bytes:
         if path.name == "metrics.jsonl":
             rows = [json.loads(line) for line in content.splitlines()]
             return json.dumps(_timeless(rows), sort_keys=True).encode()
-    except ValueError:
+    except (ValueError, RecursionError):
         return content
     return content
 
