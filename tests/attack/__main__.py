@@ -47,6 +47,8 @@ QUICK = {
 def main() -> int:
     """Run the attacks that the command line asks for; return the exit code."""
     asked = _parse()
+    # Attacks run elsewhere and import all the same.
+    sys.path[:] = [str(Path(path).absolute()) for path in sys.path]
     started = time.monotonic()
     work = Path(tempfile.mkdtemp(prefix="attack-"))
     try:

@@ -77,7 +77,20 @@ def cases(reference: Reference, work: Path, seed: int, count: int) -> list[Case]
 
 
 def _bound(attack: Any, fixtures: Fixtures, dice: Dice) -> Callable[[Path], Outcome]:
-    return lambda place: attack(fixtures, dice, place) or Outcome()
+    def run(place: Path) -> Outcome:
+        canary, here = place / "canary", place / "here"
+        for folder in (canary, here):
+            folder.mkdir()
+        (canary / "thesis.tex").write_text("years of work")
+        os.chdir(here)
+        wrong = attack(fixtures, dice, place)
+        if wrong is None and tiny.seal_of(canary).keys() != {"thesis.tex"}:
+            return Outcome("wrong place", "the canary has changed")
+        if wrong is None and any(here.iterdir()):
+            return Outcome("wrong place", f"{[path.name for path in here.iterdir()]} are new")
+        return wrong or Outcome()
+
+    return run
 
 
 def _prepare(reference: Reference, place: Path) -> Fixtures:
