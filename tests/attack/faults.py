@@ -59,8 +59,10 @@ class Disk:
     """Where the model of a loss of power is written before a death; outside of the folder."""
     changes: list[tuple[str, str]] = field(default_factory=list)
     """Kind and path of every change so far."""
-    dirty: dict[str, None] = field(default_factory=dict)
-    """Files whose content may not be on the disk."""
+    dirty: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    """Files whose content may not be on the disk, with the ranges that were written."""
+    flushed: dict[str, int] = field(default_factory=dict)
+    """How many bytes of a file were flushed at last; all that a file had before it was changed."""
     pending: list[dict[str, str]] = field(default_factory=list)
     """Changes of names that may not be on the disk, in their order."""
     unflushed: list[tuple[bool, bool]] = field(default_factory=list)
@@ -115,9 +117,7 @@ class Disk:
             half()
         if self.report is not None:
             with _quiet(self):
-                self.report.write_text(
-                    json.dumps({"dirty": [*self.dirty], "pending": self.pending})
-                )
+                self.report.write_text(json.dumps(self._model()))
         os.kill(os.getpid(), signal.SIGKILL)
 
     def _where(self, path: Any, dir_fd: int | None = None) -> str | None:
@@ -149,9 +149,9 @@ class Disk:
         return kept
 
     def _moved(self, old: str, new: str) -> None:
-        for path in [one for one in self.dirty if one == old or one.startswith(old + os.sep)]:
-            del self.dirty[path]
-            self.dirty[new + path[len(old) :]] = None
+        for known in (self.dirty, self.flushed):
+            for path in [one for one in known if one == old or one.startswith(old + os.sep)]:
+                known[new + path[len(old) :]] = known.pop(path)  # type: ignore[assignment]
 
     def _flushed(self, path: str) -> None:
         if os.path.isdir(path):
@@ -162,6 +162,30 @@ class Disk:
             ]
         else:
             self.dirty.pop(path, None)
+            self.flushed[path] = os.path.getsize(path)
+
+    def wrote(self, path: str, start: int, length: int) -> None:
+        """Note bytes that are about to be written."""
+        self._know(path)
+        self.dirty.setdefault(path, []).append((start, start + length))
+
+    def cut(self, path: str, size: int) -> None:
+        """Note that a file is about to get another size."""
+        self._know(path)
+        self.dirty.setdefault(path, [])
+        self.flushed[path] = min(self.flushed[path], size)
+
+    def _know(self, path: str) -> None:
+        if path not in self.flushed:
+            self.flushed[path] = os.path.getsize(path) if os.path.exists(path) else 0
+
+    def _forget(self, path: str) -> None:
+        self.dirty.pop(path, None)
+        self.flushed.pop(path, None)
+
+    def _model(self) -> dict[str, Any]:
+        files = {path: [self.flushed[path], ranges] for path, ranges in self.dirty.items()}
+        return {"dirty": files, "pending": self.pending}
 
     # The wrappers, one a shape of call.
 
@@ -179,7 +203,7 @@ class Disk:
             answer = call(path, *rest, **given)
             self.pending.append({"kind": kind, "path": where, "kept": kept})
             if kind == "unlink":
-                self.dirty.pop(where, None)
+                self._forget(where)
             return answer
 
         return changed
@@ -192,7 +216,7 @@ class Disk:
             self.meet("rename", target, lambda: call(old, new, **named))
             kept = self._keep(target)
             answer = call(old, new, **named)
-            self.dirty.pop(target, None)
+            self._forget(target)
             self._moved(source, target)
             self.pending.append({"kind": "rename", "path": target, "old": source, "kept": kept})
             return answer
@@ -217,7 +241,7 @@ class Disk:
                 return call(path, *rest, **named)
             self.meet(kind, where, lambda: call(path, *rest, **named))
             if kind == "truncate":
-                self.dirty[where] = None
+                self.cut(where, rest[0])
             return call(path, *rest, **named)
 
         return changed
@@ -240,7 +264,8 @@ class Disk:
             if where is not None and stat.S_ISREG(os.fstat(descriptor).st_mode):
                 half = bytes(content)[: len(content) // 2]
                 self.meet("write", where, lambda: call(descriptor, half, *rest))
-                self.dirty[where] = None
+                start = rest[0] if rest else os.lseek(descriptor, 0, os.SEEK_CUR)
+                self.wrote(where, start, len(content))
             return call(descriptor, content, *rest)
 
         return written
@@ -283,7 +308,7 @@ class Disk:
         if there and not (flags & os.O_TRUNC and os.path.getsize(where)):
             return
         self.meet("create", where, half)
-        self.dirty[where] = None
+        self.cut(where, 0)
         if not there:
             self.pending.append({"kind": "create", "path": where})
 
@@ -299,14 +324,14 @@ class _Raw(io.FileIO):
         view = memoryview(content).cast("B")
         half = view[: len(view) // 2]
         self._disk.meet("write", self._where, lambda: super(_Raw, self).write(half))
-        self._disk.dirty[self._where] = None
+        self._disk.wrote(self._where, self.tell(), len(view))
         return super().write(content)
 
     def truncate(self, size: int | None = None) -> int:
         cut = self.tell() if size is None else size
         if cut != os.fstat(self.fileno()).st_size:
             self._disk.meet("truncate", self._where, lambda: super(_Raw, self).truncate(cut))
-            self._disk.dirty[self._where] = None
+            self._disk.cut(self._where, cut)
         return super().truncate(cut)
 
 
@@ -329,18 +354,29 @@ POWER_STATES = ("unflushed content lost", "half of it lost", "changes of names l
 def lose_power(report: Path, state: int) -> bool:
     """Put a folder into one of the states in which a loss of power may leave it.
 
-    0: files that were not flushed are empty; 1: they are cut at half; 2: they are empty, and names
+    0: content that was not flushed is lost: a file ends where it ended when it was flushed, and
+    what was written within reads as zeros. 1: the first half of it is there. 2: as 0, and names
     that were not flushed are as they were before. Returns False if nothing had to be changed.
     """
     model = json.loads(report.read_text())
-    for path in model["dirty"]:
+    for path, (flushed, ranges) in model["dirty"].items():
         if os.path.isfile(path):
-            os.truncate(path, os.path.getsize(path) // 2 if state == 1 else 0)
+            _lose_content(path, flushed, ranges, half=state == 1)
     if state < 2:
         return bool(model["dirty"])
     for change in reversed(model["pending"]):
         _undo(change)
     return bool(model["pending"])
+
+
+def _lose_content(path: str, flushed: int, ranges: list[list[int]], *, half: bool) -> None:
+    size = os.path.getsize(path)
+    with open(path, "r+b") as file:
+        for start, end in ranges:
+            first = (start + end) // 2 if half else start
+            file.seek(first)
+            file.write(bytes(max(0, min(end, size) - first)))
+        file.truncate(min(size, flushed + ((size - flushed) // 2 if half else 0)))
 
 
 def _undo(change: dict[str, str]) -> None:

@@ -121,3 +121,23 @@ def test_a_child_that_hangs_is_killed(tmp_path):
     import time
 
     assert child.fork(lambda: time.sleep(60), tmp_path, seconds=0.3, memory=None).hung
+
+
+@pytest.mark.parametrize(("state", "left"), [(0, b"012\0\0\0"), (1, b"012a\0\0cc")])
+def test_what_was_flushed_before_is_kept(root, state, left):
+    """A file of six bytes, of which three are overwritten, and to which four are added."""
+    (root / "old").write_bytes(b"012345")
+    report = root.parent / "report"
+
+    def change():
+        Disk(str(root), Fault("kill", 2), report).install()
+        with (root / "old").open("r+b", buffering=0) as file:
+            file.seek(3)
+            file.write(b"abb")
+            file.seek(6)
+            file.write(b"cccc")
+        (root / "next").write_bytes(b"")
+
+    assert child.fork(change, root.parent / "o", memory=None).signal == 9
+    assert lose_power(report, state)
+    assert (root / "old").read_bytes() == left
