@@ -173,7 +173,7 @@ def test_a_second_ctrl_c_stops_at_once(one, tmp_path):
 def test_what_makes_no_sense_is_refused(one, refused, tmp_path):
     _, npz = one
     line = refused("train", "--data", f"npz:{npz}", "--out", "f", *OPTIONS, "--jobs", 0)
-    assert line.startswith("anew: jobs must be a whole number >= 1")
+    assert line.startswith("anew: execution.jobs must be a whole number >= 1")
     both = start(tmp_path / "g", npz, *OPTIONS, "--jobs", 2, processes=2)
     assert (
         "torchrun's processes train one network together; drop --jobs, or torchrun"

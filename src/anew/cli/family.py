@@ -4,36 +4,38 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from anew.cli.options import WHOLE
+from anew.cli.options import AS_RECORDED, WHOLE, Moved, execution_from, takes_execution
 from anew.core.errors import AnewError
 from anew.core.text import csv_table
 
+FamilyFolder = Annotated[Path, Parameter(help="The folder that `anew train --out` wrote.")]
+
 
 def evaluate(
-    family: Path,
+    family: FamilyFolder,
     /,
     *,
-    split: Literal["test", "validation"] = "test",
-    all_subsets: bool = False,
-    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    split: Annotated[
+        Literal["test", "validation"],
+        Parameter(help="Which examples: the test set, or the held-out validation split."),
+    ] = "test",
+    all_subsets: Annotated[
+        bool,
+        Parameter(
+            help="Ensembles of all subsets of the generations, not only of consecutive ones."
+        ),
+    ] = False,
+    as_json: Annotated[
+        bool,
+        Parameter(name="--json", negative=(), help="Print JSON, a list with one entry a lineage."),
+    ] = False,
 ) -> None:
     """Print error, NLL, ECE and Brier score of every generation and of every ensemble of
     consecutive ones.
-
-    Parameters
-    ----------
-    family
-        The folder that `anew train --out` wrote.
-    split
-        Which examples: the test set, or the held-out validation split.
-    all_subsets
-        Ensembles of all subsets of the generations, not only of consecutive ones.
-    as_json
-        Print JSON, a list with one entry a lineage.
     """
     from rich.console import Console
 
@@ -75,119 +77,111 @@ def evaluate(
         console.print(terminal.scores_table(rows, split))
 
 
+@takes_execution("device", "threads", "trust")
 def insight(
-    family: Path,
+    family: FamilyFolder,
     /,
     *,
-    split: Literal["test", "validation", "train"] = "test",
-    lineage: str = "",
-    examples: Annotated[int | None, WHOLE] = None,
-    form: Annotated[Literal["table", "json", "markdown"], Parameter(name="--format")] = "table",
-    data: str | None = None,
-    root: Path | None = None,
-    device: str = "auto",
-    threads: Annotated[int | None, WHOLE] = None,
-    trust: Annotated[list[str] | None, Parameter(negative_iterable=())] = None,
+    split: Annotated[
+        Literal["test", "validation", "train"],
+        Parameter(
+            help="Which examples: the test set or the validation split, from the stored "
+            "outputs, or the training examples, which the networks are shown again."
+        ),
+    ] = "test",
+    lineage: Annotated[
+        str,
+        Parameter(
+            help="The network at the end of the lineage to look at, by the start of its "
+            "id; needed where a family has several."
+        ),
+    ] = "",
+    examples: Annotated[
+        int | None,
+        WHOLE,
+        Parameter(
+            help="Look at so many examples, drawn at random; all stored ones, or 10,000 "
+            "training examples, where not given."
+        ),
+    ] = None,
+    form: Annotated[
+        Literal["table", "json", "markdown"],
+        Parameter(
+            name="--format", help="A table, JSON (docs/insight.md says what is in it) or Markdown."
+        ),
+    ] = "table",
+    moved: Moved = AS_RECORDED,
+    **given: Any,
 ) -> None:
     """Print what the students learned: gradients, dark knowledge, calibration, who is harmed, how
     alike they are.
-
-    Parameters
-    ----------
-    family
-        The folder that `anew train --out` wrote.
-    split
-        Which examples: the test set or the validation split, from the stored outputs, or the
-        training examples, which the networks are shown again.
-    lineage
-        The network at the end of the lineage to look at, by the start of its id; needed where a
-        family has several.
-    examples
-        Look at so many examples, drawn at random; all stored ones, or 10,000 training examples,
-        where not given.
-    form
-        A table, JSON (docs/insight.md says what is in it) or Markdown.
-    data
-        Where the data lie now, such as parquet:PATH, if not where they were; for --split train and
-        kept epochs.
-    root
-        The folder of torchvision's data sets, if not where it was.
-    device
-        Where to run: cpu, cuda, mps or auto.
-    threads
-        Torch's threads on the CPU.
-    trust
-        A model of your own, package.module:callable, that the family's files may name; repeat for
-        several.
     """
     from rich.console import Console
 
     from anew.cli import terminal
-    from anew.core.execution import Execution
     from anew.evaluation import insight as insights
     from anew.evaluation.insight import wording
     from anew.family import Family, choose_lineage
     from anew.training.device import settings
 
+    execution = execution_from(given)
     opened = Family.open(family)
     chosen = choose_lineage(opened, lineage, flag="--lineage")
-    with settings(Execution(device, threads)) as where:
-        options = insights.Options(split, examples, where, trust or ())
-        found = insights.collect_with_data(opened, chosen, options, source=data, root=root)
+    with settings(execution) as device:
+        options = insights.Options(split, examples, device, execution.trust)
+        measured = insights.collect_with_data(
+            opened, chosen, options, source=moved.data, root=moved.root
+        )
+
     if form == "json":
-        print(json.dumps(found.to_json(), indent=1))
-    elif form == "markdown":
-        print(wording.markdown(found))
-    else:
-        console = Console()
-        console.print(wording.heading(found), markup=False, highlight=False)
-        for section in wording.sections(found):
-            console.print()
-            console.print(terminal.table(section.columns, section.rows, section.title))
-            console.print(section.about, markup=False, highlight=False, style="dim")
-        for log in found.notices:
-            console.print(log, markup=False, highlight=False)
+        print(json.dumps(measured.to_json(), indent=1))
+        return
+    if form == "markdown":
+        print(wording.markdown(measured))
+        return
+    console = Console()
+    console.print(wording.heading(measured), markup=False, highlight=False)
+    for section in wording.sections(measured):
+        console.print()
+        console.print(terminal.table(section.columns, section.rows, section.title))
+        console.print(section.about, markup=False, highlight=False, style="dim")
+    for notice in measured.notices:
+        console.print(notice, markup=False, highlight=False)
 
 
+@takes_execution("device", "trust")
 def predict(
-    family: Path,
+    family: FamilyFolder,
     /,
-    *pictures: Path,
-    network: str = "",
-    generations: str = "last",
-    top: Annotated[int, WHOLE] = 3,
-    form: Annotated[Literal["table", "csv", "json"], Parameter(name="--format")] = "table",
-    device: str = "auto",
-    trust: Annotated[list[str] | None, Parameter(negative_iterable=())] = None,
+    *pictures: Annotated[
+        Path, Parameter(help="Picture files, of the size that the networks were trained on.")
+    ],
+    network: Annotated[
+        str,
+        Parameter(
+            help="The network at the end of the lineage to use, by the start of its id; "
+            "needed where a family has several."
+        ),
+    ] = "",
+    generations: Annotated[
+        str,
+        Parameter(
+            help="Which generations: `last`, `all`, one such as 2, a range such as 0-2, or "
+            "a list such as 0,2."
+        ),
+    ] = "last",
+    top: Annotated[int, WHOLE, Parameter(help="How many classes to print for each picture.")] = 3,
+    form: Annotated[
+        Literal["table", "csv", "json"], Parameter(name="--format", help="A table, CSV or JSON.")
+    ] = "table",
+    **given: Any,
 ) -> None:
     """Print the classes that a generation, or the mean of several, sees in pictures, with their
     probabilities.
-
-    Parameters
-    ----------
-    family
-        The folder that `anew train --out` wrote.
-    pictures
-        Picture files, of the size that the networks were trained on.
-    network
-        The network at the end of the lineage to use, by the start of its id; needed where a family
-        has several.
-    generations
-        Which generations: `last`, `all`, one such as 2, a range such as 0-2, or a list such as 0,2.
-    top
-        How many classes to print for each picture.
-    form
-        A table, CSV or JSON.
-    device
-        Where to run: cpu, cuda, mps or auto.
-    trust
-        A model of your own, package.module:callable, that the family's files may name; repeat for
-        several.
     """
     from rich.console import Console
 
     from anew.cli import terminal
-    from anew.core.execution import Execution
     from anew.evaluation import prediction
     from anew.family import Family
     from anew.training.device import settings
@@ -198,18 +192,20 @@ def predict(
         )
     if top < 1:
         raise AnewError(f"predict: top must be a whole number >= 1, got {top}; set --top")
-    with settings(Execution(device)) as where:
+    execution = execution_from(given)
+    with settings(execution) as device:
         networks = prediction.load_generations(
-            Family.open(family), network, generations, trust or ()
+            Family.open(family), network, generations, execution.trust
         )
-        found = prediction.predict_files(networks, list(pictures), where)
+        predictions = prediction.predict_files(networks, list(pictures), device)
+
     if form == "json":
-        print(json.dumps([one.to_json() for one in found], indent=1))
+        print(json.dumps([predicted.to_json() for predicted in predictions], indent=1))
         return
     lines = [
-        [str(one.path), str(rank + 1), name, f"{probability:.4f}"]
-        for one in found
-        for rank, (name, probability) in enumerate(one.ranked[:top])
+        [str(predicted.path), str(rank + 1), name, f"{probability:.4f}"]
+        for predicted in predictions
+        for rank, (name, probability) in enumerate(predicted.ranked[:top])
     ]
     columns = ["picture", "rank", "class", "probability"]
     if form == "csv":
@@ -235,36 +231,30 @@ def show(family: Path, network: str = "", /) -> None:
     from anew.family import Family
 
     opened = Family.open(family)
+    folders = [opened.find(network)] if network else list(opened.folders())
+    specs = list(opened.specs([folder.id for folder in folders]).values())
+    records = {folder.id: folder.done if folder.is_done else None for folder in folders}
+    metrics = {folder.id: folder.read_metrics() for folder in folders}
+
     console = Console()
-    chosen = [
-        opened.spec(folder.id)
-        for folder in ([opened.find(network)] if network else opened.folders())
-    ]
-    records = {
-        spec.id: opened.folder(spec.id).done if opened.folder(spec.id).is_done else None
-        for spec in chosen
-    }
-    rows = {spec.id: opened.folder(spec.id).read_metrics() for spec in chosen}
     if network:
-        (spec,) = chosen
+        (spec,) = specs
         described = {"id": spec.id, "generation": spec.generation, **spec.to_json()}
-        record = {
-            key: value
-            for key, value in (records[spec.id] or {}).items()
-            if key not in ("format", "files")
-        }
+        record = dict(records[spec.id] or {})
+        # What the folder's reader needs, and nobody else.
+        record.pop("format", None)
+        record.pop("files", None)
         console.print_json(json.dumps({"spec": described, "record": record}))
     else:
-        console.print(terminal.lineage_tree(str(family), chosen, records))
-    measure = (
-        "validation_error"
-        if any("validation_error" in row for one in rows.values() for row in one)
-        else "train_error"
-    )
-    series = [
-        (str(spec.generation % 10), [row[measure] for row in rows[spec.id] if measure in row])
-        for spec in sorted(chosen, key=lambda one: one.generation)
-    ]
+        console.print(terminal.lineage_tree(str(family), specs, records))
+
+    rows = [row for epochs in metrics.values() for row in epochs]
+    is_validated = any("validation_error" in row for row in rows)
+    measure = "validation_error" if is_validated else "train_error"
+    series: list[tuple[str, list[float]]] = []
+    for spec in sorted(specs, key=lambda spec: spec.generation):
+        values = [row[measure] for row in metrics[spec.id] if measure in row]
+        series.append((str(spec.generation % 10), values))
     title = f"{measure.replace('_', ' ')}, % (marks are generations)"
     console.print(terminal.curves(series, title), markup=False, highlight=False)
 

@@ -1,21 +1,27 @@
-"""What commands' options share: whole numbers, the family's folder, and every value of a recipe as
-an option.
+"""What the options of commands share: whole numbers, the family's folder, and an option for every
+value of a recipe and of an execution.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from cyclopts import Group, Parameter, Token
 
 from anew.core import fields
 from anew.core.errors import AnewError
-from anew.core.spec import Recipe
+from anew.core.execution import TABLE, Execution
+from anew.core.spec import Recipe, read_recipe
+
+Command = TypeVar("Command", bound=Callable[..., None])
 
 DEFAULT_FAMILY = Path("family")
+RUN = Group("How it is run", sort_key=0)
+TRAINED = Group("What is trained", sort_key=1)
 
 
 def _read_whole(kind: Any, tokens: Sequence[Token]) -> int:
@@ -33,90 +39,139 @@ def _read_whole(kind: Any, tokens: Sequence[Token]) -> int:
 WHOLE = Parameter(converter=_read_whole)
 
 
-def with_recipe(command: Callable[..., None], texts: Mapping[str, str]) -> Callable[..., None]:
-    """Give a command whose last parameter is `**given` an option for every value of a recipe.
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Moved:
+    """Where the data of a family are now."""
 
-    One description of a field serves TOML, flags and help. `texts` are the help of its own
-    parameters, which come first. What was given arrives in `given`, for `nested`.
+    data: Annotated[
+        str | None,
+        Parameter(help="Where the data are now, such as parquet:PATH, if not where they were."),
+    ] = None
+    root: Annotated[
+        Path | None,
+        Parameter(help="The folder of torchvision's data sets, if not where it was."),
+    ] = None
+
+
+AS_RECORDED = Moved()
+"""The data are where the networks' specs say."""
+
+
+def takes_execution(*names: str) -> Callable[[Command], Command]:
+    """Give a command with `**given` the named options of `Execution`; `execution_from` reads them.
+
+    The help of these commands is written in sentences.
     """
-    recipe_group, run_group = (
-        Group("What is trained", sort_key=1),
-        Group("How it is run", sort_key=0),
-    )
-    parameters = [
-        _keyword(
-            leaf.key.replace(".", "__"),
-            _option_type(leaf),
-            None,
-            leaf.flag,
-            _option_help(leaf),
-            recipe_group,
-            leaf.kind,
-        )
-        for leaf in fields.leaves(Recipe)
+
+    def extend(command: Command) -> Command:
+        return _extend(command, [_keyword(leaf) for leaf in _execution_leaves(names)])
+
+    return extend
+
+
+def takes_recipe(*names: str) -> Callable[[Command], Command]:
+    """Give a command with `**given` an option for every value of a recipe, and the named options of
+    `Execution`; all of them if none is named. `recipe_from` and `execution_from` read them.
+    """
+
+    def extend(command: Command) -> Command:
+        run = [_keyword(leaf, RUN) for leaf in _execution_leaves(names)]
+        trained = [_keyword(leaf, TRAINED) for leaf in fields.leaves(Recipe)]
+        return _extend(command, run + trained)
+
+    return extend
+
+
+def _execution_leaves(names: tuple[str, ...]) -> list[fields.Leaf]:
+    leaves = fields.leaves(Execution, (TABLE,))
+    return [leaf for leaf in leaves if not names or leaf.path[-1] in names]
+
+
+def _extend(command: Command, options: Iterable[inspect.Parameter]) -> Command:
+    """Put options in the place of a command's `**given`, where cyclopts sees them."""
+    own = [
+        parameter
+        for parameter in inspect.signature(command, eval_str=True).parameters.values()
+        if parameter.kind is not inspect.Parameter.VAR_KEYWORD
     ]
-    own = inspect.signature(command, eval_str=True).parameters
-    for name, text in texts.items():
-        flag = "--" + name.removeprefix("as_").replace("_", "-")
-        parameters.append(
-            _keyword(name, own[name].annotation, own[name].default, flag, text, run_group)
-        )
+    parameters = [*own, *options]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return command
 
 
-def _keyword(
-    name: str,
-    kind: Any,
-    default: Any,
-    flag: str,
-    text: str,
-    group: Group,
-    metavar: str | None = None,
-) -> inspect.Parameter:
-    shown = default is not None and default is not False
+def _keyword(leaf: fields.Leaf, group: Group | None = None) -> inspect.Parameter:
+    """Return a described value as a command's option; without a group its help is a sentence."""
+    # For cyclopts a group of None would hide the option.
+    grouped: dict[str, Any] = {} if group is None else {"group": group}
     parameter = Parameter(
-        name=flag,
-        help=text,
-        group=group,
-        show_default=shown,
+        **grouped,
+        name=leaf.flag,
+        help=_option_help(leaf, sentence=group is None),
+        show_default=False,
         negative_iterable=(),
         consume_multiple=False,
-        metavar=metavar,
+        metavar=leaf.kind,
+        converter=_join if leaf.kind == "LIST" else None,
     )
     return inspect.Parameter(
-        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, parameter]
+        "__".join(leaf.path),
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[_option_type(leaf), parameter],
     )
 
 
 def _option_type(leaf: fields.Leaf) -> Any:
-    """Return how an option is read: as text, which the recipe's own rules then check, as for a TOML
-    file.
-    """
+    """Return how an option is read: as text, which its rule checks as it checks a TOML file."""
     if leaf.type is bool:
         return bool | None
-    return list[str] | None if leaf.type == fields.Options else str | None
+    return list[str] | None if leaf.kind in ("LIST", "KEY=VALUE") else str | None
 
 
-def _option_help(leaf: fields.Leaf) -> str:
+def _join(kind: Any, tokens: Sequence[Token]) -> str:
+    """Read a list that may be given at once, `a,b`, or by repeating its option."""
+    return ",".join(token.value for token in tokens)
+
+
+def _option_help(leaf: fields.Leaf, *, sentence: bool) -> str:
+    text = leaf.rule.help
+    if sentence:
+        text = f"{text[0].upper()}{text[1:]}."
+
     default = leaf.default
     if isinstance(default, tuple):
         default = ",".join(map(str, default))
     choices = f" ({', '.join(leaf.rule.choices)})" if leaf.rule.choices else ""
+
     # teacher_model has no default of its own: without it generation 0 is the model itself.
-    shown = "" if default in (None, "") or leaf.path[0] == "teacher_model" else f" [{default}]"
-    return f"{leaf.rule.help}{choices}{shown}"
+    has_default = default not in (None, "") and leaf.path[0] != "teacher_model"
+    shown = f" [{default}]" if has_default else ""
+    return f"{text}{choices}{shown}"
 
 
-def nested(given: dict[str, Any]) -> dict[str, Any]:
-    """Return the options that were given, nested as a recipe is."""
+def recipe_from(path: Path | None, given: Mapping[str, Any]) -> Recipe:
+    """Return the recipe of a TOML file (or none), overridden by a command's options."""
+    values = _nested(given)
+    values.pop(TABLE, None)
+    return read_recipe(path, values)
+
+
+def execution_from(given: Mapping[str, Any]) -> Execution:
+    """Return the execution that a command's options ask for, every value checked."""
+    return fields.read(Execution, _nested(given).get(TABLE, {}), prefix=(TABLE,))
+
+
+def _nested(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that were given, nested as the tables of a TOML file are."""
     nested: dict[str, Any] = {}
     for key, value in given.items():
-        if value is not None:
-            *tables, name = key.split("__")
-            table = nested
-            for one in tables:
-                table = table.setdefault(one, {})
-            table[name] = value
+        if value is None:
+            continue
+        *tables, name = key.split("__")
+        table = nested
+        for part in tables:
+            table = table.setdefault(part, {})
+        table[name] = value
     return nested

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -14,6 +14,29 @@ from anew.core.errors import AnewError
 if TYPE_CHECKING:
     from anew.core.spec import Spec
     from anew.data import Data
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Contents:
+    """What the page shows beside the family's scores."""
+
+    network: Annotated[
+        str,
+        Parameter(
+            help="Show the lineage that ends at the network whose id starts so; else the longest."
+        ),
+    ] = ""
+    figures: Annotated[
+        Path | None,
+        Parameter(help="Also write every chart as SVG and PNG, for a paper, into this folder."),
+    ] = None
+    pictures: Annotated[
+        bool, Parameter(name="--pictures", help="Show test pictures, for which the data is read.")
+    ] = True
+
+
+EVERYTHING = Contents()
 
 
 def report(
@@ -40,19 +63,7 @@ def report(
         Literal["html", "json"],
         Parameter(name="--format", help="A page, or its data as JSON (docs/report.md)."),
     ] = "html",
-    network: Annotated[
-        str,
-        Parameter(
-            help="Show the lineage that ends at the network whose id starts so; else the longest."
-        ),
-    ] = "",
-    figures: Annotated[
-        Path | None,
-        Parameter(help="Also write every chart as SVG and PNG, for a paper, into this folder."),
-    ] = None,
-    pictures: Annotated[
-        bool, Parameter(name="--pictures", help="Show test pictures, for which the data is read.")
-    ] = True,
+    contents: Contents = EVERYTHING,
     choice: Choice = AS_IT_IS,
 ) -> None:
     """Write one page that shows a family: the answer, its lineage, curves, ensembles, what students
@@ -65,15 +76,16 @@ def report(
     from anew import studies
     from anew.core import files
     from anew.family import Family, choose_lineage
-    from anew.report import figures as paper
-    from anew.report import page, writing
+    from anew.report import figures, page, writing
 
+    # What is not installed is said before minutes of work.
     if form == "html":
         page.require_all()
-    if figures is not None:
-        paper.require()
+    if contents.figures is not None:
+        figures.require()
+
     opened = Family.open(family)
-    results, among, data = None, None, None
+    results, among = None, None
     if study:
         chosen = choice.of(study)
         read = studies.StudyData(chosen)
@@ -81,28 +93,31 @@ def report(
         among = [spec.id for spec in chosen.specs(read)]
     elif replace(choice, data=None, root=None) != AS_IT_IS:
         raise AnewError("report: options of a study need its name; write it after the family")
-    shown = choose_lineage(opened, network, several="longest", among=among)
-    if not pictures:
+
+    shown = choose_lineage(opened, contents.network, several="longest", among=among)
+    data = None
+    if not contents.pictures:
         data = AnewError("none were asked for (--no-pictures)")
     elif shown:
         data = _data_of(shown[-1], choice)
-    found = reports.gather(opened, shown, data, results)
-    if figures is not None:
-        paper.write(found, figures)
+    content = reports.gather(opened, shown, data, results)
+
+    if contents.figures is not None:
+        figures.write(content, contents.figures)
     if form == "json" and out is None:
-        print(writing.as_json(found))
+        print(writing.as_json(content))
         return
     target = out or family / "reports" / f"{Path(study).stem or 'report'}.html"
     if form == "json":
-        files.write_bytes(target, writing.as_json(found).encode() + b"\n")
+        files.write_bytes(target, writing.as_json(content).encode() + b"\n")
     else:
-        reports.write(found, target)
+        reports.write(content, target)
     print(f"report: {target}")
 
 
 def _data_of(spec: Spec, choice: Choice) -> Data | AnewError:
-    """Return the data that a lineage learned from, or why it is not at hand: a page without
-    pictures is a page.
+    """Return the data that a lineage learned from, or the error of reading them: without them the
+    page has no pictures.
     """
     from anew.data.loading import load_data
 

@@ -4,13 +4,20 @@ which is meant.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
-from anew.cli.options import DEFAULT_FAMILY, WHOLE
+from anew.cli.options import (
+    AS_RECORDED,
+    DEFAULT_FAMILY,
+    WHOLE,
+    Moved,
+    execution_from,
+    takes_execution,
+)
 from anew.cli.study_place import HERE, Place
 from anew.core.errors import AnewError
 
@@ -118,6 +125,7 @@ def list_studies() -> None:
 
 
 @study.command(name="plan")
+@takes_execution("device", "threads")
 def plan_study(
     name: StudyName,
     /,
@@ -126,8 +134,6 @@ def plan_study(
         Path, Parameter(help="The family's folder: what it holds is not trained again.")
     ] = DEFAULT_FAMILY,
     choice: Choice = AS_IT_IS,
-    device: Annotated[str, Parameter(help="Where to measure: cpu, cuda, mps or auto.")] = "auto",
-    threads: Annotated[int | None, WHOLE, Parameter(help="Torch's threads on the CPU.")] = None,
     workers: Annotated[
         int,
         WHOLE,
@@ -148,6 +154,7 @@ def plan_study(
         Literal["table", "markdown", "json"],
         Parameter(name="--format", help="A table, Markdown or JSON."),
     ] = "table",
+    **given: Any,
 ) -> None:
     """Say what a study takes: networks, examples, disk, and time on this machine or at a given
     rate.
@@ -159,21 +166,21 @@ def plan_study(
 
     from anew import studies
     from anew.cli import terminal
-    from anew.core.execution import Execution
     from anew.studies.planning import rendering as plan_rendering
 
     chosen = choice.of(name)
-    found = studies.plan(chosen, out, Execution(device, threads), rate, workers)
+    plan = studies.plan(chosen, out, execution_from(given), rate, workers)
     if form != "table":
-        print(plan_rendering.FORMATS[form](found))
+        print(plan_rendering.FORMATS[form](plan))
         return
     console = Console()
-    console.print(terminal.table(*plan_rendering.for_terminal(found), chosen.title))
-    for line in plan_rendering.about(found):
+    console.print(terminal.table(*plan_rendering.for_terminal(plan), chosen.title))
+    for line in plan_rendering.about(plan):
         console.print(line, markup=False, highlight=False)
 
 
 @study.command(name="run")
+@takes_execution("device", "threads", "force")
 def run_study(
     name: StudyName,
     /,
@@ -185,20 +192,11 @@ def run_study(
         ),
     ] = DEFAULT_FAMILY,
     choice: Choice = AS_IT_IS,
-    device: Annotated[str, Parameter(help="Where to run: cpu, cuda, mps or auto.")] = "auto",
-    threads: Annotated[int | None, WHOLE, Parameter(help="Torch's threads on the CPU.")] = None,
-    force: Annotated[
-        bool,
-        Parameter(
-            negative=(),
-            help="Go on where a teacher is at chance, its term does nothing, or the disk has no "
-            "room for the study.",
-        ),
-    ] = False,
     place: Place = HERE,
     page: Annotated[
         bool, Parameter(help="Write the study's report at the end, as `anew report` does.")
     ] = True,
+    **given: Any,
 ) -> None:
     """Train what a study needs and the family does not hold, then print its table; again does what
     is missing.
@@ -208,21 +206,22 @@ def run_study(
     from anew import studies
     from anew.cli import terminal
     from anew.core import distributed
-    from anew.core.execution import Execution
     from anew.family import Family
 
     place.check_sound()
     chosen = choice.of(name)
     data_read = studies.StudyData(chosen)
-    asked = Execution(device, threads, force=force)
+    asked = execution_from(given)
     if place.on == "slurm-script":
         place.write_scripts(chosen, out, asked, data_read)
         return
+
     execution, open_executor = place.executor(asked)
     with terminal.watching(
         Console(stderr=True), several=execution.jobs > 1 or place.on == "ray"
     ) as watcher:
         failed = studies.run(chosen, out, execution, watcher, data_read, open_executor)
+
     if distributed.is_main_process():
         family = Family.open(out)
         results = studies.collect(chosen, family, data_read, failed)
@@ -232,11 +231,13 @@ def run_study(
             from anew.report.writing import write_after_study
 
             print(write_after_study(family, results, data_read))
+
     if failed:
         raise AnewError(f"study '{name}': {len(failed)} networks failed; the table says why")
 
 
 @study.command(name="train")
+@takes_execution("device", "threads", "ask", "force")
 def train_networks(
     family: Annotated[Path, Parameter(help="The family's folder.")],
     /,
@@ -247,22 +248,8 @@ def train_networks(
             "among them."
         ),
     ],
-    data: Annotated[
-        str,
-        Parameter(
-            help="Where their data are, if not where they were: a source such as parquet:PATH."
-        ),
-    ] = "",
-    root: Annotated[
-        str, Parameter(help="The folder of torchvision's data sets, if it is another.")
-    ] = "",
-    device: Annotated[str, Parameter(help="Where to run: cpu, cuda, mps or auto.")] = "auto",
-    threads: Annotated[int | None, WHOLE, Parameter(help="Torch's threads on the CPU.")] = None,
-    ask: Annotated[str, Parameter(help="How teachers are asked: live, table or auto.")] = "auto",
-    force: Annotated[
-        bool,
-        Parameter(negative=(), help="Go on where a teacher is at chance or its term does nothing."),
-    ] = False,
+    moved: Moved = AS_RECORDED,
+    **given: Any,
 ) -> None:
     """Train networks whose specs a family holds, as the scripts of `anew study run --on
     slurm-script` do.
@@ -270,7 +257,6 @@ def train_networks(
     from rich.console import Console
 
     from anew.cli import terminal
-    from anew.core.execution import Execution
     from anew.family.lock import OUTLIVES_DEATH
     from anew.studies import running
 
@@ -278,9 +264,11 @@ def train_networks(
         raise AnewError(
             f"study train: no network was given; name one or more ids after the family, {family}"
         )
-    execution = Execution(device, threads, force=force, ask=ask, patience=OUTLIVES_DEATH)
+    execution = replace(execution_from(given), patience=OUTLIVES_DEATH)
+    source, root = moved.data or "", str(moved.root or "")
     with terminal.watching(Console(stderr=True)) as watcher:
-        failed = running.train_networks(family, ids, execution, watcher, data, root)
+        failed = running.train_networks(family, ids, execution, watcher, source, root)
+
     if failed:
         raise AnewError(
             f"{len(failed)} networks failed: {'; '.join(dict.fromkeys(failed.values()))}"

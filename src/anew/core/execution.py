@@ -5,75 +5,96 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from anew.core.errors import AnewError, did_you_mean
+from anew.core import fields
+from anew.core.fields import option
 
 WAYS = ("auto", "live", "table")
 DEFAULT_BUDGET_GIGABYTES = 4.0
+TABLE = "execution"
+"""The table of a TOML file that holds an execution, and the start of its options' keys."""
 
 
 @dataclass(frozen=True)
 class Execution:
-    """How to run: on which device, with how many threads, how often to save, and whether to go on
-    despite checks.
+    """How to run: the device, the threads, how often to save, and whether to override checks.
+
+    Raises `AnewError` if a value has the wrong type or is out of its range.
     """
 
-    device: str = "auto"
-    threads: int | None = None
-    save_minutes: float = 5.0
-    force: bool = False
-    ask: str = "auto"
-    """How to ask teachers: `live`, `table`, or `auto`."""
-    disk_budget: float = DEFAULT_BUDGET_GIGABYTES
-    """What stored targets of one teacher may take, in GB."""
-    trust: tuple[str, ...] = ()
-    """Models of own code, `package.module:callable`, that a teacher's file may name."""
-    jobs: int = 1
-    """How many networks are trained at once, each by a process with its own threads."""
-    keep_epochs: int | None = None
-    """Keep the weights of every so-many-th epoch beside the last's; none where not given."""
+    device: str = option(
+        "auto",
+        "where to run: cpu, cuda (cuda:1, ...), mps, or auto for the fastest of them",
+        flag="--device",
+    )
+    threads: int | None = option(
+        None,
+        "torch's threads on the CPU; the bits are the same for the same number",
+        low=1,
+        high=1024,
+        flag="--threads",
+    )
+    save_minutes: float = option(
+        5.0,
+        "minutes between saves within an epoch; every epoch is saved",
+        low=0.0,
+        above=True,
+        high=1e6,
+        flag="--save-minutes",
+    )
+    force: bool = option(
+        False,
+        "go on although a check fails: a teacher at chance, a term that does nothing, too little "
+        "room on the disk for a study",
+        flag="--force",
+    )
+    ask: str = option(
+        "auto",
+        "how teachers are asked; with a table once a view, then from the disk; the result is the "
+        "same",
+        choices=WAYS,
+        flag="--ask",
+    )
+    disk_budget: float = option(
+        DEFAULT_BUDGET_GIGABYTES,
+        "GB that the stored targets of one teacher may take",
+        low=0.0,
+        high=1e9,
+        flag="--disk-budget",
+    )
+    trust: tuple[str, ...] = option(
+        (),
+        "a model of your own, package.module:callable, that a network's file may name (repeat for "
+        "several)",
+        flag="--trust",
+    )
+    jobs: int = option(
+        1,
+        "how many siblings are trained at once, each in a process with its share of the threads",
+        low=1,
+        high=1024,
+        flag="--jobs",
+    )
+    keep_epochs: int | None = option(
+        None,
+        "keep the weights of every so-many-th epoch, for `anew insight` to show how training went",
+        low=1,
+        flag="--keep-epochs",
+    )
     patience: float = 0.0
-    """Seconds to wait for a network that another process holds, as one may that died on another
-    machine.
+    """Seconds to wait for a network that another process holds: on another machine a process may
+    have died without giving it up.
     """
 
     def __post_init__(self) -> None:
-        if self.threads is not None and not 1 <= self.threads <= 1024:
-            raise AnewError(
-                f"threads must be a whole number >= 1 and <= 1024, got {self.threads}; set "
-                f"--threads"
-            )
-        if not 1 <= self.jobs <= 1024:
-            raise AnewError(
-                f"jobs must be a whole number >= 1 and <= 1024, got {self.jobs}; set --jobs"
-            )
-        if not 0 < self.save_minutes <= 1e6:
-            raise AnewError(
-                f"save-minutes must be a number > 0 and <= 1e+06, got {self.save_minutes:g}; set "
-                f"--save-minutes"
-            )
-        if self.ask not in WAYS:
-            raise AnewError(
-                f"ask must be one of {', '.join(WAYS)}, got "
-                f"'{self.ask}'{did_you_mean(self.ask, WAYS)}; set --ask"
-            )
-        if not 0 <= self.disk_budget <= 1e9:
-            raise AnewError(
-                f"disk-budget must be a number of GB >= 0, got {self.disk_budget:g}; set "
-                f"--disk-budget"
-            )
-        if self.keep_epochs is not None and self.keep_epochs < 1:
-            raise AnewError(
-                f"keep-epochs must be a whole number >= 1, got {self.keep_epochs}; set "
-                f"--keep-epochs"
-            )
+        # The leaves' "defaults" are here the values of this execution.
+        for leaf in fields.leaves(Execution, (TABLE,), self):
+            object.__setattr__(self, leaf.path[-1], fields.check(leaf, leaf.default))
 
     def keeps(self, epoch: int) -> bool:
-        """Say whether the weights after so many epochs are to be kept."""
+        """Return whether the weights after this many epochs are kept."""
         return self.keep_epochs is not None and epoch % self.keep_epochs == 0
 
     @property
     def threads_of_a_job(self) -> int:
-        """Torch's threads in each of several processes: those asked for, or the machine's cores
-        shared out evenly.
-        """
+        """Torch's threads in each process: `threads`, or an equal part of the cores."""
         return self.threads or max(1, (os.cpu_count() or 1) // self.jobs)
