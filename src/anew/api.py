@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 import torch
 from numpy.typing import NDArray
@@ -20,10 +20,11 @@ from anew import data as data_sources
 from anew import evaluation
 from anew import report as reports
 from anew.cli import terminal
-from anew.core import spec
+from anew.core import fields, spec
 from anew.core.callbacks import Callback, Callbacks
 from anew.core.errors import AnewError
-from anew.core.execution import DEFAULT_BUDGET_GIGABYTES, Execution
+from anew.core.execution import TABLE, Execution
+from anew.core.settings import Keywords, nest_keywords, read_settings
 from anew.core.spec import Recipe, Spec
 from anew.data import Data, Source
 from anew.data.loading import load_data
@@ -127,70 +128,42 @@ def train(
     model: str | Callable[..., nn.Module] | None = None,
     data: Examples | None = None,
     *,
-    objective: str | Mapping[str, Any] | None = None,
-    generations: int | None = None,
-    seed: int | None = None,
-    epochs: int | None = None,
-    batch_size: int | None = None,
-    learning_rate: float | None = None,
-    limit: int | None = None,
-    views: str | None = None,
-    teacher: str | Path | None = None,
-    teacher_model: str | None = None,
-    siblings: Sequence[str] | None = None,
-    sibling_seeds: Sequence[int] | None = None,
     recipe: Mapping[str, Any] | str | Path | None = None,
     out: str | Path = "family",
-    device: str = "auto",
-    threads: int | None = None,
-    force: bool = False,
-    ask: str = "auto",
-    disk_budget: float = DEFAULT_BUDGET_GIGABYTES,
-    trust: Sequence[str] = (),
-    jobs: int = 1,
-    keep_epochs: int | None = None,
+    execution: Execution | None = None,
     progress: bool | Callback | Sequence[bool | Callback] = True,
+    **settings: Unpack[Keywords],
 ) -> Result:
-    """Train a lineage: a network from labels, then the same architecture anew from the one before,
-    and evaluate all.
+    """Train a lineage and evaluate it, as `anew train` does: the same family, the same bits.
 
-    The same arguments as `anew train`, the same family, the same bits. `recipe` holds whatever else
-    a recipe can say, as a TOML file or a mapping nested like one; the other arguments go over it.
-    `model` may be a function or class of your own, called with `input_shape`, `classes` and the
-    model's options.
+    `model` is an architecture's name, or a function or class of your own that is called with
+    `input_shape`, `classes` and the model's options. `recipe` is a TOML file, or a mapping nested
+    like one. `execution` says how to run; it overrides the recipe's table `[execution]`.
+    `progress` shows progress, or not, or calls callbacks.
 
-    Raises `AnewError` for whatever is wrong with what was given, and `Interrupted`, after saving,
-    on Ctrl-C.
+    Every flag of `anew train` without a dot is a keyword too, and overrides the recipe and the
+    execution: `generations`, `seed`, `epochs`, `batch_size`, `learning_rate`, `objective` (a name,
+    or a mapping with options), `teacher`, `siblings`, `device`, `threads`, `jobs`, ...
+
+    Raises `AnewError` if a keyword is unknown, a value is wrong or the data do not fit, and
+    `Interrupted`, after saving, on Ctrl-C.
     """
-    flat: dict[str, dict[str, Any] | Any] = {
-        "model": {"name": _model_name(model)},
-        "data": {"source": data if isinstance(data, str) else None, "limit": limit, "views": views},
-        "objective": dict(objective) if isinstance(objective, Mapping) else {"name": objective},
-        "training": {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate},
-        "generations": generations,
-        "seed": seed,
-        "siblings": siblings,
-        "sibling_seeds": sibling_seeds,
-        "teacher": None if teacher is None else str(teacher),
-        "teacher_model": {"name": teacher_model},
-    }
-    written = recipe if isinstance(recipe, Mapping) else {}
+    layers: list[Mapping[str, Any]] = [recipe] if isinstance(recipe, Mapping) else []
     path = Path(recipe) if isinstance(recipe, str | Path) else None
-    whole = spec.override(spec.read_recipe(path, written), _without_none(flat))
-    watcher = _callbacks(progress, jobs)
-    execution = Execution(
-        device,
-        threads,
-        force=force,
-        ask=ask,
-        disk_budget=disk_budget,
-        trust=tuple(trust),
-        jobs=jobs,
-        keep_epochs=keep_epochs,
-    )
-    read = _data(data, whole)
-    trained = lineage.train_lineage(whole, read, Path(out), execution, watcher)
-    return Result(trained.family, trained.lineage, trained.rows, trained.failures, read)
+    if execution is not None:
+        layers.append({TABLE: fields.write(execution)})
+    named = {"model": {"name": _model_name(model)}} if model is not None else {}
+    if isinstance(data, str):
+        named["data"] = {"source": data}
+    layers += [named, nest_keywords(settings)]
+
+    whole, run = read_settings(path, *layers)
+    if execution is not None:
+        run = replace(run, patience=execution.patience)
+    callbacks = _callbacks(progress, run.jobs)
+    examples = _data(data, whole)
+    trained = lineage.train_lineage(whole, examples, Path(out), run, callbacks)
+    return Result(trained.family, trained.lineage, trained.rows, trained.failures, examples)
 
 
 def _data(given: Examples | None, recipe: Recipe) -> Data:
@@ -218,9 +191,9 @@ def _source(given: Any) -> Source:
     )
 
 
-def _model_name(model: str | Callable[..., nn.Module] | None) -> str | None:
+def _model_name(model: str | Callable[..., nn.Module]) -> str:
     """Return the name by which a model of the user's own is found again: `package.module:name`."""
-    if model is None or isinstance(model, str):
+    if isinstance(model, str):
         return model
     module, name = getattr(model, "__module__", ""), getattr(model, "__qualname__", "")
     if getattr(sys.modules.get(module), name, None) is not model:
@@ -230,15 +203,6 @@ def _model_name(model: str | Callable[..., nn.Module] | None) -> str | None:
             "again; move it there, or give its name as 'package.module:name'"
         )
     return f"{module}:{name}"
-
-
-def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Drop what was not given, at every depth."""
-    cleaned = {
-        key: _without_none(value) if isinstance(value, Mapping) else value
-        for key, value in values.items()
-    }
-    return {key: value for key, value in cleaned.items() if value is not None and value != {}}
 
 
 def _callbacks(progress: object, jobs: int) -> Callback:

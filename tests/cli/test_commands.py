@@ -22,7 +22,7 @@ import anew
 from anew.cli import main, terminal
 from anew.cli.study import AS_IT_IS
 from anew.core import files
-from anew.core.spec import read_recipe
+from anew.core.settings import read_settings
 from anew.evaluation import evaluate_lineage
 from anew.family import FORMAT, Family
 from anew.studies import STUDIES
@@ -304,7 +304,7 @@ def test_a_log_names_the_recipe_in_two_lines_and_says_where_it_is(trained, famil
 
 
 def test_a_log_names_what_else_a_recipe_asks_for():
-    recipe = read_recipe(
+    recipe, _ = read_settings(
         None, {"siblings": "cwtm,dkpp", "sibling_seeds": "4,5", "teacher_model": {"name": "mlp"}}
     )
     first, _ = terminal.recipe_in_words(recipe, Path("f")).splitlines()
@@ -313,7 +313,7 @@ def test_a_log_names_what_else_a_recipe_asks_for():
         == "model small_cnn; data digits; teacher mlp; objective ban, cwtm, dkpp; generations 3; "
         "seed 0, 4, 5"
     )
-    given = read_recipe(None, {"teacher": "t.safetensors"})
+    given, _ = read_settings(None, {"teacher": "t.safetensors"})
     assert "; teacher t.safetensors; " in terminal.recipe_in_words(given, Path("f"))
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from anew import AnewError
 from anew.core import fields
+from anew.core.settings import read_settings
 from anew.core.spec import (
     DataSpec,
     ModelSpec,
@@ -21,7 +22,6 @@ from anew.core.spec import (
     TrainingSpec,
     lineage_of,
     override,
-    read_recipe,
 )
 
 SPEC = Spec(
@@ -30,6 +30,11 @@ SPEC = Spec(
     TrainingSpec(),
     ObjectiveSpec("label", smoothing=0.0),
 )
+
+
+def read_recipe(path, given):
+    recipe, _ = read_settings(path, given)
+    return recipe
 
 
 def test_equal_specs_have_equal_ids_and_where_data_lies_does_not_matter():

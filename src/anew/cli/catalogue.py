@@ -45,6 +45,7 @@ def models(
         raise AnewError(
             f"classes must be a whole number >= 2 and <= {HUGE:,}, got {classes}; set --classes"
         )
+
     try:
         if name:
             model = architectures.build(name, shape, classes)
@@ -58,6 +59,7 @@ def models(
             f"models: inputs {input} and {classes} classes are too much here ({why}); lower "
             f"--input or --classes"
         ) from error
+
     rows = [[entry.name, f"{entry.parameters:,}", entry.summary] for entry in entries]
     drawn = terminal.table(("model", "parameters", "what"), rows)
     drawn.columns[2].justify = "left"
@@ -67,7 +69,7 @@ def models(
 
 
 def data(source: str = "", /, *, root: Path = Path("data"), download: bool = False) -> None:
-    """List the kinds of data, or read one and say what it holds.
+    """List the kinds of data, or read one and describe it.
 
     Parameters
     ----------
@@ -84,20 +86,18 @@ def data(source: str = "", /, *, root: Path = Path("data"), download: bool = Fal
     from anew.data import sources
 
     if not source:
-        rows = [[name, one.summary] for name, one in sources.SOURCES.items()]
+        rows = [[name, kind.summary] for name, kind in sources.SOURCES.items()]
         Console().print(terminal.table(("data", "what"), rows, numbers_from=9))
         return
-    found = sources.load(source, root, download)
-    test = (
-        f"{len(found.test):,} test"
-        if found.test is not None
-        else "no test set of its own (one is cut off)"
-    )
-    shape = "x".join(map(str, found.train.input_shape))
-    print(
-        f"{source}: {len(found.train):,} training examples, {test}, each {shape} "
-        f"{found.train.show(slice(0, 1)).dtype}".replace("torch.", "")
-    )
-    names = ", ".join(found.classes[:10]) + (", ..." if len(found.classes) > 10 else "")
-    print(f"{len(found.classes)} classes: {names}")
-    print(f"views: {found.views}; fingerprint: {found.fingerprint}")
+
+    loaded = sources.load(source, root, download)
+    test = "no test set of its own (one is cut off)"
+    if loaded.test is not None:
+        test = f"{len(loaded.test):,} test"
+    shape = "x".join(map(str, loaded.train.input_shape))
+    dtype = str(loaded.train.show(slice(0, 1)).dtype).removeprefix("torch.")
+    print(f"{source}: {len(loaded.train):,} training examples, {test}, each {shape} {dtype}")
+
+    names = ", ".join(loaded.classes[:10]) + (", ..." if len(loaded.classes) > 10 else "")
+    print(f"{len(loaded.classes)} classes: {names}")
+    print(f"views: {loaded.views}; fingerprint: {loaded.fingerprint}")

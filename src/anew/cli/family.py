@@ -34,8 +34,8 @@ def evaluate(
         Parameter(name="--json", negative=(), help="Print JSON, a list with one entry a lineage."),
     ] = False,
 ) -> None:
-    """Print error, NLL, ECE and Brier score of every generation and of every ensemble of
-    consecutive ones.
+    """Print the scores of every generation and of every ensemble of consecutive generations: error,
+    NLL, ECE and Brier score.
     """
     from rich.console import Console
 
@@ -49,6 +49,7 @@ def evaluate(
         raise AnewError(
             f"{family}: holds no finished network; `anew train --out {family}` trains or goes on"
         )
+
     evaluated = [
         (lineage, evaluation.evaluate_lineage(opened, lineage, split, all_subsets=all_subsets))
         for lineage in lineages
@@ -259,17 +260,21 @@ def show(family: Path, network: str = "", /) -> None:
     console.print(terminal.curves(series, title), markup=False, highlight=False)
 
 
-def verify(family: Path, /, *, set_aside: Annotated[bool, Parameter(negative=())] = False) -> None:
-    """Hash every file of a family again and report what is missing or has changed.
-
-    Parameters
-    ----------
-    family
-        The folder that `anew train --out` wrote.
-    set_aside
-        Move the files of damaged networks into a folder `set-aside-N` of their own. The command
-        that trained them then trains them again, to the same bits; nothing is removed.
-    """
+def verify(
+    family: FamilyFolder,
+    /,
+    *,
+    set_aside: Annotated[
+        bool,
+        Parameter(
+            negative=(),
+            help="Move the files of damaged networks into a folder `set-aside-N` of their own. The "
+            "command that trained them then trains them again, to the same bits; nothing is "
+            "removed.",
+        ),
+    ] = False,
+) -> None:
+    """Hash every file of a family again and print which are missing or have changed."""
     from anew.family import Family
     from anew.teachers import store
 
@@ -277,19 +282,21 @@ def verify(family: Path, /, *, set_aside: Annotated[bool, Parameter(negative=())
     if set_aside:
         for place in opened.set_aside_damaged():
             print(f"set aside: {place}; give the command that trained it again")
+
     checked, wrong = opened.verify()
-    # A name that starts with a dot is a store that a killed process had not made to its end; it is
-    # never used.
+    # A name that starts with a dot is a store that a killed process left unfinished; nothing uses
+    # it.
     stores = [
         folder for folder in sorted(opened.stores.glob("*/*")) if not folder.name.startswith(".")
     ]
-    wrong += [line for folder in stores for line in store.verify(folder)]
+    for folder in stores:
+        wrong += store.verify(folder)
+
     if wrong:
         raise AnewError(
             f"{family}: {len(wrong)} of its files are not as they were written: {'; '.join(wrong)}"
         )
     print(
         f"{family}: {checked} finished networks, every file as it was written; {len(stores)} "
-        f"stores of teachers' "
-        "answers, every answer as it was given"
+        "stores of teachers' answers, every answer as it was given"
     )

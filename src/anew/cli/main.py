@@ -1,10 +1,8 @@
-"""The command line: `anew train`, `evaluate`, `insight`, `predict`, `show`, `verify`, `bench`,
-`models`, `data`, ...
+"""The command line: the application, its commands, and what an error prints.
 
-Every command is a plain function; what a recipe can say becomes an option of `anew train` by
-itself. What a user can mend is one line on standard error and exit code 2; results go to standard
-output, progress to standard error. Torch comes inside the commands, so that help and mistakes are
-answered at once.
+Every command is a plain function. An error that a user can correct is one line on standard error
+and exit code 2. Results go to standard output, progress to standard error. Commands import torch
+inside, so that help and errors take no seconds.
 """
 
 from __future__ import annotations
@@ -31,31 +29,35 @@ app = App(
     "and their average.",
     version=__version__,
     help_format="plaintext",
-    # `main` says that what was saved is whole.
+    # `main` answers Ctrl-C itself.
     suppress_keyboard_interrupt=False,
     help_epilogue="Any command takes --debug, which shows where in the code an error arose.",
 )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command and end the process: 0, or 2 with one line for what the user can mend, or 130
-    after Ctrl-C.
+    """Run a command and end the process.
+
+    The exit code is 0, 2 after an error that the user can correct, or 130 after Ctrl-C.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
+    words = [word for word in given if word != "--debug"]
+
     try:
         app(
-            [one for one in given if one != "--debug"],
+            words,
             exit_on_error=False,
             print_error=False,
             result_action="return_none",
         )
-        # What is still buffered must meet a reader that has gone here, where that is handled.
+        # If the reader of the output has gone, flushing fails here, where that is handled.
         sys.stdout.flush()
+
     except AnewError as error:
         _end(str(error), error.exit_code, debug)
     except cyclopts.CycloptsError as error:
-        _end(" ".join(str(error).split()) + " `anew --help` lists what there is.", 2, debug)
+        _end(" ".join(str(error).split()) + " `anew --help` lists the commands.", 2, debug)
     except KeyboardInterrupt:
         _end(
             "stopped at once; what was saved is whole, the same command goes on from there",
@@ -63,14 +65,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
             debug,
         )
     except BrokenPipeError:
-        # Whoever read the output has seen enough; Python must not complain about it on its way out.
+        # The reader of the output has seen enough. Python flushes again when it ends; that must not
+        # fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         _end(
             f"{where}cannot be used ({error.strerror or error}); check the path and its "
-            f"permissions",
+            "permissions",
             2,
             debug,
         )

@@ -15,7 +15,8 @@ from cyclopts import Group, Parameter, Token
 from anew.core import fields
 from anew.core.errors import AnewError
 from anew.core.execution import TABLE, Execution
-from anew.core.spec import Recipe, read_recipe
+from anew.core.settings import read_settings
+from anew.core.spec import Recipe
 
 Command = TypeVar("Command", bound=Callable[..., None])
 
@@ -72,7 +73,7 @@ def takes_execution(*names: str) -> Callable[[Command], Command]:
 
 def takes_recipe(*names: str) -> Callable[[Command], Command]:
     """Give a command with `**given` an option for every value of a recipe, and the named options of
-    `Execution`; all of them if none is named. `recipe_from` and `execution_from` read them.
+    `Execution`; all of them if none is named. `settings_from` reads them.
     """
 
     def extend(command: Command) -> Command:
@@ -151,16 +152,17 @@ def _option_help(leaf: fields.Leaf, *, sentence: bool) -> str:
     return f"{text}{choices}{shown}"
 
 
-def recipe_from(path: Path | None, given: Mapping[str, Any]) -> Recipe:
-    """Return the recipe of a TOML file (or none), overridden by a command's options."""
-    values = _nested(given)
-    values.pop(TABLE, None)
-    return read_recipe(path, values)
+def settings_from(path: Path | None, given: Mapping[str, Any]) -> tuple[Recipe, Execution]:
+    """Return the recipe and the execution of a TOML file (or none), overridden by a command's
+    options.
+    """
+    return read_settings(path, _nested(given))
 
 
 def execution_from(given: Mapping[str, Any]) -> Execution:
     """Return the execution that a command's options ask for, every value checked."""
-    return fields.read(Execution, _nested(given).get(TABLE, {}), prefix=(TABLE,))
+    _, execution = read_settings(None, _nested(given))
+    return execution
 
 
 def _nested(given: Mapping[str, Any]) -> dict[str, Any]:

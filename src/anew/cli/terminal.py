@@ -1,5 +1,6 @@
-"""What anew draws in a terminal: progress, tables, the lineage tree, learning curves; plain lines
-where it is none.
+"""What anew draws in a terminal: progress, tables, the lineage tree and learning curves.
+
+If the output is no terminal, progress is plain lines.
 """
 
 from __future__ import annotations
@@ -26,11 +27,10 @@ LINE_EVERY_SECONDS = 2.0
 
 
 class Lines(Callback):
-    """Tells of a lineage's training in lines: an epoch a line, but not more often than every two
-    seconds.
+    """Prints a lineage's training in lines: one for an epoch, at most one every two seconds.
 
-    `heading`, such as the recipe, is printed before the first of them: what is refused before that
-    stands alone.
+    `heading`, such as the recipe, is printed before the first line: an error before that stands
+    alone.
     """
 
     def __init__(self, console: Console, heading: str = "", *, several: bool = False) -> None:
@@ -45,7 +45,7 @@ class Lines(Callback):
         self._print(text)
 
     def _which(self, spec: Spec) -> str:
-        """Return which of several networks is meant; nothing where there is one."""
+        """Return the name of one of several networks, or nothing if a single one is trained."""
         return f"{spec.origin}, seed {spec.seed}, " if self._several else ""
 
     def _print_heading(self) -> None:
@@ -59,7 +59,7 @@ class Lines(Callback):
     def training_started(
         self, specs: Sequence[Spec], steps: int, done: int, batch_size: int
     ) -> None:
-        """Print which networks are trained."""
+        """Print which networks are trained, and how many steps are left."""
         self._several = self._groups or len(specs) > 1
         self.log(
             f"{_titles(specs)}: {steps - done:,} of {steps:,} steps to go, {batch_size} examples "
@@ -81,21 +81,19 @@ class Lines(Callback):
 
     def network_done(self, spec: Spec, record: dict[str, Any], *, found: bool) -> None:
         """Print a finished network's test error."""
-        how = (
-            "given"
-            if "given" in record
-            else "found, already trained"
-            if found
-            else f"{record['seconds']:.1f} s"
-        )
-        beside = f", seed {spec.seed}" if self._several else ""
-        self.log(f"{_title(spec)}{beside}: test error {record['test']['error']:.2f} % ({how})")
+        if "given" in record:
+            origin = "given"
+        elif found:
+            origin = "found, already trained"
+        else:
+            origin = f"{record['seconds']:.1f} s"
+
+        seed = f", seed {spec.seed}" if self._several else ""
+        self.log(f"{_title(spec)}{seed}: test error {record['test']['error']:.2f} % ({origin})")
 
 
 class Bars(Lines):
-    """Tells of a lineage's training with a bar for the network under way, its rate and the time
-    left.
-    """
+    """Shows a lineage's training: a bar for the network in training, its rate, the time left."""
 
     def __init__(self, console: Console, heading: str = "") -> None:
         super().__init__(console, heading)
@@ -139,12 +137,12 @@ class Bars(Lines):
         self._bars.update(self._task, metrics=metrics)
 
     def network_done(self, spec: Spec, record: dict[str, Any], *, found: bool) -> None:
-        """Take the bar away and print a line in its place."""
+        """Replace the bar by a line."""
         self.close()
         super().network_done(spec, record, found=found)
 
     def close(self) -> None:
-        """Take the bar away, as before an error is printed."""
+        """Remove the bar, so that an error can be printed."""
         if self._task is not None:
             self._bars.remove_task(self._task)
             self._task = None
@@ -160,11 +158,12 @@ class _Rate(ProgressColumn):
 
 
 def recipe_in_words(recipe: Recipe, out: Path) -> str:
-    """Return two lines for a log: what a recipe trains, and where all its settings are."""
-    teacher = recipe.teacher or (
-        recipe.teacher_model.name if recipe.teacher_model is not None else ""
-    )
-    said = {
+    """Return two lines for a log: what a recipe trains, and the file with all its settings."""
+    teacher = recipe.teacher or ""
+    if not teacher and recipe.teacher_model is not None:
+        teacher = recipe.teacher_model.name
+
+    parts = {
         "model": recipe.model.name,
         "data": recipe.data.source,
         "teacher": teacher,
@@ -172,31 +171,28 @@ def recipe_in_words(recipe: Recipe, out: Path) -> str:
         "generations": str(recipe.generations),
         "seed": ", ".join(map(str, [recipe.seed, *recipe.sibling_seeds])),
     }
-    return (
-        f"{'; '.join(f'{name} {value}' for name, value in said.items() if value)}\n"
-        f"all settings of a network: {out / 'networks' / 'ID' / 'spec.json'}, and `anew show {out} "
-        f"ID`"
-    )
+    summary = "; ".join(f"{name} {value}" for name, value in parts.items() if value)
+    file = out / "networks" / "ID" / "spec.json"
+
+    return f"{summary}\nall settings of a network: {file}, and `anew show {out} ID`"
 
 
 def watcher(console: Console, heading: str = "", *, several: bool = False) -> Lines:
-    """Return bars on a terminal, lines elsewhere, and where several groups are trained at once."""
-    return (
-        Bars(console, heading)
-        if console.is_terminal and not several
-        else Lines(console, heading, several=several)
-    )
+    """Return bars on a terminal; lines elsewhere, and if several groups are trained at once."""
+    if console.is_terminal and not several:
+        return Bars(console, heading)
+    return Lines(console, heading, several=several)
 
 
 @contextmanager
 def watching(console: Console, heading: str = "", *, several: bool = False) -> Generator[Lines]:
-    """Watch a training, and take what is drawn away at its end, as before an error is printed."""
-    found = watcher(console, heading, several=several)
+    """Watch a training, and remove its bars at the end, also before an error is printed."""
+    lines = watcher(console, heading, several=several)
     try:
-        yield found
+        yield lines
     finally:
-        if isinstance(found, Bars):
-            found.close()
+        if isinstance(lines, Bars):
+            lines.close()
 
 
 def table(
@@ -207,9 +203,8 @@ def table(
         title=title or None, title_justify="left", pad_edge=False, box=None, header_style="bold"
     )
     for number, column in enumerate(columns):
-        drawn.add_column(
-            column, justify="right" if number >= numbers_from else "left", no_wrap=number > 0
-        )
+        justify = "right" if number >= numbers_from else "left"
+        drawn.add_column(column, justify=justify, no_wrap=number > 0)
     for row in rows:
         drawn.add_row(*(Text(cell) for cell in row))
     return drawn
@@ -217,7 +212,7 @@ def table(
 
 def scores_table(rows: Sequence[Row], split: str) -> Table:
     """Return the table of `anew evaluate`: generations, then ensembles."""
-    # A table of scores is drawn after torch is loaded; the command line itself starts without it.
+    # Scores exist only after torch is loaded; the command line itself starts without it.
     from anew.evaluation import SCORE_COLUMNS, score_lines
 
     examples = rows[0].scores.examples if rows else 0
@@ -228,19 +223,20 @@ def scores_table(rows: Sequence[Row], split: str) -> Table:
 def lineage_tree(
     path: str, specs: Sequence[Spec], records: Mapping[str, dict[str, Any] | None]
 ) -> Tree:
-    """Return the tree of who learned from whom; `records` holds what each finished network
-    recorded, else None.
+    """Return the tree of networks, each below its first teacher.
+
+    `records` holds the record of each finished network, None of one that is not finished.
     """
     tree = Tree(Text(path, style="bold"))
     branches: dict[str, Tree] = {}
-    for spec in sorted(specs, key=lambda one: (one.generation, one.id)):
+    for spec in sorted(specs, key=lambda spec: (spec.generation, spec.id)):
         record = records[spec.id]
         state = "not finished" if record is None else f"test error {record['test']['error']:.2f} %"
-        parent = (
-            branches[spec.teachers[0].id]
-            if spec.teachers and spec.teachers[0].id in branches
-            else tree
-        )
+
+        parent = tree
+        if spec.teachers:
+            # A network that is shown alone has no branch for its teacher.
+            parent = branches.get(spec.teachers[0].id, tree)
         branches[spec.id] = parent.add(
             Text(f"{spec.id}  {_title(spec)}, seed {spec.seed}: {state}")
         )
@@ -250,20 +246,21 @@ def lineage_tree(
 def curves(
     series: Sequence[tuple[str, Sequence[float]]], title: str, height: int = 12, width: int = 64
 ) -> str:
-    """Return learning curves as text: one mark for each series, its number; the values over epochs
-    1..n.
-    """
+    """Return learning curves as text: a series' name marks its values over epochs 1..n."""
     values = [value for _, numbers in series for value in numbers]
     if not values:
         return ""
     low, high = min(values), max(values)
     span = (high - low) or 1.0
     longest = max(len(numbers) for _, numbers in series)
+
     canvas = [[" "] * width for _ in range(height)]
     for name, numbers in series:
         for epoch, value in enumerate(numbers):
             column = round(epoch * (width - 1) / max(1, longest - 1))
-            canvas[round((high - value) / span * (height - 1))][column] = name
+            row = round((high - value) / span * (height - 1))
+            canvas[row][column] = name
+
     labels = [f"{high:10.3f} ", *[" " * 11] * (height - 2), f"{low:10.3f} "]
     lines = [label + "|" + "".join(row) for label, row in zip(labels, canvas, strict=True)]
     axis = f"{'':11}+{'-' * width}"
@@ -285,7 +282,7 @@ def _titles(specs: Sequence[Spec]) -> str:
 
 
 def _epoch_in_words(row: Mapping[str, Any]) -> str:
-    held_out = (
-        f", validation error {row['validation_error']:.2f} %" if "validation_error" in row else ""
-    )
-    return f"loss {row['train_loss']:.4f}{held_out}"
+    words = f"loss {row['train_loss']:.4f}"
+    if "validation_error" in row:
+        words += f", validation error {row['validation_error']:.2f} %"
+    return words

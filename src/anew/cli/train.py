@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from anew.cli.options import DEFAULT_FAMILY, RUN, WHOLE, execution_from, recipe_from, takes_recipe
+from anew.cli.options import DEFAULT_FAMILY, RUN, WHOLE, settings_from, takes_recipe
 from anew.core import fields
 from anew.core.errors import AnewError
 
@@ -16,7 +16,8 @@ RecipeFile = Annotated[
     Path | None,
     Parameter(
         group=RUN,
-        help="a TOML file with any of the values below; options override it",
+        help="a TOML file with any of the values below and a table [execution]; options "
+        "override it",
     ),
 ]
 
@@ -36,8 +37,7 @@ def train(
 
     Without options: the demo, three generations of a small network on scikit-learn's digits.
     """
-    whole = recipe_from(recipe, given)
-    execution = execution_from(given)
+    whole, execution = settings_from(recipe, given)
     from rich.console import Console
 
     from anew.cli import terminal
@@ -86,8 +86,7 @@ def bench(
 
     Takes the options of `anew train`; trains nothing to an end and keeps nothing.
     """
-    whole = recipe_from(recipe, given)
-    execution = execution_from(given)
+    whole, execution = settings_from(recipe, given)
     from rich.console import Console
 
     from anew.cli import terminal

@@ -441,29 +441,24 @@ def siblings_of(recipe: Recipe, spec: Spec) -> tuple[Spec, ...]:
     return tuple(together)
 
 
-def read_recipe(path: Path | None, given: Mapping[str, Any]) -> Recipe:
-    """Read a recipe from a TOML file (or none) with the given values over it, every value checked.
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return a TOML file's content; raises `AnewError` if it is missing or is not TOML."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise AnewError(
+            f"recipe {path}: cannot be read ({error.strerror}); check --recipe"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise AnewError(f"recipe {path}: is not TOML ({error}); mend that line") from error
 
-    `given` is a mapping nested as the TOML file is. Raises `AnewError` for a file that is missing
-    or not TOML, and for every unknown key and wrong value.
+
+def override(recipe: Recipe, given: Mapping[str, Any], where: str = "") -> Recipe:
+    """Return the recipe with the given values in place of its own, checked.
+
+    `where` names the values' origin, such as a recipe's file, in messages.
     """
-    written: dict[str, Any] = {}
-    if path is not None:
-        try:
-            written = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise AnewError(
-                f"recipe {path}: cannot be read ({error.strerror}); check --recipe"
-            ) from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise AnewError(f"recipe {path}: is not TOML ({error}); mend that line") from error
-    recipe = fields.read(Recipe, written, where=f"recipe {path}" if path else "")
-    return override(recipe, given)
-
-
-def override(recipe: Recipe, given: Mapping[str, Any]) -> Recipe:
-    """Return the recipe with the given values in place of its own, checked."""
-    checked = fields.read(Recipe, given)
+    checked = fields.read(Recipe, given, where)
     changes: dict[str, Any] = {}
     for name, value in given.items():
         inside, old = getattr(checked, name), getattr(recipe, name)

@@ -1,0 +1,135 @@
+"""A recipe and its execution read together: what `anew train` and `anew.train` are given.
+
+The keywords of `anew.train` are the flags of `anew train` that have no dot: one table serves both.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypedDict
+
+from anew.core import fields
+from anew.core.errors import AnewError, did_you_mean
+from anew.core.execution import TABLE, Execution
+from anew.core.spec import Recipe, override, read_toml
+
+
+class Keywords(TypedDict, total=False):
+    """The settings that `anew.train` takes as keywords; None is the same as not given."""
+
+    # The recipe.
+    objective: str | Mapping[str, Any] | None
+    generations: int | None
+    seed: int | None
+    siblings: Sequence[str] | None
+    sibling_seeds: Sequence[int] | None
+    label_smoothing: float | None
+    frozen: Sequence[str] | None
+    teacher: str | Path | None
+    teacher_model: str | Mapping[str, Any] | None
+    # Its data.
+    limit: int | None
+    views: str | None
+    # Its training.
+    epochs: int | None
+    batch_size: int | None
+    optimizer: str | None
+    learning_rate: float | None
+    momentum: float | None
+    nesterov: bool | None
+    weight_decay: float | None
+    decay_all: bool | None
+    schedule: str | None
+    milestones: Sequence[float] | None
+    drop: float | None
+    warmup: float | None
+    clip_norm: float | None
+    precision: str | None
+    memory_format: str | None
+    compile: bool | None
+    best_epoch: bool | None
+    # The execution.
+    device: str | None
+    threads: int | None
+    save_minutes: float | None
+    force: bool | None
+    ask: str | None
+    disk_budget: float | None
+    trust: Sequence[str] | None
+    jobs: int | None
+    keep_epochs: int | None
+
+
+POSITIONAL = ("model", "data")
+"""Flags of `anew train` that are parameters of their own in Python."""
+
+
+def keywords() -> dict[str, fields.Leaf]:
+    """Return every setting that has a keyword, by that keyword."""
+    by_keyword: dict[str, fields.Leaf] = {}
+    for leaf in (*fields.leaves(Recipe), *fields.leaves(Execution, (TABLE,))):
+        keyword = leaf.flag.removeprefix("--").replace("-", "_")
+        if "." not in keyword and keyword not in POSITIONAL:
+            by_keyword[keyword] = leaf
+    return by_keyword
+
+
+def nest_keywords(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return keywords nested as the tables of a TOML file are, without those that are None.
+
+    Raises `AnewError` if a keyword is unknown.
+    """
+    known = keywords()
+    nested: dict[str, Any] = {}
+    for keyword, value in given.items():
+        if keyword not in known:
+            raise AnewError(
+                f"unknown keyword '{keyword}'{did_you_mean(keyword, known)}; known are "
+                f"{', '.join(known)}; whatever else a recipe can say goes into recipe="
+            )
+        if value is None:
+            continue
+
+        *tables, name = known[keyword].path
+        table = nested
+        for part in tables:
+            table = table.setdefault(part, {})
+        if tables and isinstance(value, Mapping):
+            # As objective={"name": "kd", "temperature": 4}: the whole table.
+            table.update(typing.cast("Mapping[str, Any]", value))
+        else:
+            table[name] = str(value) if isinstance(value, Path) else value
+    return nested
+
+
+def read_settings(path: Path | None, *given: Mapping[str, Any]) -> tuple[Recipe, Execution]:
+    """Read a recipe and its execution from a TOML file (or none), overridden by the given values.
+
+    `given` are mappings nested as the TOML file is; a later one overrides an earlier one. The table
+    `[execution]` is the execution, the rest is the recipe. Raises `AnewError` if the file cannot be
+    read, a key is unknown or a value is wrong.
+    """
+    recipe, execution = Recipe(), Execution()
+    if path is not None:
+        recipe, execution = _override(recipe, execution, read_toml(path), f"recipe {path}")
+    for values in given:
+        recipe, execution = _override(recipe, execution, values)
+    return recipe, execution
+
+
+def _override(
+    recipe: Recipe, execution: Execution, values: Mapping[str, Any], where: str = ""
+) -> tuple[Recipe, Execution]:
+    """Return both with the given values in place of their own; `where` names their origin."""
+    of_recipe = {name: value for name, value in values.items() if name != TABLE}
+    of_execution = values.get(TABLE, {})
+    if not isinstance(of_execution, Mapping):
+        raise AnewError(f"{TABLE} must be a table, got {of_execution!r}; write it as [{TABLE}]")
+
+    of_execution = typing.cast("Mapping[str, Any]", of_execution)
+    checked = fields.read(Execution, of_execution, where, (TABLE,))
+    changes = {name: getattr(checked, name) for name in of_execution}
+    return override(recipe, of_recipe, where), replace(execution, **changes)
