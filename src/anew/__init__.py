@@ -25,12 +25,16 @@ os.environ.setdefault("MKL_CBWR", "AUTO")
 if TYPE_CHECKING:
     from anew import data, models, objectives
     from anew.api import Result, train
+    from anew.core.callbacks import Callback
+    from anew.core.execution import Execution
     from anew.core.spec import Recipe, Spec
     from anew.evaluation import ensemble, insight, metrics
     from anew.family import Family
 
 __all__ = [
     "AnewError",
+    "Callback",
+    "Execution",
     "Family",
     "Recipe",
     "Result",
@@ -47,6 +51,8 @@ __all__ = [
 
 # Where each public name lives. It is loaded when it is first used.
 _HOMES = {
+    "Callback": "anew.core.callbacks",
+    "Execution": "anew.core.execution",
     "Family": "anew.family",
     "Recipe": "anew.core.spec",
     "Result": "anew.api",

@@ -215,5 +215,5 @@ def _callbacks(progress: object, jobs: int) -> Callback:
         return Callbacks([_callbacks(part, jobs) for part in cast(Sequence[object], progress)])
     raise AnewError(
         f"progress must be True, False, a Callback or a list of them, got "
-        f"{type(progress).__name__}; derive it from anew.core.callbacks.Callback"
+        f"{type(progress).__name__}; derive it from anew.Callback"
     )

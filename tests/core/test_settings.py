@@ -58,6 +58,29 @@ def test_a_path_is_a_teacher_and_a_name_keeps_other_options():
     assert (recipe.objective.name, recipe.objective.top_k) == ("cwtm", 3)
 
 
+def test_an_execution_and_keywords_over_it_reach_the_training(tmp_path):
+    """Every value counts: of the recipe, of the execution over it, and of keywords over both."""
+    with pytest.raises(anew.AnewError, match=r"no such device; set --device cpu|cuda:77"):
+        anew.train(
+            recipe={"execution": {"device": "cpu"}},
+            execution=anew.Execution(device="cuda:77", threads=1),
+            out=tmp_path / "f",
+            progress=False,
+        )
+    result = anew.train(
+        recipe={"generations": 0, "training": {"epochs": 9}, "execution": {"device": "cuda:77"}},
+        execution=anew.Execution(threads=1),
+        epochs=2,
+        limit=64,
+        keep_epochs=1,
+        out=tmp_path / "f",
+        progress=False,
+    )
+    (spec,) = result.lineage
+    assert (spec.training.epochs, spec.data.limit) == (2, 64)
+    assert result.family.folder(spec.id).at_epoch(1).exists()
+
+
 def test_an_unknown_keyword_is_one_line_with_the_nearest():
     with pytest.raises(
         anew.AnewError, match=r"unknown keyword 'epoch' \(did you mean 'epochs'\?\)"
