@@ -1,5 +1,6 @@
-"""Born-again training in Python: the same lineage as `anew train`, from arrays, data sets and
-models of one's own.
+"""Born-again training in Python: `train` from arrays, data sets and models of your own.
+
+It trains the same lineage as `anew train`, into the same family.
 """
 
 from __future__ import annotations
@@ -53,19 +54,20 @@ class Result:
     lineage: tuple[Spec, ...]
     scores: list[Row]
     failures: list[AnewError] = field(default_factory=list[AnewError])
-    """Why siblings of the lineage stopped, of those that did."""
+    """The errors that stopped siblings of the lineage."""
     data: Data | None = field(default=None, repr=False)
-    """What it learned from: a report's test pictures come from it."""
+    """The data that it was trained on; a report takes its test pictures from them."""
 
     def network(self, generation: int = -1) -> Network:
-        """Load the network of a generation, in evaluation mode: a module from inputs as stored to
-        logits (B, C).
+        """Load the network of a generation, in evaluation mode.
+
+        The module takes inputs as they are stored and returns logits (B, C).
         """
         spec = self.lineage[generation]
         return saving.load(self.family.folder(spec.id).sound_weights, [spec.model.name]).eval()
 
     def predict(self, inputs: Array, generations: Sequence[int] = (-1,)) -> Tensor:
-        """Return probabilities (N, C): of one generation, or the mean over several.
+        """Return probabilities (N, C) of one generation, or the mean of several.
 
         `inputs` are (N, H, W), (N, H, W, C), (N, C, H, W) or (N, F), in the units of the training
         data.
@@ -83,11 +85,10 @@ class Result:
         data: Examples | None = None,
         device: str = "cpu",
     ) -> insights.Insight:
-        """Measure what the lineage learned, as `anew insight` does: gradients, dark knowledge,
-        calibration, fidelity.
+        """Measure what the lineage learned, as `anew insight` does.
 
-        `data` is what was given to `train`, where that was no source's name: for the training
-        examples, and for the epochs whose weights were kept.
+        `data` are those given to `train`, unless that was the name of a source. They are needed for
+        the split `train` and for the epochs whose weights were kept.
         """
         trusted = [spec.model.name for spec in self.lineage]
         with settings(Execution(device)) as where:
@@ -100,16 +101,15 @@ class Result:
     def report(self, path: str | Path) -> Path:
         """Write the family's report with this lineage, as `anew report` does, and return its path.
 
-        `AnewError` where it cannot be written, or `anew[report]` is not installed.
+        Raises `AnewError` if it cannot be written, or `anew[report]` is not installed.
         """
         reports.write(reports.gather(self.family, self.lineage, self.data), Path(path))
         return Path(path)
 
     def plot(self) -> Any:
-        """Return the learning curves and the test errors as a matplotlib figure, which a notebook
-        shows.
+        """Return the learning curves and the test errors as a matplotlib figure, for a notebook.
 
-        `AnewError` where matplotlib is not installed: `pip install 'anew[report]'`.
+        Raises `AnewError` if matplotlib is not installed: `pip install 'anew[report]'`.
         """
         return figures.of_lineage(self.family, self.lineage)
 
@@ -167,6 +167,7 @@ def train(
 
 
 def _data(given: Examples | None, recipe: Recipe) -> Data:
+    """Return the prepared data: those given, or those of the recipe's source."""
     if given is None or isinstance(given, str):
         return load_data(recipe.data)
     source = _source(given)
@@ -175,16 +176,19 @@ def _data(given: Examples | None, recipe: Recipe) -> Data:
 
 
 def _source(given: Any) -> Source:
+    """Return the source of arrays, data sets or a source."""
     if isinstance(given, Source):
         return given
     if isinstance(given, Dataset):
         return data_sources.from_dataset(given)
+
     if isinstance(given, tuple) and len(given) == 2:
         if isinstance(given[0], Dataset):
             return data_sources.from_dataset(given[0], given[1])
         return data_sources.from_arrays(given)
     if isinstance(given, tuple) and len(given) == 4:
         return data_sources.from_arrays(given[:2], given[2:])
+
     raise AnewError(
         f"data must be a source's name, (x, y), (x, y, x_test, y_test) or a torch data set, got "
         f"{type(given).__name__}"
@@ -192,15 +196,14 @@ def _source(given: Any) -> Source:
 
 
 def _model_name(model: str | Callable[..., nn.Module]) -> str:
-    """Return the name by which a model of the user's own is found again: `package.module:name`."""
+    """Return the name by which a model of the user's own is loaded: `package.module:name`."""
     if isinstance(model, str):
         return model
     module, name = getattr(model, "__module__", ""), getattr(model, "__qualname__", "")
     if getattr(sys.modules.get(module), name, None) is not model:
         raise AnewError(
             f"model {name or model!r}: must be a function or class at the top of a module, so that "
-            f"it can be found "
-            "again; move it there, or give its name as 'package.module:name'"
+            "it can be found again; move it there, or give its name as 'package.module:name'"
         )
     return f"{module}:{name}"
 

@@ -116,6 +116,7 @@ def _keyword(leaf: fields.Leaf, group: Group | None = None) -> inspect.Parameter
         metavar=leaf.kind,
         converter=_join if leaf.kind == "LIST" else None,
     )
+
     return inspect.Parameter(
         "__".join(leaf.path),
         inspect.Parameter.KEYWORD_ONLY,

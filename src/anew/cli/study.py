@@ -1,6 +1,4 @@
-"""`anew study list`, `plan`, `run` and `show`: tables of many networks, and the options that say
-which is meant.
-"""
+"""`anew study list`, `plan`, `run`, `train` and `show`, and the options that choose a study."""
 
 from __future__ import annotations
 
@@ -37,8 +35,7 @@ _SEVERAL = Parameter(negative_iterable=(), consume_multiple=True)
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Choice:
-    """What changes a study before it is trained or shown: the options that every command of a study
-    takes.
+    """The changes to a study before it is trained or shown.
 
     The same options mean the same networks, so `anew study show` takes those that `anew study run`
     was given.
@@ -81,8 +78,9 @@ class Choice:
     )
 
     def of(self, name: str) -> Study:
-        """Return the study of a name or a TOML file, changed as chosen; `AnewError` for what does
-        not fit.
+        """Return the study of a name or a TOML file with the chosen changes.
+
+        Raises `AnewError` if the study is unknown or a change does not fit it.
         """
         from anew import studies
 
@@ -115,7 +113,8 @@ def list_studies() -> None:
     from anew.studies import STUDIES
 
     rows = [
-        [one.name, str(len(one.rows)), str(len(one.columns)), one.title] for one in STUDIES.values()
+        [study.name, str(len(study.rows)), str(len(study.columns)), study.title]
+        for study in STUDIES.values()
     ]
     drawn = terminal.table(("study", "rows", "columns", "what"), rows)
     drawn.columns[3].justify = "left"
@@ -156,8 +155,7 @@ def plan_study(
     ] = "table",
     **given: Any,
 ) -> None:
-    """Say what a study takes: networks, examples, disk, and time on this machine or at a given
-    rate.
+    """Print what a study takes: networks, examples, disk, and time here or at a given rate.
 
     Takes the options that the study would be run with; trains nothing to an end and keeps nothing.
     Data sets whose sizes are known (cifar10, cifar100, mnist, fashion-mnist) need not be at hand.
@@ -198,8 +196,9 @@ def run_study(
     ] = True,
     **given: Any,
 ) -> None:
-    """Train what a study needs and the family does not hold, then print its table; again does what
-    is missing.
+    """Train the networks of a study that the family does not hold, then print its table.
+
+    The same command goes on where it was stopped.
     """
     from rich.console import Console
 
@@ -251,8 +250,9 @@ def train_networks(
     moved: Moved = AS_RECORDED,
     **given: Any,
 ) -> None:
-    """Train networks whose specs a family holds, as the scripts of `anew study run --on
-    slurm-script` do.
+    """Train networks whose specs a family holds, as SLURM scripts do.
+
+    `anew study run --on slurm-script` writes such scripts.
     """
     from rich.console import Console
 
@@ -287,7 +287,7 @@ def show_study(
         Parameter(name="--format", help="A table, Markdown, CSV, LaTeX or JSON."),
     ] = "table",
 ) -> None:
-    """Print a study's table from a family, with what is there; nothing is trained.
+    """Print a study's table from the networks that a family holds; nothing is trained.
 
     Takes the options that the study was run with.
     """

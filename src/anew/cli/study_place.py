@@ -1,6 +1,4 @@
-"""Where a study runs: options of `anew study run`, and what they mean for who trains its
-networks.
-"""
+"""Where a study runs: options of `anew study run`, and the executor that they choose."""
 
 from __future__ import annotations
 
@@ -62,25 +60,26 @@ class Place:
 
     @property
     def jobs_here(self) -> int:
-        """How many groups at once, or parts of a generation, where Ray does not say it."""
+        """The number of groups trained at once, unless Ray decides it."""
         return 1 if self.jobs is None else self.jobs
 
     def check_sound(self) -> None:
-        """Raise `AnewError` where an option of one place is given for another."""
+        """Raise `AnewError` if an option of one place is given for another."""
         if self.ray_address and self.on != "ray":
             raise AnewError(
                 f"ray-address '{self.ray_address}': has no use with --on {self.on}; set --on ray, "
-                f"or drop it"
+                "or drop it"
             )
+
         if self.gpus_per_network is not None and self.on == "here":
             raise AnewError(
                 "gpus-per-network: has no use with --on here; set --device, or --on ray"
             )
+
         if self.on == "slurm-script" and (self.gpus_per_network or 0) % 1:
             raise AnewError(
                 f"gpus-per-network must be a whole number for SLURM, got "
-                f"{self.gpus_per_network:g}; "
-                "set --gpus-per-network"
+                f"{self.gpus_per_network:g}; set --gpus-per-network"
             )
 
     def executor(self, execution: Execution) -> tuple[Execution, ExecutorFactory]:
@@ -96,7 +95,7 @@ class Place:
         return replace(execution, jobs=self.jobs_here), local.executor
 
     def write_scripts(self, study: Study, out: Path, execution: Execution, data: StudyData) -> None:
-        """Write the scripts for SLURM and print what to do with them."""
+        """Write the scripts for SLURM and print how to submit them."""
         from anew.studies.running import write_slurm_scripts
         from anew.training.launch.slurm import Scripts
 
@@ -107,6 +106,7 @@ class Place:
         if not written:
             print(f"nothing to do: {out} holds all networks of study '{study.name}'")
             return
+
         *arrays, submit = written
         print(f"{len(arrays)} array jobs, a generation each: {', '.join(map(str, arrays))}")
         print(
