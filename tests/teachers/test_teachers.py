@@ -17,13 +17,14 @@ from anew import AnewError, models
 from anew import data as data_sources
 from anew.core import files
 from anew.core.callbacks import Callback
+from anew.core.execution import Execution
 from anew.core.spec import DataSpec, ModelSpec
 from anew.data import Batches
 from anew.data.signature import Signature
 from anew.family import Family
 from anew.models import network
 from anew.models.network import Network, Runner
-from anew.teachers import Encoding, LiveTeacher, Store, StoreKey, Teacher, choose, store
+from anew.teachers import Encoding, LiveTeacher, Need, Store, StoreKey, Teacher, choose, store
 from anew.teachers.choice import distinct_views
 from forks import fork_code
 
@@ -265,16 +266,9 @@ def test_distinct_views_are_those_of_a_simulation(views, epochs, about):
     assert round(distinct_views(views, epochs)) == about
 
 
-def chosen(way="auto", **given):
-    numbers = {
-        "views": 162,
-        "epochs": 200,
-        "passes": 1,
-        "store_bytes": 10**9,
-        "budget_bytes": 4e9,
-        "free_bytes": 9e9,
-    }
-    return choose(way, **{**numbers, **given})
+def chosen(way="auto", *, budget_bytes=4e9, **given):
+    numbers = {"views": 162, "epochs": 200, "store_bytes": 10**9, "free_bytes": 9e9}
+    return choose(Need(**{**numbers, **given}), Execution(ask=way, disk_budget=budget_bytes / 1e9))
 
 
 def first_epochs_that_pay(views, passes):
@@ -315,7 +309,7 @@ def test_auto_takes_the_table_where_it_just_fits_the_budget_and_half_of_the_free
     )
 
 
-@pytest.mark.parametrize("given", [{}, {"epochs": 1}, {"budget_bytes": 0.0}, {"is_there": True}])
+@pytest.mark.parametrize("given", [{}, {"epochs": 1}, {"budget_bytes": 0.0}, {"is_begun": True}])
 @pytest.mark.parametrize("way", ["live", "table"])
 def test_a_way_that_is_told_is_taken(way, given):
     choice = chosen(way, **given)
@@ -325,12 +319,12 @@ def test_a_way_that_is_told_is_taken(way, given):
 @pytest.mark.parametrize("given", [{"epochs": 1}, {"store_bytes": 10**12}])
 def test_a_table_that_an_earlier_student_began_is_used(given):
     assert chosen(**given).way == "live"
-    choice = chosen(**given, is_there=True)
+    choice = chosen(**given, is_begun=True)
     assert choice.way == "table" and "an earlier student began the table" in choice.reason
 
 
 @pytest.mark.parametrize(
-    "given", [{}, {"epochs": 2}, {"store_bytes": 5 * 10**9}, {"is_there": True}]
+    "given", [{}, {"epochs": 2}, {"store_bytes": 5 * 10**9}, {"is_begun": True}]
 )
 def test_the_reason_is_one_line_with_its_numbers(given):
     choice = chosen(**given)

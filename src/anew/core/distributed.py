@@ -11,15 +11,18 @@ DistributedDataParallel.
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from anew.core.errors import AnewError
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,19 @@ class World:
         wishes = torch.tensor([float(wish)], device=_device_of_messages())
         dist.all_reduce(wishes, dist.ReduceOp.MAX)
         return bool(wishes.item())
+
+    def in_turn(self, work: Callable[[], Result]) -> Result:
+        """Do work that writes to shared folders in the main process first, then in the others.
+
+        The others find what the main process wrote. If it fails there, it fails in all.
+        """
+        if not self.is_main:
+            self.wait()
+            return work()
+        try:
+            return work()
+        finally:
+            self.wait()
 
     def wait(self) -> None:
         """Wait until all processes are here."""

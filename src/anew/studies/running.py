@@ -22,12 +22,12 @@ from anew.studies.planning import needs as planning
 from anew.studies.planning.needs import GroupNeeds
 from anew.studies.study import SEEDS_APART, Study, data_of_seed
 from anew.teachers import Store, StoreKey
-from anew.training import group as groups
 from anew.training.launch import local, slurm
 from anew.training.launch.scheduler import train_groups
 from anew.training.launch.slurm import Scripts
 from anew.training.launch.workers import ExecutorFactory
 from anew.training.lineage import check_model
+from anew.training.session import open_session
 
 
 class StudyData:
@@ -164,7 +164,7 @@ def _train(
     open_executor: ExecutorFactory,
 ) -> dict[str, str]:
     failed: dict[str, str] = {}
-    with groups.session(out, execution, progress) as session, open_executor(session) as executor:
+    with open_session(out, execution, progress) as session, open_executor(session) as executor:
         for finished in train_groups(siblings(specs), data, session.family, executor):
             failed |= {name: str(error) for name, error in finished.failed.items()}
             for text in dict.fromkeys(str(error) for error in finished.failed.values()):

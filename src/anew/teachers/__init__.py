@@ -1,8 +1,9 @@
 """Where soft targets come from: networks asked live, or once a view and then read from a store."""
 
-from anew.teachers.choice import Choice, choose
+from anew.teachers.choice import Choice, Need, choose
 from anew.teachers.encoding import Encoding
 from anew.teachers.live import LiveTeacher
+from anew.teachers.opening import TeacherParts, open_teacher, teacher_parts
 from anew.teachers.store import FLUSH_SECONDS, Store, StoreKey
 from anew.teachers.teacher import Teacher
 
@@ -11,8 +12,12 @@ __all__ = [
     "Choice",
     "Encoding",
     "LiveTeacher",
+    "Need",
     "Store",
     "StoreKey",
     "Teacher",
+    "TeacherParts",
     "choose",
+    "open_teacher",
+    "teacher_parts",
 ]

@@ -1,12 +1,31 @@
-"""Which way to ask: from how often each view will be asked for, and what a table of all of them
-takes.
-"""
+"""Whether a teacher is asked live or through a table: what either takes, and the choice."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from anew.core.execution import Execution
+
 WORTHWHILE = 0.1
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a group of siblings asks of its teacher, and the disk that a table would lie on."""
+
+    views: int
+    """Views of one example."""
+    epochs: int
+    store_bytes: int
+    """The size of the full table."""
+    free_bytes: float
+    """Free disk space."""
+    passes: int = 1
+    """Passes over the data; one pass serves all siblings of a group."""
+    is_begun: bool = False
+    """Whether an earlier student began the table."""
+    features: bool = False
+    """Whether an objective needs the teacher's features; a table holds logits alone."""
 
 
 @dataclass(frozen=True)
@@ -18,57 +37,48 @@ class Choice:
 
 
 def distinct_views(views: int, epochs: int) -> float:
-    """Return how many of an example's views are met in so many epochs: V (1 - (1 - 1/V)^E), the
-    mean over draws.
-    """
+    """Return the mean number of distinct views of an example in E epochs: V (1 - (1 - 1/V)^E)."""
     return views * (1 - (1 - 1 / views) ** epochs)
 
 
-def choose(
-    way: str,
-    *,
-    views: int,
-    epochs: int,
-    passes: int,
-    store_bytes: int,
-    budget_bytes: float,
-    free_bytes: float,
-    is_there: bool = False,
-) -> Choice:
-    """Choose between asking live and a table, and say why in one line.
+def choose(need: Need, execution: Execution) -> Choice:
+    """Choose between asking live and a table, with the reason in one line.
 
-    Without a store every one of `passes` passes (a pass serves all siblings) asks E times for each
-    example; with one, each distinct view is asked for once, in all passes together, since they show
-    the same views. `auto` takes the table where that saves at least a tenth of the forwards and the
-    table fits the budget and half of the free disk, or where an earlier student has begun one
-    (`is_there`).
+    Asking live takes one forward pass of the teacher for each example, epoch and pass over the
+    data. A table takes one for each distinct view, since all passes show the same views. `auto`
+    chooses the table if it saves at least a tenth of the forward passes and fits the disk budget
+    and half of the free disk, or if an earlier student began it. Features are asked live always.
     """
-    asked, met = float(passes * epochs), distinct_views(views, epochs)
-    saved = 1 - met / asked
+    asked = float(need.passes * need.epochs)
+    distinct = distinct_views(need.views, need.epochs)
+    saved = 1 - distinct / asked
+    passes = f"{need.passes} pass{'es' if need.passes > 1 else ''}"
     sums = (
-        f"{passes} pass{'es' if passes > 1 else ''} of {epochs} epochs ask {asked:,.0f} times for "
-        f"each example, "
-        f"{met:,.1f} of {views:,} views are distinct: a table of {store_bytes / 1e6:,.0f} MB saves "
-        f"{saved:.0%}"
+        f"{passes} of {need.epochs} epochs ask {asked:,.0f} times for each example, "
+        f"{distinct:,.1f} of {need.views:,} views are distinct: a table of "
+        f"{need.store_bytes / 1e6:,.0f} MB saves {saved:.0%}"
     )
-    if way != "auto":
-        return Choice(way, f"teacher asked {_in_words(way)}, as told ({sums})")
-    if is_there:
+
+    if need.features:
+        return Choice(
+            "live", "teacher asked live: the objective needs its features, a table holds logits"
+        )
+    if execution.ask == "live":
+        return Choice("live", f"teacher asked live, as told ({sums})")
+    if execution.ask == "table":
+        return Choice("table", f"teacher asked once a view, as told ({sums})")
+    if need.is_begun:
         return Choice(
             "table", f"teacher asked once a view: an earlier student began the table ({sums})"
         )
-    room = min(budget_bytes, free_bytes / 2)
+
     if saved < WORTHWHILE:
         return Choice("live", f"teacher asked live: {sums}, too little")
-    if store_bytes > room:
+    room = min(execution.disk_budget * 1e9, need.free_bytes / 2)
+    if need.store_bytes > room:
         return Choice(
             "live",
             f"teacher asked live: {sums}, but {room / 1e6:,.0f} MB is all that it may take "
-            f"(--disk-budget, or half of "
-            "the free disk); --objective.top-k keeps fewer classes",
+            "(--disk-budget, or half of the free disk); --objective.top-k keeps fewer classes",
         )
     return Choice("table", f"teacher asked once a view: {sums}")
-
-
-def _in_words(way: str) -> str:
-    return "live" if way == "live" else "once a view"

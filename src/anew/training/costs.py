@@ -25,9 +25,8 @@ from anew.data import Batches, Data
 from anew.data.batches import Batch
 from anew.family import NetworkFolder
 from anew.models import frozen, network
-from anew.teachers import Encoding, LiveTeacher, Store, Teacher, choose
+from anew.teachers import Need, Store, Teacher, choose, teacher_parts
 from anew.teachers.choice import distinct_views
-from anew.teachers.store import store_key
 from anew.training.device import settings
 from anew.training.lineage import filled_objective, filled_siblings
 from anew.training.trainer import Trainer
@@ -139,10 +138,8 @@ def measure(
         placed = network.place(
             network.build(teaching, data.signature), device, training.memory_format
         )
-        live = LiveTeacher([placed], training.precision, training.compile)
-        encoding = Encoding(len(data.classes), recipe.objective.top_k)
-        key = store_key(student, len(data.training), batches.batch_size, encoding)
-        stores = Path(place)
+        parts = teacher_parts([placed], student, batches)
+        key, stores = parts.key, Path(place)
 
         def runs(*specs: Spec) -> list[Trainer]:
             return [
@@ -150,39 +147,33 @@ def measure(
                 for spec in specs
             ]
 
-        def teacher(store: Store | None) -> Teacher:
-            return Teacher(live, encoding, batches.batch_size, store)
-
         contenders = [
             _Contender("a label-only network", runs(alone), None, batches),
-            _Contender("a student, teacher asked live", runs(student), teacher(None), batches),
+            _Contender("a student, teacher asked live", runs(student), parts.teacher(), batches),
         ]
         if key.bytes <= min(execution.disk_budget * 1e9, shutil.disk_usage(place).free / 2):
             # The second reads what the first has just written for the same batches.
             store = Store.open(stores, key)
             contenders += [
-                _Contender("a student, table being filled", runs(student), teacher(store), batches),
-                _Contender("a student, table read", runs(student), teacher(store), batches),
+                _Contender(
+                    "a student, table being filled", runs(student), parts.teacher(store), batches
+                ),
+                _Contender("a student, table read", runs(student), parts.teacher(store), batches),
             ]
         if len(together) > 1:
             contenders.append(
                 _Contender(
                     f"each of {len(together)} siblings, live",
                     runs(*together),
-                    teacher(None),
+                    parts.teacher(),
                     batches,
                 )
             )
         seconds = _in_rounds(contenders, rounds, steps, device)
         costs = _costs(contenders, seconds, batches.batch_size)
         choice = choose(
-            "auto",
-            views=key.views,
-            epochs=training.epochs,
-            passes=1,
-            store_bytes=key.bytes,
-            budget_bytes=execution.disk_budget * 1e9,
-            free_bytes=shutil.disk_usage(place).free,
+            Need(key.views, training.epochs, key.bytes, shutil.disk_usage(place).free),
+            replace(execution, ask="auto"),
         )
     setting = (
         f"{data.spec.source}, batches of {batches.batch_size}, {training.precision}, "

@@ -16,10 +16,10 @@ from anew.data import Data
 from anew.evaluation import Row
 from anew.family import Family, NetworkFolder
 from anew.models import frozen, network
-from anew.training import group
 from anew.training.launch import local
 from anew.training.launch.scheduler import train_groups
 from anew.training.pretrained import find_teacher
+from anew.training.session import open_session
 
 STILL_FALLING = 0.02
 
@@ -59,10 +59,10 @@ def train_lineage(
         for spec in lineage[-recipe.generations :]:
             frozen.check_frozen(spec, data.signature)
     failures: list[AnewError] = []
-    with group.session(out, execution, progress) as session, local.executor(session) as executor:
+    with open_session(out, execution, progress) as session, local.executor(session) as executor:
         family = session.family
         if given is not None:
-            session.in_turn(lambda: given.bring(family, data, session.device))
+            session.world.in_turn(lambda: given.bring(family, data, session.device))
         for spec, together in zip(lineage, generations, strict=True):
             was_there = family.folder(spec.id).is_done
             failed: dict[str, AnewError] = {}

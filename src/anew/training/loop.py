@@ -1,192 +1,258 @@
-"""The loop: siblings, or one network alone, from their first step to their last on one pass of data
-and teacher.
+"""The training loop: siblings from their first step to their last, on one pass of data and teacher.
 
 A step is: batch, teacher's targets, then for each sibling forward, objective, backward, update
-(`run.Trainer.train_step`). A sibling trained among others has the bits that it has alone: nothing
-of one's step depends on another's.
+(`trainer.Trainer.train_step`). A sibling trained among others has the bits that it has alone: a
+step of one does not depend on another.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
 from torch import Tensor
 
 from anew.core import randomness
-from anew.core.callbacks import Callback
-from anew.core.distributed import World
 from anew.core.errors import AnewError
-from anew.core.execution import Execution
-from anew.core.interruption import Interrupted, StopRequest
+from anew.core.interruption import Interrupted
 from anew.core.spec import Spec
 from anew.data.batches import Batch, Batches
-from anew.data.split import Data
-from anew.family import NetworkFolder
 from anew.family.lock import NetworkLock
-from anew.teachers import FLUSH_SECONDS, Teacher
+from anew.models import network, saving
+from anew.teachers import FLUSH_SECONDS, Teacher, open_teacher, teacher_parts
 from anew.training import checks
-from anew.training.checks import CheckError
+from anew.training.checks import CheckError, Knowledge
+from anew.training.session import Group, Session
 from anew.training.trainer import NotFiniteError, Trainer
 
-# Processes that train together ask each other whether to save or stop once in so many steps.
+# Processes that train together agree on saving and stopping once in this many steps.
 AGREE_EVERY = 20
 
 
-def train_siblings(
-    specs: Sequence[Spec],
-    folders: Sequence[NetworkFolder],
-    data: Data,
-    batches: Batches,
-    teacher: Teacher | None,
-    execution: Execution,
-    world: World,
-    progress: Callback,
-    stop: StopRequest,
-) -> dict[str, AnewError]:
-    """Train the networks of specs with the same teacher, data and batch size, each from where it
-    stands to its end.
+def train_siblings(session: Session, group: Group) -> dict[str, AnewError]:
+    """Train the siblings of a group that are not done, each from its last save to its end.
 
     Returns the errors, by id, of those that a check stopped or whose loss was no longer finite; the
-    others are finished. Raises `AnewError` where the checks stop all or a folder cannot be written,
-    and `Interrupted`, after saving, where a stop was requested. In every case the last saves stay
-    whole.
+    others are finished. Raises `AnewError` if the checks stop all or a folder cannot be written,
+    and `Interrupted`, after saving, if a stop was requested. The last saves stay whole always.
     """
-    with ExitStack() as locks, randomness.torch_generator(0, batches.device):
-        waiting = (execution.patience, stop)
-        held = {
-            folder.id: locks.enter_context(NetworkLock(folder.path, *waiting))
-            for folder in folders
-            if world.is_main
+    with ExitStack() as stack, randomness.torch_generator(0, session.device):
+        locks = {
+            spec.id: stack.enter_context(_lock(session, spec))
+            for spec in _missing(session, group)
+            if session.world.is_main
         }
-        world.wait()
+        session.world.wait()
         # While this process waited for a lock, another may have trained that network to its end.
-        missing = [one for one in zip(specs, folders, strict=True) if not one[1].is_done]
+        missing = _missing(session, group)
         if not missing:
             return {}
-        first = teacher.live.networks[0] if teacher is not None else None
-        runs = [Trainer(*one, data, batches, world, first) for one in missing]
-        failures = _begin(runs, teacher, execution, progress)
-        runs = [run for run in runs if run.spec.id not in failures]
-        world.wait()
-        steps, done, together = (
-            max(run.steps for run in runs),
-            min(run.step for run in runs),
-            len(runs),
+
+        batches = session.batches(group)
+        teacher = stack.enter_context(_teaching(session, group, batches))
+        siblings = _Siblings(session, batches, teacher, locks)
+        siblings.begin(missing, group)
+        while siblings.finish_done():
+            siblings.train_epoch()
+        return siblings.failures
+
+
+class _Siblings:
+    """The networks of a group while they are trained, and the errors of those that failed."""
+
+    def __init__(
+        self,
+        session: Session,
+        batches: Batches,
+        teacher: Teacher | None,
+        locks: Mapping[str, NetworkLock],
+    ) -> None:
+        self.failures: dict[str, AnewError] = {}
+        self._session, self._batches, self._teacher, self._locks = session, batches, teacher, locks
+        self._trainers: list[Trainer] = []
+        self._sharing = 0
+
+    def begin(self, specs: Sequence[Spec], group: Group) -> None:
+        """Build the networks and restore their last saves; check the teacher of those without one.
+
+        Raises the first error if the checks stop all.
+        """
+        session, teacher = self._session, self._teacher
+        copied = teacher.live.networks[0] if teacher is not None else None
+        trainers = [
+            Trainer(
+                spec,
+                session.family.folder(spec.id),
+                group.data,
+                self._batches,
+                session.world,
+                copied,
+            )
+            for spec in specs
+        ]
+
+        knowledge: Knowledge | None = None
+        for trainer in trainers:
+            if session.world.is_main:
+                trainer.folder.sweep()
+            if trainer.folder.state.exists():
+                trainer.restore(session.progress)
+            elif teacher is not None:
+                knowledge = knowledge or checks.knowledge(teacher, group.data, session.device)
+                try:
+                    force = session.execution.force
+                    trainer.check_teacher(teacher, knowledge, session.progress, force=force)
+                except CheckError as error:
+                    self.failures[trainer.spec.id] = error
+        if len(self.failures) == len(trainers):
+            raise next(iter(self.failures.values()))
+        for error in self.failures.values():
+            session.progress.log(f"{error}; its siblings go on")
+
+        self._trainers = [one for one in trainers if one.spec.id not in self.failures]
+        self._sharing = len(self._trainers)
+        session.world.wait()
+        session.progress.training_started(
+            [trainer.spec for trainer in self._trainers],
+            max(trainer.steps for trainer in self._trainers),
+            min(trainer.step for trainer in self._trainers),
+            self._batches.batch_size,
         )
-        progress.training_started([run.spec for run in runs], steps, done, batches.batch_size)
 
-        def save(run: Trainer) -> None:
-            if teacher is not None:
-                teacher.flush(at_least_every=FLUSH_SECONDS)
-                run.count_teaching(teacher, together)
-            if world.is_main:
-                held[run.spec.id].check()
-            run.save()
+    def finish_done(self) -> bool:
+        """Finish the networks that had their last epoch; return whether others are left."""
+        for trainer in self._trainers:
+            if trainer.is_at_end:
+                trainer.finish()
+        self._session.world.wait()
+        self._trainers = [trainer for trainer in self._trainers if not trainer.is_at_end]
+        return bool(self._trainers)
 
-        while runs := _finish_those_done(runs, world):
-            # Siblings that were saved at different steps meet here: those ahead wait for the
-            # others.
-            epoch, step = min(run.epoch for run in runs), min(run.step for run in runs)
-            for batch, targets in _taught(
-                batches.epoch(epoch, first=step - epoch * batches.steps), teacher
-            ):
-                for run in [run for run in runs if run.step == step]:
-                    with _stopping_alone(run, runs, failures, progress):
-                        run.train_step(batch, targets)
-                if not runs:
-                    break
-                step += 1
-                progress.step_done()
-                if world.size == 1 or step % AGREE_EVERY == 0:
-                    stopping = world.agree(stop.requested)
-                    if stopping or world.agree(
-                        any(run.minutes_unsaved > execution.save_minutes for run in runs)
-                    ):
-                        for run in [run for run in runs if run.step == step]:
-                            with _stopping_alone(run, runs, failures, progress):
-                                save(run)
-                    if stopping and runs:
-                        raise Interrupted(_where(runs))
-            for run in [run for run in runs if run.epoch == epoch]:
-                with _stopping_alone(run, runs, failures, progress):
-                    row = run.end_epoch()
-                    if execution.keeps(run.epoch):
-                        run.keep_epoch()
-                    save(run)
-                    progress.epoch_done(run.spec, row)
-    return failures
+    def train_epoch(self) -> None:
+        """Train from the least step of all to the end of its epoch."""
+        # Siblings that were saved at different steps meet here: those ahead wait for the others.
+        epoch = min(trainer.epoch for trainer in self._trainers)
+        step = min(trainer.step for trainer in self._trainers)
+        first = step - epoch * self._batches.steps
+
+        for batch, targets in _taught(self._batches.epoch(epoch, first), self._teacher):
+            for trainer in self._at_step(step):
+                with self._stopping_alone(trainer):
+                    trainer.train_step(batch, targets)
+            if not self._trainers:
+                return
+            step += 1
+            self._session.progress.step_done()
+            self._save_or_stop(step)
+
+        for trainer in [one for one in self._trainers if one.epoch == epoch]:
+            with self._stopping_alone(trainer):
+                self._end_epoch(trainer)
+
+    def _end_epoch(self, trainer: Trainer) -> None:
+        row = trainer.end_epoch()
+        if self._session.execution.keeps(trainer.epoch):
+            trainer.keep_epoch()
+        self._save(trainer)
+        self._session.progress.epoch_done(trainer.spec, row)
+
+    def _save_or_stop(self, step: int) -> None:
+        """Save if a stop was requested or the last save is long ago; raise `Interrupted` to stop.
+
+        All processes do the same at the same step.
+        """
+        world = self._session.world
+        if world.size > 1 and step % AGREE_EVERY:
+            return
+
+        stopping = world.agree(self._session.stop.requested)
+        limit = self._session.execution.save_minutes
+        if stopping or world.agree(any(one.minutes_unsaved > limit for one in self._trainers)):
+            for trainer in self._at_step(step):
+                with self._stopping_alone(trainer):
+                    self._save(trainer)
+        if stopping and self._trainers:
+            raise Interrupted(_where(self._trainers))
+
+    def _save(self, trainer: Trainer) -> None:
+        if self._teacher is not None:
+            self._teacher.flush(at_least_every=FLUSH_SECONDS)
+            trainer.count_teaching(self._teacher, self._sharing)
+        if self._session.world.is_main:
+            self._locks[trainer.spec.id].check()
+        trainer.save()
+
+    def _at_step(self, step: int) -> list[Trainer]:
+        return [trainer for trainer in self._trainers if trainer.step == step]
+
+    @contextmanager
+    def _stopping_alone(self, trainer: Trainer) -> Generator[None]:
+        """Take a network out of the group if its numbers are no longer finite, and note why."""
+        try:
+            yield
+        except NotFiniteError as error:
+            self._trainers.remove(trainer)
+            self.failures[trainer.spec.id] = error
+            if self._trainers:
+                self._session.progress.log(f"{error}; its siblings go on")
 
 
-def _begin(
-    runs: Sequence[Trainer], teacher: Teacher | None, execution: Execution, progress: Callback
-) -> dict[str, AnewError]:
-    """Bring runs to where their last saves left them; at the start of the others, check what they
-    are to learn from.
+def _missing(session: Session, group: Group) -> list[Spec]:
+    return [spec for spec in group.specs if not session.family.folder(spec.id).is_done]
 
-    Returns the errors, by id, of those that a check stops; raises the first where it stops all.
+
+def _lock(session: Session, spec: Spec) -> NetworkLock:
+    folder = session.family.folder(spec.id)
+    return NetworkLock(folder.path, session.execution.patience, session.stop)
+
+
+@contextmanager
+def _teaching(session: Session, group: Group, batches: Batches) -> Generator[Teacher | None]:
+    """Open the group's teacher, or None if the group learns from labels, and close it afterwards.
+
+    Raises `AnewError` if a teacher's file or table is damaged.
     """
-    knowledge = None
-    failures: dict[str, AnewError] = {}
-    for run in runs:
-        if run.world.is_main:
-            run.folder.sweep()
-        if run.folder.state.exists():
-            run.restore(progress)
-        elif teacher is not None:
-            knowledge = knowledge or checks.knowledge(teacher, run.data, run.batches.device)
-            try:
-                run.check_teacher(teacher, knowledge, progress, force=execution.force)
-            except CheckError as error:
-                failures[run.spec.id] = error
-    if len(failures) == len(runs):
-        raise next(iter(failures.values()))
-    for error in failures.values():
-        progress.log(f"{error}; its siblings go on")
-    return failures
+    spec = group.specs[0]
+    if not spec.teachers:
+        yield None
+        return
 
-
-def _finish_those_done(runs: Sequence[Trainer], world: World) -> list[Trainer]:
-    """Finish the runs that had their last epoch, and return the others."""
-    for run in runs:
-        if run.epoch == run.spec.training.epochs:
-            run.finish()
-    world.wait()
-    return [run for run in runs if run.epoch < run.spec.training.epochs]
+    networks = [
+        network.place(
+            saving.load(session.family.folder(one.id).sound_weights, [one.model.name]),
+            session.device,
+            spec.training.memory_format,
+        )
+        for one in spec.teachers
+    ]
+    teacher = open_teacher(
+        teacher_parts(networks, spec, batches),
+        batches,
+        session.family.stores,
+        session.execution,
+        session.progress.log,
+        session.world,
+    )
+    try:
+        yield teacher
+    finally:
+        teacher.close()
 
 
 def _taught(
     epoch: Iterable[Batch], teacher: Teacher | None
 ) -> Iterator[tuple[Batch, Tensor | None]]:
-    """Yield batches with the teacher's targets, or with none where there is no teacher."""
+    """Yield batches with the teacher's targets, None without a teacher."""
     if teacher is None:
         yield from ((batch, None) for batch in epoch)
     else:
         yield from teacher.teach(epoch)
 
 
-@contextmanager
-def _stopping_alone(
-    run: Trainer, runs: list[Trainer], failures: dict[str, AnewError], progress: Callback
-) -> Generator[None]:
-    """Take a run whose numbers are no longer finite out of the group and note why; its siblings go
-    on.
-    """
-    try:
-        yield
-    except NotFiniteError as error:
-        runs.remove(run)
-        failures[run.spec.id] = error
-        if runs:
-            progress.log(f"{error}; its siblings go on")
-
-
-def _where(runs: Sequence[Trainer]) -> str:
-    run = runs[0]
-    names = f"generation {run.spec.generation}" + (
-        f" ({len(runs)} siblings)" if len(runs) > 1 else ""
-    )
+def _where(trainers: Sequence[Trainer]) -> str:
+    trainer = trainers[0]
+    siblings = f" ({len(trainers)} siblings)" if len(trainers) > 1 else ""
     return (
-        f"{names} stopped and saved at step {run.step} of {run.steps}; the same command goes on "
-        "from there"
+        f"generation {trainer.spec.generation}{siblings} stopped and saved at step {trainer.step} "
+        f"of {trainer.steps}; the same command goes on from there"
     )

@@ -95,6 +95,11 @@ class Trainer:
         return self.standing.epoch
 
     @property
+    def is_at_end(self) -> bool:
+        """Whether the last epoch is trained."""
+        return self.epoch == self.spec.training.epochs
+
+    @property
     def minutes_unsaved(self) -> float:
         """Minutes since the last save."""
         return (time.monotonic() - self._saved) / 60

@@ -49,8 +49,7 @@ from anew.studies.planning.speeds import (
 )
 from anew.studies.running import needs, siblings
 from anew.studies.study import Study
-from anew.teachers import Encoding, LiveTeacher, Store, Teacher
-from anew.teachers.store import store_key
+from anew.teachers import Store, teacher_parts
 from anew.training.costs import wait
 from anew.training.device import settings
 from anew.training.trainer import Trainer
@@ -261,9 +260,7 @@ class _Asked:
             for teacher in spec.teachers
         ]
         self._whole = time.perf_counter() - started
-        self._live = LiveTeacher(placed, training.precision, training.compile)
-        self._encoding = Encoding(len(data.classes), spec.objective.top_k)
-        self._key = store_key(spec, len(data.training), self.batches.batch_size, self._encoding)
+        self._parts = teacher_parts(placed, spec, self.batches)
         self._count = 1
         first = self._teach(None)
         seconds = first if first > SLOW_SECONDS else self._teach(None)
@@ -271,7 +268,7 @@ class _Asked:
         self._seconds: list[tuple[float, float, float]] = []
 
     def _teach(self, store: Store | None) -> float:
-        teacher = Teacher(self._live, self._encoding, self.batches.batch_size, store)
+        teacher = self._parts.teacher(store)
         batches = self._first[: self._count]
 
         def teach() -> None:
@@ -285,7 +282,7 @@ class _Asked:
         if self._way == "live":
             self._seconds.append((self._teach(None), 0.0, 0.0))
             return
-        with closing(Store.open(self._place, self._key)) as store:
+        with closing(Store.open(self._place, self._parts.key)) as store:
             filling, reading = self._teach(store), self._teach(store)
         shutil.rmtree(self._place)
         self._seconds.append((filling, filling, reading))

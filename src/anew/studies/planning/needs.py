@@ -19,7 +19,7 @@ from anew.data import Contents, Sizes, sizes
 from anew.evaluation.outputs import outputs_bytes
 from anew.family.folder import records_bytes
 from anew.studies.planning.footprint import footprint_of
-from anew.teachers import Encoding, StoreKey, choose
+from anew.teachers import Encoding, Need, StoreKey, choose
 from anew.teachers.store import store_key
 from anew.training.checks import CHECKED_EXAMPLES, SIGNAL_BATCHES
 
@@ -171,16 +171,8 @@ class _Counter:
         place, held = key.folder(Path()), self._filled(key)
         is_new = held is None and place not in self._epochs
         epochs = max(spec.training.epochs for spec in specs)
-        way = choose(
-            self._execution.ask,
-            views=key.views,
-            epochs=epochs,
-            passes=1,
-            store_bytes=key.bytes,
-            budget_bytes=self._execution.disk_budget * 1e9,
-            free_bytes=free_bytes,
-            is_there=not is_new,
-        ).way
+        need = Need(key.views, epochs, key.bytes, free_bytes, is_begun=not is_new)
+        way = choose(need, self._execution).way
         if way != "table":
             return _Answers(way, epochs * shown)
 

@@ -28,7 +28,6 @@ from anew.core.interruption import Interrupted
 from anew.core.spec import Spec
 from anew.data import Data
 from anew.family import lock
-from anew.training.group import Session
 from anew.training.launch.workers import (
     ATTEMPTS,
     LOOK_SECONDS,
@@ -39,6 +38,7 @@ from anew.training.launch.workers import (
     failed_together,
     run_group_elsewhere,
 )
+from anew.training.session import Session
 
 REACH_SECONDS = 5.0
 SETTINGS = b"\x04"

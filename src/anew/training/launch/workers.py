@@ -15,8 +15,8 @@ from anew.core.interruption import Interrupted
 from anew.core.spec import Spec
 from anew.data import Data
 from anew.family import Family
-from anew.training import group
-from anew.training.group import Session
+from anew.training.group import train_group
+from anew.training.session import Group, Session, open_session
 
 ATTEMPTS = 3
 """How often a group is given to a worker if workers die for reasons outside the group."""
@@ -65,7 +65,7 @@ def run_group(session: Session, specs: Sequence[Spec], data: Data) -> Finished:
     done. Raises `Interrupted` after saving.
     """
     try:
-        return Finished(tuple(specs), group.train_group(session, specs, data))
+        return Finished(tuple(specs), train_group(session, Group(tuple(specs), data)))
     except Interrupted:
         raise
     except AnewError as error:
@@ -89,7 +89,7 @@ def run_group_elsewhere(
     try:
         # The family is never made here: a folder that another machine lacks is not shared.
         Family.open(family)
-        with group.session(family, execution, callback) as session:
+        with open_session(family, execution, callback) as session:
             finished = run_group(session, specs, data)
     except Interrupted:
         raise

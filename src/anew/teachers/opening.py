@@ -1,0 +1,92 @@
+"""Opening a teacher: trained networks, the encoding of their answers, and a table if one pays."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from anew.core.distributed import World
+from anew.core.execution import Execution
+from anew.core.spec import Spec
+from anew.data.batches import Batches
+from anew.models.network import Network
+from anew.teachers.choice import Choice, Need, choose
+from anew.teachers.encoding import Encoding
+from anew.teachers.live import LiveTeacher
+from anew.teachers.store import Store, StoreKey, store_key
+from anew.teachers.teacher import Teacher
+
+
+@dataclass(frozen=True)
+class TeacherParts:
+    """What a student's teacher is put together from."""
+
+    spec: Spec
+    """The student, which decides precision, encoding and batch size."""
+    live: LiveTeacher
+    encoding: Encoding
+    key: StoreKey
+    """The key of the table that holds the answers."""
+
+    def choose(self, stores: Path, execution: Execution) -> Choice:
+        """Choose how to ask for one student, given the tables and the free disk at `stores`."""
+        need = Need(
+            views=self.key.views,
+            epochs=self.spec.training.epochs,
+            store_bytes=self.key.bytes,
+            free_bytes=shutil.disk_usage(stores.parent).free,
+            is_begun=self.key.folder(stores).exists(),
+        )
+        return choose(need, execution)
+
+    def teacher(
+        self,
+        store: Store | None = None,
+        log: Callable[[str], None] = lambda text: None,
+        world: World | None = None,
+    ) -> Teacher:
+        """Return the teacher, asked live, or through an open store."""
+        return Teacher(self.live, self.encoding, self.key.batch_size, store, log, world)
+
+
+def teacher_parts(networks: Sequence[Network], spec: Spec, batches: Batches) -> TeacherParts:
+    """Return the parts of a student's teacher. `networks` are its teachers, on their device."""
+    training = spec.training
+    live = LiveTeacher(networks, training.precision, training.compile)
+    encoding = Encoding(len(live.signature.classes), spec.objective.top_k)
+    key = store_key(spec, len(batches.labels), batches.batch_size, encoding)
+    return TeacherParts(spec, live, encoding, key)
+
+
+def open_teacher(
+    parts: TeacherParts,
+    batches: Batches,
+    stores: Path,
+    execution: Execution,
+    log: Callable[[str], None],
+    world: World,
+) -> Teacher:
+    """Return a student's teacher, ready to answer: with its table if one is chosen, and verified.
+
+    `stores` is the folder of a family's tables. A table that cannot be made is logged, and the
+    teacher is asked live. Raises `AnewError` if a table is damaged or holds other answers.
+    """
+    choice = parts.choose(stores, execution)
+    log(choice.reason)
+    store = None
+    if choice.way == "table":
+        try:
+            store = world.in_turn(lambda: Store.open(stores, parts.key))
+        except OSError as error:
+            log(
+                f"stored targets {stores}: cannot be made ({error.strerror}); the teacher is asked "
+                "live, the result is the same"
+            )
+
+    teacher = parts.teacher(store, log, world)
+    teacher.verify(batches, parts.spec.training.precision)
+    if parts.spec.objective.shuffled:
+        teacher.shuffle(batches)
+    return teacher

@@ -1,0 +1,60 @@
+"""A session of training: the family, the device, the processes, and who watches or stops it."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from anew.core import distributed
+from anew.core.callbacks import Callback
+from anew.core.distributed import World
+from anew.core.execution import Execution
+from anew.core.interruption import StopRequest
+from anew.core.spec import Spec
+from anew.data import Batches, Data
+from anew.family import Family
+from anew.training.device import settings
+
+
+@dataclass(frozen=True)
+class Group:
+    """Siblings, trained in one pass: they share teachers, data and batch size."""
+
+    specs: tuple[Spec, ...]
+    data: Data
+
+
+@dataclass(frozen=True)
+class Session:
+    """Where networks are trained now, and who watches."""
+
+    family: Family
+    execution: Execution
+    device: torch.device
+    world: World
+    progress: Callback
+    stop: StopRequest
+
+    def batches(self, group: Group) -> Batches:
+        """Return a group's training batches on the device, this process's part of each.
+
+        Raises `AnewError` if a batch cannot be cut into equal parts.
+        """
+        batch_size = min(group.specs[0].training.batch_size, len(group.data.training))
+        return Batches(group.data, batch_size, self.device, self.world.part(batch_size))
+
+
+@contextmanager
+def open_session(out: Path, execution: Execution, progress: Callback) -> Generator[Session]:
+    """Open a session on the family at `out`, and make that folder if it is missing.
+
+    Ctrl-C requests a stop as long as the session is open. Only the main process reports progress.
+    """
+    with settings(execution) as device, StopRequest() as stop, distributed.join(device) as world:
+        family = world.in_turn(lambda: Family.create(out))
+        watcher = progress if world.is_main else Callback()
+        yield Session(family, execution, device, world, watcher, stop)
