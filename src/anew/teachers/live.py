@@ -1,4 +1,4 @@
-"""A teacher that is asked: one or several trained networks in inference mode."""
+"""A live teacher: one or several trained networks in inference mode."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from anew.objectives import mean_of_teachers
 
 
 class LiveTeacher:
-    """One or several trained networks, run in inference mode; several answer with the mean of their
-    probabilities.
-    """
+    """Trained networks in inference mode; several answer with the mean of their probabilities."""
 
     def __init__(self, networks: Sequence[Network], precision: str, compile: bool) -> None:
+        """Freeze the networks and put them into evaluation mode."""
         self.networks = networks
         self.signature = networks[0].signature
         self._runners = [
@@ -25,7 +24,7 @@ class LiveTeacher:
         ]
 
     @torch.inference_mode()
-    def logits(self, inputs: Num[Tensor, "batch ..."]) -> Float[Tensor, "batch classes"]:
-        """Return the teacher's logits (B, C) for inputs as they are stored."""
+    def logits(self, inputs: Num[Tensor, "batch ..."]) -> Float[Tensor, "batch *positions classes"]:
+        """Return the teacher's logits (B, *positions, C) for inputs as they are stored."""
         answers = [run(inputs).logits for run in self._runners]
         return answers[0] if len(answers) == 1 else mean_of_teachers(torch.stack(answers))

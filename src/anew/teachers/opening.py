@@ -56,7 +56,9 @@ def teacher_parts(networks: Sequence[Network], spec: Spec, batches: Batches) -> 
     training = spec.training
     live = LiveTeacher(networks, training.precision, training.compile)
     encoding = Encoding(len(live.signature.classes), spec.objective.top_k)
-    key = store_key(spec, len(batches.labels), batches.batch_size, encoding)
+    key = store_key(
+        spec, len(batches.labels), batches.batch_size, encoding, live.signature.positions
+    )
     return TeacherParts(spec, live, encoding, key)
 
 

@@ -1,6 +1,4 @@
-"""Whose answers an example gets in place of its own: a control that keeps dark knowledge by class,
-not by example.
-"""
+"""The shuffled teacher: a control that keeps dark knowledge by class, not by example."""
 
 from __future__ import annotations
 
@@ -16,11 +14,10 @@ from anew.data.batches import Batch, Batches
 
 @dataclass(frozen=True)
 class Shuffled:
-    """Answers exchanged among training examples: for view v of example i, those to view v of
-    example `partners[i]`.
+    """Exchanges answers among training examples: view v of i gets that of view v of `partners[i]`.
 
-    A store's rows stay what they are, (example, view), so a table serves students with and without
-    the exchange.
+    A store's rows are those of (example, view) all the same, so a table serves students with and
+    without the exchange.
     """
 
     batches: Batches
@@ -28,18 +25,14 @@ class Shuffled:
 
     @classmethod
     def within(cls, predicted: Int64[Tensor, "examples"], batches: Batches) -> Shuffled:
-        """Exchange among all training examples with the same `predicted` class, by the data seed's
-        own stream.
-        """
+        """Exchange among training examples of one `predicted` class, drawn from the data's seed."""
         partners = partners_within(
             predicted.cpu(), randomness.key(batches.seed, "shuffled teacher")
         )
         return cls(batches, partners.to(batches.device))
 
     def __call__(self, batch: Batch) -> Batch:
-        """Return the batch that is asked about in place of this one: the partners, in the same
-        views.
-        """
+        """Return the batch of the partners, in the same views."""
         partners = self.partners[batch.indices]
         inputs = self.batches.examples.show(partners[batch.part], batch.views[batch.part])
         return replace(batch, inputs=inputs, labels=self.batches.labels[partners], indices=partners)
@@ -48,14 +41,14 @@ class Shuffled:
 def partners_within(groups: Int64[Tensor, "examples"], stream: int) -> Int64[Tensor, "examples"]:
     """Return a permutation pi (N,) that keeps every example's group: groups[pi(i)] = groups[i].
 
-    Each group is one cycle in random order, so that no example is its own partner but one that is
-    alone.
+    Each group is one cycle in random order: no example is its own partner unless it is alone.
     """
     shuffled = randomness.order(stream, len(groups))
     # Group by group, and in random order within each.
     members = shuffled[torch.argsort(groups[shuffled], stable=True)]
     sizes = torch.unique_consecutive(groups[members], return_counts=True)[1]
     ends = sizes.cumsum(0)
+
     # Each member's partner is the one after it; the last one's is the first.
     following = torch.arange(1, len(groups) + 1)
     following[ends - 1] = ends - sizes

@@ -17,6 +17,7 @@ bytes, and bits are set under a lock.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import time
@@ -86,12 +87,24 @@ class StoreKey:
         return stores / whose / _name(self.to_json())
 
 
-def store_key(spec: Spec, examples: int, batch_size: int, encoding: Encoding) -> StoreKey:
-    """Return the key of the store that a student's teacher fills, for so many training examples in
-    batches.
+def store_key(
+    spec: Spec,
+    examples: int,
+    batch_size: int,
+    encoding: Encoding,
+    positions: tuple[int, ...] = (),
+) -> StoreKey:
+    """Return the key of the store that a student's teacher fills.
+
+    `examples` is the number of training examples, `positions` the shape of one example's answers,
+    () for one answer: a row holds the encoded answers of all positions behind one another.
     """
     training, data = spec.training, spec.data
     assert data.views is not None, "a spec's data is described as it was found"
+    targets = "logits"
+    if encoding.top_k is not None:
+        targets = f"top {encoding.top_k} of {encoding.classes}"
+
     return StoreKey(
         teachers=tuple(one.id for one in spec.teachers),
         data=fields.write(data, identity=True),
@@ -101,10 +114,8 @@ def store_key(spec: Spec, examples: int, batch_size: int, encoding: Encoding) ->
         batch_size=batch_size,
         examples=examples,
         views=Views(data.views, data.padding, data.padding_mode).count,
-        words=encoding.width,
-        targets="logits"
-        if encoding.top_k is None
-        else f"top {encoding.top_k} of {encoding.classes}",
+        words=encoding.width * math.prod(positions),
+        targets=targets,
     )
 
 
