@@ -1,6 +1,4 @@
-"""What a student costs on this machine by each way to ask its teacher, measured on the user's model
-and data.
-"""
+"""The cost of a student here by each way to ask its teacher, on the user's model and data."""
 
 from __future__ import annotations
 
@@ -8,7 +6,6 @@ import itertools
 import shutil
 import statistics
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -25,18 +22,24 @@ from anew.data import Batches, Data
 from anew.data.batches import Batch
 from anew.family import NetworkFolder
 from anew.models import frozen, network
+from anew.models.network import Network
 from anew.teachers import Need, Store, Teacher, choose, teacher_parts
 from anew.teachers.choice import distinct_views
 from anew.training.device import settings
 from anew.training.lineage import filled_objective, filled_siblings
+from anew.training.timing import in_rounds, timed
 from anew.training.trainer import Trainer
 
 WARM_UP_STEPS = 3
+LABEL_ONLY = "a label-only network"
+LIVE = "a student, teacher asked live"
+FILLED = "a student, table being filled"
+READ = "a student, table read"
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What was measured of one way to train: per network where several are trained at once."""
+    """The measured cost of one way to train, per network if several are trained at once."""
 
     name: str
     rate: float
@@ -54,7 +57,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Costs:
-    """All that was measured, and what follows from it for the recipe."""
+    """All measured costs, and what follows from them for the recipe."""
 
     setting: str
     costs: list[Cost]
@@ -66,42 +69,78 @@ class Costs:
 
 
 class _Contender:
-    """One way to train, that is asked for so many steps in turn."""
+    """One way to train, measured by so many steps in turn."""
 
     def __init__(
-        self, name: str, runs: list[Trainer], teacher: Teacher | None, batches: Batches
+        self, name: str, trainers: list[Trainer], teacher: Teacher | None, batches: Batches
     ) -> None:
-        self.name, self.runs = name, runs
+        self.name, self._trainers, self._device = name, trainers, batches.device
         everything = itertools.chain.from_iterable(
             batches.epoch(epoch) for epoch in itertools.count()
         )
-        self._taught: Iterator[tuple[Batch, Tensor | None]] = (
-            ((batch, None) for batch in everything)
-            if teacher is None
-            else teacher.teach(everything)
-        )
+        self._taught: Iterator[tuple[Batch, Tensor | None]]
+        if teacher is None:
+            self._taught = ((batch, None) for batch in everything)
+        else:
+            self._taught = teacher.teach(everything)
 
-    def steps(self, count: int, device: torch.device) -> float:
-        """Take steps; returns seconds per step and network, with all work of the device done."""
-        wait(device)
-        started = time.perf_counter()
-        for batch, targets in itertools.islice(self._taught, count):
-            for run in self.runs:
-                run.train_step(batch, targets)
-        wait(device)
-        return (time.perf_counter() - started) / count / len(self.runs)
+    def seconds(self, steps: int) -> float:
+        """Take steps, and return the seconds of one step and network."""
+
+        def train() -> None:
+            for batch, targets in itertools.islice(self._taught, steps):
+                for trainer in self._trainers:
+                    trainer.train_step(batch, targets)
+
+        return timed(train, self._device) / steps / len(self._trainers)
 
 
 def measure(
     recipe: Recipe, data: Data, execution: Execution, rounds: int = 5, steps: int = 16
 ) -> Costs:
-    """Measure label-only training, students of a live teacher, of a table as it fills and as it is
-    read, and siblings.
+    """Measure label-only training, and students of a live teacher, of a table, and as siblings.
 
-    In rounds, each way some steps in turn, so that what else the machine does hits all alike. The
-    teacher is untrained: its cost is the same. Nothing is kept. Raises `AnewError` as training does
-    for what does not fit.
+    A table is measured as it fills and as it is read. The teacher is untrained: its cost is the
+    same. Nothing is kept. Raises `AnewError` as training does for what does not fit.
     """
+    _check(recipe, rounds, steps)
+    training = recipe.training
+    with (
+        settings(execution) as device,
+        torch_generator(0, device),
+        tempfile.TemporaryDirectory() as place,
+    ):
+        batches = Batches(data, training.batch_size, device)
+        bench = _Bench(recipe, data, batches, Path(place))
+        contenders = bench.contenders(execution)
+
+        for contender in contenders:
+            contender.seconds(WARM_UP_STEPS)
+        measured = in_rounds(
+            [lambda one=contender: (one.seconds(steps),) for contender in contenders], rounds
+        )
+        seconds = {
+            contender.name: [value for (value,) in rows]
+            for contender, rows in zip(contenders, measured, strict=True)
+        }
+        costs = _costs(seconds, batches.batch_size)
+
+        key = bench.parts.key
+        need = Need(key.views, training.epochs, key.bytes, shutil.disk_usage(place).free)
+        choice = choose(need, replace(execution, ask="auto"))
+
+    threads = torch.get_num_threads() if execution.threads is None else execution.threads
+    setting = (
+        f"{data.spec.source}, batches of {batches.batch_size}, {training.precision}, "
+        f"{device.type}, {threads} threads, {rounds} rounds of {steps} steps"
+    )
+    examples = batches.steps * batches.batch_size
+    conclusions = _conclusions(costs, training.epochs, key.views, examples)
+    return Costs(setting, costs, [*conclusions, f"auto: {choice.reason}"])
+
+
+def _check(recipe: Recipe, rounds: int, steps: int) -> None:
+    """Raise `AnewError` if there is nothing to measure."""
     for name, value in (("rounds", rounds), ("steps", steps)):
         if not 1 <= value <= 100_000:
             raise AnewError(
@@ -112,129 +151,102 @@ def measure(
             "objective 'label' has no teacher, so there is nothing to compare; choose another "
             "--objective"
         )
-    training = recipe.training
-    if training.epochs == 0:
+    if recipe.training.epochs == 0:
         raise AnewError(
             "training.epochs must be a whole number >= 1 where costs are measured, got 0; set "
             "--epochs"
         )
-    with (
-        settings(execution) as device,
-        torch_generator(0, device),
-        tempfile.TemporaryDirectory() as place,
-    ):
-        batches = Batches(data, training.batch_size, device)
+
+
+class _Bench:
+    """The networks of a recipe, ready to be trained in a folder that is thrown away."""
+
+    def __init__(self, recipe: Recipe, data: Data, batches: Batches, place: Path) -> None:
+        training = recipe.training
         label = ObjectiveSpec("label", smoothing=recipe.label_smoothing)
-        alone = Spec(recipe.model, data.spec, training, label, recipe.seed)
-        teaching = replace(alone, model=recipe.teacher_model or recipe.model)
-        student = replace(
-            alone,
+        self._label_only = Spec(recipe.model, data.spec, training, label, recipe.seed)
+        teacher = replace(self._label_only, model=recipe.teacher_model or recipe.model)
+        self._student = replace(
+            self._label_only,
             objective=filled_objective(recipe.objective),
-            teachers=(teaching,),
+            teachers=(teacher,),
             frozen=recipe.frozen,
         )
-        frozen.check_frozen(student, data.signature)
-        together = filled_siblings(recipe, student)
-        placed = network.place(
-            network.build(teaching, data.signature), device, training.memory_format
+        frozen.check_frozen(self._student, data.signature)
+        self._siblings = filled_siblings(recipe, self._student)
+
+        self._data, self._batches, self._place = data, batches, place
+        self._network: Network = network.place(
+            network.build(teacher, data.signature), batches.device, training.memory_format
         )
-        parts = teacher_parts([placed], student, batches)
-        key, stores = parts.key, Path(place)
+        self.parts = teacher_parts([self._network], self._student, batches)
 
-        def runs(*specs: Spec) -> list[Trainer]:
-            return [
-                Trainer(spec, NetworkFolder(stores / spec.id), data, batches, teacher=placed)
-                for spec in specs
-            ]
-
+    def contenders(self, execution: Execution) -> list[_Contender]:
+        """Return the ways to train; those with a table only if it fits the disk."""
+        parts = self.parts
         contenders = [
-            _Contender("a label-only network", runs(alone), None, batches),
-            _Contender("a student, teacher asked live", runs(student), parts.teacher(), batches),
+            self._contender(LABEL_ONLY, [self._label_only], None),
+            self._contender(LIVE, [self._student], parts.teacher()),
         ]
-        if key.bytes <= min(execution.disk_budget * 1e9, shutil.disk_usage(place).free / 2):
+
+        room = min(execution.disk_budget * 1e9, shutil.disk_usage(self._place).free / 2)
+        if parts.key.bytes <= room:
             # The second reads what the first has just written for the same batches.
-            store = Store.open(stores, key)
+            store = Store.open(self._place, parts.key)
             contenders += [
-                _Contender(
-                    "a student, table being filled", runs(student), parts.teacher(store), batches
-                ),
-                _Contender("a student, table read", runs(student), parts.teacher(store), batches),
+                self._contender(FILLED, [self._student], parts.teacher(store)),
+                self._contender(READ, [self._student], parts.teacher(store)),
             ]
-        if len(together) > 1:
-            contenders.append(
-                _Contender(
-                    f"each of {len(together)} siblings, live",
-                    runs(*together),
-                    parts.teacher(),
-                    batches,
-                )
+
+        if len(self._siblings) > 1:
+            name = f"each of {len(self._siblings)} siblings, live"
+            contenders.append(self._contender(name, self._siblings, parts.teacher()))
+        return contenders
+
+    def _contender(self, name: str, specs: list[Spec], teacher: Teacher | None) -> _Contender:
+        trainers = [
+            Trainer(
+                spec,
+                NetworkFolder(self._place / spec.id),
+                self._data,
+                self._batches,
+                teacher=self._network,
             )
-        seconds = _in_rounds(contenders, rounds, steps, device)
-        costs = _costs(contenders, seconds, batches.batch_size)
-        choice = choose(
-            Need(key.views, training.epochs, key.bytes, shutil.disk_usage(place).free),
-            replace(execution, ask="auto"),
-        )
-    setting = (
-        f"{data.spec.source}, batches of {batches.batch_size}, {training.precision}, "
-        f"{device.type}, "
-        f"{torch.get_num_threads() if execution.threads is None else execution.threads} threads, "
-        f"{rounds} "
-        f"rounds of {steps} steps"
-    )
-    examples = batches.steps * batches.batch_size
-    return Costs(
-        setting,
-        costs,
-        [*_conclusions(costs, training.epochs, key.views, examples), f"auto: {choice.reason}"],
-    )
+            for spec in specs
+        ]
+        return _Contender(name, trainers, teacher, self._batches)
 
 
-def _in_rounds(
-    contenders: list[_Contender], rounds: int, steps: int, device: torch.device
-) -> dict[str, list[float]]:
-    """Return the seconds a step and network of each contender, round by round, after a warm-up."""
-    for contender in contenders:
-        contender.steps(WARM_UP_STEPS, device)
-    seconds: dict[str, list[float]] = {contender.name: [] for contender in contenders}
-    for _ in range(rounds):
-        for contender in contenders:
-            seconds[contender.name].append(contender.steps(steps, device))
-    return seconds
-
-
-def _costs(
-    contenders: list[_Contender], seconds: dict[str, list[float]], batch_size: int
-) -> list[Cost]:
-    base = seconds[contenders[0].name]
+def _costs(seconds: dict[str, list[float]], batch_size: int) -> list[Cost]:
+    base = seconds[LABEL_ONLY]
     costs: list[Cost] = []
-    for contender in contenders:
-        ratios = [one / alone for one, alone in zip(seconds[contender.name], base, strict=True)]
+    for name, rounds in seconds.items():
+        ratios = [value / alone for value, alone in zip(rounds, base, strict=True)]
         ratio = statistics.median(ratios)
         # By way of the ratio: rounds hit all alike, while the machine's speed may drift between
         # them.
         rate = batch_size / (statistics.median(base) * ratio)
-        costs.append(Cost(contender.name, rate, ratio, min(ratios), max(ratios)))
+        costs.append(Cost(name, rate, ratio, min(ratios), max(ratios)))
     return costs
 
 
 def _conclusions(costs: list[Cost], epochs: int, views: int, examples: int) -> list[str]:
-    """Say what a whole student takes by each way: a table is filled where a view is new and read
-    where it is not.
+    """Return what a whole student takes by each way.
+
+    A table is filled for the views that are new and read for the others.
     """
     by_name = {cost.name: cost for cost in costs}
-    alone, live = (
-        by_name[name] for name in ("a label-only network", "a student, teacher asked live")
-    )
     minutes = {
-        "label-only": epochs * examples * alone.seconds / 60,
-        "live": epochs * examples * live.seconds / 60,
+        "label-only": epochs * examples * by_name[LABEL_ONLY].seconds / 60,
+        "live": epochs * examples * by_name[LIVE].seconds / 60,
     }
-    if "a student, table read" in by_name:
-        filling, read = by_name["a student, table being filled"], by_name["a student, table read"]
-        met = distinct_views(views, epochs)
-        minutes["table"] = examples * (met * filling.seconds + (epochs - met) * read.seconds) / 60
+    if READ in by_name:
+        filling, read = by_name[FILLED], by_name[READ]
+        distinct = distinct_views(views, epochs)
+        total = distinct * filling.seconds + (epochs - distinct) * read.seconds
+        minutes["table"] = examples * total / 60
         minutes["table, by the next student"] = epochs * examples * read.seconds / 60
+
     words = ", ".join(f"{name} {value:,.1f} min" for name, value in minutes.items())
     ways = {name: value for name, value in minutes.items() if name in ("live", "table")}
     best = min(ways, key=lambda name: ways[name])
@@ -242,11 +254,3 @@ def _conclusions(costs: list[Cost], epochs: int, views: int, examples: int) -> l
         f"a network of {epochs} epochs here, without evaluation: {words}",
         f"measured, the fastest way is: {best}",
     ]
-
-
-def wait(device: torch.device) -> None:
-    """Wait until a device has done all that it was told."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()

@@ -9,7 +9,6 @@ machine does hits all alike.
 from __future__ import annotations
 
 import shutil
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -50,8 +49,8 @@ from anew.studies.planning.speeds import (
 from anew.studies.running import needs, siblings
 from anew.studies.study import Study
 from anew.teachers import Store, teacher_parts
-from anew.training.costs import wait
 from anew.training.device import settings
+from anew.training.timing import in_rounds, medians, timed
 from anew.training.trainer import Trainer
 
 ROUNDS = 5
@@ -129,9 +128,9 @@ def measure(missing: Sequence[GroupNeeds], known: KnownData, execution: Executio
                     one, data, shown, Path(place) / f"teacher {len(teachers)}"
                 )
         contenders = (*showings.values(), *networks.values(), *teachers.values())
-        for _ in range(ROUNDS):
-            for contender in contenders:
-                contender.measure()
+        measured = in_rounds([contender.measure for contender in contenders], ROUNDS)
+        for contender, rows in zip(contenders, measured, strict=True):
+            contender.medians = medians(rows)
         return Speeds(
             said=(
                 f"measured on this machine in {time.perf_counter() - started:,.0f} s: {ROUNDS} "
@@ -140,7 +139,7 @@ def measure(missing: Sequence[GroupNeeds], known: KnownData, execution: Executio
             ),
             networks={kind: one.pace() for kind, one in networks.items()},
             teachers={kind: one.asking() for kind, one in teachers.items()},
-            batch=max(statistics.median(one.seconds) for one in showings.values()),
+            batch=max(one.medians[0] for one in showings.values()),
             reading=reading,
         )
 
@@ -153,15 +152,15 @@ class _Showing:
     def __init__(self, batches: Batches) -> None:
         self.batches = batches
         self.first = self._make()
-        self.seconds: list[float] = []
+        self.medians: tuple[float, ...] = ()
 
     def _make(self) -> list[Batch]:
         count = min(MOST_BATCHES, self.batches.steps)
         return [batch for batch, _ in zip(self.batches.epoch(0), range(count), strict=False)]
 
-    def measure(self) -> None:
-        """Measure once."""
-        self.seconds.append(_timed(self._make, self.batches.device) / len(self.first))
+    def measure(self) -> tuple[float]:
+        """Return the seconds of a batch."""
+        return (timed(self._make, self.batches.device) / len(self.first),)
 
 
 class _Trainee:
@@ -204,11 +203,11 @@ class _Trainee:
             if one * EVALUATION_BATCH < SLOW_SECONDS * shown.batches.batch_size
             else _few(few, 100)
         )
-        self._seconds: list[tuple[float, float, float]] = []
+        self.medians: tuple[float, ...] = ()
 
     def _timed_once(self, work: Callable[[], Trainer]) -> Trainer:
         made: list[Trainer] = []
-        self._whole.append(_timed(lambda: made.append(work()), self.device))
+        self._whole.append(timed(lambda: made.append(work()), self.device))
         return made[0]
 
     def _steps(self, count: int) -> float:
@@ -216,28 +215,26 @@ class _Trainee:
             for number in range(count):
                 self._run.train_step(self._batches[number % len(self._batches)], self._targets)
 
-        return _timed(learn, self.device) / count
+        return timed(learn, self.device) / count
 
-    def measure(self) -> None:
-        """Measure a step, an evaluation and the end of an epoch once."""
+    def measure(self) -> tuple[float, float, float]:
+        """Return the seconds of a step, of evaluating an example, and of the end of an epoch."""
         step = self._steps(self._count)
-        evaluated = _timed(self._evaluate, self.device) / len(self._examples)
+        evaluated = timed(self._evaluate, self.device) / len(self._examples)
 
         def end_epoch() -> None:
             self._run.end_epoch()
             self._run.save()
 
-        self._seconds.append((step, evaluated, _timed(end_epoch, self.device)))
+        return step, evaluated, timed(end_epoch, self.device)
 
     def _evaluate(self) -> None:
         evaluation.predict(self._run.network, self._examples, self.device)
 
     def pace(self) -> NetworkPace:
         """Return the medians, with what it takes to begin and to finish."""
-        step, evaluated, epoch = (
-            statistics.median(column) for column in zip(*self._seconds, strict=True)
-        )
-        finish = _timed(self._run.finish, self.device)
+        step, evaluated, epoch = self.medians
+        finish = timed(self._run.finish, self.device)
         finish = max(0.0, finish - evaluated * len(self._run.data.test))
         return NetworkPace(step, evaluated, epoch, sum(self._whole) + finish)
 
@@ -265,7 +262,7 @@ class _Asked:
         first = self._teach(None)
         seconds = first if first > SLOW_SECONDS else self._teach(None)
         self._count = max(1, min(len(self._first), round(SLICE_SECONDS / seconds)))
-        self._seconds: list[tuple[float, float, float]] = []
+        self.medians: tuple[float, ...] = ()
 
     def _teach(self, store: Store | None) -> float:
         teacher = self._parts.teacher(store)
@@ -275,34 +272,22 @@ class _Asked:
             for _ in teacher.teach(batches):
                 pass
 
-        return _timed(teach, self.batches.device) / self._count
+        return timed(teach, self.batches.device) / self._count
 
-    def measure(self) -> None:
-        """Measure once: live, or a store that is filled and then read."""
+    def measure(self) -> tuple[float, float, float]:
+        """Return the seconds of a batch: live or filling a store, filling it, and reading it."""
         if self._way == "live":
-            self._seconds.append((self._teach(None), 0.0, 0.0))
-            return
+            return self._teach(None), 0.0, 0.0
         with closing(Store.open(self._place, self._parts.key)) as store:
             filling, reading = self._teach(store), self._teach(store)
         shutil.rmtree(self._place)
-        self._seconds.append((filling, filling, reading))
+        return filling, filling, reading
 
     def asking(self) -> TeacherPace:
         """Return the medians."""
-        live, filling, reading = (
-            statistics.median(column) for column in zip(*self._seconds, strict=True)
-        )
+        live, filling, reading = self.medians
         return TeacherPace(live, filling, reading, self._whole)
 
 
 def _few(examples: Examples, count: int) -> Examples:
     return examples.take(torch.arange(min(count, len(examples))))
-
-
-def _timed(work: Callable[[], object], device: torch.device) -> float:
-    """Return the seconds that work takes, with all work of the device done."""
-    wait(device)
-    started = time.perf_counter()
-    work()
-    wait(device)
-    return time.perf_counter() - started
