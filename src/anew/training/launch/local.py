@@ -27,7 +27,6 @@ from anew.core.execution import Execution
 from anew.core.interruption import Interrupted
 from anew.core.spec import Spec
 from anew.data import Data
-from anew.training.group import Session
 from anew.training.launch.workers import (
     ATTEMPTS,
     LOOK_SECONDS,
@@ -38,6 +37,7 @@ from anew.training.launch.workers import (
     run_group,
     run_group_elsewhere,
 )
+from anew.training.session import Session
 
 
 @contextmanager
