@@ -1,8 +1,7 @@
-"""What differences between networks' errors show: intervals, paired tests, corrections for several,
-and plain words.
+"""What differences between networks' errors show: intervals, paired tests, corrections.
 
-Over seeds, values are one number a seed; on one seed, what is compared is which test examples each
-network gets wrong. All in float64, by SciPy; intervals hold with probability 95 %.
+Over seeds, values are one number a seed. On one seed, networks are compared by which test examples
+each gets wrong. All in float64, by SciPy; intervals hold with probability 95 %.
 """
 
 from __future__ import annotations
@@ -38,9 +37,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Difference:
-    """Ours less theirs, paired by seed or by example: mean, interval, and the probability of as
-    much by chance.
-    """
+    """Ours less theirs, paired by seed or by example: mean, interval and p-value."""
 
     mean: float
     low: float
@@ -50,14 +47,12 @@ class Difference:
     test: str
     count: int
     p_rank: float = math.nan
-    """Of Wilcoxon's signed-rank test, which assumes no normal distribution, over seeds."""
+    """The p-value of Wilcoxon's signed-rank test over seeds; it assumes no normal distribution."""
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A difference that was looked at among others, and what it shows after Holm's correction for
-    them.
-    """
+    """One of several differences, and what it shows after Holm's correction for all of them."""
 
     difference: Difference
     corrected_p: float
@@ -66,8 +61,9 @@ class Judged:
 
 @dataclass(frozen=True)
 class Interval:
-    """A number measured on examples, and the bootstrap's interval over those examples; NaN where it
-    is not defined.
+    """A number measured on examples, and the bootstrap's interval over them.
+
+    NaN if it is not defined.
     """
 
     value: float
@@ -89,41 +85,41 @@ def estimate(values: Values) -> Estimate:
 def over_seeds(ours: Values, theirs: Values) -> Difference:
     """Compare two networks' errors paired by seed: paired t, with Wilcoxon's p beside it.
 
-    Two seeds at least; `ValueError` otherwise.
+    Raises ValueError for fewer than two seeds.
     """
     differences = np.asarray(ours, np.float64) - np.asarray(theirs, np.float64)
     if len(differences) < 2:
         raise ValueError("a comparison over seeds needs two seeds or more")
-    found = estimate(differences.tolist())
-    # Equal differences in every seed: certain where they are not 0, and no evidence where they are.
-    p = float(found.mean == 0) if found.deviation == 0 else _p(stats.ttest_1samp(differences, 0.0))
+
+    mean = estimate(differences.tolist())
+    # Equal differences in every seed: certain if they are not 0, and no evidence if they are.
+    p = float(mean.mean == 0) if mean.deviation == 0 else _p(stats.ttest_1samp(differences, 0.0))
     rank = _p(stats.wilcoxon(differences)) if bool((differences != 0).any()) else 1.0
-    return Difference(
-        found.mean, found.low, found.high, p, "paired t over seeds", found.count, rank
-    )
+    return Difference(mean.mean, mean.low, mean.high, p, "paired t over seeds", mean.count, rank)
 
 
 def over_examples(
     ours_wrong: NDArray[np.bool_], theirs_wrong: NDArray[np.bool_], seed: int = 0
 ) -> Difference:
-    """Compare two networks on one seed by the test examples that each gets wrong, in percentage
-    points.
+    """Compare two networks by the test examples that each gets wrong, in percentage points.
 
     The p-value is McNemar's, exact: of the examples that only one gets wrong, as many on either
-    side. The interval is the bootstrap's over examples, by percentiles. It says nothing of other
+    side. The interval is the bootstrap's over examples, by percentiles. Both say nothing of other
     seeds.
     """
     ours, theirs = np.asarray(ours_wrong, bool), np.asarray(theirs_wrong, bool)
     only_ours, only_theirs = int((ours & ~theirs).sum()), int((~ours & theirs).sum())
     discordant = only_ours + only_theirs
     p = _p(stats.binomtest(only_ours, discordant)) if discordant else 1.0
+
+    # A sample of examples with replacement holds a multinomial number of each kind, so the examples
+    # need not be drawn.
     count = len(ours)
-    # A sample of examples with replacement holds a multinomial number of each kind: no need to draw
-    # the examples.
     rates = [only_ours / count, only_theirs / count, 1 - discordant / count]
     drawn = np.random.default_rng(seed).multinomial(count, rates, BOOTSTRAP_SAMPLES)
     points = 100 * (drawn[:, 0] - drawn[:, 1]) / count
     low, high = np.quantile(points, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+
     mean = 100 * (only_ours - only_theirs) / count
     return Difference(
         mean, float(low), float(high), p, "McNemar, bootstrap over test examples", count
@@ -133,17 +129,18 @@ def over_examples(
 def bootstrap(
     columns: Columns, of_means: Callable[[Columns], Columns], seed: int = 0
 ) -> dict[str, Interval]:
-    """Return functions of means over examples, by name, with the bootstrap's intervals by
-    percentiles.
+    """Return quantities of means over examples, with the bootstrap's intervals by percentiles.
 
     `columns` are numbers of each example (N,), by name. `of_means` takes their means, one for each
     of 1,000 samples of examples, and returns quantities of the same shape; most are ratios of
-    means. Samples in which one is not finite do not count for it; where it is not finite for the
-    examples themselves, value and interval are NaN.
+    means. Samples in which a quantity is not finite do not count for it. If it is not finite for
+    the examples themselves, value and interval are NaN.
     """
     names, numbers = list(columns), np.stack(list(columns.values()), axis=-1)
     count = len(numbers)
     generator = np.random.default_rng(seed)
+
+    # First the examples themselves, then samples of them, a few at once to bound the memory.
     drawn: list[NDArray[np.float64]] = [numbers.mean(0, keepdims=True)]
     at_once = max(1, DRAWN_AT_ONCE // count)
     for start in range(0, MEANS_SAMPLES, at_once):
@@ -153,26 +150,23 @@ def bootstrap(
         )
         times = np.bincount(chosen.ravel(), minlength=samples * count).reshape(samples, count)
         drawn.append(times @ numbers / count)
+
     means = np.concatenate(drawn)
     with np.errstate(divide="ignore", invalid="ignore"):
-        found = of_means(dict(zip(names, means.T, strict=True)))
-    return {
-        name: _percentiles(float(one[0]), one[1:][np.isfinite(one[1:])])
-        for name, one in found.items()
-    }
+        quantities = of_means(dict(zip(names, means.T, strict=True)))
+    return {name: _percentiles(values[0], values[1:]) for name, values in quantities.items()}
 
 
-def _percentiles(value: float, samples: NDArray[np.float64]) -> Interval:
-    if not math.isfinite(value) or not len(samples):
+def _percentiles(value: np.float64, samples: NDArray[np.float64]) -> Interval:
+    finite = samples[np.isfinite(samples)]
+    if not math.isfinite(value) or not len(finite):
         return Interval(math.nan, math.nan, math.nan)
-    low, high = np.quantile(samples, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return Interval(value, float(low), float(high))
+    low, high = np.quantile(finite, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return Interval(float(value), float(low), float(high))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values corrected for their number by Holm's step-down method (Holm 1979), in the
-    order given.
-    """
+    """Return p-values corrected by Holm's step-down method (Holm 1979), in the order given."""
     order = np.argsort(p_values, kind="stable")
     corrected = [0.0] * len(p_values)
     largest = 0.0
@@ -183,17 +177,19 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def judge(differences: Sequence[Difference]) -> list[Judged]:
-    """Return what differences that are looked at together show, in the order given: their p-values
-    are corrected.
+    """Return what several differences show together, in the order given.
+
+    Their p-values are corrected for each other.
     """
-    corrected = holm([one.p for one in differences])
-    return [Judged(one, p, verdict(one, p)) for one, p in zip(differences, corrected, strict=True)]
+    corrected = holm([difference.p for difference in differences])
+    return [
+        Judged(difference, p, verdict(difference, p))
+        for difference, p in zip(differences, corrected, strict=True)
+    ]
 
 
 def verdict(difference: Difference, corrected_p: float) -> str:
-    """Say in words what a difference in error shows: only what the interval and the corrected
-    p-value both support.
-    """
+    """Return what a difference in error shows: only what interval and corrected p-value support."""
     excludes_zero = difference.low > 0 or difference.high < 0
     if not excludes_zero or not corrected_p < 1 - CONFIDENCE:
         return "no difference shown"

@@ -1,7 +1,7 @@
-"""What a family shows, on one page that needs nothing else: gathered as plain data, then drawn.
+"""A family on one page: gathered as plain data, then drawn.
 
-`gather` reads everything into a `Report`; `page.render` makes the page of it, `figures` the
-pictures for a paper.
+`gather` reads everything into a `Report`. `page` makes an HTML file of it, `figures` the figures
+for a paper.
 """
 
 from anew.report.content import Report

@@ -13,6 +13,8 @@ Kind = Literal["lines", "dots", "heatmap"]
 PALETTE = ("#7b8490", "#2f7fc1", "#d0662a", "#2f9163", "#9467c9", "#cf4f7c", "#1f8f9c", "#9a7440")
 """One color a generation, each readable (3 to 1) on white and on the page's dark ground."""
 GREYISH = "#8a929c"
+MOST_NUMBERED = 12
+"""The most columns of a heat map whose cells carry their numbers."""
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-down", "x", "star")
 
 
@@ -96,6 +98,15 @@ class Chart:
         if self.baseline is not None:
             values.append(self.baseline)
         return (min(values), max(values)) if values else (0.0, 1.0)
+
+    def values_of(self, name: str) -> list[float]:
+        """Return the values of a name in a chart of dots, by series."""
+        return [
+            y
+            for series in self.series
+            for x, y in zip(series.x, series.y, strict=True)
+            if x == name
+        ]
 
     def shift(self, number: int) -> float:
         """Return how far below the middle of its name a series' dots are, in heights of a name."""

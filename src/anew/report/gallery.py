@@ -1,6 +1,4 @@
-"""Which test pictures a page shows: flips and disagreements first, then in an order drawn by a key,
-never by hand.
-"""
+"""Which test pictures a page shows: flips and disagreements first, in an order drawn by a key."""
 
 from __future__ import annotations
 
@@ -26,11 +24,9 @@ KINDS = {
     "wrong": "all agree and are wrong",
     "right": "all agree and are right",
 }
-"""The kinds of pictures, those shown first in front."""
+"""The kinds of pictures, in the order in which they are shown."""
 _PLACES = {"lost": 60, "won": 60, "disagreement": 40, "wrong": 20, "right": 20}
-"""How many of each are shown where there are enough; what one kind leaves goes to the first that
-has more.
-"""
+"""The most pictures of each kind; places that one kind leaves go to the first that has more."""
 
 
 def choose(
@@ -39,11 +35,11 @@ def choose(
     labels: Int64[Tensor, "examples"],
     most: int = MOST,
 ) -> Gallery:
-    """Return at most so many of the test pictures, with the outputs of every generation.
+    """Return at most `most` of the test pictures, with the outputs of every generation.
 
-    Kind by kind as `KINDS` lists them, of each so many as it has places for, within it in the order
-    of the stream `("gallery",)`. `AnewError` where the examples are not those that the outputs are
-    of, or are no pictures.
+    They come kind by kind as `KINDS` lists them, each with its places, and within a kind in the
+    order of the stream `("gallery",)`. Raises `AnewError` if the outputs are of other examples, or
+    the examples are no pictures.
     """
     if examples.kind != "picture":
         kinds = "vectors" if examples.kind == "vector" else "tokens"
@@ -52,16 +48,20 @@ def choose(
         raise AnewError(
             "the test examples at hand are not those that the networks were evaluated on"
         )
+
     predicted = torch.stack([logits.argmax(-1) for logits in outputs])
     kinds = [
         _kind(column, label)
         for column, label in zip(predicted.T.tolist(), labels.tolist(), strict=True)
     ]
     counts = Counter(kinds)
-    drawn = randomness.order(randomness.key(0, "gallery"), len(labels)).tolist()
-    by_kind = {kind: [index for index in drawn if kinds[index] == kind] for kind in KINDS}
     places = _share(counts, most)
-    chosen = [index for kind in KINDS for index in by_kind[kind][: places[kind]]]
+    drawn = randomness.order(randomness.key(0, "gallery"), len(labels)).tolist()
+    chosen: list[int] = []
+    for kind in KINDS:
+        of_kind = [index for index in drawn if kinds[index] == kind]
+        chosen += of_kind[: places[kind]]
+
     probabilities = torch.stack([logits.double().softmax(-1) for logits in outputs], dim=1)
     inputs = examples.show(slice(None))
     low, high = _range(inputs)
@@ -70,10 +70,7 @@ def choose(
             index=index,
             label=int(labels[index]),
             png=png(inputs[index], low, high),
-            probabilities=tuple(
-                tuple(round(value, 5) for value in generation)
-                for generation in probabilities[index].tolist()
-            ),
+            probabilities=_rounded(probabilities[index]),
             predicted=tuple(predicted[:, index].tolist()),
             kind=kinds[index],
         )
@@ -81,36 +78,41 @@ def choose(
     )
     rule = (
         f"{len(pictures):,} of the {len(labels):,} test pictures: flips first, then other "
-        f"disagreements, then what all "
-        "get wrong or right, in an order drawn once by a fixed key."
+        f"disagreements, then what all get wrong or right, in an order drawn once by a fixed key."
     )
     return Gallery(pictures, rule, {kind: counts[kind] for kind in KINDS})
 
 
+def _rounded(probabilities: Tensor) -> tuple[tuple[float, ...], ...]:
+    """Return probabilities (generations, C) with the digits that a page needs."""
+    return tuple(
+        tuple(round(value, 5) for value in generation) for generation in probabilities.tolist()
+    )
+
+
 def png(picture: Num[Tensor, "channels height width"], low: float, high: float) -> bytes:
-    """Return a picture as PNG: grey for one channel, the first three as colors otherwise; `low` is
-    black.
+    """Return a picture as PNG, with `low` as black and `high` as white.
+
+    One channel is grey; of three and more, the first three are colors.
     """
     shown = picture[:3] if len(picture) >= 3 else picture[:1]
     if shown.dtype != torch.uint8:
-        shown = (
-            ((shown.double() - low) / ((high - low) or 1.0) * 255)
-            .round()
-            .clamp(0, 255)
-            .to(torch.uint8)
-        )
-    pixels = shown[0].numpy() if len(shown) == 1 else shown.permute(1, 2, 0).contiguous().numpy()
-    image = Image.fromarray(pixels)
+        scaled = (shown.double() - low) / ((high - low) or 1.0) * 255
+        shown = scaled.round().clamp(0, 255).to(torch.uint8)
+    pixels = shown[0] if len(shown) == 1 else shown.permute(1, 2, 0).contiguous()
+
+    image = Image.fromarray(pixels.numpy())
     if max(image.size) > 96:
-        # Large pictures would make a page of many megabytes; a card shows them at this size.
+        # Large pictures would make a page of many megabytes. A card shows them at this size.
         image.thumbnail((96, 96))
+
     file = io.BytesIO()
     image.save(file, "PNG", optimize=True)
     return file.getvalue()
 
 
 def _share(counts: Mapping[str, int], most: int) -> dict[str, int]:
-    """Return how many pictures of each kind are shown, at most so many in all."""
+    """Return how many pictures of each kind are shown, at most `most` in all."""
     total = sum(_PLACES.values())
     places = {kind: min(counts[kind], _PLACES[kind] * most // total) for kind in KINDS}
     for kind in KINDS:
@@ -119,12 +121,14 @@ def _share(counts: Mapping[str, int], most: int) -> dict[str, int]:
 
 
 def _range(inputs: Tensor) -> tuple[float, float]:
+    """Return the values that are shown as black and white."""
     if inputs.dtype == torch.uint8 or not inputs.numel():
         return 0.0, 255.0
     return float(inputs.min()), float(inputs.max())
 
 
 def _kind(predicted: Sequence[int], label: int) -> str:
+    """Return the kind of a picture by what each generation predicts, oldest first."""
     first, last = predicted[0] == label, predicted[-1] == label
     if first != last:
         return "lost" if first else "won"

@@ -1,31 +1,46 @@
-"""A chart as Plotly draws it on the page: plain dictionaries, without colors of text and lines,
-which the page's own style sheet gives for light, dark and paper. Titles of axes are the page's too:
-there they break where there is no room.
+"""A chart as Plotly draws it on the page, in plain dictionaries.
+
+The page's style sheet gives the colors of text and lines, for light, dark and paper. Titles of axes
+are the page's too, because there they can wrap.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from anew.report.charts import GREYISH, Chart, Series, color_of, symbol_of
+from anew.report.charts import GREYISH, MOST_NUMBERED, Chart, Series, color_of, symbol_of
 
 _BAND_OPACITY = 0.16
 _HEAT = ((0.0, "rgba(47, 127, 193, 0.02)"), (1.0, "rgba(47, 127, 193, 0.55)"))
-"""Never so strong that a number on it could not be read, on white or on black."""
-_NUMBERED_CELLS = 12
-"""Up to so many columns a heat map's cells carry their numbers."""
+"""So light that numbers on it can be read, on white and on black."""
 
 
 def figure(chart: Chart) -> dict[str, Any]:
     """Return a chart's traces and layout."""
     traces = {"lines": _lines, "dots": _dots, "heatmap": _heatmap}[chart.kind](chart)
+    layout = _layout(chart)
+    {"lines": _arrange_lines, "dots": _arrange_dots, "heatmap": _arrange_heatmap}[chart.kind](
+        chart, layout
+    )
+
+    shapes: list[dict[str, Any]] = layout["shapes"]
+    if chart.baseline is not None:
+        shapes.append(_line(chart.baseline, chart.baseline, 0, 1, yref="paper"))
+    if chart.diagonal:
+        dotted = {"dash": "dot", "width": 1.5, "color": GREYISH}
+        shapes.append({**_line(0, 1, 0, 1), "line": dotted})
+    return {"data": traces, "layout": layout}
+
+
+def _layout(chart: Chart) -> dict[str, Any]:
+    """Return what the layouts of all kinds of charts have in common."""
     axes: dict[str, Any] = {
         "automargin": True,
         "fixedrange": True,
         "zeroline": False,
         "ticklabelstandoff": 4,
     }
-    layout: dict[str, Any] = {
+    return {
         "height": height(chart),
         "margin": {"l": 8, "r": 12, "t": 8, "b": 8},
         "paper_bgcolor": "rgba(0,0,0,0)",
@@ -43,50 +58,52 @@ def figure(chart: Chart) -> dict[str, Any]:
         "yaxis": dict(axes),
         "shapes": [],
     }
-    if chart.kind == "dots":
-        names = chart.names
-        low, high = chart.ends
-        room = (high - low) or 1.0
-        layout["xaxis"]["range"] = [low - 0.06 * room, high + 0.06 * room]
-        layout["yaxis"] |= {
-            "tickvals": list(range(len(names))),
-            "ticktext": [_text(name) for name in names],
-            "range": [len(names) - 0.4, -0.6],
-            "showgrid": False,
-            "ticklabelstandoff": 8,
-        }
-    if chart.connected:
-        place = {name: number for number, name in enumerate(chart.names)}
-        for name, number in place.items():
-            values = [
-                y for one in chart.series for x, y in zip(one.x, one.y, strict=True) if x == name
-            ]
-            layout["shapes"].append(_line(min(values), max(values), number, number))
-    if chart.kind == "lines" and not chart.diagonal:
-        xs = [x for one in chart.series for x in one.x if isinstance(x, float)]
-        if xs and all(x.is_integer() for x in xs) and max(xs) - min(xs) <= 12:
-            layout["xaxis"] |= {"tickmode": "linear", "dtick": 1, "showgrid": False}
-    if chart.kind == "heatmap":
-        layout["yaxis"] |= {
-            "autorange": "reversed",
-            "showgrid": False,
-            "type": "category",
-            "ticks": "",
-        }
-        layout["xaxis"] |= {
-            "showgrid": False,
-            "type": "category",
-            "side": "top",
-            "tickangle": -40 if len(chart.series) <= 6 else -55,
-            "ticks": "",
-        }
-    if chart.baseline is not None:
-        layout["shapes"].append(_line(chart.baseline, chart.baseline, 0, 1, yref="paper"))
+
+
+def _arrange_lines(chart: Chart, layout: dict[str, Any]) -> None:
+    """Give a few whole numbers a tick each."""
     if chart.diagonal:
-        layout["shapes"].append(
-            {**_line(0, 1, 0, 1), "line": {"dash": "dot", "width": 1.5, "color": GREYISH}}
-        )
-    return {"data": traces, "layout": layout}
+        return
+    xs = [x for series in chart.series for x in series.x if isinstance(x, float)]
+    if xs and all(x.is_integer() for x in xs) and max(xs) - min(xs) <= 12:
+        layout["xaxis"] |= {"tickmode": "linear", "dtick": 1, "showgrid": False}
+
+
+def _arrange_dots(chart: Chart, layout: dict[str, Any]) -> None:
+    """Write the names down the chart, and join dots of one name if they are before and after."""
+    names = chart.names
+    low, high = chart.ends
+    room = (high - low) or 1.0
+    layout["xaxis"]["range"] = [low - 0.06 * room, high + 0.06 * room]
+    layout["yaxis"] |= {
+        "tickvals": list(range(len(names))),
+        "ticktext": [_text(name) for name in names],
+        "range": [len(names) - 0.4, -0.6],
+        "showgrid": False,
+        "ticklabelstandoff": 8,
+    }
+
+    if chart.connected:
+        for number, name in enumerate(names):
+            values = chart.values_of(name)
+            layout["shapes"].append(_line(min(values), max(values), number, number))
+
+
+def _arrange_heatmap(chart: Chart, layout: dict[str, Any]) -> None:
+    """Write the columns' names above, steeper if there are many."""
+    layout["yaxis"] |= {
+        "autorange": "reversed",
+        "showgrid": False,
+        "type": "category",
+        "ticks": "",
+    }
+    layout["xaxis"] |= {
+        "showgrid": False,
+        "type": "category",
+        "side": "top",
+        "tickangle": -40 if len(chart.series) <= 6 else -55,
+        "ticks": "",
+    }
 
 
 def height(chart: Chart) -> int:
@@ -101,15 +118,15 @@ def height(chart: Chart) -> int:
 
 def _lines(chart: Chart) -> list[dict[str, Any]]:
     traces: list[dict[str, Any]] = []
-    for one in chart.series:
-        color = color_of(one.color)
-        if one.low:
+    for series in chart.series:
+        color, name = color_of(series.color), _text(series.name)
+        if series.low:
             traces.append(
                 {
                     "type": "scatter",
                     "mode": "lines",
-                    "x": [*one.x, *reversed(one.x)],
-                    "y": [*one.high, *reversed(one.low)],
+                    "x": [*series.x, *reversed(series.x)],
+                    "y": [*series.high, *reversed(series.low)],
                     "fill": "toself",
                     "fillcolor": color,
                     "opacity": _BAND_OPACITY,
@@ -117,17 +134,18 @@ def _lines(chart: Chart) -> list[dict[str, Any]]:
                     "hoverinfo": "skip",
                 }
             )
-        few = len(one.x) <= 30
+
+        dash = "dash" if series.dashed else "solid"
         traces.append(
             {
                 "type": "scatter",
-                "mode": "lines+markers" if few else "lines",
-                "name": _text(one.name),
-                "x": list(one.x),
-                "y": list(one.y),
-                "line": {"color": color, "width": 2, "dash": "dash" if one.dashed else "solid"},
-                "marker": {"color": color, "size": 7, "symbol": symbol_of(one.color)},
-                "hovertemplate": f"{_text(one.name)}<br>%{{x:.4~g}}: %{{y:.4~g}}<extra></extra>",
+                "mode": "lines+markers" if len(series.x) <= 30 else "lines",
+                "name": name,
+                "x": list(series.x),
+                "y": list(series.y),
+                "line": {"color": color, "width": 2, "dash": dash},
+                "marker": {"color": color, "size": 7, "symbol": symbol_of(series.color)},
+                "hovertemplate": f"{name}<br>%{{x:.4~g}}: %{{y:.4~g}}<extra></extra>",
             }
         )
     return traces
@@ -135,41 +153,41 @@ def _lines(chart: Chart) -> list[dict[str, Any]]:
 
 def _dots(chart: Chart) -> list[dict[str, Any]]:
     place = {name: float(number) for number, name in enumerate(chart.names)}
+    middle = sum(chart.ends) / 2
     traces: list[dict[str, Any]] = []
-    for number, one in enumerate(chart.series):
-        shift = chart.shift(number)
-        color = color_of(one.color)
+    for number, series in enumerate(chart.series):
+        color, shift = color_of(series.color), chart.shift(number)
+        extra = _text(series.name) if len(chart.series) > 1 else ""
         trace: dict[str, Any] = {
             "type": "scatter",
             "mode": "markers",
-            "name": _text(one.name),
-            "x": list(one.y),
-            "y": [place[str(name)] + shift for name in one.x],
-            "marker": {"color": color, "size": 9, "symbol": symbol_of(one.color)},
-            "text": [_text(f"{name}: {_hover(one, at)}") for at, name in enumerate(one.x)],
-            "hovertemplate": "%{text}<extra>"
-            + (_text(one.name) if len(chart.series) > 1 else "")
-            + "</extra>",
+            "name": _text(series.name),
+            "x": list(series.y),
+            "y": [place[str(name)] + shift for name in series.x],
+            "marker": {"color": color, "size": 9, "symbol": symbol_of(series.color)},
+            "text": [_text(f"{name}: {_hover(series, at)}") for at, name in enumerate(series.x)],
+            "hovertemplate": f"%{{text}}<extra>{extra}</extra>",
         }
+
         if chart.labelled:
+            # Towards the middle of the chart, where there is room.
+            sides = ["middle left" if y > middle else "middle right" for y in series.y]
             trace |= {
                 "mode": "markers+text",
                 "texttemplate": "\u2002%{x:.2f}\u2002",
-                "textposition": [
-                    "middle left" if y > sum(chart.ends) / 2 else "middle right" for y in one.y
-                ],
+                "textposition": sides,
                 "cliponaxis": False,
                 "hovertemplate": "%{text}<extra></extra>",
             }
-        if one.low:
+        if series.low:
             trace["error_x"] = {
                 "type": "data",
                 "symmetric": False,
                 "color": color,
                 "thickness": 2,
                 "width": 4,
-                "array": [high - y for high, y in zip(one.high, one.y, strict=True)],
-                "arrayminus": [y - low for low, y in zip(one.low, one.y, strict=True)],
+                "array": [high - y for high, y in zip(series.high, series.y, strict=True)],
+                "arrayminus": [y - low for low, y in zip(series.low, series.y, strict=True)],
             }
         traces.append(trace)
     return traces
@@ -180,8 +198,8 @@ def _heatmap(chart: Chart) -> list[dict[str, Any]]:
     trace: dict[str, Any] = {
         "type": "heatmap",
         "x": columns,
-        "y": [_text(one.name) for one in chart.series],
-        "z": [list(one.y) for one in chart.series],
+        "y": [_text(series.name) for series in chart.series],
+        "z": [list(series.y) for series in chart.series],
         "colorscale": [list(stop) for stop in _HEAT],
         "showscale": False,
         "hoverongaps": False,
@@ -189,14 +207,17 @@ def _heatmap(chart: Chart) -> list[dict[str, Any]]:
         "ygap": 2,
         "hovertemplate": "%{y}, %{x}: %{z:.1f} %<extra></extra>",
     }
-    if len(columns) <= _NUMBERED_CELLS:
+
+    if len(columns) <= MOST_NUMBERED:
         trace["texttemplate"] = "%{z:.0f}"
     return [trace]
 
 
-def _hover(one: Series, at: int) -> str:
-    text = f"{one.y[at]:.4g}"
-    return f"{text} ({one.low[at]:.4g} to {one.high[at]:.4g})" if one.low else text
+def _hover(series: Series, at: int) -> str:
+    text = f"{series.y[at]:.4g}"
+    if not series.low:
+        return text
+    return f"{text} ({series.low[at]:.4g} to {series.high[at]:.4g})"
 
 
 def _line(x0: float, x1: float, y0: float, y1: float, **more: str) -> dict[str, Any]:
@@ -214,7 +235,5 @@ def _line(x0: float, x1: float, y0: float, y1: float, **more: str) -> dict[str, 
 
 
 def _text(text: str) -> str:
-    """Return a name as Plotly shows it: it reads a few tags and entities in texts, and a name has
-    none.
-    """
+    """Return a name that Plotly shows as it is: it would read tags and entities in it."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -18,8 +18,9 @@ from anew.studies import Results, StudyData
 
 
 def write(report: Report, path: Path) -> None:
-    """Write a report's page; `AnewError` where it cannot be written or `anew[report]` is
-    missing.
+    """Write a report's page.
+
+    Raises `AnewError` if it cannot be written, or if `anew[report]` is not installed.
     """
     files.write_bytes(path, page.render(report).encode())
 
@@ -30,19 +31,16 @@ def as_json(report: Report) -> str:
 
 
 def write_after_training(family: Family, chosen: Sequence[Spec], data: Data) -> str:
-    """Write the report of a lineage that was just trained into its family, and return the line that
-    says where.
+    """Write the report of a lineage that was just trained, and return a line with its place.
 
-    Or why not: whatever goes wrong is said in that line. The training is finished, its page must
-    not make it fail.
+    If anything goes wrong, the line says what. The training is finished, and its page must not make
+    it fail.
     """
     return _never_failing(family, "report", lambda: gather(family, chosen, data))
 
 
 def write_after_study(family: Family, results: Results, data: StudyData) -> str:
-    """Write the report of a study that was just run into its family, as `write_after_training`
-    does.
-    """
+    """Write the report of a study that was just run, as `write_after_training` does."""
 
     def gathered() -> Report:
         among = [spec.id for spec in results.study.specs(data)]
@@ -53,14 +51,14 @@ def write_after_study(family: Family, results: Results, data: StudyData) -> str:
 
 
 def _never_failing(family: Family, name: str, gathered: Callable[[], Report]) -> str:
+    """Write a report into its family, and return a line with its place or with the error."""
     path = family.path / "reports" / f"{name}.html"
     try:
         page.require_all()
         write(gathered(), path)
     except AnewError as error:
         return f"no report: {error}"
-    except (
-        Exception
-    ) as error:  # what is trained is safe already, and a fault of the page is no fault of it
+    # What is trained is safe already, and a fault of the page must not look like one of it.
+    except Exception as error:
         return f"no report: {in_one_line(error)}; `anew report {family.path} --debug` shows where"
     return f"report: {path}"

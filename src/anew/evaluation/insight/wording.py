@@ -1,9 +1,8 @@
-"""An insight as a person reads it: tables with a few words about what each column says, for a
-terminal or Markdown.
-"""
+"""An insight as tables with notes on their columns, for a terminal, Markdown and the page."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -17,7 +16,7 @@ _THOUGHTS = 10
 
 @dataclass(frozen=True)
 class Section:
-    """One table, and what to know to read it."""
+    """One table, and how to read it."""
 
     title: str
     about: str
@@ -27,7 +26,7 @@ class Section:
 
 def sections(insight: Insight) -> list[Section]:
     """Return the tables of an insight that have rows, in reading order."""
-    made = [
+    tables = [
         _gradients(insight),
         _permuted(insight),
         _dark_knowledge(insight),
@@ -38,19 +37,18 @@ def sections(insight: Insight) -> list[Section]:
         _pairs(insight),
         _ensembles(insight),
     ]
-    return [one for one in made if one.rows]
+    return [section for section in tables if section.rows]
 
 
 def heading(insight: Insight) -> str:
-    """Say which lineage was looked at, on what."""
+    """Return which lineage was looked at, and on which examples."""
     first, last = insight.lineage[0], insight.lineage[-1]
-    ids = " > ".join(one.id for one in insight.lineage)
-    where = {"test": "test", "validation": "validation", "train": "training"}[insight.split]
+    ids = " > ".join(member.id for member in insight.lineage)
+    split = "training" if insight.split == "train" else insight.split
     return (
         f"{last.model}, {last.objective}, seed {last.seed}, generations {first.generation} to "
-        f"{last.generation} "
-        f"({ids}), on {insight.examples:,} {where} examples; in brackets the bootstrap's 95 % "
-        f"interval over them"
+        f"{last.generation} ({ids}), on {insight.examples:,} {split} examples; in brackets the "
+        f"bootstrap's 95 % interval over them"
     )
 
 
@@ -64,55 +62,6 @@ def markdown(insight: Insight) -> str:
     return "\n".join(lines).rstrip()
 
 
-def _gradients(insight: Insight) -> Section:
-    rows: list[list[str]] = []
-    for one in insight.gradients:
-        rows.append(
-            [
-                f"generation {one.generation}",
-                str(one.epoch),
-                *_pull(one.ban),
-                _share(one.cwtm_effective),
-            ]
-        )
-    return Section(
-        "What pulls on the students: the teacher's outputs (ban)",
-        "Shares, in percent, of the squared distillation gradient. In wrong classes: what pulls on "
-        "the classes that "
-        "are not the right one, the dark-knowledge term. Imitated by: how much of it the label "
-        "gradient alone makes, "
-        "the label gradient weighted by the teacher's confidence (cwtm), and weighted in whatever "
-        "way is best; what no "
-        "weight makes is which wrong classes are likelier. R^2: how much of the variance of the "
-        "weight "
-        "(q* - p*) / (q* - 1) the teacher's confidence in the right class explains, examples "
-        "counted by (1 - q*)^2. "
-        "CWTM effective: how many of 100 examples its weights are worth.",
-        ("student", "epoch", *_PULL_COLUMNS, "CWTM effective"),
-        rows,
-    )
-
-
-def _permuted(insight: Insight) -> Section:
-    rows = [
-        [
-            f"generation {one.generation}",
-            str(one.epoch),
-            *_pull(one.dkpp),
-            _number(one.ban_dkpp_cosine, 3),
-        ]
-        for one in insight.gradients
-    ]
-    return Section(
-        "The same with the teacher's other classes shuffled (dkpp)",
-        "The targets that DKPP would give: as sure, and as doubtful, but of random classes. Cosine "
-        "to ban: what is "
-        "left of the direction.",
-        ("student", "epoch", *_PULL_COLUMNS, "cosine to ban"),
-        rows,
-    )
-
-
 _PULL_COLUMNS = (
     "in wrong classes",
     "imitated by labels",
@@ -123,7 +72,43 @@ _PULL_COLUMNS = (
 )
 
 
+def _gradients(insight: Insight) -> Section:
+    rows: list[list[str]] = []
+    for student in insight.gradients:
+        name, epoch = f"generation {student.generation}", str(student.epoch)
+        rows.append([name, epoch, *_pull(student.ban), _share(student.cwtm_effective)])
+
+    return Section(
+        "What pulls on the students: the teacher's outputs (ban)",
+        "Shares, in percent, of the squared distillation gradient. In wrong classes: what pulls on "
+        "the classes that are not the right one, the dark-knowledge term. Imitated by: how much of "
+        "it the label gradient alone makes, the label gradient weighted by the teacher's "
+        "confidence (cwtm), and weighted in whatever way is best; what no weight makes is which "
+        "wrong classes are likelier. R^2: how much of the variance of the weight "
+        "(q* - p*) / (q* - 1) the teacher's confidence in the right class explains, examples "
+        "counted by (1 - q*)^2. CWTM effective: how many of 100 examples its weights are worth.",
+        ("student", "epoch", *_PULL_COLUMNS, "CWTM effective"),
+        rows,
+    )
+
+
+def _permuted(insight: Insight) -> Section:
+    rows: list[list[str]] = []
+    for student in insight.gradients:
+        name, epoch = f"generation {student.generation}", str(student.epoch)
+        rows.append([name, epoch, *_pull(student.dkpp), _number(student.ban_dkpp_cosine, 3)])
+
+    return Section(
+        "The same with the teacher's other classes shuffled (dkpp)",
+        "The targets that DKPP would give: as sure, and as doubtful, but of random classes. Cosine "
+        "to ban: what is left of the direction.",
+        ("student", "epoch", *_PULL_COLUMNS, "cosine to ban"),
+        rows,
+    )
+
+
 def _pull(pull: Pull) -> list[str]:
+    """Return a pull in the columns of `_PULL_COLUMNS`."""
     shares = (pull.dark_share, pull.by_labels, pull.by_confidence, pull.by_any_weight)
     return [*map(_share, shares), _number(pull.cosine, 3), _number(pull.ratio_r2_weighted, 2)]
 
@@ -131,34 +116,35 @@ def _pull(pull: Pull) -> list[str]:
 def _dark_knowledge(insight: Insight) -> Section:
     rows = [
         [
-            f"generation {one.generation}",
-            _share(one.confidence),
-            _share(one.correct),
-            _number(one.entropy, 3),
-            _number(one.dark_entropy, 3),
-            _plain(one.agreement, 2),
-            _plain(one.agreement_permuted, 2),
+            f"generation {network.generation}",
+            _share(network.confidence),
+            _share(network.correct),
+            _number(network.entropy, 3),
+            _number(network.dark_entropy, 3),
+            _plain(network.agreement, 2),
+            _plain(network.agreement_permuted, 2),
         ]
-        for one in insight.dark_knowledge
+        for network in insight.dark_knowledge
     ]
+
+    most = math.log(max(len(insight.classes) - 1, 1))
+    columns = (
+        "",
+        "confidence",
+        "right class",
+        "entropy",
+        "beside the answer",
+        "like the errors",
+        "permuted",
+    )
     return Section(
         "How sure they are, and what they think beside it",
         "Confidence and the right class's probability in percent, entropies in nats: of the "
-        "outputs, and of what is "
-        f"beside the answer (at most {math.log(max(len(insight.classes) - 1, 1)):.2f}, where all "
-        f"others are equally "
-        "likely). Like the errors: Spearman's rank correlation, over pairs of classes, of where "
-        "the probability beside "
-        "the answer lies with which errors are made; then the same after DKPP's permutation.",
-        (
-            "",
-            "confidence",
-            "right class",
-            "entropy",
-            "beside the answer",
-            "like the errors",
-            "permuted",
-        ),
+        f"outputs, and of what is beside the answer (at most {most:.2f}, where all others are "
+        "equally likely). Like the errors: Spearman's rank correlation, over pairs of classes, of "
+        "where the probability beside the answer lies with which errors are made; then the same "
+        "after DKPP's permutation.",
+        columns,
         rows,
     )
 
@@ -167,37 +153,37 @@ def _likenesses(insight: Insight) -> Section:
     first, last = insight.dark_knowledge[0], insight.dark_knowledge[-1]
     rows: list[list[str]] = []
     for number, name in enumerate(insight.classes):
-        cells = [
-            f"{insight.classes[max(range(len(row)), key=row.__getitem__)]} {100 * max(row):.0f} %"
-            if max(row)
-            else "-"
-            for row in (first.similarity[number], last.similarity[number])
-        ]
+        cells: list[str] = []
+        for similar in (first.similarity[number], last.similarity[number]):
+            likest = max(range(len(similar)), key=similar.__getitem__)
+            share = similar[likest]
+            cells.append(f"{insight.classes[likest]} {100 * share:.0f} %" if share else "-")
         rows.append([name, *cells])
+
+    columns = [f"generation {network.generation} also thinks of" for network in (first, last)]
     return Section(
         "What each class is most like",
         "Called this, the next thought is ... with this share of the probability beside the "
         "answer.",
-        (
-            "called",
-            f"generation {first.generation} also thinks of",
-            f"generation {last.generation} also thinks of",
-        ),
+        ("called", *columns),
         rows,
     )
 
 
 def _second_thoughts(insight: Insight) -> Section:
     last = insight.dark_knowledge[-1]
-    rows = [
-        [
-            f"{insight.split} {one.example}",
-            insight.classes[one.label],
-            f"{insight.classes[one.first]} {100 * one.first_probability:.0f} %",
-            f"{insight.classes[one.second]} {100 * one.second_probability:.0f} %",
-        ]
-        for one in last.second_thoughts[:_THOUGHTS]
-    ]
+    rows: list[list[str]] = []
+    for thought in last.second_thoughts[:_THOUGHTS]:
+        first, second = insight.classes[thought.first], insight.classes[thought.second]
+        rows.append(
+            [
+                f"{insight.split} {thought.example}",
+                insight.classes[thought.label],
+                f"{first} {100 * thought.first_probability:.0f} %",
+                f"{second} {100 * thought.second_probability:.0f} %",
+            ]
+        )
+
     return Section(
         f"Second thoughts of generation {last.generation}",
         "The examples that are nearly called something else, one for each pair of classes.",
@@ -208,28 +194,30 @@ def _second_thoughts(insight: Insight) -> Section:
 
 def _calibration(insight: Insight) -> Section:
     rows: list[list[str]] = []
-    for one in insight.calibration:
-        row = [
-            one.name,
-            f"{one.scores.error:.2f}",
-            f"{one.scores.nll:.4f}",
-            f"{one.scores.brier:.4f}",
-        ]
-        row.append(f"{one.ece_equal_mass:.2f}")
-        if one.temperature is None or one.scaled is None or one.scaled_ece_equal_mass is None:
-            row += ["-", "-", "-"]
-        else:
-            row += [
-                f"{one.temperature:.3f}",
-                f"{one.scaled.nll:.4f}",
-                f"{one.scaled_ece_equal_mass:.2f}",
+    for network in insight.calibration:
+        scores, scaled = network.scores, network.scaled
+        at_temperature = ["-", "-", "-"]
+        if scaled is not None:
+            at_temperature = [
+                f"{network.temperature:.3f}",
+                f"{scaled.nll:.4f}",
+                f"{network.scaled_ece_equal_mass:.2f}",
             ]
-        rows.append(row)
+        rows.append(
+            [
+                network.name,
+                f"{scores.error:.2f}",
+                f"{scores.nll:.4f}",
+                f"{scores.brier:.4f}",
+                f"{network.ece_equal_mass:.2f}",
+                *at_temperature,
+            ]
+        )
+
     return Section(
         "Whether probabilities mean what they say",
         "ECE over 15 bins of equally many examples, in percent. T divides the log-probabilities "
-        "and was chosen on the "
-        "validation examples; less than 1 makes surer.",
+        "and was chosen on the validation examples; less than 1 makes surer.",
         ("", "error %", "NLL", "Brier", "ECE %", "T", "NLL at T", "ECE % at T"),
         rows,
     )
@@ -237,51 +225,50 @@ def _calibration(insight: Insight) -> Section:
 
 def _harm(insight: Insight) -> Section:
     rows: list[list[str]] = []
-    for one in insight.harm:
-        difference = one.difference
-        worst = one.classes[0]
+    for change in insight.harm:
+        difference, worst = change.difference, change.classes[0]
         rows.append(
             [
-                one.name,
+                change.name,
                 _number(Interval(difference.mean, difference.low, difference.high), 2),
                 f"{difference.p:.2g}",
-                _number(one.negative_flips, 2),
-                _number(one.positive_flips, 2),
-                _number(one.repaired, 0),
+                _number(change.negative_flips, 2),
+                _number(change.positive_flips, 2),
+                _number(change.repaired, 0),
                 f"{worst.name} {worst.before:.1f} to {worst.after:.1f}",
             ]
         )
+
     return Section(
         "Who is harmed",
         "Change of the error in percentage points, more than 0 is worse, with McNemar's p (not "
-        "corrected). Lost: right "
-        "before, wrong now, in percent of the examples; won: the reverse. Repaired: the percentage "
-        "of the lost that "
-        "the mean of all generations gets right. Last, the class whose error rose most.",
+        "corrected). Lost: right before, wrong now, in percent of the examples; won: the reverse. "
+        "Repaired: the percentage of the lost that the mean of all generations gets right. Last, "
+        "the class whose error rose most.",
         ("from ... to ...", "change", "p", "lost", "won", "repaired %", "worst class, error %"),
         rows,
     )
 
 
 def _pairs(insight: Insight) -> Section:
-    found, count = insight.fidelity, len(insight.lineage)
-    rows = [
-        [
-            f"generations {i} and {j}",
-            f"{found.agreement[i][j]:.2f}",
-            f"{found.kl[i][j]:.4f}",
-            f"{found.kl[j][i]:.4f}",
-            f"{found.disagreement[i][j]:.2f}",
-            f"{found.double_faults[i][j]:.2f}",
-        ]
-        for i in range(count)
-        for j in range(i + 1, count)
-    ]
+    alike = insight.fidelity
+    rows: list[list[str]] = []
+    for older, younger in itertools.combinations(range(len(insight.lineage)), 2):
+        rows.append(
+            [
+                f"generations {older} and {younger}",
+                f"{alike.agreement[older][younger]:.2f}",
+                f"{alike.kl[older][younger]:.4f}",
+                f"{alike.kl[younger][older]:.4f}",
+                f"{alike.disagreement[older][younger]:.2f}",
+                f"{alike.double_faults[older][younger]:.2f}",
+            ]
+        )
+
     return Section(
         "How alike they are",
         "Same class given, in percent; KL in nats, of the older from the younger and back; one "
-        "right: exactly one of "
-        "the two is; both wrong, in percent.",
+        "right: exactly one of the two is; both wrong, in percent.",
         ("", "same class", "KL older|younger", "KL younger|older", "one right", "both wrong"),
         rows,
     )
@@ -290,16 +277,17 @@ def _pairs(insight: Insight) -> Section:
 def _ensembles(insight: Insight) -> Section:
     rows = [
         [
-            one.name,
-            f"{one.error:.2f}",
-            f"{one.mean_member_error:.2f}",
-            f"{one.best_member_error:.2f}",
-            _number(one.gain, 2),
-            f"{one.disagreement:.2f}",
-            f"{one.double_faults:.2f}",
+            together.name,
+            f"{together.error:.2f}",
+            f"{together.mean_member_error:.2f}",
+            f"{together.best_member_error:.2f}",
+            _number(together.gain, 2),
+            f"{together.disagreement:.2f}",
+            f"{together.double_faults:.2f}",
         ]
-        for one in insight.fidelity.ensembles
+        for together in insight.fidelity.ensembles
     ]
+
     return Section(
         "What averaging gains",
         "Errors in percent; gain: the average member's error less the ensemble's, in percentage "
