@@ -1,12 +1,10 @@
-"""A teacher's answers on disk: a row for each (example, view), filled as views are first met, read
-by memory map.
+"""A teacher's answers on disk: a row for each (example, view), filled as views are first met.
 
 A store is a folder:
 
-    header.json   whose answers to what: teacher, data, views, precision, batch, targets, format
-    version rows.u16      (N, V, W + 1) 16-bit words, sparse: the words of a row (see `Targets`) and
-    their checksum filled.u8     (N, ceil(V / 8)) bytes: bit v of row n says that answer (n, v) is
-    there
+    header.json   the key (teacher, data, views, precision, batch, targets) and the format's version
+    rows.u16      (N, V, W + 1) 16-bit words, sparse: a row's words (see `Encoding`), its checksum
+    filled.u8     (N, ceil(V / 8)) bytes: bit v of row n is set if the answer (n, v) is held
 
 A bit is set only after the row's bytes are on the disk, so a kill or a power failure loses what was
 not flushed and nothing else. Rows are written by `pwrite` and not through the map, because a full
@@ -46,24 +44,22 @@ Places = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class StoreKey:
-    """Everything that decides what a row holds; stores of different keys never meet."""
+    """Everything that decides the content of a row; stores of different keys never meet."""
 
     teachers: tuple[str, ...]
     """The ids of the networks that answer."""
     data: Mapping[str, Any]
-    """The data's description: fingerprint, split and views, which give numbers to examples and
-    views.
-    """
+    """The data's description (fingerprint, split, views), which numbers examples and views."""
     precision: str
     memory_format: str
     compile: bool
     batch_size: int
-    """How many are asked at once; a network's last bits may depend on it."""
+    """Examples asked at once; a network's last bits may depend on it."""
     examples: int
     views: int
     words: int
     targets: str
-    """How a row's words are to be read."""
+    """The encoding of a row's words."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the key as the header holds it."""
@@ -71,7 +67,7 @@ class StoreKey:
 
     @property
     def bytes(self) -> int:
-        """What a full store takes on the disk."""
+        """The size of a full store on the disk."""
         return sum(_sizes(self).values())
 
     @property
@@ -80,9 +76,7 @@ class StoreKey:
         return json.dumps({"format": FORMAT, "key": self.to_json()}, indent=1)
 
     def folder(self, stores: Path) -> Path:
-        """Return the store's folder under `family/teachers`: the teacher's id, then a hash of the
-        whole key.
-        """
+        """Return the folder under `family/teachers`: teacher's id, then a hash of the whole key."""
         whose = self.teachers[0] if len(self.teachers) == 1 else _hash(self.teachers)
         return stores / whose / _name(self.to_json())
 
@@ -120,9 +114,7 @@ def store_key(
 
 
 class Store:
-    """An open store. `read` and `write` take places: examples' numbers and views' numbers, each
-    (B,) int64.
-    """
+    """An open store; a place in it is an example's number and a view's number, (B,) int64 each."""
 
     def __init__(self, folder: Path, key: StoreKey) -> None:
         self.folder, self.key = folder, key
@@ -140,8 +132,8 @@ class Store:
     def open(cls, stores: Path, key: StoreKey) -> Store:
         """Open the store of a key, or make an empty one.
 
-        Raises `AnewError` where its folder holds another store, a newer format, or files of another
-        size, and OSError where it cannot be made.
+        Raises `AnewError` if its folder holds another store, a newer format, or files of another
+        size, and OSError if it cannot be made.
         """
         folder = key.folder(stores)
         if not folder.exists():
@@ -177,9 +169,7 @@ class Store:
         return (bits >> (views & 7).astype(np.uint8) & 1).astype(bool)
 
     def read(self, examples: Places, views: Places) -> Words:
-        """Return the rows (B, W) at places that are filled; `AnewError` where a checksum is
-        wrong.
-        """
+        """Return the rows (B, W) at filled places. Raises `AnewError` if a checksum is wrong."""
         rows = self._rows[examples, views]
         wrong = np.flatnonzero(checksums(rows[:, :-1]) != rows[:, -1])
         if len(wrong):
@@ -190,10 +180,9 @@ class Store:
         return rows[:, :-1]
 
     def write(self, examples: Places, views: Places, words: Words) -> None:
-        """Write rows (B, W) at places; they count as filled at once here, and for others after a
-        flush.
+        """Write rows (B, W) at places: filled at once for this process, after a flush for others.
 
-        Raises OSError where the disk is full; rows written before that stay.
+        Raises OSError if the disk is full; rows written before that stay.
         """
         order = np.argsort(examples * self.key.views + views)
         examples, views, words = examples[order], views[order], words[order]
@@ -211,8 +200,9 @@ class Store:
         )
 
     def flush(self, *, at_least_every: float = 0.0) -> None:
-        """Bring rows to the disk, then set their bits; at most once in so many seconds. OSError
-        where it is full.
+        """Bring rows to the disk, then set their bits, at most once in `at_least_every` seconds.
+
+        Raises OSError if the disk is full.
         """
         if time.monotonic() - self._flushed < at_least_every:
             return
@@ -220,11 +210,11 @@ class Store:
         changed = np.flatnonzero(self._unflushed.any(1))
         if not len(changed):
             return
+
         os.fsync(self._for_writing(self._rows_file))
         width = self._filled.shape[1]
         descriptor = self._for_writing(self._filled_file)
-        # Other processes set other bits of the same bytes: what is there is read and written back
-        # in one piece.
+        # Other processes set other bits of the same bytes: reading and writing back are one piece.
         with FileLock(self.folder / ".lock"):
             bits = self._filled[changed] | self._unflushed[changed]
             for start, end in _stretches(changed):
@@ -247,38 +237,34 @@ class Store:
         self._opened.clear()
 
     def _for_writing(self, path: Path) -> int:
-        """Return a descriptor to write a file by, opened when it is first needed: a store may be
-        read where it lies.
-        """
+        """Return a file's descriptor, opened at the first write: a store may be read only."""
         if path not in self._opened:
             self._opened[path] = os.open(path, os.O_WRONLY)
         return self._opened[path]
 
 
 def checksums(words: Words) -> Words:
-    """Return a checksum (B,) for each row: a weighted sum modulo 2^16, not 0 for a row of zeros, as
-    unwritten disk is.
+    """Return a checksum (B,) for each row: a weighted sum modulo 2^16.
 
-    The weights are odd, so that one changed bit always shows.
+    The weights are odd, so that one changed bit always shows. It is not 0 for a row of zeros, the
+    content of disk that was never written.
     """
     weights = np.arange(1, 2 * words.shape[1], 2, dtype=np.uint16)
     return (words * weights).sum(1, dtype=np.uint16) + np.uint16(0xA5A5)
 
 
 def verify(folder: Path) -> list[str]:
-    """Return what is wrong with the store in a folder: every filled row is read and its checksum
-    compared.
-    """
+    """Return the faults of the store in a folder, after reading and checking every filled row."""
     try:
         written = _read_key(folder)
-        # What hashes to its folder's name is what this format's anew wrote: only then are its
-        # values used.
+        # A key that hashes to its folder's name was written by anew: only then are its values used.
         if folder.name != _name(written):
             raise _unusable(folder, "is not named by its header")
         written["teachers"] = tuple(written["teachers"])
         key = StoreKey(**written)
         if folder != key.folder(folder.parent.parent):
             raise _unusable(folder, "lies under another teacher's name")
+
         with closing(Store.open(folder.parent.parent, key)) as store:
             examples, views = store.filled()
             for start in range(0, len(examples), 100_000):
@@ -289,7 +275,7 @@ def verify(folder: Path) -> list[str]:
 
 
 def _read_key(folder: Path) -> dict[str, Any]:
-    """Return the key in a store's header; `AnewError` where it has none that this anew reads."""
+    """Return the key in a store's header. Raises `AnewError` if this version cannot read it."""
     path = folder / "header.json"
     try:
         header = files.read_json(path)
@@ -307,7 +293,7 @@ def _read_key(folder: Path) -> dict[str, Any]:
 
 
 def _make(folder: Path, key: StoreKey) -> None:
-    """Make an empty store under another name and rename it: it is there whole or not at all."""
+    """Make an empty store under another name and rename it: it appears whole or not at all."""
     making = folder.with_name(_making(folder.name, os.getpid()))
     try:
         making.mkdir(parents=True, exist_ok=True)
@@ -324,20 +310,16 @@ def _make(folder: Path, key: StoreKey) -> None:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what processes that were killed while they made this store, which is there, left
-    half-made.
+    """Remove the half-made copies of this finished store that killed processes left.
 
-    A process that lives and still makes it loses nothing: it could not rename over the store, and
-    takes it as it is.
+    A process that is still making one loses nothing: it cannot rename over the store, and uses it.
     """
     for making in folder.parent.glob(_making(folder.name, "*")):
         shutil.rmtree(making, ignore_errors=True)
 
 
 def _making(name: str, process: int | str) -> str:
-    """Return the name under which a process makes a store; it starts with a dot, as no finished
-    store's does.
-    """
+    """Return the name under which a process makes a store: with a dot, unlike a finished one's."""
     return f".{name}.{process}.tmp"
 
 
@@ -353,9 +335,7 @@ def _unusable(folder: Path, what: str) -> AnewError:
 
 
 def _stretches(numbers: Places) -> Iterable[tuple[int, int]]:
-    """Return start and end of each part of sorted numbers in which they follow one another without
-    a gap.
-    """
+    """Return start and end of each stretch of sorted numbers without a gap."""
     cuts = np.flatnonzero(np.diff(numbers) != 1) + 1
     return pairwise(sorted({0, *cuts.tolist(), len(numbers)}))
 

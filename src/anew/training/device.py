@@ -20,21 +20,26 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 def torch_device(execution: Execution) -> torch.device:
-    """Return the device; `AnewError` where this machine has none of that kind."""
+    """Return the execution's device. Raises `AnewError` if this machine has none of that kind."""
     kind, _, number = execution.device.partition(":")
     if kind not in DEVICES or (number and not number.isdigit()):
         raise AnewError(
             f"device must be one of {', '.join(DEVICES)} (or cuda:1, ...), got '{execution.device}'"
             f"{did_you_mean(kind, DEVICES)}; set --device"
         )
+
     if kind == "auto":
-        kind = "cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu"
+        kind = "cpu"
+        if torch.cuda.is_available():
+            kind = "cuda"
+        elif _has_mps():
+            kind = "mps"
     if kind == "cuda" and not number:
         # torchrun numbers the processes of a machine, one for each GPU.
         number = os.environ.get("LOCAL_RANK", "")
-    if (kind == "cuda" and int(number or 0) >= torch.cuda.device_count()) or (
-        kind == "mps" and not _has_mps()
-    ):
+
+    missing_gpu = kind == "cuda" and int(number or 0) >= torch.cuda.device_count()
+    if missing_gpu or (kind == "mps" and not _has_mps()):
         raise AnewError(
             f"device '{execution.device}': this machine has no such device; set --device cpu"
         )
@@ -43,9 +48,7 @@ def torch_device(execution: Execution) -> torch.device:
 
 @contextmanager
 def settings(execution: Execution) -> Generator[torch.device]:
-    """Set torch's threads and deterministic algorithms for the code inside, and restore them after
-    it.
-    """
+    """Set torch's threads and deterministic algorithms for a block, and restore them after it."""
     device = torch_device(execution)
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     benchmark = torch.backends.cudnn.benchmark
@@ -54,10 +57,11 @@ def settings(execution: Execution) -> Generator[torch.device]:
         # cuBLAS reads it once, when it starts; without it torch refuses deterministic matrix
         # products.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
     try:
         torch.set_num_threads(execution.threads or threads)
         torch.use_deterministic_algorithms(True)
-        # Nothing here reads memory that was not written; filling it first would cost a pass over
+        # No code here reads memory before it writes it; filling it first would cost a pass over
         # every new tensor.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         torch.backends.cudnn.benchmark = False
@@ -70,9 +74,7 @@ def settings(execution: Execution) -> Generator[torch.device]:
 
 
 def environment(device: torch.device, processes: int = 1) -> dict[str, Any]:
-    """Return what the bits of a result may depend on beside the spec: machine, device, threads,
-    versions.
-    """
+    """Return what a result's bits may depend on beside its spec: machine, threads, versions."""
     return {
         "machine": platform.machine(),
         "processor": torch.backends.cpu.get_cpu_capability(),

@@ -39,59 +39,57 @@ class Trained:
 def train_lineage(
     recipe: Recipe, data: Data, out: Path, execution: Execution, progress: Callback
 ) -> Trained:
-    """Train what a recipe asks for in the family at `out`, going on where an earlier run stopped.
+    """Train a recipe's networks in the family at `out`; resume where an earlier run stopped.
 
-    Networks that the family already holds are not trained again. A sibling that fails does not stop
+    Networks that the family holds already are not trained again. A sibling that fails does not stop
     the lineage. Raises `AnewError`, and `Interrupted` after saving.
     """
     recipe = replace(recipe, objective=filled_objective(recipe.objective))
-    # What is wrong with the recipe shows before anything is written.
+    # Mistakes in the recipe show before anything is written.
     _check_sound(recipe, data)
-    named = [model.name for model in (recipe.model, recipe.teacher_model) if model is not None]
-    given = (
-        find_teacher(recipe, data, [*named, *execution.trust])
-        if recipe.teacher is not None
-        else None
-    )
-    lineage = lineage_of(recipe, data.spec, given.spec if given is not None else None)
+
+    pretrained = None
+    if recipe.teacher is not None:
+        named = [model.name for model in (recipe.model, recipe.teacher_model) if model is not None]
+        pretrained = find_teacher(recipe, data, [*named, *execution.trust])
+    first = pretrained.spec if pretrained is not None else None
+    lineage = lineage_of(recipe, data.spec, first)
     generations = [filled_siblings(recipe, spec) for spec in lineage]
     if recipe.frozen:
         for spec in lineage[-recipe.generations :]:
             frozen.check_frozen(spec, data.signature)
+
     failures: list[AnewError] = []
     with open_session(out, execution, progress) as session, local.executor(session) as executor:
         family = session.family
-        if given is not None:
-            session.world.in_turn(lambda: given.bring(family, data, session.device))
-        for spec, together in zip(lineage, generations, strict=True):
-            was_there = family.folder(spec.id).is_done
+        if pretrained is not None:
+            session.world.in_turn(lambda: pretrained.bring(family, data, session.device))
+
+        for spec, siblings in zip(lineage, generations, strict=True):
+            was_held = family.folder(spec.id).is_done
             failed: dict[str, AnewError] = {}
-            for finished in train_groups([together], lambda spec: data, family, executor):
+            for finished in train_groups([siblings], lambda spec: data, family, executor):
                 failed |= finished.failed
             failures += failed.values()
             if spec.id in failed:
                 raise failed[spec.id]
-            if (
-                spec is not lineage[-1]
-                and not was_there
-                and _is_still_falling(family.folder(spec.id))
-            ):
+
+            teaches = spec is not lineage[-1]
+            if teaches and not was_held and _is_still_falling(family.folder(spec.id)):
                 session.progress.log(
                     "this teacher's validation loss was still falling when its training ended: "
-                    "students of an "
-                    "under-trained teacher are often worse than it; more --epochs would show"
+                    "students of an under-trained teacher are often worse than it; more --epochs "
+                    "would show"
                 )
+
     rows = evaluation.evaluate_lineage(family, lineage)
-    rows += evaluation.evaluate_networks(
-        family, [one for together in generations for one in together[1:]]
-    )
+    others = [spec for siblings in generations for spec in siblings[1:]]
+    rows += evaluation.evaluate_networks(family, others)
     return Trained(family, lineage, rows, failures)
 
 
 def filled_objective(objective: ObjectiveSpec) -> ObjectiveSpec:
-    """Return the objective with its own defaults filled in, so that equal settings have
-    equal ids.
-    """
+    """Return the objective with its defaults filled in, so that equal settings have equal ids."""
     return replace(objective, **objectives.fill_options(objective.name, objective.options))
 
 
@@ -103,36 +101,36 @@ def filled_siblings(recipe: Recipe, spec: Spec) -> list[Spec]:
 
 
 def _check_sound(recipe: Recipe, data: Data) -> None:
-    """Build the recipe's models once and look at its objectives; raises `AnewError` where they do
-    not fit.
+    """Build the recipe's models once and check its objectives.
+
+    Raises `AnewError` if a model does not fit the data or an objective's setting is wrong.
     """
     for model in (recipe.model, recipe.teacher_model):
         if model is not None:
             check_model(model, data)
+
     for name in recipe.siblings:
         if "teacher" not in objectives.find(name).needs:
             raise AnewError(
                 f"siblings: objective '{name}' has no teacher; for label-only networks set "
                 f"--sibling-seeds"
             )
+
     top_k = recipe.objective.top_k
     if top_k is not None and top_k >= len(data.classes):
         raise AnewError(
             f"objective.top_k must be smaller than the number of classes, {len(data.classes)}, got "
-            f"{top_k}; "
-            "drop --objective.top-k"
+            f"{top_k}; drop --objective.top-k"
         )
 
 
 def check_model(model: ModelSpec, data: Data) -> None:
-    """Build a model once; raises `AnewError` where it is not known or does not fit the data."""
+    """Build a model once; raises `AnewError` if it is not known or does not fit the data."""
     network.build_empty(model, data.signature)
 
 
 def _is_still_falling(folder: NetworkFolder) -> bool:
-    """Say whether the validation loss of the last tenth of the epochs is clearly below that of the
-    tenth before.
-    """
+    """Whether the validation loss fell clearly between the last two tenths of the epochs."""
     losses = [row["validation_nll"] for row in folder.read_metrics() if "validation_nll" in row]
     tenth = max(1, len(losses) // 10)
     if len(losses) < 2 * tenth:

@@ -1,4 +1,4 @@
-"""A trained network that is given as the first teacher: a family's, or a checkpoint's."""
+"""A pretrained teacher: a network of a family, or a checkpoint from elsewhere."""
 
 from __future__ import annotations
 
@@ -20,26 +20,23 @@ from anew.models.network import Network
 
 @dataclass(frozen=True)
 class PretrainedTeacher:
-    """A teacher that was found where the recipe names it: its spec, and where it is or what
-    it is.
-    """
+    """The teacher that a recipe names: its spec, and the family that holds it, or the network."""
 
     spec: Spec
     name: str
     family: Family | None = None
-    """The family that it and its ancestors lie in, where its spec is of the same data."""
+    """The family that holds it and its ancestors, if its spec is of the same data."""
     network: Network | None = None
-    """The network, where it is a checkpoint or of other data."""
+    """The network, if it is a checkpoint or of other data."""
 
     def bring(self, family: Family, data: Data, device: torch.device) -> None:
-        """Bring the teacher into a family: with its ancestors, or as a network of its own with its
-        outputs.
-        """
+        """Copy the teacher into a family, with its ancestors, or with its outputs on this data."""
         if self.family is not None:
             for ancestor in self.spec.lineage:
                 if not family.folder(ancestor.id).is_done:
                     _copy(self.family.folder(ancestor.id), family.folder(ancestor.id))
             return
+
         assert self.network is not None
         folder = family.begin(self.spec)
         if not folder.is_done:
@@ -55,26 +52,27 @@ class PretrainedTeacher:
 
 
 def find_teacher(recipe: Recipe, data: Data, trusted: Collection[str] = ()) -> PretrainedTeacher:
-    """Find the network that `recipe.teacher` names, and check that it can teach this data; nothing
-    is written.
+    """Find the network that `recipe.teacher` names, and check that it can teach this data.
 
-    A network of a family whose spec is of the same data keeps its spec and its ancestors; any other
-    checkpoint becomes a spec that holds the hash of its weights. `trusted` are names of models of
-    the user's own that a file may name.
+    A network of a family whose spec is of the same data keeps its spec and its ancestors. Any other
+    checkpoint gets a spec that holds the hash of its weights. `trusted` are models of the user's
+    own that a file may name. Nothing is written. Raises `AnewError` if there is no such teacher, or
+    it does not fit the data.
     """
     assert recipe.teacher is not None
     path = Path(recipe.teacher)
     if recipe.teacher and path.is_file():
         return _from_file(path, recipe.teacher_model, recipe.model, data, trusted)
+
     place, _, start = recipe.teacher.rpartition(":")
     if path.is_dir() and path.parent.name == "networks":
         place, start = str(path.parent.parent), path.name
     if not place or not Path(place).is_dir():
         raise AnewError(
             f"teacher '{recipe.teacher}': is no file and no network of a family; give a "
-            f"safetensors file, or "
-            "FAMILY:ID with an id that `anew show FAMILY` lists"
+            "safetensors file, or FAMILY:ID with an id that `anew show FAMILY` lists"
         )
+
     other = Family.open(Path(place))
     folder = other.find(start)
     if not folder.is_done:
@@ -85,6 +83,7 @@ def find_teacher(recipe: Recipe, data: Data, trusted: Collection[str] = ()) -> P
     wrong = folder.verify()
     if wrong:
         raise AnewError(f"teacher '{recipe.teacher}': {wrong[0]}; restore it from a copy")
+
     spec = other.spec(folder.id)
     if not spec.data.is_same(data.spec):
         return _from_file(folder.weights, recipe.teacher_model, recipe.model, data, trusted)
@@ -101,8 +100,10 @@ def _from_file(
     data: Data,
     trusted: Collection[str],
 ) -> PretrainedTeacher:
-    """Read a checkpoint: one that anew wrote says what it is, any other is a state dict of the
-    model that is given.
+    """Read a checkpoint.
+
+    The header of one that anew wrote names its model; any other is a state dict of `given_model`,
+    or of the students' model.
     """
     signature = data.signature
     tensors, header = files.read_tensors(path)
@@ -118,12 +119,12 @@ def _from_file(
         if teacher.signature.input_shape != signature.input_shape:
             raise AnewError(
                 f"teacher {path}: takes inputs {teacher.signature.input_shape}, the data has "
-                f"{signature.input_shape}; "
-                "give a teacher of the same inputs"
+                f"{signature.input_shape}; give a teacher of the same inputs"
             )
     else:
         teacher = network.build_empty(given_model or students, signature)
         saving.fill(teacher, tensors, path)
+
     spec = Spec(
         teacher.spec,
         data.spec,
@@ -139,7 +140,7 @@ def _brings_its_own(teacher: str) -> AnewError:
 
 
 def _copy(source: NetworkFolder, target: NetworkFolder) -> None:
-    """Copy a finished network; its `done.json` last, so that it is there whole or not at all."""
+    """Copy a finished network, `done.json` last: a copy that is cut off is no finished network."""
     files.ensure_folder(target.path)
     names = [*source.done["files"], source.done_file.name]
     for name in names:
