@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 import anew
+from anew.cli import main
+from anew.cli.options import settings_from
 from anew.core import fields
 from anew.core.execution import TABLE, Execution
 from anew.core.settings import POSITIONAL, Keywords, keywords, nest_keywords, read_settings
@@ -138,3 +140,17 @@ def test_an_execution_table_is_checked_as_the_recipe_is(tmp_path):
         read_settings(tmp_path / "r.toml")
     with pytest.raises(anew.AnewError, match=r"execution must be a table, got 3"):
         read_settings(None, {TABLE: 3})
+
+
+def test_a_list_may_be_given_at_once_or_by_repeating_its_option():
+    for words in (["--trust", "m:a", "--trust", "m:b"], ["--trust", "m:a,m:b"]):
+        _, bound, _ = main.app.parse_args(["train", *words])
+        recipe, execution = settings_from(None, bound.arguments)
+        assert (recipe, execution) == (Recipe(), Execution(trust=("m:a", "m:b")))
+
+
+def test_an_execution_table_in_a_recipe_is_overridden_by_flags(tmp_path):
+    (tmp_path / "r.toml").write_text("generations = 0\n[execution]\nthreads = 3\njobs = 2\n")
+    _, bound, _ = main.app.parse_args(["train", "--threads", "1"])
+    recipe, execution = settings_from(tmp_path / "r.toml", bound.arguments)
+    assert (recipe, execution) == (Recipe(generations=0), Execution(threads=1, jobs=2))
