@@ -9,7 +9,9 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from anew.core import randomness
+from anew.core.errors import AnewError
 from anew.data.batches import Batch, Batches
+from anew.data.signature import Signature
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,15 @@ class Shuffled:
         partners = self.partners[batch.indices]
         inputs = self.batches.examples.show(partners[batch.part], batch.views[batch.part])
         return replace(batch, inputs=inputs, labels=self.batches.labels[partners], indices=partners)
+
+
+def check_shuffled(signature: Signature) -> None:
+    """Raise `AnewError` if examples have answers at several positions: they have no one class."""
+    if signature.positions:
+        raise AnewError(
+            f"objective.shuffled exchanges answers among examples of one predicted class, and "
+            f"these examples have {signature.positions} answers each; drop --objective.shuffled"
+        )
 
 
 def partners_within(groups: Int64[Tensor, "examples"], stream: int) -> Int64[Tensor, "examples"]:

@@ -16,7 +16,7 @@ from anew.core.errors import AnewError
 from anew.data.batches import Batch, Batches
 from anew.teachers.encoding import Encoding
 from anew.teachers.live import LiveTeacher
-from anew.teachers.shuffled import Shuffled
+from anew.teachers.shuffled import Shuffled, check_shuffled
 from anew.teachers.store import FLUSH_SECONDS, Store
 
 AHEAD_BATCHES = 16
@@ -62,13 +62,7 @@ class Teacher:
         Raises `AnewError` if the teacher answers at several positions of an example: such an
         example has no one class.
         """
-        if self.live.signature.positions:
-            raise AnewError(
-                f"objective.shuffled exchanges answers among examples of one predicted class, and "
-                f"these examples have {self.live.signature.positions} answers each; drop "
-                f"--objective.shuffled"
-            )
-
+        check_shuffled(self.live.signature)
         predicted = torch.zeros_like(batches.labels)
         first, stride = self.world.rank * self.batch_size, self.world.size * self.batch_size
         for start in range(first, len(predicted), stride):

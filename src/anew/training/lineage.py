@@ -16,6 +16,7 @@ from anew.data import Data
 from anew.evaluation import Row
 from anew.family import Family, NetworkFolder
 from anew.models import frozen, network
+from anew.teachers.shuffled import check_shuffled
 from anew.training.launch import local
 from anew.training.launch.scheduler import train_groups
 from anew.training.pretrained import find_teacher
@@ -116,6 +117,8 @@ def _check_sound(recipe: Recipe, data: Data) -> None:
                 f"--sibling-seeds"
             )
 
+    if recipe.objective.shuffled:
+        check_shuffled(data.signature)
     top_k = recipe.objective.top_k
     if top_k is not None and top_k >= len(data.classes):
         raise AnewError(
