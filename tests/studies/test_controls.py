@@ -81,12 +81,13 @@ def test_an_example_gets_the_same_view_of_its_partner(batches, networks):
     partners = partners_within(predicted, randomness.key(batches.seed, "shuffled teacher"))
     assert len(predicted.unique()) > 1
     taught = zip(shuffled.teach(batches.epoch(2)), plain.teach(batches.epoch(2)), strict=True)
-    for (batch, logits), (same, own) in taught:
+    for (batch, outputs), (same, own) in taught:
         # What the student sees is its own example, not the partner.
         assert torch.equal(batch.inputs, same.inputs) and torch.equal(batch.labels, same.labels)
         shown = batches.examples.show(partners[batch.indices], batch.views)
-        assert torch.equal(logits, plain.ask(shown)) and not torch.equal(logits, own)
-        assert torch.equal(logits, shuffled.ask_about(batch))
+        assert torch.equal(outputs.logits, plain.ask(shown))
+        assert not torch.equal(outputs.logits, own.logits)
+        assert torch.equal(outputs.logits, shuffled.ask_about(batch).logits)
 
 
 def test_processes_ask_for_their_shares_and_know_the_same_partners(batches, networks, monkeypatch):

@@ -144,12 +144,14 @@ class Case:
     def epoch(self, teacher, number, first=0):
         """An epoch's targets, with the numbers of the examples and the views that they are for."""
         taught = list(teacher.teach(self.batches.epoch(number, first)))
-        assert [len(logits) for _, logits in taught] == [BATCH] * (self.batches.steps - first)
+        assert [len(outputs.logits) for _, outputs in taught] == [BATCH] * (
+            self.batches.steps - first
+        )
         indices, views = (
             torch.cat([getattr(batch, what) for batch, _ in taught])
             for what in ("indices", "views")
         )
-        return torch.cat([logits for _, logits in taught]), indices, views
+        return torch.cat([outputs.logits for _, outputs in taught]), indices, views
 
 
 @pytest.fixture

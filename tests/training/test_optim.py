@@ -62,11 +62,11 @@ def test_short_runs_have_sound_rates(schedule, steps, warmup):
 def test_norms_and_biases_are_decayed_or_spared(name):
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
     cpu = torch.device("cpu")
-    everything = optimizer(model, TrainingSpec(optimizer=name), cpu)
+    everything = optimizer(model.parameters(), TrainingSpec(optimizer=name), cpu)
     assert [(len(group["params"]), group["weight_decay"]) for group in everything.param_groups] == [
         (6, 5e-4)
     ]
-    spared = optimizer(model, TrainingSpec(optimizer=name, decay_all=False), cpu)
+    spared = optimizer(model.parameters(), TrainingSpec(optimizer=name, decay_all=False), cpu)
     assert [(len(group["params"]), group["weight_decay"]) for group in spared.param_groups] == [
         (2, 5e-4),
         (4, 0.0),
@@ -78,7 +78,7 @@ def test_fused_sgd_equals_nesterov_by_hand():
     parameter = nn.Parameter(torch.tensor([1.0, -2.0]))
     model = nn.Module()
     model.register_parameter("w", parameter)
-    sgd = optimizer(model, training, torch.device("cpu"))
+    sgd = optimizer(model.parameters(), training, torch.device("cpu"))
     w, v = parameter.detach().double().clone(), torch.zeros(2, dtype=torch.float64)
     for _ in range(5):
         sgd.zero_grad()
@@ -92,4 +92,5 @@ def test_fused_sgd_equals_nesterov_by_hand():
 
 def test_without_momentum_nesterov_is_dropped():
     training = dataclasses.replace(TrainingSpec(), momentum=0.0)
-    assert not optimizer(nn.Linear(2, 2), training, torch.device("cpu")).param_groups[0]["nesterov"]
+    parameters = nn.Linear(2, 2).parameters()
+    assert not optimizer(parameters, training, torch.device("cpu")).param_groups[0]["nesterov"]

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from jaxtyping import Int64
-from torch import Tensor
+from torch import Tensor, nn
 
 from anew.core.errors import AnewError, did_you_mean
+from anew.core.spec import ModelSpec
 from anew.objectives import losses
 from anew.objectives.losses import Labels, Logits, Loss
 
-Need = Literal["teacher", "permutation"]
+Need = Literal["teacher", "permutation", "features"]
+Shapes = Mapping[str, tuple[int, ...]]
+"""The shapes of features of one example, by the name of the module that puts them out."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,13 @@ class Context:
     """The teacher's logits (B, *positions, C), float32."""
     permutation: Int64[Tensor, "*batch classes"] | None = None
     """Random integers (B, *positions, C) whose ranks permute the classes of each view."""
+
+    features: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
+    """The student's features (B, ...) by the module's name; gradients flow into them."""
+    teacher_features: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
+    """The teacher's features (B, ...) by the module's name; no gradient flows into them."""
+    module: nn.Module | None = None
+    """The objective's own module, such as a projection; it is trained with the student."""
 
     @property
     def teacher(self) -> Logits:
@@ -89,6 +99,16 @@ class Objective:
     options: Mapping[str, Option] = field(default_factory=dict[str, Option])
     needs: frozenset[Need] = frozenset[Need]({"teacher"})
     """What its context must hold beside the student's logits and the labels."""
+    features: Callable[[ModelSpec], Sequence[str]] = lambda model: ()
+    """Called with the student's and with the teacher's model: returns the names of the modules
+    whose outputs are the features. Not called if features are no need."""
+    module: Callable[[Shapes, Shapes], nn.Module] | None = None
+    """Called with the shapes of the student's and of the teacher's features: returns the module
+    that the objective owns. Its first weights come from a stream of their own."""
+
+    def features_of(self, model: ModelSpec) -> tuple[str, ...]:
+        """Return the names of the modules of a model whose features are needed."""
+        return tuple(self.features(model)) if "features" in self.needs else ()
 
 
 def _label_terms(context: Context, *, smoothing: float) -> Terms:

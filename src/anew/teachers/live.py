@@ -8,20 +8,36 @@ import torch
 from jaxtyping import Float, Num
 from torch import Tensor
 
-from anew.models.network import Network, Runner
+from anew.models.network import Network, Outputs, Runner
 from anew.objectives import mean_of_teachers
 
 
 class LiveTeacher:
     """Trained networks in inference mode; several answer with the mean of their probabilities."""
 
-    def __init__(self, networks: Sequence[Network], precision: str, compile: bool) -> None:
-        """Freeze the networks and put them into evaluation mode."""
+    def __init__(
+        self,
+        networks: Sequence[Network],
+        precision: str,
+        compile: bool,
+        features: Sequence[str] = (),
+    ) -> None:
+        """Freeze the networks in evaluation mode; `features` names modules of the only network."""
+        assert len(networks) == 1 or not features, "features of several networks have no mean"
         self.networks = networks
         self.signature = networks[0].signature
+        self.features = tuple(features)
         self._runners = [
-            Runner(one.eval().requires_grad_(False), precision, compile) for one in networks
+            Runner(network.eval().requires_grad_(False), precision, compile, features)
+            for network in networks
         ]
+
+    @torch.no_grad()
+    def outputs(self, inputs: Num[Tensor, "batch ..."]) -> Outputs:
+        """Return the logits (B, *positions, C) and features of a single network."""
+        # Not in inference mode: a module that learns from features saves them for its gradient.
+        (run,) = self._runners
+        return run(inputs)
 
     @torch.inference_mode()
     def logits(self, inputs: Num[Tensor, "batch ..."]) -> Float[Tensor, "batch *positions classes"]:

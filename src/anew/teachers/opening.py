@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from anew import objectives
 from anew.core.distributed import World
+from anew.core.errors import AnewError
 from anew.core.execution import Execution
 from anew.core.spec import Spec
 from anew.data.batches import Batches
@@ -38,6 +40,7 @@ class TeacherParts:
             store_bytes=self.key.bytes,
             free_bytes=shutil.disk_usage(stores.parent).free,
             is_begun=self.key.folder(stores).exists(),
+            features=bool(self.live.features),
         )
         return choose(need, execution)
 
@@ -52,9 +55,18 @@ class TeacherParts:
 
 
 def teacher_parts(networks: Sequence[Network], spec: Spec, batches: Batches) -> TeacherParts:
-    """Return the parts of a student's teacher. `networks` are its teachers, on their device."""
+    """Return the parts of a student's teacher. `networks` are its teachers, on their device.
+
+    Raises `AnewError` if the objective compares features and there are several teachers.
+    """
     training = spec.training
-    live = LiveTeacher(networks, training.precision, training.compile)
+    features = objectives.find(spec.objective.name).features_of(spec.teachers[0].model)
+    if features and len(networks) > 1:
+        raise AnewError(
+            f"objective '{spec.objective.name}': compares features with one teacher's, got "
+            f"{len(networks)} teachers; choose another --objective"
+        )
+    live = LiveTeacher(networks, training.precision, training.compile, features)
     encoding = Encoding(len(live.signature.classes), spec.objective.top_k)
     key = store_key(
         spec, len(batches.labels), batches.batch_size, encoding, live.signature.positions

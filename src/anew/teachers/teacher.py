@@ -14,6 +14,7 @@ from anew.core import randomness
 from anew.core.distributed import World
 from anew.core.errors import AnewError
 from anew.data.batches import Batch, Batches
+from anew.models.network import Outputs
 from anew.teachers.encoding import Encoding
 from anew.teachers.live import LiveTeacher
 from anew.teachers.shuffled import Shuffled, check_shuffled
@@ -74,28 +75,30 @@ class Teacher:
             "predicted class"
         )
 
-    def teach(
-        self, epoch: Iterable[Batch]
-    ) -> Iterator[tuple[Batch, Float[Tensor, "batch *positions classes"]]]:
-        """Yield each batch of an epoch with the teacher's logits (B, *positions, C) for its views.
+    def teach(self, epoch: Iterable[Batch]) -> Iterator[tuple[Batch, Outputs]]:
+        """Yield an epoch's batches, each with the teacher's outputs for exactly its views.
 
-        The logits are float32. Once shuffled, they are those for the same views of the partners.
+        The logits are (B, *positions, C), float32. A shuffled teacher yields its outputs for the
+        same views of the examples' partners.
         """
         batches = iter(epoch)
         while ahead := list(islice(batches, 1)):
             ahead += islice(batches, self._ahead(ahead[0]) - 1)
-            answers = self._words([self._asked_for(batch) for batch in ahead])
-            for batch, words in zip(ahead, answers, strict=True):
+            asked_for = [self._asked_for(batch) for batch in ahead]
+            for batch, outputs in zip(ahead, self._outputs(asked_for), strict=True):
                 self.served += len(batch.labels)
-                yield batch, self.encoding.decode(self.world.gather(words))
+                yield batch, outputs
 
     def ask(self, inputs: Num[Tensor, "asked ..."]) -> Float[Tensor, "asked *positions classes"]:
         """Return the logits (A, *positions, C) for inputs as they are, asked live."""
         return self.encoding.decode(self._ask(inputs))
 
-    def ask_about(self, batch: Batch) -> Float[Tensor, "batch *positions classes"]:
-        """Return the logits (B, *positions, C) that `teach` gives for a whole batch, asked live."""
-        return self.ask(self._asked_for(batch).inputs)
+    def ask_about(self, batch: Batch) -> Outputs:
+        """Return the outputs that `teach` gives for a whole batch, asked live."""
+        inputs = self._asked_for(batch).inputs
+        if self.live.features:
+            return self._observe(inputs)
+        return Outputs(self.ask(inputs))
 
     def verify(self, batches: Batches, precision: str) -> None:
         """Ask for a random sample of the stored answers again and compare.
@@ -153,6 +156,26 @@ class Teacher:
     def _asked_for(self, batch: Batch) -> Batch:
         """Return the batch whose answers this one gets: itself, or its partners once shuffled."""
         return batch if self._shuffled is None else self._shuffled(batch)
+
+    def _outputs(self, batches: Sequence[Batch]) -> Iterator[Outputs]:
+        """Yield the outputs for whole batches; each process asks for its parts."""
+        if not self.live.features:
+            for words in self._words(batches):
+                yield Outputs(self.encoding.decode(self.world.gather(words)))
+            return
+
+        # Features are as large as activations, so no table holds them.
+        for batch in batches:
+            part = self._observe(batch.inputs)
+            features = {name: self.world.gather(value) for name, value in part.features.items()}
+            yield Outputs(self.world.gather(part.logits), features)
+
+    def _observe(self, inputs: Num[Tensor, "asked ..."]) -> Outputs:
+        """Return logits, rounded as all targets are, and features."""
+        self.asked += len(inputs)
+        outputs = self.live.outputs(self.live.signature.arrange(inputs))
+        words = self.encoding.encode(outputs.logits)
+        return Outputs(self.encoding.decode(words), outputs.features)
 
     def _words(self, batches: Sequence[Batch]) -> Sequence[Int16[Tensor, "batch *positions words"]]:
         """Return encoded answers for this process's parts of batches, from the store if held there.

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import torch
@@ -16,9 +17,9 @@ from anew.core.errors import AnewError
 from anew.data.batches import Batches
 from anew.data.split import Data
 from anew.evaluation import accuracy, predict
-from anew.models.network import Network
-from anew.objectives import Context, Objective
+from anew.models.network import Network, Runner
 from anew.teachers import Teacher
+from anew.training.objective import StudentObjective, detached
 
 LEAST_SIGNAL = 1e-3
 SIGNAL_BATCHES = 8
@@ -69,12 +70,12 @@ def knowledge(teacher: Teacher, data: Data, device: torch.device) -> Knowledge:
     if len(examples) > CHECKED_EXAMPLES:
         examples = examples.take(torch.arange(CHECKED_EXAMPLES))
     answers = torch.stack([predict(network, examples, device) for network in teacher.live.networks])
-    counts = torch.bincount(examples.labels, minlength=len(data.classes)).double()
+    counts = torch.bincount(examples.labels.flatten(), minlength=len(data.classes)).double()
     chance = (counts.max() / counts.sum()).item()
     return Knowledge(
         accuracy=accuracy(objectives.mean_of_teachers(answers), examples.labels),
         chance=chance,
-        chance_limit=chance + 2 * (chance * (1 - chance) / len(examples)) ** 0.5,
+        chance_limit=chance + 2 * (chance * (1 - chance) / examples.labels.numel()) ** 0.5,
         measured_on=on,
     )
 
@@ -91,36 +92,35 @@ def check_signal(name: str, ratio: float) -> None:
 
 
 def signal(
-    student: Network,
-    teacher: Teacher,
-    objective: Objective,
-    options: dict[str, float],
-    batches: Batches,
-    data: Data,
+    student: Network, teacher: Teacher, objective: StudentObjective, batches: Batches
 ) -> float:
-    """Return |gradient of the teacher's term| / |gradient of the label term| with respect to the
-    logits.
+    """Return |gradient of the teacher's term| / |gradient of the label term|.
 
-    Over the first batches, on an unused copy of the student. The label term is the objective's own,
-    with its weight; where it has none, the plain cross-entropy to the labels.
+    The gradients are with respect to what the objective sees of the student: its logits, and its
+    features if the objective needs them. They are taken over the first batches, on an unused copy
+    of the student. The label term is the objective's own, with its weight; if it has none, the
+    plain cross-entropy to the labels.
     """
     # Batch norm counts every forward in training mode: the student itself must start untouched.
-    trial = copy.deepcopy(student).train()
+    trial = Runner(copy.deepcopy(student).train(), "float32", False, objective.features)
     from_teacher, from_labels = 0.0, 0.0
+
     for batch in itertools.islice(batches.whole().epoch(0), SIGNAL_BATCHES):
-        logits = trial(batch.inputs).detach().float().requires_grad_()
-        permutation = None
-        if "permutation" in objective.needs:
-            permutation = batch.permutation(data.spec.seed, len(data.classes))
-        context = Context(logits, batch.labels, teacher.ask_about(batch), permutation)
-        terms = objective.terms(context, **options)
-        label = terms.label if terms.label is not None else objectives.label(logits, batch.labels)
+        outputs = detached(trial(batch.inputs))
+        terms = objective.terms(batch, outputs, teacher.ask_about(batch))
         assert terms.teacher is not None, "only objectives with a teacher are checked"
-        from_teacher += _squared_gradient(terms.teacher, logits)
-        from_labels += _squared_gradient(label, logits)
+        label = terms.label
+        if label is None:
+            label = objectives.label(outputs.logits, batch.labels)
+
+        seen = [outputs.logits, *outputs.features.values()]
+        from_teacher += _squared_gradient(terms.teacher, seen)
+        from_labels += _squared_gradient(label, seen)
     return (from_teacher / from_labels) ** 0.5
 
 
-def _squared_gradient(term: Tensor, logits: Tensor) -> float:
-    (gradient,) = torch.autograd.grad(term, logits, retain_graph=True)
-    return gradient.double().square().sum().item()
+def _squared_gradient(term: Tensor, seen: Sequence[Tensor]) -> float:
+    gradients = torch.autograd.grad(term, seen, retain_graph=True, allow_unused=True)
+    # A term that does not use a tensor has None for its gradient, which the annotation hides.
+    used = [gradient for gradient in gradients if isinstance(gradient, Tensor)]  # pyright: ignore[reportUnnecessaryIsInstance]
+    return sum(gradient.double().square().sum().item() for gradient in used)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from anew.core.errors import AnewError
 from anew.core.execution import Execution
@@ -22,7 +21,7 @@ from anew.data import Batches, Data
 from anew.data.batches import Batch
 from anew.family import NetworkFolder
 from anew.models import frozen, network
-from anew.models.network import Network
+from anew.models.network import Network, Outputs
 from anew.teachers import Need, Store, Teacher, choose, teacher_parts
 from anew.teachers.choice import distinct_views
 from anew.training.device import settings
@@ -78,7 +77,7 @@ class _Contender:
         everything = itertools.chain.from_iterable(
             batches.epoch(epoch) for epoch in itertools.count()
         )
-        self._taught: Iterator[tuple[Batch, Tensor | None]]
+        self._taught: Iterator[tuple[Batch, Outputs | None]]
         if teacher is None:
             self._taught = ((batch, None) for batch in everything)
         else:

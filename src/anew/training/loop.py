@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
-from torch import Tensor
-
 from anew.core import randomness
 from anew.core.errors import AnewError
 from anew.core.interruption import Interrupted
@@ -19,6 +17,7 @@ from anew.core.spec import Spec
 from anew.data.batches import Batch, Batches
 from anew.family.lock import NetworkLock
 from anew.models import network, saving
+from anew.models.network import Outputs
 from anew.teachers import FLUSH_SECONDS, Teacher, open_teacher, teacher_parts
 from anew.training import checks
 from anew.training.checks import CheckError, Knowledge
@@ -241,7 +240,7 @@ def _teaching(session: Session, group: Group, batches: Batches) -> Generator[Tea
 
 def _taught(
     epoch: Iterable[Batch], teacher: Teacher | None
-) -> Iterator[tuple[Batch, Tensor | None]]:
+) -> Iterator[tuple[Batch, Outputs | None]]:
     """Yield batches with the teacher's targets, None without a teacher."""
     if teacher is None:
         yield from ((batch, None) for batch in epoch)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -51,15 +51,14 @@ def _half_cosine(start: float, end: float, share: float) -> float:
 
 
 def optimizer(
-    network: nn.Module, training: TrainingSpec, device: torch.device
+    parameters: Iterable[nn.Parameter], training: TrainingSpec, device: torch.device
 ) -> torch.optim.Optimizer:
-    """Return the optimizer of a network: SGD (Nesterov) or AdamW, in torch's fused form where the
-    device has it.
+    """Return the optimizer of parameters: SGD (Nesterov) or AdamW, fused if the device has it.
 
-    Weight decay acts on every parameter, as in the paper, or with `decay_all` off on those of two
-    dimensions and more: not on norms and biases.
+    Parameters without gradients are left out. Weight decay acts on every other one, as in the
+    paper, or with `decay_all` off on those of two dimensions and more: not on norms and biases.
     """
-    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    parameters = [parameter for parameter in parameters if parameter.requires_grad]
     decayed = [parameter for parameter in parameters if training.decay_all or parameter.ndim >= 2]
     spared = [
         parameter for parameter in parameters if not training.decay_all and parameter.ndim < 2

@@ -13,10 +13,9 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
-from anew import evaluation, objectives
+from anew import evaluation
 from anew.core import files, randomness
 from anew.core.callbacks import Callback
 from anew.core.distributed import World
@@ -26,13 +25,13 @@ from anew.data.batches import Batch, Batches
 from anew.data.split import Data
 from anew.family import NetworkFolder
 from anew.models import network, saving, whole_batch
-from anew.models.network import Network, Runner
-from anew.objectives import Context
+from anew.models.network import Network, Outputs, Runner
 from anew.teachers import Teacher
 from anew.training import checks, optim
 from anew.training.checkpoint import Checkpoint, Standing
 from anew.training.checks import Knowledge
 from anew.training.device import environment
+from anew.training.objective import StudentObjective
 
 # Reading a loss waits for the device, so they are read this many at a time.
 READ_LOSSES_EVERY = 50
@@ -57,16 +56,16 @@ class Trainer:
         """Build the network. What its spec freezes is copied from `teacher`, its first."""
         self.spec, self.data, self.batches, self.folder = spec, data, batches, folder
         self.world = world or World()
-        self.objective = objectives.find(spec.objective.name)
-        self.options = objectives.fill_options(spec.objective.name, spec.objective.options)
-
         copied = teacher.model if teacher is not None else None
         self.network = self._place(network.build(spec, data.signature, copied))
-        self.optimizer = optim.optimizer(self.network, spec.training, batches.device)
+        self.objective = StudentObjective(spec, self.network, teacher)
+        self._parameters = [*self.network.parameters(), *self._own_parameters()]
+        self.optimizer = optim.optimizer(self._parameters, spec.training, batches.device)
         self._runner = Runner(
             whole_batch.share(self.network.train(), self.world),
             spec.training.precision,
             spec.training.compile,
+            self.objective.features,
         )
 
         self.steps = spec.training.epochs * batches.steps
@@ -104,37 +103,29 @@ class Trainer:
         """Minutes since the last save."""
         return (time.monotonic() - self._saved) / 60
 
-    def train_step(
-        self, batch: Batch, teacher_logits: Float[Tensor, "batch classes"] | None
-    ) -> None:
+    def train_step(self, batch: Batch, teacher: Outputs | None) -> None:
         """Take one step: forward, objective, backward, update. Nothing here waits for the device.
 
-        Raises `NotFiniteError` where one of the last losses was not finite.
+        `teacher` are the teacher's outputs for the whole batch, its logits (B, *positions, C).
+        Raises `NotFiniteError` if one of the last losses was not finite.
         """
         rate = optim.learning_rate(self.spec.training, self.step, self.steps)
         self._reseed()
 
-        # Every process runs its part of the batch, and has the whole batch's logits.
-        logits = self.world.gather(self._runner(batch.inputs).logits)
-        permutation = None
-        if "permutation" in self.objective.needs:
-            permutation = batch.permutation(self.data.spec.seed, logits.shape[-1])
-        context = Context(logits, batch.labels, teacher_logits, permutation)
-        loss = self.objective.terms(context, **self.options).total()
+        student = self._forward(batch)
+        loss = self.objective.terms(batch, student, teacher).total()
 
         self.optimizer.zero_grad(set_to_none=True)
-        # Processes' gradients are averaged, and each has only its own part's: their sum is meant.
-        scaled = loss * self.world.size if self.world.size > 1 else loss
-        scaled.backward()
+        self._backward(loss)
         if self.spec.training.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.spec.training.clip_norm)
+            torch.nn.utils.clip_grad_norm_(self._parameters, self.spec.training.clip_norm)
 
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
         self.standing.step += 1
 
-        wrong = (logits.detach().argmax(-1) != batch.labels).sum()
+        wrong = (student.logits.detach().argmax(-1) != batch.labels).sum()
         self._unread.append((loss.detach(), wrong))
         if len(self._unread) >= READ_LOSSES_EVERY:
             self._read_losses()
@@ -197,9 +188,7 @@ class Trainer:
 
         An untrained teacher is a control, worth nothing by design: it is said and stops nobody.
         """
-        signal = checks.signal(
-            self.network, teacher, self.objective, self.options, self.batches, self.data
-        )
+        signal = checks.signal(self.network, teacher, self.objective, self.batches)
         progress.log(
             f"teacher: {knowledge.accuracy:.1%} of the {knowledge.measured_on} examples right "
             f"(chance "
@@ -239,6 +228,7 @@ class Trainer:
                 model=self.network.model.state_dict(),
                 optimizer=optim.optimizer_state(self.optimizer),
                 best=self._best,
+                objective=self.objective.state(),
             ).write(self.folder.state)
         self._saved = time.monotonic()
 
@@ -247,6 +237,7 @@ class Trainer:
         checkpoint = Checkpoint.read(self.folder.state, self.spec.id)
         saving.fill(self.network, checkpoint.model, self.folder.state)
         optim.restore_optimizer(self.optimizer, checkpoint.optimizer)
+        self.objective.restore(checkpoint.objective, self.folder.state)
         self._best = {
             name: value.to(self.batches.device) for name, value in checkpoint.best.items()
         }
@@ -292,6 +283,28 @@ class Trainer:
         }
         self.folder.finish(record)
 
+    def _forward(self, batch: Batch) -> Outputs:
+        """Return the student's outputs for the whole batch; every process runs its part of it."""
+        part = self._runner(batch.inputs)
+        features = {name: self.world.gather(value) for name, value in part.features.items()}
+        return Outputs(self.world.gather(part.logits), features)
+
+    def _backward(self, loss: Tensor) -> None:
+        if self.world.size == 1:
+            loss.backward()
+            return
+        # Processes' gradients are averaged, and each has only its own part's: their sum is meant.
+        (loss * self.world.size).backward()
+        # The objective's own module has the whole batch's gradient in every process already.
+        for parameter in self._own_parameters():
+            if parameter.grad is not None:
+                parameter.grad /= self.world.size
+
+    def _own_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters of the objective's own module."""
+        module = self.objective.module
+        return list(module.parameters()) if module is not None else []
+
     def _reseed(self) -> None:
         """Move torch's generators, which dropout draws from, to this step's stream."""
         # Each of several processes has its own stream; a process alone has the stream without rank.
@@ -321,9 +334,8 @@ class Trainer:
         """A finite loss can leave weights that are not: they must never replace the last good
         state.
         """
-        values = [
-            value for value in self.network.model.state_dict().values() if value.is_floating_point()
-        ]
+        tensors = [*self.network.model.state_dict().values(), *self.objective.state().values()]
+        values = [value for value in tensors if value.is_floating_point()]
         if not bool(torch.nn.utils.get_total_norm(values).isfinite()):
             raise self._not_finite("the weights are no longer finite", self.step - 1)
 

@@ -17,7 +17,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from anew import data as data_sources
 from anew import evaluation
@@ -31,6 +30,7 @@ from anew.data.batches import Batch
 from anew.evaluation import EVALUATION_BATCH
 from anew.family import NetworkFolder
 from anew.models import network
+from anew.models.network import Outputs
 from anew.studies.planning import plan as planning
 from anew.studies.planning.known_data import KnownData, known_data
 from anew.studies.planning.needs import GroupNeeds
@@ -189,11 +189,10 @@ class _Trainee:
                 replace(spec, training=training), folder, light, shown.batches, teacher=teacher
             )
         )
-        self._targets: Tensor | None = None
+        self._targets: Outputs | None = None
         if spec.teachers:
-            self._targets = torch.randn(
-                shown.batches.batch_size, len(data.classes), device=self.device
-            )
+            shape = (shown.batches.batch_size, *data.signature.output_shape)
+            self._targets = Outputs(torch.randn(shape, device=self.device))
         # The first steps allocate and compile.
         slow = self._steps(1) > SLOW_SECONDS
         one = self._steps(1) if slow else self._steps(2) and self._steps(1)
