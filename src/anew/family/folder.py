@@ -124,6 +124,7 @@ class NetworkFolder:
             raise AnewError(
                 f"{self.done_file}: is damaged (no hashes of files); {_MEND.format(self.path)}"
             )
+
         # A record may come from elsewhere. Files are copied and opened by these names, so nothing
         # but a network's own files may be named.
         foreign = [name for name in recorded if not _FILE_NAME.fullmatch(name)]

@@ -75,6 +75,7 @@ def _gradient_shares(students: Sequence[Gradients]) -> Chart:
             for student, interval in zip(names, values, strict=True)
         ]
         said.append(f"{name}: {listed(percents)}")
+
     return Chart(
         name="gradient-shares",
         title="How much of distillation's gradient is only weighed labels",
@@ -107,6 +108,7 @@ def _importance_weights(students: Sequence[Gradients]) -> Chart:
                 f"{name} from {bins[0].median:.2f} where the teacher is least sure to "
                 f"{bins[-1].median:.2f} where it is surest"
             )
+
     return Chart(
         name="importance-weights",
         title="The weight that the teacher gives to an example",
@@ -171,6 +173,7 @@ def _sureness(measured: Sequence[DarkKnowledge]) -> Chart:
         f"generation {one.generation} {one.confidence.value:.3f} and {one.correct.value:.3f}"
         for one in measured
     ]
+
     return Chart(
         name="sureness",
         title="How sure the generations are",
@@ -249,6 +252,7 @@ def _reliability(drawn: Sequence[Calibration]) -> Chart:
             )
         )
     said = [f"{one.name} {one.ece_equal_mass:.1f} %" for one in drawn]
+
     return Chart(
         name="reliability",
         title="Is a network as often right as it is sure?",
@@ -343,6 +347,7 @@ def _flips(measured: Sequence[Harm]) -> Chart:
         f"{one.name} {one.negative_flips.value:.2f} % lost and {one.positive_flips.value:.2f} % won"
         for one in measured
     ]
+
     return Chart(
         name="flips",
         title="Test pictures that flipped, from one generation to another",
@@ -376,6 +381,7 @@ def _agreement(measured: Fidelity) -> Chart:
         for later in range(count)
         for earlier in range(later)
     ]
+
     return Chart(
         name="agreement",
         title="How often two generations say the same",
@@ -391,6 +397,7 @@ def _agreement(measured: Fidelity) -> Chart:
 def _gains(measured: Fidelity) -> Chart:
     names = tuple(capitalised(one.name) for one in measured.ensembles)
     said = [f"{one.name} {one.gain.value:.2f}" for one in measured.ensembles]
+
     return Chart(
         name="gains",
         title="What averaging gains over the average member",

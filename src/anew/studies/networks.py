@@ -1,5 +1,4 @@
-"""The networks of the paper's tables: its rows, and Table 4's and 5's students, which keep a
-DenseNet's hidden sizes.
+"""The networks of the paper's tables: rows, and students that keep a DenseNet's hidden sizes.
 
 Furlanello et al. 2018 (arXiv 1805.04770); how they were found from the published counts is in
 docs/reproduction.md.
@@ -20,8 +19,7 @@ def _dense_net(name: str, layers: int, first_channels: int, **options: float) ->
 
 
 def dense_nets(layers: int, growth: int) -> dict[str, ModelSpec]:
-    """Return Table 4's networks by column: a DenseNet, and students with its hidden sizes after
-    every transition.
+    """Return Table 4's networks by column: a DenseNet, and students with its hidden sizes.
 
     The published counts of Tables 4 and 5 come out where a 1x1 convolution follows the last block
     too, so that the hidden sizes of DenseNet-90-60 are 480, 660 and 750. A student `times` as deep
@@ -60,9 +58,7 @@ def dense_nets(layers: int, growth: int) -> dict[str, ModelSpec]:
 
 
 def _hidden_sizes(layers: int, growth: int) -> dict[str, int]:
-    """Return the first channels and the hidden sizes of the teacher in `dense_nets`, as options of
-    its students.
-    """
+    """Return the first channels and hidden sizes of `dense_nets`' teacher, as students' options."""
     options = dict(dense_nets(layers, growth)["0.5x compr."].options)
     return {
         name: int(options[name]) for name in ("first_channels", "hidden1", "hidden2", "hidden3")
@@ -70,9 +66,7 @@ def _hidden_sizes(layers: int, growth: int) -> dict[str, int]:
 
 
 def residual_nets(layers: int, growth: int, depth: int, pre_units: int) -> dict[str, ModelSpec]:
-    """Return Table 5's networks by row: a usual one of a depth, and students matched to the
-    teacher's hidden sizes.
-    """
+    """Return Table 5's networks by row: a plain one, and students of the teacher's hidden sizes."""
 
     def student(name: str, ratio: float) -> ModelSpec:
         return ModelSpec(

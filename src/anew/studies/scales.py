@@ -50,6 +50,7 @@ class _Sizes:
             *RESIDUAL_NETS.values(),
             SLIDES_NET,
         )
+
         smaller = (
             *(ModelSpec(f"wide_resnet-{name}") for name in self.wide),
             *(ModelSpec(f"densenet-{name}") for name in self.dense),

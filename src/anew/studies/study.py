@@ -178,6 +178,7 @@ class Study:
         """
         column = self.column(row, name)
         assert column is not None and not column.ensemble, "only networks have a spec"
+
         epochs = max(1, round(self.training.epochs * column.epochs)) if column.epochs else 0
         teachers: tuple[Spec, ...] = ()
         objective = ObjectiveSpec("label", smoothing=column.label_smoothing)

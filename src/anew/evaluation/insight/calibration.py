@@ -142,6 +142,7 @@ def reliability(
     """
     confidence, called = log_probabilities.double().exp().max(-1)
     correct = called == labels
+
     bins: list[ReliabilityBin] = []
     for part in torch.argsort(confidence, stable=True).tensor_split(CALIBRATION_BINS):
         if len(part):

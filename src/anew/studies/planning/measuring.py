@@ -1,9 +1,8 @@
-"""A study's plan here: the sizes of its data, what its family holds, and speeds measured on this
-machine.
+"""A study's plan on this machine: its data, what its family holds, and measured speeds.
 
-Speeds are measured on the study's own data where it is at hand, and on noise of the same form where
-only its sizes are known: in rounds, each kind of network and teacher in turn, so that what else the
-machine does hits all alike.
+Speeds are measured on the study's own data if it is at hand, else on noise of the same form. That
+is done in rounds, each kind of network and teacher in turn, so that other work of the machine hits
+all alike.
 """
 
 from __future__ import annotations
@@ -95,8 +94,7 @@ def plan(
 
 
 def measure(missing: Sequence[GroupNeeds], known: KnownData, execution: Execution) -> Speeds:
-    """Train a few steps of each kind of network, let each kind of teacher answer, and return how
-    fast that is.
+    """Return how fast each kind of network is trained and each kind of teacher answers.
 
     Nothing is kept. Raises `AnewError` as training does for what does not fit.
     """
@@ -109,45 +107,46 @@ def measure(missing: Sequence[GroupNeeds], known: KnownData, execution: Executio
         tempfile.TemporaryDirectory() as place,
     ):
         data = data_sources.prepare(known.examples(), known.spec)
-        reading = known.reading + (time.perf_counter() - started) * len(
-            {one.specs[0].data for one in missing}
-        )
-        by_size = {one.batch_size: Batches(data, one.batch_size, device) for one in missing}
+        # Each seed of the study splits the data anew.
+        splits = len({group.specs[0].data for group in missing})
+        reading = known.reading + splits * (time.perf_counter() - started)
+        by_size = {group.batch_size: Batches(data, group.batch_size, device) for group in missing}
         showings = {size: _Showing(batches) for size, batches in by_size.items()}
+
         networks: dict[NetworkKind, _Trainee] = {}
         teachers: dict[TeacherKind, _Asked] = {}
-        for one in missing:
-            shown = showings[one.batch_size]
-            for spec in one.specs:
+        for group in missing:
+            shown = showings[group.batch_size]
+            for spec in group.specs:
                 kind = network_kind(spec)
                 if kind not in networks:
                     networks[kind] = _Trainee(spec, data, shown, Path(place) / str(len(networks)))
-            kind_of_teacher = teacher_kind(one.specs[0])
-            if one.way and kind_of_teacher not in teachers:
+            kind_of_teacher = teacher_kind(group.specs[0])
+            if group.way and kind_of_teacher not in teachers:
                 teachers[kind_of_teacher] = _Asked(
-                    one, data, shown, Path(place) / f"teacher {len(teachers)}"
+                    group, data, shown, Path(place) / f"teacher {len(teachers)}"
                 )
+
         contenders = (*showings.values(), *networks.values(), *teachers.values())
         measured = in_rounds([contender.measure for contender in contenders], ROUNDS)
         for contender, rows in zip(contenders, measured, strict=True):
             contender.medians = medians(rows)
+
         return Speeds(
             said=(
                 f"measured on this machine in {time.perf_counter() - started:,.0f} s: {ROUNDS} "
                 f"rounds of a few steps, "
                 f"{device.type}, {torch.get_num_threads()} threads"
             ),
-            networks={kind: one.pace() for kind, one in networks.items()},
-            teachers={kind: one.asking() for kind, one in teachers.items()},
-            batch=max(one.medians[0] for one in showings.values()),
+            networks={kind: trainee.pace() for kind, trainee in networks.items()},
+            teachers={kind: teacher.asking() for kind, teacher in teachers.items()},
+            batch=max(shown.medians[0] for shown in showings.values()),
             reading=reading,
         )
 
 
 class _Showing:
-    """Makes batches of views: the first few are kept for the others, and their seconds are measured
-    again and again.
-    """
+    """Makes batches of views, again and again; the first few are kept for the others."""
 
     def __init__(self, batches: Batches) -> None:
         self.batches = batches
@@ -164,9 +163,7 @@ class _Showing:
 
 
 class _Trainee:
-    """One kind of network, trained for a few steps in every round and then finished and thrown
-    away.
-    """
+    """One kind of network: trained for a few steps in every round, finished and discarded."""
 
     def __init__(self, spec: Spec, data: Data, shown: _Showing, place: Path) -> None:
         self.device, self._batches = shown.batches.device, shown.first
@@ -183,6 +180,7 @@ class _Trainee:
         teacher = (
             network.build_empty(spec.teachers[0].model, data.signature) if spec.frozen else None
         )
+
         self._whole: list[float] = []
         self._run = self._timed_once(
             lambda: Trainer(
@@ -193,6 +191,7 @@ class _Trainee:
         if spec.teachers:
             shape = (shown.batches.batch_size, *data.signature.output_shape)
             self._targets = Outputs(torch.randn(shape, device=self.device))
+
         # The first steps allocate and compile.
         slow = self._steps(1) > SLOW_SECONDS
         one = self._steps(1) if slow else self._steps(2) and self._steps(1)
@@ -239,9 +238,7 @@ class _Trainee:
 
 
 class _Asked:
-    """One kind of teacher, asked about the same batches live, for a new store, and from that
-    store.
-    """
+    """One kind of teacher: asked live, for a new store, and from that store."""
 
     def __init__(self, one: GroupNeeds, data: Data, shown: _Showing, place: Path) -> None:
         spec, self.batches = one.specs[0], shown.batches
