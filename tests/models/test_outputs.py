@@ -1,5 +1,7 @@
 """What a runner returns: logits, and the outputs of modules that are asked for by name."""
 
+import copy
+
 import pytest
 import torch
 
@@ -43,3 +45,26 @@ def test_a_module_that_is_not_there_is_one_line(small):
     built, _ = small
     with pytest.raises(AnewError, match=r"no module 'feature' \(did you mean 'features"):
         Runner(built, "float32", False, ["feature"])
+
+
+def test_features_are_taken_under_autocast_too(small):
+    built, inputs = small
+    outputs = Runner(built, "bfloat16", False, ["features.2"])(inputs)
+    assert outputs.logits.dtype == torch.bfloat16
+    assert outputs.features["features.2"].dtype == torch.bfloat16
+
+
+# Torch's own compiler warns of things that nobody here can mend.
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_compiled_network_gives_its_features_and_their_gradients(small):
+    built, inputs = small
+    copied = copy.deepcopy(built)
+    plain = Runner(built, "float32", False, ["features.1"])(inputs)
+    compiled = Runner(copied, "float32", True, ["features.1"])(inputs)
+    torch.testing.assert_close(compiled.logits, plain.logits)
+    torch.testing.assert_close(compiled.features["features.1"], plain.features["features.1"])
+    plain.features["features.1"].square().sum().backward()
+    compiled.features["features.1"].square().sum().backward()
+    first, other = built.model.features[0][0].weight, copied.model.features[0][0].weight
+    torch.testing.assert_close(other.grad, first.grad)
