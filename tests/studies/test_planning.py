@@ -255,7 +255,14 @@ def test_a_schedule_worked_out_by_hand():
     assert schedule([], seconds, 3) == 0.0
 
 
-def test_what_is_measured_covers_every_kind(small, tmp_path):
+@pytest.fixture
+def in_haste(monkeypatch):
+    """Speeds are measured in the same way, but not for as long: what they are is not looked at."""
+    monkeypatch.setattr("anew.studies.planning.measuring.SLICE_SECONDS", 0.02)
+    monkeypatch.setattr("anew.studies.planning.measuring.ROUNDS", 2)
+
+
+def test_what_is_measured_covers_every_kind(small, tmp_path, in_haste):
     out = tmp_path / "f"
     planned = studies.plan(replace(small, seeds=(0,)), out, CPU, workers=2)
     assert 0 < planned.chain_seconds <= planned.critical_seconds <= planned.seconds < 600
@@ -329,7 +336,7 @@ huge = {{ name = "mlp", options = {{ hidden = 1000000, layers = 100 }} }}
 """
 
 
-def test_students_with_frozen_parts_are_measured_too(small, tmp_path):
+def test_students_with_frozen_parts_are_measured_too(small, tmp_path, in_haste):
     columns = {
         "Teacher": Column(),
         "BAN": Column("Teacher", ObjectiveSpec("ban"), frozen=("classifier",)),

@@ -261,7 +261,11 @@ def told(command, environment):
         (["--jobs", "0"], "jobs must be a whole number >= 1, got 0"),
     ],
 )
-def test_what_cannot_be_is_one_line_and_writes_nothing(refused, tmp_path, arrays, options, says):
+def test_what_cannot_be_is_one_line_and_writes_nothing(
+    refused, tmp_path, arrays, monkeypatch, options, says
+):
+    # Somebody who does not answer is waited for, but not for five seconds.
+    monkeypatch.setattr("anew.training.launch.ray.REACH_SECONDS", 0.5)
     with socket.socket() as listening, socket.socket() as closed:
         listening.bind(("127.0.0.1", 0))
         listening.listen()

@@ -12,8 +12,13 @@ from pathlib import Path
 import pytest
 
 from anew import AnewError
+from anew.core.callbacks import Callback
+from anew.core.distributed import World
+from anew.core.execution import Execution
 from anew.core.spec import DataSpec, ModelSpec, ObjectiveSpec, Spec, TrainingSpec
 from anew.family import Family
+from anew.training.group import session
+from anew.training.launch.local import executor
 from anew.training.launch.scheduler import awaited_apart, most_awaited_first, spread, train_groups
 from anew.training.launch.workers import Finished
 from conftest import quick
@@ -174,11 +179,11 @@ def test_what_makes_no_sense_is_refused(one, refused, tmp_path):
     _, npz = one
     line = refused("train", "--data", f"npz:{npz}", "--out", "f", *OPTIONS, "--jobs", 0)
     assert line.startswith("anew: execution.jobs must be a whole number >= 1")
-    both = start(tmp_path / "g", npz, *OPTIONS, "--jobs", 2, processes=2)
-    assert (
-        "torchrun's processes train one network together; drop --jobs, or torchrun"
-        in both.communicate()[1]
-    )
+    with session(tmp_path / "g", Execution("cpu", 1, jobs=2), Callback()) as alone:
+        of_two = replace(alone, world=World(0, 2))
+        says = "torchrun's processes train one network together; drop --jobs, or torchrun"
+        with pytest.raises(AnewError, match=says), executor(of_two):
+            pass
 
 
 class Recorder:
