@@ -28,6 +28,14 @@ def without_page(arguments):
     return (*arguments, "--no-page") if trains else arguments
 
 
+@pytest.fixture(autouse=True)
+def no_fork_outlives_its_test():
+    """A test that fails leaves no process behind that would run on."""
+    yield
+    if "forks" in sys.modules:
+        sys.modules["forks"].end_all()
+
+
 @pytest.fixture
 def command(tmp_path, monkeypatch):
     """Run `anew ...` in this process, in a folder of its own; return its code and what it said.

@@ -18,6 +18,9 @@ from pathlib import Path
 from anew.cli import main
 from commands import without_page
 
+# Those that may still run; a test that fails must not leave one behind.
+_running: "list[Forked]" = []
+
 
 class Forked:
     """A forked process, with the methods of `subprocess.Popen` that the tests need.
@@ -37,6 +40,7 @@ class Forked:
             self.pid = os.fork()
         if self.pid == 0:
             self._become(work)
+        _running.append(self)
 
     def _become(self, work: Callable[[], object]) -> None:
         """Do the work in the child, which never returns to the tests."""
@@ -85,6 +89,7 @@ class Forked:
                 self.returncode = os.waitstatus_to_exitcode(status)
                 for file in self._files:
                     file.close()
+                _running.remove(self)
         return self.returncode
 
     def communicate(self, timeout: float = 180) -> tuple[str, str]:
@@ -103,6 +108,13 @@ class Forked:
     def kill(self) -> None:
         """Kill it at once (SIGKILL), if it still runs."""
         self.send_signal(signal.SIGKILL)
+
+
+def end_all() -> None:
+    """Kill every fork that still runs."""
+    for process in list(_running):
+        process.kill()
+        process.communicate()
 
 
 def fork(*arguments: object, cwd: Path | None = None) -> Forked:
