@@ -17,10 +17,10 @@ from anew.core.distributed import World
 from anew.core.execution import Execution
 from anew.core.spec import DataSpec, ModelSpec, ObjectiveSpec, Spec, TrainingSpec
 from anew.family import Family
-from anew.training.group import session
 from anew.training.launch.local import executor
 from anew.training.launch.scheduler import awaited_apart, most_awaited_first, spread, train_groups
 from anew.training.launch.workers import Finished
+from anew.training.session import open_session
 from conftest import quick
 from forks import fork_training
 from runs import finish, kill, kill_at_random, saved_steps, start, weights
@@ -179,7 +179,7 @@ def test_what_makes_no_sense_is_refused(one, refused, tmp_path):
     _, npz = one
     line = refused("train", "--data", f"npz:{npz}", "--out", "f", *OPTIONS, "--jobs", 0)
     assert line.startswith("anew: execution.jobs must be a whole number >= 1")
-    with session(tmp_path / "g", Execution("cpu", 1, jobs=2), Callback()) as alone:
+    with open_session(tmp_path / "g", Execution("cpu", 1, jobs=2), Callback()) as alone:
         of_two = replace(alone, world=World(0, 2))
         says = "torchrun's processes train one network together; drop --jobs, or torchrun"
         with pytest.raises(AnewError, match=says), executor(of_two):
