@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from anew.api import Result, train
     from anew.core.callbacks import Callback
     from anew.core.execution import Execution
-    from anew.core.spec import Recipe, Spec
+    from anew.core.recipe import Recipe
+    from anew.core.spec import Spec
     from anew.evaluation import ensemble, insight, metrics
     from anew.family import Family
 
@@ -54,7 +55,7 @@ _HOMES = {
     "Callback": "anew.core.callbacks",
     "Execution": "anew.core.execution",
     "Family": "anew.family",
-    "Recipe": "anew.core.spec",
+    "Recipe": "anew.core.recipe",
     "Result": "anew.api",
     "Spec": "anew.core.spec",
     "train": "anew.api",

@@ -21,12 +21,13 @@ from anew import data as data_sources
 from anew import evaluation
 from anew import report as reports
 from anew.cli import terminal
-from anew.core import fields, spec
+from anew.core import fields
 from anew.core.callbacks import Callback, Callbacks
 from anew.core.errors import AnewError
 from anew.core.execution import TABLE, Execution
+from anew.core.recipe import Recipe, override
 from anew.core.settings import Keywords, nest_keywords, read_settings
-from anew.core.spec import Recipe, Spec
+from anew.core.spec import Spec
 from anew.data import Data, Source
 from anew.data.loading import load_data
 from anew.evaluation import Row
@@ -171,7 +172,7 @@ def _data(given: Examples | None, recipe: Recipe) -> Data:
     if given is None or isinstance(given, str):
         return load_data(recipe.data)
     source = _source(given)
-    named = spec.override(recipe, {"data": {"source": "arrays"}}).data
+    named = override(recipe, {"data": {"source": "arrays"}}).data
     return data_sources.prepare(source, named)
 
 

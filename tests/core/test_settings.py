@@ -11,10 +11,11 @@ from anew.cli import main
 from anew.cli.options import settings_from
 from anew.core import fields
 from anew.core.execution import TABLE, Execution
+from anew.core.recipe import Recipe
 from anew.core.settings import POSITIONAL, Keywords, keywords, nest_keywords, read_settings
-from anew.core.spec import Recipe
 
-FLAGS = [leaf.flag for leaf in (*fields.leaves(Recipe), *fields.leaves(Execution, (TABLE,)))]
+SETTINGS = [*fields.options(Recipe), *fields.options(Execution, (TABLE,))]
+FLAGS = [setting.flag for setting in SETTINGS]
 
 
 def test_every_flag_without_a_dot_is_a_keyword_and_is_typed():
@@ -43,7 +44,7 @@ def test_keywords_and_toml_say_the_same(tmp_path):
     from_toml = read_settings(tmp_path / "r.toml")
     assert from_toml == read_settings(None, {"model": "lenet"}, in_python)
     recipe, execution = from_toml
-    assert (recipe.training.epochs, recipe.objective.temperature) == (7, 4.0)
+    assert (recipe.training.epochs, dict(recipe.objective.options)["temperature"]) == (7, 4.0)
     assert execution == Execution(threads=2, ask="table", trust=("m:a", "m:b"))
     # What is given later overrides single values, and leaves the others.
     over = nest_keywords({"threads": 5, "epochs": 1})

@@ -5,6 +5,7 @@ line a mistake.
 import dataclasses
 import itertools
 import json
+import tomllib
 
 import pytest
 from hypothesis import given
@@ -12,23 +13,15 @@ from hypothesis import strategies as st
 
 from anew import AnewError
 from anew.core import fields
+from anew.core.recipe import Recipe, lineage_of, override
 from anew.core.settings import read_settings
-from anew.core.spec import (
-    DataSpec,
-    ModelSpec,
-    ObjectiveSpec,
-    Recipe,
-    Spec,
-    TrainingSpec,
-    lineage_of,
-    override,
-)
+from anew.core.spec import FORMAT_1, DataSpec, ModelSpec, ObjectiveSpec, Spec, TrainingSpec
 
 SPEC = Spec(
     ModelSpec("lenet"),
     DataSpec(fingerprint="f"),
     TrainingSpec(),
-    ObjectiveSpec("label", smoothing=0.0),
+    ObjectiveSpec.of("label", smoothing=0.0),
 )
 
 
@@ -55,8 +48,8 @@ def test_equal_specs_have_equal_ids_and_where_data_lies_does_not_matter():
         {"data": DataSpec(fingerprint="f", views="flip")},
         {"training": TrainingSpec(epochs=21)},
         {"training": TrainingSpec(precision="bfloat16")},
-        {"objective": ObjectiveSpec("label", smoothing=0.1)},
-        {"objective": ObjectiveSpec("label", smoothing=0.0, shuffled=True)},
+        {"objective": ObjectiveSpec.of("label", smoothing=0.1)},
+        {"objective": ObjectiveSpec("label", (("smoothing", 0.0),), shuffled=True)},
         {"training": TrainingSpec(epochs=0)},
         {"seed": 1},
         {"teachers": (SPEC,)},
@@ -70,7 +63,7 @@ def test_whatever_decides_the_weights_changes_the_id(change):
 def test_a_field_that_came_later_leaves_ids_that_were_given():
     # Ids that anew gave before `objective.shuffled` was there.
     student = dataclasses.replace(
-        SPEC, objective=ObjectiveSpec("kd", temperature=4.0, alpha=0.9), teachers=(SPEC,)
+        SPEC, objective=ObjectiveSpec.of("kd", temperature=4.0, alpha=0.9), teachers=(SPEC,)
     )
     assert (SPEC.id, student.id) == ("74a8edf73a5597f5", "429efec1eee61db3")
     shuffled = dataclasses.replace(
@@ -95,7 +88,7 @@ def test_a_lineage_is_a_chain_of_generations():
     specs = lineage_of(recipe, DataSpec(fingerprint="f"))
     assert [spec.generation for spec in specs] == [0, 1, 2, 3]
     assert specs[0].model.name == "mlp"
-    assert specs[0].objective == ObjectiveSpec("label", smoothing=0.1)
+    assert specs[0].objective == ObjectiveSpec.of("label", smoothing=0.1)
     assert all(student.teachers == (teacher,) for teacher, student in itertools.pairwise(specs))
     assert all(spec.seed == 7 for spec in specs)
     assert specs[3].lineage == specs
@@ -146,7 +139,7 @@ def test_a_printed_recipe_can_be_read_again(tmp_path):
         model=ModelSpec("wide_resnet-10-1", (("dropout", 0.3),)),
         data=DataSpec(source='folder:a "b"', limit=5),
         teacher_model=ModelSpec("mlp"),
-        objective=ObjectiveSpec("kd", temperature=2.0),
+        objective=ObjectiveSpec.of("kd", temperature=2.0),
     )
     path = tmp_path / "recipe.toml"
     path.write_text(fields.to_toml(recipe))
@@ -234,8 +227,99 @@ def test_options_do_not_depend_on_their_order(options):
 
 
 def test_every_setting_has_a_flag_of_its_own():
-    flags = [leaf.flag for leaf in fields.leaves(Recipe)]
+    flags = [option.flag for option in fields.options(Recipe)]
     assert len(flags) == len(set(flags))
     assert {"--model", "--data", "--objective", "--epochs", "--limit", "--teacher-model"} <= set(
         flags
     )
+
+
+@pytest.mark.parametrize("part", ["model", "data", "training", "objective"])
+def test_a_field_that_is_added_leaves_ids_unless_it_is_given(part):
+    old = getattr(SPEC, part)
+    later = dataclasses.make_dataclass(
+        "Later",
+        [("added", int, fields.option(3, "a field of a later version"))],
+        bases=(type(old),),
+        frozen=True,
+    )
+    values = {field.name: getattr(old, field.name) for field in dataclasses.fields(old)}
+    assert dataclasses.replace(SPEC, **{part: later(**values)}).id == SPEC.id
+    given = dataclasses.replace(SPEC, **{part: later(**values, added=4)})
+    assert given.id != SPEC.id
+    assert given.identity[part]["added"] == 4
+
+
+def test_the_first_format_of_an_identity_is_complete():
+    assert {part: set(written) for part, written in SPEC.identity.items() if part in FORMAT_1} == {
+        part: set(names) for part, names in FORMAT_1.items()
+    }
+
+
+OBJECTIVES_OLD_JSON = {
+    "name": "kd",
+    "smoothing": None,
+    "temperature": 4.0,
+    "alpha": 0.9,
+    "label_weight": None,
+    "top_k": None,
+}
+
+
+def test_an_objectives_options_stand_beside_its_name_in_files():
+    objective = ObjectiveSpec.of("kd", temperature=4.0, alpha=0.9)
+    student = dataclasses.replace(SPEC, objective=objective, teachers=(SPEC,))
+    assert list(student.to_json()["objective"].items()) == list(OBJECTIVES_OLD_JSON.items())
+    assert fields.read(ObjectiveSpec, OBJECTIVES_OLD_JSON) == objective
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"name": "kd", "temperature": 4, "alpha": 0.5},
+        {"name": "kd", "temperature": "4", "options": ["alpha=0.5"]},
+        {"name": "kd", "options": {"temperature": 4, "alpha": 0.5}, "smoothing": None},
+    ],
+)
+def test_options_of_an_objective_are_the_same_however_they_are_given(given):
+    written = ObjectiveSpec.of("kd", temperature=4.0, alpha=0.5)
+    assert read_recipe(None, {"objective": given}).objective == written
+
+
+def test_overrides_change_single_options_of_an_objective_and_of_no_model():
+    recipe = Recipe(
+        model=ModelSpec("mlp", (("hidden", 8), ("layers", 2))),
+        objective=ObjectiveSpec.of("kd", temperature=4.0, alpha=0.5),
+    )
+    changed = override(
+        recipe,
+        {
+            "objective": {"temperature": 2, "alpha": None, "top_k": 3},
+            "model": {"options": {"hidden": 9}},
+        },
+    )
+    assert changed.objective == ObjectiveSpec("kd", (("temperature", 2),), top_k=3)
+    assert changed.model == ModelSpec("mlp", (("hidden", 9),))
+    assert override(recipe, {"objective": "ban"}).objective == ObjectiveSpec("ban")
+
+
+# TOML has no surrogates, and tomllib reads a carriage return before a newline as the newline.
+texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
+
+
+@given(source=texts, options=st.dictionaries(texts, texts, max_size=3))
+def test_what_is_written_as_toml_is_read_back(source, options):
+    recipe = Recipe(
+        model=ModelSpec("mlp", tuple(sorted(options.items()))), data=DataSpec(source=source)
+    )
+    assert fields.write(recipe)["data"]["source"] == source
+    back = tomllib.loads(fields.to_toml(recipe))
+    assert back["data"]["source"] == source
+    assert back["model"].get("options", {}) == options
+
+
+def test_a_folder_with_an_emoji_survives_toml(tmp_path):
+    recipe = Recipe(data=DataSpec(source="folder:/data/\N{HATCHING CHICK} pictures"))
+    path = tmp_path / "recipe.toml"
+    path.write_text(fields.to_toml(recipe), encoding="utf-8")
+    assert read_recipe(path, {}) == recipe

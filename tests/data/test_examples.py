@@ -12,7 +12,8 @@ from PIL import Image
 
 from anew.core.callbacks import Callback
 from anew.core.execution import Execution
-from anew.core.spec import DataSpec, ModelSpec, ObjectiveSpec, Recipe, TrainingSpec
+from anew.core.recipe import Recipe
+from anew.core.spec import DataSpec, ModelSpec, ObjectiveSpec, TrainingSpec
 from anew.data import Batches, Examples, Resident, Views, from_arrays, prepare
 from anew.training.lineage import train_lineage
 from runs import weights

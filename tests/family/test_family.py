@@ -26,7 +26,7 @@ SPEC = Spec(
     ModelSpec("mlp"),
     DataSpec(fingerprint="f"),
     TrainingSpec(),
-    ObjectiveSpec("label", smoothing=0.0),
+    ObjectiveSpec.of("label", smoothing=0.0),
 )
 
 

@@ -15,6 +15,7 @@ from hypothesis.extra import numpy as hnp
 from jaxtyping import TypeCheckError
 
 from anew import AnewError, objectives
+from anew.core.spec import ObjectiveSpec
 from anew.objectives import OBJECTIVES, Context, fill_options, find
 
 # Multiples of 1/64: two logits are equal or clearly different, so that rounding never decides which
@@ -130,7 +131,7 @@ def test_gradient_equals_finite_differences(name):
     generator = torch.Generator().manual_seed(0)
     z, t = (torch.randn(3, 4, dtype=torch.float64, generator=generator) for _ in range(2))
     y, r = torch.tensor([0, 3, 1]), torch.randint(0, 1000, (3, 4), generator=generator)
-    options = fill_options(name, {})
+    options = fill_options(ObjectiveSpec(name))
     assert torch.autograd.gradcheck(
         lambda x: find(name).terms(Context(x, y, t, r), **options).total(),
         z.requires_grad_(),
@@ -181,7 +182,7 @@ def test_teacher_smoothing_is_label_smoothing_and_knows_the_mean_confidence_alon
 @settings(deadline=None)
 def test_adding_a_constant_to_logits_changes_nothing(name, batch, shift):
     z, t, y, r = batch
-    options = fill_options(name, {})
+    options = fill_options(ObjectiveSpec(name))
     before, after = (
         evaluate(name, z, t, y, r, **options),
         evaluate(name, z + shift, t - shift, y, r, **options),
@@ -195,7 +196,7 @@ def test_adding_a_constant_to_logits_changes_nothing(name, batch, shift):
 def test_permuting_the_classes_permutes_the_gradient(name, batch, data):
     z, t, y, r = batch
     order = torch.tensor(data.draw(st.permutations(range(z.shape[-1]))))
-    options = fill_options(name, {})
+    options = fill_options(ObjectiveSpec(name))
     _, gradient = evaluate(name, z, t, y, r, **options)
     _, moved = evaluate(name, z[..., order], t[..., order], torch.argsort(order)[y], r, **options)
     torch.testing.assert_close(moved, gradient[..., order])
@@ -235,7 +236,8 @@ def test_finite_at_extreme_logits_and_in_half_precision(name, dtype):
     z = torch.tensor([[1e4, -1e4, 0.0], [-1e4, -1e4, 1e4], [0.0, 0.0, 0.0]], dtype=dtype)
     t, y, r = z.flip(0), torch.tensor([1, 0, 2]), torch.tensor([[3, 1, 2]] * 3)
     z = z.requires_grad_()
-    loss = find(name).terms(Context(z, y, t, r), **fill_options(name, {})).total()
+    options = fill_options(ObjectiveSpec(name))
+    loss = find(name).terms(Context(z, y, t, r), **options).total()
     assert loss.dtype == torch.float32
     loss.backward()
     assert loss.isfinite()
@@ -252,7 +254,8 @@ def test_no_gradient_flows_into_the_teacher():
     y, r = torch.tensor([0, 1, 2, 0]), torch.randint(0, 9, (4, 3))
     for name, one in OBJECTIVES.items():
         if "teacher" in one.needs:
-            one.terms(Context(z, y, t, r), **fill_options(name, {})).total().backward()
+            options = fill_options(ObjectiveSpec(name))
+            one.terms(Context(z, y, t, r), **options).total().backward()
     assert t.grad is None
     assert z.grad is not None
 
@@ -292,7 +295,7 @@ def test_unknown_objective_names_the_nearest():
         (
             "kd",
             {"temperature": -1.0},
-            "objective 'kd': temperature must be > 0 and <= 1000, got -1; set "
+            "objective 'kd': temperature must be > 0 and <= 1,000, got -1; set "
             "--objective.temperature",
         ),
         ("kd", {"temperature": 0.0}, "temperature must be > 0"),
@@ -303,4 +306,4 @@ def test_unknown_objective_names_the_nearest():
 )
 def test_wrong_options_are_refused(name, options, says):
     with pytest.raises(AnewError, match=says):
-        fill_options(name, options)
+        fill_options(ObjectiveSpec.of(name, **options))

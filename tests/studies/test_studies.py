@@ -332,7 +332,7 @@ def test_a_failure_takes_its_students_and_nothing_else(small, tmp_path):
         columns={**small.columns, "BAN of BAN": Column("BAN", ObjectiveSpec("ban"))},
     )
     broken = replace(
-        broken, exceptions={("narrow", "BAN"): Column("Teacher", ObjectiveSpec("kd", alpha=0.0))}
+        broken, exceptions={("narrow", "BAN"): Column("Teacher", ObjectiveSpec.of("kd", alpha=0.0))}
     )
     failed = studies.run(broken, tmp_path / "f", CPU, Callback())
     assert len(failed) == 2

@@ -402,7 +402,7 @@ LABEL = Spec(
     ModelSpec("lenet"),
     DataSpec(fingerprint="f"),
     TrainingSpec(),
-    ObjectiveSpec("label", smoothing=0.0),
+    ObjectiveSpec.of("label", smoothing=0.0),
 )
 STUDENT = Spec(
     ModelSpec("densenet-90-60"),

@@ -8,7 +8,8 @@ import pytest
 
 from anew import AnewError, data
 from anew.core.execution import Execution
-from anew.core.spec import DataSpec, ModelSpec, ObjectiveSpec, Recipe, TrainingSpec
+from anew.core.recipe import Recipe
+from anew.core.spec import DataSpec, ModelSpec, ObjectiveSpec, TrainingSpec
 from anew.data import prepare
 from anew.training import costs
 

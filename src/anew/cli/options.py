@@ -15,8 +15,8 @@ from cyclopts import Group, Parameter, Token
 from anew.core import fields
 from anew.core.errors import AnewError
 from anew.core.execution import TABLE, Execution
+from anew.core.recipe import Recipe
 from anew.core.settings import read_settings
-from anew.core.spec import Recipe
 
 Command = TypeVar("Command", bound=Callable[..., None])
 
@@ -66,7 +66,7 @@ def takes_execution(*names: str) -> Callable[[Command], Command]:
     """
 
     def extend(command: Command) -> Command:
-        return _extend(command, [_keyword(leaf) for leaf in _execution_leaves(names)])
+        return _extend(command, [_keyword(option) for option in _execution_options(names)])
 
     return extend
 
@@ -77,16 +77,16 @@ def takes_recipe(*names: str) -> Callable[[Command], Command]:
     """
 
     def extend(command: Command) -> Command:
-        run = [_keyword(leaf, RUN) for leaf in _execution_leaves(names)]
-        trained = [_keyword(leaf, TRAINED) for leaf in fields.leaves(Recipe)]
+        run = [_keyword(option, RUN) for option in _execution_options(names)]
+        trained = [_keyword(option, TRAINED) for option in fields.options(Recipe)]
         return _extend(command, run + trained)
 
     return extend
 
 
-def _execution_leaves(names: tuple[str, ...]) -> list[fields.Leaf]:
-    leaves = fields.leaves(Execution, (TABLE,))
-    return [leaf for leaf in leaves if not names or leaf.path[-1] in names]
+def _execution_options(names: tuple[str, ...]) -> list[fields.Option]:
+    known = fields.options(Execution, (TABLE,))
+    return [option for option in known if not names or option.path[-1] in names]
 
 
 def _extend(command: Command, options: Iterable[inspect.Parameter]) -> Command:
@@ -102,34 +102,34 @@ def _extend(command: Command, options: Iterable[inspect.Parameter]) -> Command:
     return command
 
 
-def _keyword(leaf: fields.Leaf, group: Group | None = None) -> inspect.Parameter:
+def _keyword(option: fields.Option, group: Group | None = None) -> inspect.Parameter:
     """Return a described value as a command's option; without a group its help is a sentence."""
     # For cyclopts a group of None would hide the option.
     grouped: dict[str, Any] = {} if group is None else {"group": group}
     parameter = Parameter(
         **grouped,
-        name=leaf.flag,
-        help=_option_help(leaf, sentence=group is None),
+        name=option.flag,
+        help=_option_help(option, sentence=group is None),
         show_default=False,
         negative_iterable=(),
         consume_multiple=False,
-        metavar=leaf.kind,
-        converter=_join if leaf.kind == "LIST" else None,
+        metavar=option.kind,
+        converter=_join if option.kind == "LIST" else None,
     )
 
     return inspect.Parameter(
-        "__".join(leaf.path),
+        "__".join(option.path),
         inspect.Parameter.KEYWORD_ONLY,
         default=None,
-        annotation=Annotated[_option_type(leaf), parameter],
+        annotation=Annotated[_option_type(option), parameter],
     )
 
 
-def _option_type(leaf: fields.Leaf) -> Any:
+def _option_type(option: fields.Option) -> Any:
     """Return how an option is read: as text, which its rule checks as it checks a TOML file."""
-    if leaf.type is bool:
+    if option.type is bool:
         return bool | None
-    return list[str] | None if leaf.kind in ("LIST", "KEY=VALUE") else str | None
+    return list[str] | None if option.kind in ("LIST", "KEY=VALUE") else str | None
 
 
 def _join(kind: Any, tokens: Sequence[Token]) -> str:
@@ -137,18 +137,18 @@ def _join(kind: Any, tokens: Sequence[Token]) -> str:
     return ",".join(token.value for token in tokens)
 
 
-def _option_help(leaf: fields.Leaf, *, sentence: bool) -> str:
-    text = leaf.rule.help
+def _option_help(option: fields.Option, *, sentence: bool) -> str:
+    text = option.constraint.help
     if sentence:
         text = f"{text[0].upper()}{text[1:]}."
 
-    default = leaf.default
+    default = option.default
     if isinstance(default, tuple):
         default = ",".join(map(str, default))
-    choices = f" ({', '.join(leaf.rule.choices)})" if leaf.rule.choices else ""
+    choices = f" ({', '.join(option.constraint.choices)})" if option.constraint.choices else ""
 
     # teacher_model has no default of its own: without it generation 0 is the model itself.
-    has_default = default not in (None, "") and leaf.path[0] != "teacher_model"
+    has_default = default not in (None, "") and option.path[0] != "teacher_model"
     shown = f" [{default}]" if has_default else ""
     return f"{text}{choices}{shown}"
 

@@ -18,7 +18,8 @@ from rich.text import Text
 from rich.tree import Tree
 
 from anew.core.callbacks import Callback
-from anew.core.spec import Recipe, Spec
+from anew.core.recipe import Recipe
+from anew.core.spec import Spec
 
 if TYPE_CHECKING:
     from anew.evaluation import Row

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from anew.core import fields
 from anew.core.fields import option
+from anew.core.ranges import Range
 
 WAYS = ("auto", "live", "table")
 DEFAULT_BUDGET_GIGABYTES = 4.0
@@ -29,16 +30,13 @@ class Execution:
     threads: int | None = option(
         None,
         "torch's threads on the CPU; the bits are the same for the same number",
-        low=1,
-        high=1024,
+        allowed=Range(1, 1024),
         flag="--threads",
     )
     save_minutes: float = option(
         5.0,
         "minutes between saves within an epoch; every epoch is saved",
-        low=0.0,
-        above=True,
-        high=1e6,
+        allowed=Range(0.0, 1e6, above=True),
         flag="--save-minutes",
     )
     force: bool = option(
@@ -51,14 +49,13 @@ class Execution:
         "auto",
         "how teachers are asked; with a table once a view, then from the disk; the result is the "
         "same",
-        choices=WAYS,
+        allowed=WAYS,
         flag="--ask",
     )
     disk_budget: float = option(
         DEFAULT_BUDGET_GIGABYTES,
         "GB that the stored targets of one teacher may take",
-        low=0.0,
-        high=1e9,
+        allowed=Range(0.0, 1e9),
         flag="--disk-budget",
     )
     trust: tuple[str, ...] = option(
@@ -70,14 +67,13 @@ class Execution:
     jobs: int = option(
         1,
         "how many siblings are trained at once, each in a process with its share of the threads",
-        low=1,
-        high=1024,
+        allowed=Range(1, 1024),
         flag="--jobs",
     )
     keep_epochs: int | None = option(
         None,
         "keep the weights of every so-many-th epoch, for `anew insight` to show how training went",
-        low=1,
+        allowed=Range(1),
         flag="--keep-epochs",
     )
     patience: float = 0.0
@@ -86,9 +82,9 @@ class Execution:
     """
 
     def __post_init__(self) -> None:
-        # The leaves' "defaults" are here the values of this execution.
-        for leaf in fields.leaves(Execution, (TABLE,), self):
-            object.__setattr__(self, leaf.path[-1], fields.check(leaf, leaf.default))
+        # The options' "defaults" are here the values of this execution.
+        for setting in fields.options(Execution, (TABLE,), self):
+            object.__setattr__(self, setting.path[-1], fields.check(setting, setting.default))
 
     def keeps(self, epoch: int) -> bool:
         """Return whether the weights after this many epochs are kept."""

@@ -1,28 +1,32 @@
 """Typed, checked fields of frozen dataclasses: one description serves recipes (TOML), the command
 line, JSON and help.
 
-A dataclass whose fields are made by `option` can be read from a mapping (`read`), from text (a
-command line's values), and written back (`write`); a wrong key, type or value is an `AnewError`
-that names field, rule, value and fix.
+A dataclass whose fields are made by `option` is read from a mapping or from a command line's texts
+(`read`), changed (`override`), and written back (`write`). A wrong key, type or value is an
+`AnewError` that names field, rule, value and fix.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import tomli_w
+
 from anew.core.errors import AnewError, did_you_mean
+from anew.core.ranges import Range
 
 Described = TypeVar("Described")
 Scalar = bool | int | float | str
-Options = tuple[tuple[str, Scalar], ...]
-"""A table of free keys, kept sorted so that it is hashable: the options of a model."""
+Table = tuple[tuple[str, Scalar], ...]
+"""A table of free keys, sorted, and a tuple so that it is hashable: the options of a model."""
 
+ALWAYS_WRITTEN = "ALWAYS_WRITTEN"
+"""The class attribute with the names that an identity writes at their defaults too."""
 
 # A dataclass that starts with one of these may be given by it alone: `model = "lenet"`, `--model
 # lenet`.
@@ -30,75 +34,69 @@ _NAMING = ("name", "source")
 
 
 @dataclass(frozen=True)
-class Rule:
+class Constraint:
     """What a field may hold, and where it is set."""
 
     help: str
-    low: float | None = None
-    high: float | None = None
-    above: bool = False
+    range: Range = Range()
     choices: tuple[str, ...] = ()
     flag: str = ""
     identity: bool = True
     """Whether the field is part of what a network is; False for where and how something is found.
     """
-    later: bool = False
-    """Whether the field came after ids were first given: at its default it is no part of them, so
-    that they stay.
-    """
+    keys: Mapping[str, str] | None = None
+    """Of a table: its keys may stand beside the other fields; the help of those with own flags."""
 
 
 def option(
     default: Any,
     help: str,
     *,
-    low: float | None = None,
-    high: float | None = None,
-    above: bool = False,
-    choices: tuple[str, ...] = (),
+    allowed: Range | Sequence[str] = (),
     flag: str = "",
     identity: bool = True,
-    later: bool = False,
+    keys: Mapping[str, str] | None = None,
 ) -> Any:
-    """Make a dataclass field with its rule: low <= value <= high (low < value with `above`), one of
-    `choices`.
+    """Make a dataclass field with its constraint; `allowed` is a range of numbers or the choices.
+
+    A class as the default is a nested dataclass. The other arguments are those of `Constraint`.
     """
-    rule = Rule(help, low, high, above, choices, flag, identity, later)
-    metadata = {"rule": rule}
+    if isinstance(allowed, Range):
+        constraint = Constraint(help, allowed, (), flag, identity, keys)
+    else:
+        constraint = Constraint(help, Range(), tuple(allowed), flag, identity, keys)
+
+    metadata = {"constraint": constraint}
     if isinstance(default, type):
         return dataclasses.field(default_factory=default, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
-class Leaf:
-    """One value that a user can set: its path in a recipe, its command-line flag, type, default and
-    rule.
-    """
+class Option:
+    """One value that a user can set: its path in a recipe, its type, default and constraint."""
 
     path: tuple[str, ...]
     type: Any
     default: Any
-    rule: Rule
+    constraint: Constraint
 
     @property
     def key(self) -> str:
-        """The field as a recipe names it, such as `training.learning_rate`."""
+        """The name in a recipe, such as `training.learning_rate`."""
         return ".".join(self.path)
 
     @property
     def flag(self) -> str:
-        """The field as the command line names it: `--learning-rate`, `--data.seed`, `--model` for
-        model.name.
-        """
+        """The name on the command line: `--learning-rate`, or `--model` for model.name."""
         path = self.path[:-1] if len(self.path) > 1 and self.path[-1] in _NAMING else self.path
-        return self.rule.flag or "--" + ".".join(path).replace("_", "-")
+        return self.constraint.flag or "--" + ".".join(path).replace("_", "-")
 
     @property
     def kind(self) -> str:
-        """What the command line shows for a value: INT, NUMBER, TEXT, LIST or KEY=VALUE."""
+        """The value as help shows it: INT, NUMBER, TEXT, LIST or KEY=VALUE."""
         kind = _without_none(self.type)
-        if kind == Options:
+        if kind == Table:
             return "KEY=VALUE"
         if typing.get_origin(kind) is tuple:
             return "LIST"
@@ -111,15 +109,23 @@ class Leaf:
         )
 
 
-def leaves(described: type, prefix: tuple[str, ...] = (), defaults: Any = None) -> Iterator[Leaf]:
-    """Yield every value in a dataclass and in the dataclasses in it, in the order of the fields."""
+def options(
+    described: type, prefix: tuple[str, ...] = (), defaults: Any = None
+) -> Iterator[Option]:
+    """Yield every value in a dataclass and in its nested dataclasses, in the order of the fields.
+
+    Their defaults are those of the class, or the values of the instance `defaults`.
+    """
     defaults = described() if defaults is None else defaults
-    for name, (kind, rule) in _described_fields(described).items():
+    for name, (kind, constraint) in _described_fields(described).items():
         value, nested = getattr(defaults, name), _dataclass_in(kind)
         if nested is not None:
-            yield from leaves(nested, (*prefix, name), value)
-        else:
-            yield Leaf((*prefix, name), kind, value, rule)
+            yield from options(nested, (*prefix, name), value)
+            continue
+
+        yield Option((*prefix, name), kind, value, constraint)
+        for key, help in (constraint.keys or {}).items():
+            yield Option((*prefix, key), float | None, None, Constraint(help))
 
 
 def read(
@@ -128,13 +134,15 @@ def read(
     where: str = "",
     prefix: tuple[str, ...] = (),
 ) -> Described:
-    """Build a dataclass from a mapping of its fields, every value checked; what is absent keeps its
+    """Build a dataclass from a mapping of its fields, every value checked; an absent one keeps its
     default.
 
     `where` names the mapping's origin, such as a recipe's file, in messages. A nested dataclass may
-    be given by the value of its first field: `model = "lenet"` is `model.name = "lenet"`.
+    be given by the value of its first field: `model = "lenet"` is `model.name = "lenet"`. Raises
+    `AnewError` for an unknown key and a wrong value.
     """
     known = _described_fields(described)
+    values = _gather(described, values)
     for key in values:
         if key not in known:
             place = ".".join((*prefix, key))
@@ -143,60 +151,71 @@ def read(
                 f"{origin}unknown key '{place}'{did_you_mean(key, known)}; known here: "
                 f"{', '.join(known)}"
             )
-    found: dict[str, Any] = {}
+
+    checked: dict[str, Any] = {}
     for name, value in values.items():
-        kind, rule = known[name]
-        leaf, nested = Leaf((*prefix, name), kind, None, rule), _dataclass_in(kind)
-        if nested is None:
-            found[name] = check(leaf, value)
-        elif isinstance(value, nested) or (value is None and _allows_none(kind)):
-            found[name] = value
-        elif isinstance(value, Mapping):
-            found[name] = read(nested, typing.cast("Mapping[str, Any]", value), where, leaf.path)
-        elif (first := next(iter(_described_fields(nested)))) in _NAMING:
-            found[name] = read(nested, {first: value}, where, leaf.path)
-        else:
-            raise leaf.fail("a table", value)
-    return described(**found)
+        kind, constraint = known[name]
+        field = Option((*prefix, name), kind, None, constraint)
+        checked[name] = _read_field(field, value, where)
+    return described(**checked)
 
 
-def check(leaf: Leaf, value: Any) -> Any:
-    """Return the value in the leaf's type, or raise `AnewError`. Text is read as the type where
-    that is unambiguous.
+def override(
+    old: Described, values: Mapping[str, Any], where: str = "", prefix: tuple[str, ...] = ()
+) -> Described:
+    """Return a dataclass with the given values in place of its own, checked as by `read`.
+
+    Keys of a table that may stand beside other fields are overridden one by one; None drops one.
     """
-    # The word none means nothing at all, but where it is itself one of the choices.
-    if value is None or (
-        value == "none" and _allows_none(leaf.type) and "none" not in leaf.rule.choices
-    ):
-        if _allows_none(leaf.type):
+    return _overridden(old, read(type(old), values, where, prefix), values)
+
+
+def check(option: Option, value: Any) -> Any:
+    """Return a value in the option's type; text is read as the type if that is unambiguous.
+
+    Raises `AnewError` for a value that the constraint does not allow.
+    """
+    allows_none = _allows_none(option.type)
+    # The word none means nothing at all, unless it is itself one of the choices.
+    if value == "none" and allows_none and "none" not in option.constraint.choices:
+        value = None
+    if value is None:
+        if allows_none:
             return None
-        raise leaf.fail(_in_words(leaf), value)
-    kind = _without_none(leaf.type)
-    if kind == Options:
-        return _read_options(leaf, value)
+        raise option.fail(_in_words(option), value)
+
+    kind = _without_none(option.type)
+    if kind == Table:
+        return _read_table(option, value)
     if typing.get_origin(kind) is tuple:
         items = value.split(",") if isinstance(value, str) else value
         if not isinstance(items, Sequence):
-            raise leaf.fail(_in_words(leaf), value)
-        item_leaf = dataclasses.replace(leaf, type=typing.get_args(kind)[0])
-        return tuple(check(item_leaf, item) for item in typing.cast("Sequence[Any]", items))
-    return _check_scalar(leaf, kind, value)
+            raise option.fail(_in_words(option), value)
+        item = dataclasses.replace(option, type=typing.get_args(kind)[0])
+        return tuple(check(item, part) for part in typing.cast("Sequence[Any]", items))
+    return _check_scalar(option, kind, value)
 
 
 def write(described: Any, *, identity: bool = False) -> dict[str, Any]:
-    """Return a dataclass as a mapping that `read` takes back; with `identity`, only what makes a
-    network what it is.
+    """Return a dataclass as a mapping that `read` takes back.
+
+    With `identity` only what makes a network what it is: the names of its class's `ALWAYS_WRITTEN`,
+    and what is not at its default.
     """
+    always: Collection[str] = getattr(type(described), ALWAYS_WRITTEN, ())
     written: dict[str, Any] = {}
-    for name, (kind, rule) in _described_fields(type(described)).items():
-        if identity and not rule.identity:
+    for field in _instance_fields(described):
+        name, value = field.path[-1], getattr(described, field.path[-1])
+        if identity and not field.constraint.identity:
             continue
-        value = getattr(described, name)
-        if identity and rule.later and value == getattr(type(described), name):
+        if field.constraint.keys is not None:
+            named = [key for key in field.constraint.keys if key in always] if identity else []
+            written |= dict.fromkeys(named) | dict(value)
+        elif identity and name not in always and value == field.default:
             continue
-        if dataclasses.is_dataclass(value):
+        elif dataclasses.is_dataclass(value):
             written[name] = write(value, identity=identity)
-        elif kind == Options:
+        elif _without_none(field.type) == Table:
             written[name] = dict(value)
         else:
             written[name] = list(value) if isinstance(value, tuple) else value
@@ -204,89 +223,134 @@ def write(described: Any, *, identity: bool = False) -> dict[str, Any]:
 
 
 def to_toml(described: Any) -> str:
-    """Return a dataclass as the TOML that `read` takes back; what is None, which TOML cannot say,
-    is left out.
+    """Return a dataclass as the TOML that `read` takes back.
+
+    None, which TOML cannot say, and empty tables are left out.
     """
-    lines, tables = list[str](), list[str]()
-    for name, value in write(described).items():
+    return tomli_w.dumps(_without_nothing(write(described))).rstrip("\n")
+
+
+def _without_nothing(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Drop None and empty tables at every depth, and put tables last, as TOML needs them."""
+    plain: dict[str, Any] = {}
+    tables: dict[str, Any] = {}
+    for key, value in values.items():
         if isinstance(value, dict):
-            items = [
-                f"{key} = {_toml_value(item)}"
-                for key, item in value.items()
-                if item is not None and item != {}
-            ]
-            tables += ["", f"[{name}]", *items]
+            table = _without_nothing(typing.cast("dict[str, Any]", value))
+            if table:
+                tables[key] = table
         elif value is not None:
-            lines.append(f"{name} = {_toml_value(value)}")
-    return "\n".join([*lines, *tables])
+            plain[key] = value
+    return plain | tables
 
 
-def _toml_value(value: Any) -> str:
-    if isinstance(value, dict):
-        items = typing.cast("dict[str, Any]", value).items()
-        return (
-            "{ "
-            + ", ".join(f"{json.dumps(key)} = {_toml_value(item)}" for key, item in items)
-            + " }"
+def _read_field(field: Option, value: Any, where: str) -> Any:
+    nested = _dataclass_in(field.type)
+    if nested is None:
+        return check(field, value)
+    if isinstance(value, nested) or (value is None and _allows_none(field.type)):
+        return value
+    if isinstance(value, Mapping):
+        return read(nested, typing.cast("Mapping[str, Any]", value), where, field.path)
+
+    first = next(iter(_described_fields(nested)))
+    if first not in _NAMING:
+        raise field.fail("a table", value)
+    return read(nested, {first: value}, where, field.path)
+
+
+def _overridden(old: Any, checked: Any, values: Mapping[str, Any]) -> Any:
+    """Return `old` with those fields of `checked` that `values` names."""
+    known = _described_fields(type(old))
+    changes: dict[str, Any] = {}
+    for name, given in _gather(type(old), values).items():
+        before, new = getattr(old, name), getattr(checked, name)
+        if known[name][1].keys is not None:
+            dropped = [key for key, value in given.items() if value is None]
+            kept = {key: value for key, value in before if key not in dropped}
+            changes[name] = tuple(sorted((kept | dict(new)).items()))
+        elif isinstance(given, Mapping) and dataclasses.is_dataclass(before):
+            changes[name] = _overridden(before, new, typing.cast("Mapping[str, Any]", given))
+        else:
+            changes[name] = new
+    return dataclasses.replace(old, **changes)
+
+
+def _gather(described: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a mapping in which keys that stand beside the fields are back in their table."""
+    known = _described_fields(described)
+    tables = [name for name, (_, constraint) in known.items() if constraint.keys is not None]
+    if not tables:
+        return dict(values)
+
+    (table,) = tables
+    gathered = {key: value for key, value in values.items() if key in known}
+    beside = {key: value for key, value in values.items() if key not in known}
+    if beside or table in gathered:
+        own = gathered.get(table, {})
+        field = Option((table,), Table, (), known[table][1])
+        gathered[table] = (
+            dict(own if isinstance(own, Mapping) else _read_table(field, own)) | beside
         )
-    # JSON's numbers, texts, truth values and lists are TOML's as well.
-    return json.dumps(value)
+    return gathered
 
 
-def _check_scalar(leaf: Leaf, kind: Any, value: Any) -> Any:
-    rule = leaf.rule
+def _check_scalar(option: Option, kind: Any, value: Any) -> Any:
     if kind is bool:
         if isinstance(value, str) and value.lower() in ("true", "false", "yes", "no"):
             return value.lower() in ("true", "yes")
         if not isinstance(value, bool):
-            raise leaf.fail(_in_words(leaf), value)
+            raise option.fail(_in_words(option), value)
         return value
+
     if kind is str:
+        choices = option.constraint.choices
         if not isinstance(value, str):
-            raise leaf.fail("a text", value)
-        if rule.choices and value not in rule.choices:
-            hint = did_you_mean(value, rule.choices)
+            raise option.fail("a text", value)
+        if choices and value not in choices:
+            hint = did_you_mean(value, choices)
             raise AnewError(
-                f"{leaf.key} must be one of {', '.join(rule.choices)}, got {value!r}{hint}; set "
-                f"{leaf.flag}"
+                f"{option.key} must be one of {', '.join(choices)}, got {value!r}{hint}; set "
+                f"{option.flag}"
             )
         return value
-    number = _number(leaf, kind, value)
-    low, high = rule.low, rule.high
-    too_low = low is not None and (number <= low if rule.above else number < low)
-    # Written so that NaN, which compares as false with everything, fails.
-    if too_low or number != number or not (high is None or number <= high):
-        raise leaf.fail(_in_words(leaf), value)
+
+    number = _number(option, kind, value)
+    if not option.constraint.range.holds(number):
+        raise option.fail(_in_words(option), value)
     return number
 
 
-def _number(leaf: Leaf, kind: Any, value: Any) -> int | float:
+def _number(option: Option, kind: Any, value: Any) -> int | float:
     if isinstance(value, str):
         try:
             value = float(value) if kind is float else int(value)
         except ValueError:
-            raise leaf.fail(_in_words(leaf), value) from None
+            raise option.fail(_in_words(option), value) from None
     wanted = (int, float) if kind is float else (int,)
     if isinstance(value, bool) or not isinstance(value, wanted):
-        raise leaf.fail(_in_words(leaf), value)
+        raise option.fail(_in_words(option), value)
     return float(value) if kind is float else value
 
 
-def _read_options(leaf: Leaf, value: Any) -> Options:
-    """Read a table of free keys: a mapping, or texts `key=value` from the command line."""
+def _read_table(option: Option, value: Any) -> Table:
+    """Read a table of free keys: a mapping, pairs, or texts `key=value` from the command line."""
     if isinstance(value, Mapping):
-        table = typing.cast("Mapping[str, Any]", value)
+        table = dict(typing.cast("Mapping[str, Any]", value))
     else:
-        texts: list[str] = [value] if isinstance(value, str) else list(value)
-        if any("=" not in text for text in texts):
-            raise leaf.fail("written key=value", texts)
-        table = dict(text.split("=", 1) for text in texts)
+        texts: list[Any] = [value] if isinstance(value, str) else list(value)
+        pairs = [text.split("=", 1) if isinstance(text, str) else text for text in texts]
+        if any(len(pair) != 2 for pair in pairs):
+            raise option.fail("written key=value", texts)
+        table = dict(pairs)
+
     for key, item in table.items():
-        if not isinstance(item, bool | int | float | str):
+        if item is not None and not isinstance(item, bool | int | float | str):
             raise AnewError(
-                f"{leaf.key}.{key} must be a number, a text, true or false, got {item!r}"
+                f"{option.key}.{key} must be a number, a text, true or false, got {item!r}"
             )
-    return tuple(sorted((key, _plain(item)) for key, item in table.items()))
+    given = {key: _plain(item) for key, item in table.items() if item is not None}
+    return tuple(sorted(given.items()))
 
 
 def _plain(value: Scalar) -> Scalar:
@@ -305,34 +369,38 @@ def _plain(value: Scalar) -> Scalar:
     return value
 
 
-def _in_words(leaf: Leaf) -> str:
-    kind, rule = _without_none(leaf.type), leaf.rule
+def _in_words(option: Option) -> str:
+    """Return what a value must be, such as `a whole number >= 1 or none`."""
+    kind = _without_none(option.type)
     if typing.get_origin(kind) is tuple:
         words = "a list of words" if typing.get_args(kind)[0] is str else "a list of numbers"
     else:
-        words = {bool: "true or false", int: "a whole number", float: "a number"}.get(
-            kind, "a text"
-        )
-    if rule.low is not None:
-        words += f" {'>' if rule.above else '>='} {_plainly(rule.low)}"
-    if rule.high is not None:
-        words += (" and" if rule.low is not None else "") + f" <= {_plainly(rule.high)}"
-    return words + (" or none" if _allows_none(leaf.type) else "")
+        names = {bool: "true or false", int: "a whole number", float: "a number"}
+        words = names.get(kind, "a text")
+
+    words = f"{words} {option.constraint.range.bounds}".rstrip()
+    return words + (" or none" if _allows_none(option.type) else "")
 
 
-def _plainly(bound: float) -> str:
-    """Write a bound as a user would: a whole number with all its digits, another one short."""
-    return f"{bound:,}" if isinstance(bound, int) else f"{bound:g}"
-
-
-def _described_fields(described: type) -> dict[str, tuple[Any, Rule]]:
-    """Return the type and the rule of every field made by `option`."""
+def _described_fields(described: type) -> dict[str, tuple[Any, Constraint]]:
+    """Return the type and the constraint of every field made by `option`."""
     kinds = typing.get_type_hints(described)
     return {
-        field.name: (kinds[field.name], field.metadata["rule"])
+        field.name: (kinds[field.name], field.metadata["constraint"])
         for field in dataclasses.fields(described)
-        if "rule" in field.metadata
+        if "constraint" in field.metadata
     }
+
+
+def _instance_fields(described: Any) -> Iterator[Option]:
+    """Yield the fields of a dataclass's instance, with the defaults of its class."""
+    for field in dataclasses.fields(described):
+        if "constraint" in field.metadata:
+            kind = typing.get_type_hints(type(described))[field.name]
+            default = field.default
+            if field.default_factory is not dataclasses.MISSING:
+                default = field.default_factory()
+            yield Option((field.name,), kind, default, field.metadata["constraint"])
 
 
 def _is_union(kind: Any) -> bool:

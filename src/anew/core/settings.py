@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict
 
 from anew.core import fields
 from anew.core.errors import AnewError, did_you_mean
 from anew.core.execution import TABLE, Execution
-from anew.core.spec import Recipe, override, read_toml
+from anew.core.recipe import Recipe, override, read_toml
 
 
 class Keywords(TypedDict, total=False):
@@ -67,13 +66,14 @@ POSITIONAL = ("model", "data")
 """Flags of `anew train` that are parameters of their own in Python."""
 
 
-def keywords() -> dict[str, fields.Leaf]:
+def keywords() -> dict[str, fields.Option]:
     """Return every setting that has a keyword, by that keyword."""
-    by_keyword: dict[str, fields.Leaf] = {}
-    for leaf in (*fields.leaves(Recipe), *fields.leaves(Execution, (TABLE,))):
-        keyword = leaf.flag.removeprefix("--").replace("-", "_")
+    by_keyword: dict[str, fields.Option] = {}
+    settings = [*fields.options(Recipe), *fields.options(Execution, (TABLE,))]
+    for setting in settings:
+        keyword = setting.flag.removeprefix("--").replace("-", "_")
         if "." not in keyword and keyword not in POSITIONAL:
-            by_keyword[keyword] = leaf
+            by_keyword[keyword] = setting
     return by_keyword
 
 
@@ -130,6 +130,5 @@ def _override(
         raise AnewError(f"{TABLE} must be a table, got {of_execution!r}; write it as [{TABLE}]")
 
     of_execution = typing.cast("Mapping[str, Any]", of_execution)
-    checked = fields.read(Execution, of_execution, where, (TABLE,))
-    changes = {name: getattr(checked, name) for name in of_execution}
-    return override(recipe, of_recipe, where), replace(execution, **changes)
+    changed = fields.override(execution, of_execution, where, (TABLE,))
+    return override(recipe, of_recipe, where), changed

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from anew.core.errors import AnewError
+from anew.core.ranges import Range
 from anew.models.densenet import PAPER, DenseNet, DenseSizes, block_growths, usual
 from anew.models.matched_resnet import MatchedResNet, MatchedSizes
 from anew.models.pre_activation_resnet import PreActivationResNet
@@ -22,26 +23,6 @@ from anew.models.wide_resnet import WideResNet
 
 Shape = tuple[int, ...]
 Options = Mapping[str, int | float]
-
-
-@dataclass(frozen=True)
-class Range:
-    """What an option may be: whole or any numbers from `low` to `high`, `high` itself only where it
-    is whole.
-    """
-
-    kind: type[int] | type[float]
-    low: float
-    high: float
-
-    def holds(self, value: float) -> bool:
-        """Say whether a value lies in the range."""
-        return self.low <= value <= self.high if self.kind is int else self.low <= value < self.high
-
-    def __str__(self) -> str:
-        if self.kind is int:
-            return f"a whole number from {self.low:g} to {self.high:g}"
-        return f"a number >= {self.low:g} and < {self.high:g}"
 
 
 @dataclass(frozen=True)
@@ -164,10 +145,14 @@ def _build_matched_pre(
     return MatchedResNet(shape[0], classes, *numbers, bottleneck=True, sizes=sizes)
 
 
-_DROPOUT = {"dropout": Range(float, 0, 1)}
-_DEPTH = Range(int, 10, 2000)
-_HIDDEN = {f"hidden{stage}": Range(int, 1, 100_000) for stage in (1, 2, 3)}
-_MATCHED = {"ratio": Range(float, 0.01, 10), "first_channels": Range(int, 1, 10_000), **_HIDDEN}
+_DROPOUT = {"dropout": Range(0, 1, below=True)}
+_DEPTH = Range(10, 2000, whole=True)
+_HIDDEN = {f"hidden{stage}": Range(1, 100_000, whole=True) for stage in (1, 2, 3)}
+_MATCHED = {
+    "ratio": Range(0.01, 10, below=True),
+    "first_channels": Range(1, 10_000, whole=True),
+    **_HIDDEN,
+}
 
 ARCHITECTURES: tuple[Architecture, ...] = (
     Architecture(
@@ -175,7 +160,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
         "wide residual network (Zagoruyko and Komodakis 2016)",
         lambda shape, classes, numbers, options: WideResNet(shape[0], classes, *numbers, **options),
         options=_DROPOUT,
-        numbers={"depth": _DEPTH, "width": Range(int, 1, 64)},
+        numbers={"depth": _DEPTH, "width": Range(1, 64, whole=True)},
         check=_check_wide_resnet,
         smallest=4,
         examples=(
@@ -194,15 +179,15 @@ ARCHITECTURES: tuple[Architecture, ...] = (
         "densely connected network with bottlenecks (Huang et al. 2017)",
         _build_densenet,
         options={
-            "compression": Range(float, 0.01, 10),
-            "layers": Range(int, 1, 500),
-            "first_channels": Range(int, 1, 10_000),
-            "bottleneck": Range(int, 1, 64),
-            "transitions": Range(int, 2, 3),
+            "compression": Range(0.01, 10, below=True),
+            "layers": Range(1, 500, whole=True),
+            "first_channels": Range(1, 10_000, whole=True),
+            "bottleneck": Range(1, 64, whole=True),
+            "transitions": Range(2, 3, whole=True),
             **_HIDDEN,
             **_DROPOUT,
         },
-        numbers={"depth": _DEPTH, "growth": Range(int, 1, 1000)},
+        numbers={"depth": _DEPTH, "growth": Range(1, 1000, whole=True)},
         check=_check_densenet,
         smallest=4,
         examples=(
@@ -228,7 +213,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
         "wide residual network with a DenseNet's stage outputs (the paper's BAN-Wide-ResNet)",
         _build_matched_wide,
         options={**_MATCHED, **_DROPOUT},
-        numbers={"units": Range(int, 1, 1000)},
+        numbers={"units": Range(1, 1000, whole=True)},
         smallest=4,
         examples=("matched_wide_resnet-4",),
     ),
@@ -237,7 +222,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
         "pre-activation bottlenecks with a DenseNet's stage outputs (the paper's BAN-Pre-ResNet)",
         _build_matched_pre,
         options=_MATCHED,
-        numbers={"units": Range(int, 1, 1000)},
+        numbers={"units": Range(1, 1000, whole=True)},
         smallest=4,
         examples=("matched_pre_resnet-14",),
     ),
@@ -262,7 +247,11 @@ ARCHITECTURES: tuple[Architecture, ...] = (
         "mlp",
         "multilayer perceptron, for vectors too",
         lambda shape, classes, numbers, options: MLP(math.prod(shape), classes, **options),  # type: ignore[arg-type]
-        options={"hidden": Range(int, 1, 1_000_000), "layers": Range(int, 0, 1000), **_DROPOUT},
+        options={
+            "hidden": Range(1, 1_000_000, whole=True),
+            "layers": Range(0, 1000, whole=True),
+            **_DROPOUT,
+        },
         takes_vectors=True,
         examples=("mlp",),
     ),
@@ -270,7 +259,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
         "small_cnn",
         "four convolutions, for 8x8 and 28x28 pictures",
         lambda shape, classes, numbers, options: SmallCNN(shape[0], classes, **options),  # type: ignore[arg-type]
-        options={"width": Range(int, 1, 10_000), **_DROPOUT},
+        options={"width": Range(1, 10_000, whole=True), **_DROPOUT},
         smallest=4,
         examples=("small_cnn",),
     ),

@@ -147,13 +147,12 @@ def _check_options(
             )
 
         allowed = architecture.options[key]
-        wanted = (int, float) if allowed.kind is float else (int,)
-        if isinstance(value, bool) or not isinstance(value, wanted) or not allowed.holds(value):
+        if not allowed.holds(value):
             raise AnewError(
                 f"model '{name}': option {key} must be {allowed}, got {value!r}; set "
                 f"--model.options {key}=..."
             )
-        checked[key] = allowed.kind(value)
+        checked[key] = int(value) if allowed.whole else float(value)
     return checked
 
 

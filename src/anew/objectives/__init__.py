@@ -1,5 +1,6 @@
 """What a student minimises: pure functions of logits and labels, and the table of their names."""
 
+from anew.core.ranges import Number, Range
 from anew.objectives.losses import (
     Labels,
     Logits,
@@ -19,9 +20,9 @@ from anew.objectives.registry import (
     Context,
     Need,
     Objective,
-    Option,
     Shapes,
     Terms,
+    fill,
     fill_options,
     find,
 )
@@ -33,14 +34,16 @@ __all__ = [
     "Logits",
     "Loss",
     "Need",
+    "Number",
     "Objective",
-    "Option",
+    "Range",
     "Shapes",
     "Terms",
     "ban",
     "ban_l",
     "cwtm",
     "dkpp",
+    "fill",
     "fill_options",
     "find",
     "kd",

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from jaxtyping import Int64
 from torch import Tensor, nn
 
 from anew.core.errors import AnewError, did_you_mean
-from anew.core.spec import ModelSpec
+from anew.core.ranges import Number, Range
+from anew.core.spec import ModelSpec, ObjectiveSpec
 from anew.objectives import losses
 from anew.objectives.losses import Labels, Logits, Loss
 
@@ -68,27 +69,6 @@ class Terms:
 
 
 @dataclass(frozen=True)
-class Option:
-    """A number that an objective takes: its default and the range it must lie in."""
-
-    default: float
-    low: float
-    high: float
-    low_is_allowed: bool = True
-
-    def holds(self, value: float) -> bool:
-        """Say whether a value lies in the range."""
-        return (
-            self.low <= value if self.low_is_allowed else self.low < value
-        ) and value <= self.high
-
-    @property
-    def rule(self) -> str:
-        """The range in words, for messages and help."""
-        return f"{'>=' if self.low_is_allowed else '>'} {self.low:g} and <= {self.high:g}"
-
-
-@dataclass(frozen=True)
 class Objective:
     """An objective, as training finds and calls it."""
 
@@ -96,7 +76,7 @@ class Objective:
     summary: str
     terms: Callable[..., Terms]
     """Called as `terms(context, **options)` in each step, with all options filled in."""
-    options: Mapping[str, Option] = field(default_factory=dict[str, Option])
+    options: Mapping[str, Number] = field(default_factory=dict[str, Number])
     needs: frozenset[Need] = frozenset[Need]({"teacher"})
     """What its context must hold beside the student's logits and the labels."""
     features: Callable[[ModelSpec], Sequence[str]] = lambda model: ()
@@ -150,7 +130,7 @@ OBJECTIVES: Mapping[str, Objective] = {
             "label",
             "cross-entropy to the labels",
             _label_terms,
-            {"smoothing": Option(0.0, 0.0, 1.0)},
+            {"smoothing": Number(0.0, Range(0, 1))},
             needs=frozenset(),
         ),
         Objective(
@@ -158,8 +138,8 @@ OBJECTIVES: Mapping[str, Objective] = {
             "Hinton's: softened teacher and labels",
             _kd_terms,
             {
-                "temperature": Option(4.0, 0.0, 1000.0, low_is_allowed=False),
-                "alpha": Option(0.9, 0.0, 1.0),
+                "temperature": Number(4.0, Range(0, 1000, above=True)),
+                "alpha": Number(0.9, Range(0, 1)),
             },
         ),
         Objective("ban", "cross-entropy to the teacher alone", _ban_terms),
@@ -167,7 +147,7 @@ OBJECTIVES: Mapping[str, Objective] = {
             "ban+l",
             "teacher and labels together",
             _ban_l_terms,
-            {"label_weight": Option(0.5, 0.0, 1.0)},
+            {"label_weight": Number(0.5, Range(0, 1))},
         ),
         Objective("cwtm", "labels, weighted by the teacher's confidence", _cwtm_terms),
         Objective(
@@ -195,35 +175,44 @@ def find(name: str) -> Objective:
     return OBJECTIVES[name]
 
 
-def fill_options(name: str, given: Mapping[str, float | None]) -> dict[str, float]:
-    """Return every option of an objective: those given (not None), checked, and the defaults of the
-    rest.
+def fill(spec: ObjectiveSpec) -> ObjectiveSpec:
+    """Return a spec's objective with its defaults filled in, so that equal settings have equal ids.
+
+    An option that is not among the first ones (`ObjectiveSpec.ALWAYS_WRITTEN`) is left out at its
+    default: then an option that is added to an objective leaves all ids. Raises `AnewError` as
+    `fill_options` does.
+    """
+    known = find(spec.name).options
+    kept: dict[str, float] = {}
+    for option, value in fill_options(spec).items():
+        if option in spec.ALWAYS_WRITTEN or value != known[option].default:
+            kept[option] = value
+    return replace(spec, options=tuple(sorted(kept.items())))
+
+
+def fill_options(spec: ObjectiveSpec) -> dict[str, float]:
+    """Return every option of a spec's objective: those given, checked, and the others' defaults.
 
     Raises `AnewError` for an option that the objective does not take and for a value out of its
     range.
     """
-    objective = find(name)
-    for option, value in given.items():
-        if value is None:
-            continue
+    objective = find(spec.name)
+    filled = {option: number.default for option, number in objective.options.items()}
+    for option, value in spec.options:
         if option not in objective.options:
             takes = ", ".join(objective.options) or "none"
+            near = did_you_mean(option, [*objective.options, "name", "top_k", "shuffled"])
             raise AnewError(
-                f"objective '{name}' takes no {option}; its options: {takes}; drop "
+                f"objective '{spec.name}' takes no {option}{near}; its options: {takes}; drop "
                 f"objective.{option}"
             )
-        rule = objective.options[option]
-        if not rule.holds(value):
+
+        allowed = objective.options[option].range
+        if not allowed.holds(value):
+            given = f"{value:g}" if isinstance(value, float) else repr(value)
             raise AnewError(
-                f"objective '{name}': {option} must be {rule.rule}, got {value:g}; set "
-                f"--objective.{_flag(option)}"
+                f"objective '{spec.name}': {option} must be {allowed.bounds}, got {given}; set "
+                f"--objective.{option.replace('_', '-')}"
             )
-    chosen = {option: given.get(option) for option in objective.options}
-    return {
-        option: objective.options[option].default if value is None else float(value)
-        for option, value in chosen.items()
-    }
-
-
-def _flag(option: str) -> str:
-    return option.replace("_", "-")
+        filled[option] = float(value)
+    return filled

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from anew import objectives
 from anew.core.errors import AnewError, did_you_mean
 from anew.core.fields import option
+from anew.core.ranges import Range
 from anew.core.spec import DataSpec, ModelSpec, ObjectiveSpec, Spec, TrainingSpec
 
 # Seeds of a study are this far apart, so that columns of one study's seed never meet another's.
@@ -35,13 +36,15 @@ class Column:
     )
     model: ModelSpec | None = option(None, "another architecture than the row's")
     seed: int = option(
-        0, "tells networks apart that are equal otherwise", low=0, high=SEEDS_APART - 1
+        0, "tells networks apart that are equal otherwise", allowed=Range(0, SEEDS_APART - 1)
     )
     epochs: float = option(
-        1.0, "how many times the study's epochs; 0 is an untrained network", low=0.0, high=1000.0
+        1.0,
+        "how many times the study's epochs; 0 is an untrained network",
+        allowed=Range(0.0, 1000.0),
     )
     label_smoothing: float = option(
-        0.0, "label smoothing of a network that learns from the labels", low=0.0, high=1.0
+        0.0, "label smoothing of a network that learns from the labels", allowed=Range(0.0, 1.0)
     )
     frozen: tuple[str, ...] = option(
         (), "parts of the model that are copied from the teacher and never trained"
@@ -181,11 +184,10 @@ class Study:
 
         epochs = max(1, round(self.training.epochs * column.epochs)) if column.epochs else 0
         teachers: tuple[Spec, ...] = ()
-        objective = ObjectiveSpec("label", smoothing=column.label_smoothing)
+        objective = ObjectiveSpec.of("label", smoothing=column.label_smoothing)
         if column.teacher:
             teachers = (self.spec(row, column.teacher, seed, data),)
-            options = objectives.fill_options(column.objective.name, column.objective.options)
-            objective = replace(column.objective, **options)
+            objective = objectives.fill(column.objective)
         return Spec(
             column.model or self.rows[row],
             data,

@@ -13,10 +13,12 @@ from typing import Any
 
 import torch
 
+from anew import objectives
 from anew.core.errors import AnewError
 from anew.core.execution import Execution
 from anew.core.randomness import torch_generator
-from anew.core.spec import ObjectiveSpec, Recipe, Spec
+from anew.core.recipe import Recipe
+from anew.core.spec import ObjectiveSpec, Spec
 from anew.data import Batches, Data
 from anew.data.batches import Batch
 from anew.family import NetworkFolder
@@ -25,7 +27,7 @@ from anew.models.network import Network, Outputs
 from anew.teachers import Need, Store, Teacher, choose, teacher_parts
 from anew.teachers.choice import distinct_views
 from anew.training.device import settings
-from anew.training.lineage import filled_objective, filled_siblings
+from anew.training.lineage import filled_siblings
 from anew.training.timing import in_rounds, timed
 from anew.training.trainer import Trainer
 
@@ -162,12 +164,12 @@ class _Bench:
 
     def __init__(self, recipe: Recipe, data: Data, batches: Batches, place: Path) -> None:
         training = recipe.training
-        label = ObjectiveSpec("label", smoothing=recipe.label_smoothing)
+        label = ObjectiveSpec.of("label", smoothing=recipe.label_smoothing)
         self._label_only = Spec(recipe.model, data.spec, training, label, recipe.seed)
         teacher = replace(self._label_only, model=recipe.teacher_model or recipe.model)
         self._student = replace(
             self._label_only,
-            objective=filled_objective(recipe.objective),
+            objective=objectives.fill(recipe.objective),
             teachers=(teacher,),
             frozen=recipe.frozen,
         )

@@ -11,7 +11,8 @@ from anew import evaluation, objectives
 from anew.core.callbacks import Callback
 from anew.core.errors import AnewError
 from anew.core.execution import Execution
-from anew.core.spec import ModelSpec, ObjectiveSpec, Recipe, Spec, lineage_of, siblings_of
+from anew.core.recipe import Recipe, lineage_of, siblings_of
+from anew.core.spec import ModelSpec, Spec
 from anew.data import Data
 from anew.evaluation import Row
 from anew.family import Family, NetworkFolder
@@ -45,7 +46,7 @@ def train_lineage(
     Networks that the family holds already are not trained again. A sibling that fails does not stop
     the lineage. Raises `AnewError`, and `Interrupted` after saving.
     """
-    recipe = replace(recipe, objective=filled_objective(recipe.objective))
+    recipe = replace(recipe, objective=objectives.fill(recipe.objective))
     # Mistakes in the recipe show before anything is written.
     _check_sound(recipe, data)
 
@@ -89,15 +90,10 @@ def train_lineage(
     return Trained(family, lineage, rows, failures)
 
 
-def filled_objective(objective: ObjectiveSpec) -> ObjectiveSpec:
-    """Return the objective with its defaults filled in, so that equal settings have equal ids."""
-    return replace(objective, **objectives.fill_options(objective.name, objective.options))
-
-
 def filled_siblings(recipe: Recipe, spec: Spec) -> list[Spec]:
     """Return a network of the lineage and its siblings with all options filled in."""
     return [
-        replace(one, objective=filled_objective(one.objective)) for one in siblings_of(recipe, spec)
+        replace(one, objective=objectives.fill(one.objective)) for one in siblings_of(recipe, spec)
     ]
 
 

@@ -27,7 +27,7 @@ class StudentObjective:
         `teacher` is the first of the teachers; the module needs the shapes of its features.
         """
         self._objective = objectives.find(spec.objective.name)
-        self._options = objectives.fill_options(spec.objective.name, spec.objective.options)
+        self._options = objectives.fill_options(spec.objective)
         self._data_seed = spec.data.seed
         self.features = self._objective.features_of(spec.model)
         """The names of the student's modules whose outputs `terms` needs."""

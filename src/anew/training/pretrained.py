@@ -11,7 +11,8 @@ import torch
 from anew import evaluation
 from anew.core import files
 from anew.core.errors import AnewError
-from anew.core.spec import ModelSpec, ObjectiveSpec, Recipe, Spec, TrainingSpec
+from anew.core.recipe import Recipe
+from anew.core.spec import ModelSpec, ObjectiveSpec, Spec, TrainingSpec
 from anew.data import Data
 from anew.family import Family, NetworkFolder
 from anew.models import network, saving
@@ -129,7 +130,7 @@ def _from_file(
         teacher.spec,
         data.spec,
         TrainingSpec(),
-        ObjectiveSpec("label", smoothing=0.0),
+        ObjectiveSpec.of("label", smoothing=0.0),
         weights=files.sha256(path),
     )
     return PretrainedTeacher(spec, path.name, network=teacher)
