@@ -11,7 +11,8 @@ import language
 from anew import AnewError
 from anew.core.callbacks import Callback
 from anew.core.execution import Execution
-from anew.core.spec import DataSpec, ModelSpec, ObjectiveSpec, Recipe, TrainingSpec
+from anew.core.recipe import Recipe
+from anew.core.spec import DataSpec, ModelSpec, ObjectiveSpec, TrainingSpec
 from anew.data import prepare
 from anew.evaluation import read_outputs
 from anew.models import saving

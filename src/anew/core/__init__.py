@@ -1,3 +1,1 @@
-"""What everything stands on: descriptions of networks, their ids, errors, keyed random numbers,
-whole files.
-"""
+"""What all packages use: specs and their ids, options, errors, keyed random numbers, files."""

@@ -27,8 +27,9 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class World:
-    """The processes that train together, and which of them this one is. Alone, everything here does
-    nothing.
+    """The processes that train together, and the rank of this one.
+
+    Of a single process no method does anything.
     """
 
     rank: int = 0
@@ -40,33 +41,33 @@ class World:
         return self.rank == 0
 
     def part(self, batch_size: int) -> slice:
-        """Return this process's part of a batch; `AnewError` where a batch cannot be cut into equal
-        parts.
-        """
+        """Return this process's part of a batch; `AnewError` if it has no equal parts."""
         if batch_size % self.size:
+            nearest = max(1, round(batch_size / self.size)) * self.size
             raise AnewError(
                 f"training.batch_size {batch_size} cannot be cut into {self.size} equal parts, one "
-                f"for each process; "
-                f"set --batch-size {max(1, round(batch_size / self.size)) * self.size}"
+                f"for each process; set --batch-size {nearest}"
             )
         each = batch_size // self.size
         return slice(self.rank * each, (self.rank + 1) * each)
 
     def gather(self, part: Tensor) -> Tensor:
-        """Return all processes' parts, one after another along the first axis; gradients flow into
-        one's own.
+        """Return all processes' parts, joined along the first axis.
+
+        Gradients flow into this process's part only.
         """
         if self.size == 1:
             return part
+
         # Bytes, since not every back end has 16-bit numbers.
         own = part.detach().contiguous()
         parts = [torch.empty_like(own) for _ in range(self.size)]
-        dist.all_gather([one.view(torch.uint8) for one in parts], own.view(torch.uint8))
+        dist.all_gather([empty.view(torch.uint8) for empty in parts], own.view(torch.uint8))
         parts[self.rank] = part
         return torch.cat(parts)
 
     def sum(self, values: Tensor) -> Tensor:
-        """Return the sum of all processes' values, where each entry is filled in by one of them."""
+        """Return the sum of all processes' values; each entry is not 0 in one of them only."""
         if self.size == 1:
             return values
         total = values.to(_device_of_messages())
@@ -74,7 +75,7 @@ class World:
         return total.to(values.device)
 
     def agree(self, wish: bool) -> bool:
-        """Return whether any process has this wish: all do the same at the same step."""
+        """Return whether any process has this wish, so that all do the same at the same step."""
         if self.size == 1:
             return wish
         wishes = torch.tensor([float(wish)], device=_device_of_messages())
@@ -101,17 +102,18 @@ class World:
 
 
 def is_main_process() -> bool:
-    """Whether this process prints: it is alone, or the first of those that `torchrun` started."""
+    """Return whether this process prints: it is alone, or the first that `torchrun` started."""
     return os.environ.get("RANK", "0") == "0"
 
 
 @contextmanager
 def join(device: torch.device) -> Generator[World]:
-    """Join the processes that `torchrun` started with this one; alone where there are none."""
+    """Join the processes that `torchrun` started with this one, or yield a world of one."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         yield World()
         return
+
     if device.type == "cuda":
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")

@@ -1,6 +1,4 @@
-"""What a user can mend: one exception type with one line of text, and the nearest known name for a
-misspelt one.
-"""
+"""The exception for what a user can mend, and the nearest known name for a misspelt one."""
 
 from __future__ import annotations
 
@@ -20,11 +18,11 @@ class AnewError(Exception):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return " (did you mean 'x'?)" for the nearest known name, or "" where none is near."""
+    """Return " (did you mean 'x'?)" for the nearest known name, or "" if none is near."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f" (did you mean '{near[0]}'?)" if near else ""
 
 
 def in_one_line(error: BaseException) -> str:
-    """Return an exception of somebody else's code in one line."""
+    """Return the type and message of an exception of other code, in one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())

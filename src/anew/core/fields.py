@@ -208,6 +208,7 @@ def write(described: Any, *, identity: bool = False) -> dict[str, Any]:
         name, value = field.path[-1], getattr(described, field.path[-1])
         if identity and not field.constraint.identity:
             continue
+
         if field.constraint.keys is not None:
             named = [key for key in field.constraint.keys if key in always] if identity else []
             written |= dict.fromkeys(named) | dict(value)

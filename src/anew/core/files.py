@@ -25,11 +25,12 @@ TensorSize = tuple[str, int, tuple[int, ...]]
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file atomically: to a temporary name beside it, flushed to the disk, then renamed.
 
-    Raises `AnewError` where the folder cannot be written or the disk is full; the old file, if any,
+    Raises `AnewError` if the folder cannot be written or the disk is full; the old file, if any,
     is then untouched.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     ensure_folder(path.parent)
+
     try:
         with temporary.open("wb") as file:
             file.write(content)
@@ -47,9 +48,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def ensure_folder(path: Path) -> None:
-    """Make a folder and those above it where they are missing; `AnewError` where that is not
-    allowed.
-    """
+    """Make a folder and its parents if they are missing; `AnewError` if that is not allowed."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -59,11 +58,12 @@ def ensure_folder(path: Path) -> None:
 
 
 def free_bytes(path: Path) -> float:
-    """Return the free bytes of the disk on which a file or folder lies, or would lie; infinity
-    where it has no size.
+    """Return the free bytes of the disk of a file or folder, which need not exist yet.
+
+    A disk without a size has infinitely many.
     """
-    there = next(one for one in (path, *path.absolute().parents) if one.exists())
-    usage = shutil.disk_usage(there)
+    existing = next(place for place in (path, *path.absolute().parents) if place.exists())
+    usage = shutil.disk_usage(existing)
     return usage.free if usage.total else math.inf
 
 
@@ -73,7 +73,7 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a mapping written by `write_json`; `AnewError` where it is missing or damaged."""
+    """Read a mapping written by `write_json`; `AnewError` if it is missing or damaged."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -90,8 +90,9 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
-    """Write tensors and a JSON header as one safetensors file, atomically; equal content gives
-    equal bytes.
+    """Write tensors and a JSON header as one safetensors file, atomically.
+
+    Equal content gives equal bytes. Raises `AnewError` as `write_bytes` does.
     """
     content: dict[str, Tensor] = {}
     memory: set[int] = set()
@@ -101,6 +102,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str
         shared = plain.untyped_storage().data_ptr() in memory
         content[name] = plain.clone() if shared else plain
         memory.add(plain.untyped_storage().data_ptr())
+
     # One metadata key: safetensors writes several in no fixed order, and the hash of the file must
     # not vary.
     metadata = {_HEADER: json.dumps(header, sort_keys=True)}
@@ -108,8 +110,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read a safetensors file: its tensors, on the CPU, and anew's header ({} where the file has
-    none).
+    """Read a safetensors file: its tensors, on the CPU, and anew's header ({} if it has none).
 
     Raises `AnewError` for a file that is missing, truncated or of another format, such as a pickle.
     """
@@ -147,11 +148,10 @@ def sizes_of(tensors: Mapping[str, Tensor]) -> list[TensorSize]:
 
 
 def write_line(path: Path, at: int, value: Mapping[str, Any]) -> int:
-    """Write one line of JSON at byte `at` of a file, drop what lay beyond, and return where the
-    line ends.
+    """Write one line of JSON at byte `at` of a file, drop the rest, and return the line's end.
 
-    What a killed process wrote after its last save is so replaced, not repeated. `AnewError` where
-    it cannot be.
+    Lines that a killed process wrote after its last save are so replaced, not repeated. Raises
+    `AnewError` if the file cannot be written.
     """
     line = (json.dumps(value) + "\n").encode()
     try:
@@ -176,9 +176,7 @@ def sha256(path: Path) -> str:
 
 
 def sha256_of_json(value: Any) -> str:
-    """Return the SHA-256 of a value's JSON with sorted keys, in hexadecimal: equal for equal
-    content.
-    """
+    """Return the SHA-256 of a value's JSON with sorted keys, in hexadecimal."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 

@@ -11,16 +11,16 @@ from anew.core.errors import AnewError
 
 
 class Interrupted(AnewError):  # noqa: N818 -- nothing failed
-    """Training was asked to stop and has saved; the same command goes on from there."""
+    """Training was asked to stop and has saved; the same command resumes it."""
 
     exit_code = 130
 
 
 class StopRequest:
-    """Whether this process was asked to stop, as a context manager around training.
+    """A context manager around training that catches the signals to stop.
 
-    The first signal asks for a stop after the step under way, a second SIGINT stops at once.
-    Signals reach only a main thread; in others nothing is ever requested.
+    The first signal requests a stop after the step under way; a second SIGINT stops at once.
+    Signals reach the main thread only; in other threads no stop is ever requested.
     """
 
     def __init__(self) -> None:

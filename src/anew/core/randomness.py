@@ -24,7 +24,7 @@ _SECOND_MULTIPLIER = 0x94D049BB133111EB
 
 
 def key(*parts: int | str) -> int:
-    """Return the 64-bit key of a stream, from the seed, the purpose and whatever else names it.
+    """Return the 64-bit key of a stream from the seed, the purpose and other parts of its name.
 
     Any two different sequences of parts have unrelated keys: BLAKE2b of their JSON text.
     """
@@ -60,12 +60,10 @@ def order(stream: int, count: int) -> Int64[Tensor, "count"]:
 
 @contextmanager
 def torch_generator(stream: int, device: torch.device | None = None) -> Generator[None]:
-    """Give the code inside torch's global generators seeded from a stream, and restore them after
-    it.
+    """Seed torch's global generators from a stream for a block, and restore them after it.
 
-    Initialisers and dropout, anew's own and those of any user's module, draw from the global
-    generators and take no other: this scope, and `reseed` within it, is the one place where they
-    are set.
+    Initialisers and dropout draw from the global generators and take no other, in anew's modules
+    and in a user's. Only this scope, and `reseed` within it, sets them.
     """
     kept = [(generator, generator.get_state()) for generator in _generators(device)]
     try:
@@ -77,23 +75,19 @@ def torch_generator(stream: int, device: torch.device | None = None) -> Generato
 
 
 def reseed(stream: int, device: torch.device | None = None) -> None:
-    """Move the generators of the surrounding `torch_generator` scope to another stream, as before
-    each step.
-    """
+    """Move the generators of a `torch_generator` scope to another stream, as before each step."""
     for generator in _generators(device):
         generator.manual_seed(stream)
 
 
 def _generators(device: torch.device | None) -> list[torch.Generator]:
-    """Return the global generators that code on a device draws from: the CPU's, and the device's
-    own.
-    """
+    """Return the global generators that code on a device uses: the CPU's and the device's own."""
     generators = [torch.default_generator]
     if device is not None and device.type == "cuda":
         torch.cuda.init()
         generators.append(torch.cuda.default_generators[device.index or 0])
     elif device is not None and device.type == "mps":
-        # Torch has no public name for it.
+        # Torch has no public name for this generator.
         generators.append(torch.mps._get_default_mps_generator())  # pyright: ignore[reportPrivateUsage]
     return generators
 

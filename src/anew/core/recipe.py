@@ -21,9 +21,7 @@ from anew.core.spec import SEEDS, DataSpec, ModelSpec, ObjectiveSpec, Spec, Trai
 
 @dataclass(frozen=True)
 class Recipe:
-    """A lineage as a user writes it: one architecture, trained from labels, then anew generation by
-    generation.
-    """
+    """A lineage as a user writes it: trained from labels, then anew generation by generation."""
 
     model: ModelSpec = option(ModelSpec, "the architecture of every generation")
     data: DataSpec = option(DataSpec, "the examples")
@@ -60,31 +58,13 @@ class Recipe:
 
 
 def lineage_of(recipe: Recipe, data: DataSpec, teacher: Spec | None = None) -> tuple[Spec, ...]:
-    """Return the specs that a recipe asks for, oldest first, with the data as it was found.
+    """Return the specs of a recipe's lineage, oldest first.
 
-    `teacher` is a network that was given: it stands in place of generation 0. Objective options
-    must be filled in.
+    `data` is the recipe's with the fingerprint of what was read. `teacher` is a network that was
+    given: it takes the place of generation 0. Objective options must be filled in. Raises
+    `AnewError` if settings do not fit together.
     """
-    if recipe.objective.name == "label" and recipe.generations > 0:
-        raise AnewError(
-            "objective 'label' has no teacher, so it makes no generations; choose another "
-            "--objective, or set "
-            "--generations 0 (independent networks: other values of --seed)"
-        )
-    if recipe.training.epochs == 0 and recipe.generations > 0:
-        raise AnewError(
-            "training.epochs must be a whole number >= 1 where students learn, got 0; set "
-            "--epochs, or --generations 0 "
-            "for an untrained network alone"
-        )
-    if teacher is not None and recipe.teacher_model is not None and not teacher.weights:
-        raise AnewError(
-            "teacher_model: the given teacher brings its own architecture; drop --teacher-model"
-        )
-    if recipe.frozen and not recipe.generations:
-        raise AnewError(
-            "frozen: students copy these parts, and there are no students; drop --frozen"
-        )
+    _check(recipe, teacher)
     first = teacher or Spec(
         model=recipe.teacher_model or recipe.model,
         data=data,
@@ -92,45 +72,48 @@ def lineage_of(recipe: Recipe, data: DataSpec, teacher: Spec | None = None) -> t
         objective=ObjectiveSpec.of("label", smoothing=recipe.label_smoothing),
         seed=recipe.seed,
     )
+
     specs = [*first.lineage]
+    frozen = tuple(sorted(set(recipe.frozen)))
     for _ in range(recipe.generations):
-        specs.append(
-            Spec(
-                recipe.model,
-                data,
-                recipe.training,
-                recipe.objective,
-                recipe.seed,
-                teachers=(specs[-1],),
-                frozen=tuple(sorted(set(recipe.frozen))),
-            )
+        student = Spec(
+            recipe.model,
+            data,
+            recipe.training,
+            recipe.objective,
+            recipe.seed,
+            teachers=(specs[-1],),
+            frozen=frozen,
         )
+        specs.append(student)
     return tuple(specs)
 
 
 def siblings_of(recipe: Recipe, spec: Spec) -> tuple[Spec, ...]:
-    """Return a network of the recipe's lineage and, after it, those that are trained beside it.
+    """Return a network of the recipe's lineage and, after it, its siblings.
 
-    A student's siblings have the recipe's further objectives and seeds; generation 0's only the
-    seeds. The lineage goes on from the network itself.
+    A student's siblings have the recipe's further objectives and seeds, those of generation 0 only
+    the seeds. The lineage goes on from the network itself. Raises `AnewError` if two are equal.
     """
     if spec.weights:
         return (spec,)
-    # What is asked of the teacher is asked once for all.
-    asked = ObjectiveSpec(top_k=recipe.objective.top_k, shuffled=recipe.objective.shuffled)
-    further = [replace(asked, name=name) for name in recipe.siblings] if spec.teachers else []
-    together = [
-        replace(spec, objective=objective, seed=seed)
-        for objective in (spec.objective, *further)
-        for seed in (spec.seed, *recipe.sibling_seeds)
-    ]
-    for number, one in enumerate(together):
-        if one in together[:number]:
-            raise AnewError(
-                f"siblings: objective '{one.objective.name}' with seed {one.seed} is there twice; "
-                f"name each objective "
-                "and each seed once"
-            )
+
+    objectives = [spec.objective]
+    if spec.teachers:
+        # The teacher answers once for all siblings, so what is asked of it is the same for all.
+        asked = ObjectiveSpec(top_k=recipe.objective.top_k, shuffled=recipe.objective.shuffled)
+        objectives += [replace(asked, name=name) for name in recipe.siblings]
+
+    together: list[Spec] = []
+    for objective in objectives:
+        for seed in (spec.seed, *recipe.sibling_seeds):
+            sibling = replace(spec, objective=objective, seed=seed)
+            if sibling in together:
+                raise AnewError(
+                    f"siblings: objective '{objective.name}' with seed {seed} is there twice; name "
+                    "each objective and each seed once"
+                )
+            together.append(sibling)
     return tuple(together)
 
 
@@ -152,3 +135,27 @@ def override(recipe: Recipe, given: Mapping[str, Any], where: str = "") -> Recip
     `where` names the values' origin, such as a recipe's file, in messages.
     """
     return fields.override(recipe, given, where)
+
+
+def _check(recipe: Recipe, teacher: Spec | None) -> None:
+    """Raise `AnewError` if a recipe's settings do not fit together."""
+    # Students need a teacher's objective and epochs.
+    if recipe.objective.name == "label" and recipe.generations > 0:
+        raise AnewError(
+            "objective 'label' has no teacher, so it makes no generations; choose another "
+            "--objective, or set --generations 0 (independent networks: other values of --seed)"
+        )
+    if recipe.training.epochs == 0 and recipe.generations > 0:
+        raise AnewError(
+            "training.epochs must be a whole number >= 1 where students learn, got 0; set "
+            "--epochs, or --generations 0 for an untrained network alone"
+        )
+
+    if teacher is not None and recipe.teacher_model is not None and not teacher.weights:
+        raise AnewError(
+            "teacher_model: the given teacher brings its own architecture; drop --teacher-model"
+        )
+    if recipe.frozen and not recipe.generations:
+        raise AnewError(
+            "frozen: students copy these parts, and there are no students; drop --frozen"
+        )

@@ -79,9 +79,7 @@ class ModelSpec:
 
 @dataclass(frozen=True)
 class DataSpec:
-    """Which examples, how they are split and augmented, and the seed of their split, order and
-    views.
-    """
+    """Which examples, how they are split and augmented; the seed of split, order and views."""
 
     source: str = option(
         "digits",
@@ -140,7 +138,7 @@ class DataSpec:
         return fields.write(self, identity=True) == fields.write(other, identity=True)
 
     def at(self, source: str | None = None, root: str | Path | None = None) -> DataSpec:
-        """Return the same data where they lie now; what is not given stays."""
+        """Return the same data at another place; an argument that is not given changes nothing."""
         return replace(self, source=source or self.source, root=str(root) if root else self.root)
 
 
@@ -265,12 +263,12 @@ class ObjectiveSpec:
 
 @dataclass(frozen=True)
 class Spec:
-    """One network to train: everything that decides its weights, and its teachers, whose outputs
-    are averaged.
+    """One network to train: everything that decides its weights, with its teachers.
 
-    `weights` is the hash of a checkpoint that was given and not trained here; training and
-    objective say nothing then. `frozen` are modules of the model that are copied from the first
-    teacher and stay as they are.
+    The outputs of several teachers are averaged. `weights` is the hash of a checkpoint that was
+    given and not trained here; then training and objective have no meaning. `frozen` names modules
+    of the model that are copied from the first teacher and not trained. Raises `AnewError` if a
+    network without a teacher has frozen modules.
     """
 
     model: ModelSpec
@@ -291,73 +289,65 @@ class Spec:
 
     @cached_property
     def id(self) -> str:
-        """The content hash: 16 hexadecimal digits of SHA-256 over the canonical JSON of
-        `identity`.
-        """
+        """The first 16 hexadecimal digits of the SHA-256 of the canonical JSON of `identity`."""
         text = json.dumps(self.identity, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What the id is made of: all fields that decide the weights, with the teachers by their
-        ids.
-        """
-        parts = (
-            ("model", self.model),
-            ("data", self.data),
-            ("training", self.training),
-            ("objective", self.objective),
-        )
-        return {
-            **{name: fields.write(part, identity=True) for name, part in parts},
+        """All fields that decide the weights, with the teachers by their ids: the id hashes it."""
+        identity: dict[str, Any] = {
+            "model": fields.write(self.model, identity=True),
+            "data": fields.write(self.data, identity=True),
+            "training": fields.write(self.training, identity=True),
+            "objective": fields.write(self.objective, identity=True),
             "seed": self.seed,
             "teachers": [teacher.id for teacher in self.teachers],
             "weights": self.weights,
-            # A field that came later, so it is left out at its default as parts' fields are.
-            **({"frozen": list(self.frozen)} if self.frozen else {}),
         }
+        if self.frozen:
+            # Left out at its default, as the parts' fields that are not in `FORMAT_1`.
+            identity["frozen"] = list(self.frozen)
+        return identity
 
     @property
     def generation(self) -> int:
-        """The distance from the labels: 0 without a teacher, else one more than the
-        teachers' own.
-        """
-        return 1 + max(teacher.generation for teacher in self.teachers) if self.teachers else 0
+        """The distance from the labels: 0 without a teacher, else one more than the teachers'."""
+        if not self.teachers:
+            return 0
+        return 1 + max(teacher.generation for teacher in self.teachers)
 
     @property
     def is_untrained(self) -> bool:
-        """Whether the network keeps its first weights, because its description asks for no
-        epoch.
-        """
+        """Whether the network keeps its first weights, because it trains for no epoch."""
         return self.training.epochs == 0 and not self.weights
 
     @property
     def origin(self) -> str:
-        """What made the weights, as people are told of it: an objective, or that they were given or
-        never trained.
-        """
+        """What made the weights, in words: the objective, `given` or `untrained`."""
         if self.weights:
             return "given"
         if self.is_untrained:
             return "untrained"
-        return (
-            f"{self.objective.name}, shuffled teacher"
-            if self.objective.shuffled
-            else self.objective.name
-        )
+        shuffled = ", shuffled teacher" if self.objective.shuffled else ""
+        return f"{self.objective.name}{shuffled}"
 
     @property
     def lineage(self) -> tuple[Spec, ...]:
-        """The chain of first teachers down to this network, oldest first."""
-        return (*(self.teachers[0].lineage if self.teachers else ()), self)
+        """The chain of first teachers and, last, this network."""
+        older = self.teachers[0].lineage if self.teachers else ()
+        return (*older, self)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the spec as it is saved: with where the data was found, and the teachers by id."""
+        """Return the spec as it is saved: its identity, with the place of the data."""
         return {**self.identity, "data": fields.write(self.data)}
 
     @classmethod
     def from_json(cls, written: Mapping[str, Any], teachers: tuple[Spec, ...]) -> Spec:
-        """Read back what `to_json` wrote, with the teachers already found."""
+        """Return the spec that `to_json` wrote; the caller has read its teachers.
+
+        Raises `AnewError` for an unknown key and a wrong value.
+        """
         return cls(
             model=fields.read(ModelSpec, written["model"], prefix=("model",)),
             data=fields.read(DataSpec, written["data"], prefix=("data",)),

@@ -1,5 +1,3 @@
-"""The version, in one place: the package, the command line and the files that anew writes read it
-here.
-"""
+"""The version of the package, of the command line and in the files that anew writes."""
 
 __version__ = "0.1.0"

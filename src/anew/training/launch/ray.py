@@ -309,6 +309,7 @@ def _room(machines: Sequence[dict[str, float]], needs: dict[str, float]) -> int:
     for machine in machines:
         fits = [int(machine.get(what, 0) / need + 1e-6) for what, need in needs.items() if need]
         room += min(fits)
+
     if not room:
         largest = " or ".join(
             f"{machine.get('CPU', 0):g} CPU and {machine.get('GPU', 0):g} GPU"
@@ -342,6 +343,7 @@ def _connected(ray: Any, address: str) -> Generator[None]:
     if ray.is_initialized():
         yield
         return
+
     own: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
     with _kept_signals():
         try:

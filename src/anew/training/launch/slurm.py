@@ -1,13 +1,12 @@
-"""Scripts for SLURM: an array job a generation, a group of siblings a task, each generation after
-the one before.
+"""Scripts for SLURM: an array job for each generation, a task for each group of siblings.
 
 A folder of scripts is:
 
-    generation-0.sh ...   an array job each; a task trains its networks with `anew study train`
-    submit.sh             hands them to `sbatch`, chained
+    generation-0.sh ...   the array jobs; a task trains its networks with `anew study train`
+    submit.sh             submits them with `sbatch`, each after the one before
 
-A generation begins when the one before has ended, however that went: a network that failed takes
-its students with it and nothing else.
+A generation begins when the one before has ended, with or without errors: a network that failed
+takes its students with it and nothing else.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from anew.core.spec import DataSpec, Spec
 from anew.training.launch.scheduler import spread
 
 SECONDS_TO_SAVE = 120
-"""How long before its time is up SLURM asks a task to save and stop."""
+"""How long before the end of its time SLURM asks a task to save and stop."""
 
 ARRAY = """\
 #!/bin/bash
@@ -60,15 +59,16 @@ job=$(sbatch --parsable "$@" {first})
 
 @dataclass(frozen=True)
 class Scripts:
-    """What the scripts of a set of networks are called, where they are written, and the GPUs of
-    each task.
+    """The names of a set of scripts, the folder they are written to, and the GPUs of each task.
+
+    Raises `AnewError` if the number of GPUs is out of range.
     """
 
     name: str
     title: str
     folder: Path
     gpus: int = 0
-    """With several, `torchrun` starts a process for each."""
+    """With several GPUs, `torchrun` starts a process for each."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.gpus <= 1024:
@@ -81,17 +81,18 @@ class Scripts:
 def write_scripts(
     scripts: Scripts, groups: Sequence[list[Spec]], out: Path, execution: Execution, data: DataSpec
 ) -> list[Path]:
-    """Write scripts that train groups of siblings, oldest first, in the family at `out`; returns
-    them, submit.sh last.
+    """Write scripts that train groups of siblings, oldest first, in the family at `out`.
 
-    `execution.jobs` is the least number of parts that a generation is cut into, `execution.threads`
-    (1 where not given) the threads of each part. Nothing is written where there are no groups.
+    A generation is cut into at least `execution.jobs` parts; each part has `execution.threads`
+    threads, or 1. Returns the scripts, submit.sh last; without groups nothing is written. Raises
+    `AnewError` if the folder cannot be written.
     """
     files.ensure_folder(scripts.folder)
     for old in scripts.folder.glob("generation-*.sh"):
-        # Of other networks, or of a time when more were missing: submit.sh must not seem to belong
-        # to it.
+        # An old script is of other networks, or of a time when more were missing; beside the new
+        # submit.sh it would mislead.
         old.unlink()
+
     title = " ".join(scripts.title.split())
     command = _command(scripts, out, execution, data)
     written: list[Path] = []
@@ -131,14 +132,12 @@ def write_scripts(
 
 
 def _command(scripts: Scripts, out: Path, execution: Execution, data: DataSpec) -> str:
-    """Return what a task runs, in the shell's words."""
+    """Return the command line of a task, quoted for the shell."""
     gpus = scripts.gpus
-    python = [sys.executable, "-m"]
-    several = (
-        ["torch.distributed.run", "--standalone", "--nproc-per-node", str(gpus), "-m"]
-        if gpus > 1
-        else []
-    )
+    start = [sys.executable, "-m"]
+    if gpus > 1:
+        start += ["torch.distributed.run", "--standalone", "--nproc-per-node", str(gpus), "-m"]
+
     given = {
         "--data": data.source,
         "--root": data.root,
@@ -147,8 +146,9 @@ def _command(scripts: Scripts, out: Path, execution: Execution, data: DataSpec) 
         # Two machines that fill one table of a teacher's answers see each other's writes late.
         "--ask": "live" if execution.ask == "auto" else execution.ask,
     }
-    options = [str(text) for pair in given.items() for text in pair] + (
-        ["--force"] if execution.force else []
-    )
-    words = [*python, *several, "anew", "study", "train", str(out.resolve())]
+    options = [str(text) for pair in given.items() for text in pair]
+    if execution.force:
+        options.append("--force")
+
+    words = [*start, "anew", "study", "train", str(out.resolve())]
     return f"{shlex.join(words)} ${{networks[SLURM_ARRAY_TASK_ID]}} {shlex.join(options)}"
