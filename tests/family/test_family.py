@@ -355,6 +355,13 @@ def test_a_process_of_another_container_is_not_asked_for_here(tmp_path, other):
         pass
 
 
+def test_a_dead_owners_lock_of_version_0_1_is_taken_at_once(tmp_path):
+    owner = {name: NetworkLock(tmp_path).owner[name] for name in ("host", "started", "token")}
+    (tmp_path / "lock").write_text(json.dumps({**owner, "process": 2**22 + 1}))
+    with NetworkLock(tmp_path):
+        pass
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{", "[" * 100_000, '{"process": "x"}', "null"])
 def test_a_damaged_lock_is_said_to_be_one_and_dies_like_all(tmp_path, content):
     path = tmp_path / "lock"

@@ -36,6 +36,8 @@ OUTLIVES_DEATH = 90.0
 LOOK_SECONDS = 1.0
 LARGEST_PROCESS = 2**31 - 1
 LARGEST_LOCK = 4096
+_MACHINE = ("host", "boot", "namespace")
+"""What must be equal for a process number to mean a process that this one can ask for."""
 
 
 class _Owner(Enum):
@@ -164,10 +166,12 @@ class NetworkLock:
     def _look_at(self, holder: dict[str, object]) -> _Owner:
         """Return whether an owner is alive: by its process here, by its heartbeat elsewhere."""
         process = holder.get("process")
-        here = all(holder.get(name) == self.owner[name] for name in ("host", "boot", "namespace"))
+        # Version 0.1 wrote only the host: its lock is judged as it judged it.
+        same = [holder.get(name, self.owner[name]) == self.owner[name] for name in _MACHINE]
+        here = "host" in holder and all(same)
         if here and type(process) is int and 0 < process <= LARGEST_PROCESS:
-            same = _process_exists(process) and _process_started(process) == holder.get("started")
-            return _Owner.ALIVE if same else _Owner.DEAD
+            lives = _process_exists(process) and _process_started(process) == holder.get("started")
+            return _Owner.ALIVE if lives else _Owner.DEAD
 
         try:
             beat_at = self.path.lstat().st_mtime
