@@ -41,7 +41,7 @@ def ban(student_logits: Logits, teacher_logits: Logits) -> Loss:
     Its gradient with respect to z is (q - p) / B (Furlanello et al. 2018, equation 3). Choose it
     first: it is what the paper calls BAN, without temperature and without labels.
 
-    Raises `AnewError` where the shapes of the two differ, as all objectives with a teacher do.
+    Raises `AnewError` if the shapes of the two differ, as all objectives with a teacher do.
     """
     _same_shape(student_logits, teacher_logits)
     p = _probabilities(teacher_logits)
@@ -84,10 +84,9 @@ def kd_parts(
 def ban_l(
     student_logits: Logits, teacher_logits: Logits, labels: Labels, label_weight: float = 0.5
 ) -> Loss:
-    """Label and teacher together, the paper's BAN+L: (1 - w) CE(p, q) + w CE(y, q) with w =
-    `label_weight`.
+    """Label and teacher together, BAN+L: (1 - w) CE(p, q) + w CE(y, q) with w = `label_weight`.
 
-    The paper gives no weights; one half each is the default here. Choose it where the teacher is
+    The paper gives no weights; one half each is the default here. Choose it if the teacher is
     weak, and for language models, where the paper found that `ban` alone fails.
     """
     from_teacher, from_labels = ban_l_parts(student_logits, teacher_logits, labels, label_weight)
@@ -103,12 +102,11 @@ def ban_l_parts(
 
 
 def cwtm(student_logits: Logits, teacher_logits: Logits, labels: Labels) -> Loss:
-    """Confidence weighted by teacher max: sum_s (w_s / sum_u w_u) CE(y_s, q_s), w_s = max_i
-    p_{s,i}.
+    """Confidence weighted by teacher max: sum_s (w_s / sum_u w_u) CE(y_s, q_s).
 
-    The label loss with each example weighted by the teacher's largest probability, right or wrong
-    (Furlanello et al. 2018, equation 9). A control: it carries the teacher's confidence and none of
-    its dark knowledge.
+    Each example's label loss is weighted by the teacher's largest probability w_s = max_i p_{s,i},
+    right or wrong (Furlanello et al. 2018, equation 9). A control: it carries the teacher's
+    confidence and none of its dark knowledge.
     """
     _same_shape(student_logits, teacher_logits)
     weights = _probabilities(teacher_logits).amax(-1).flatten()
@@ -136,21 +134,20 @@ def teacher_smoothing(student_logits: Logits, teacher_logits: Logits, labels: La
 def dkpp(
     student_logits: Logits, teacher_logits: Logits, permutation: Int64[Tensor, "*batch classes"]
 ) -> Loss:
-    """Dark knowledge with permuted predictions: CE(p', q), p' = p with all but its argmax permuted
-    per example.
+    """Dark knowledge with permuted predictions: CE(p', q).
 
+    p' is p with all but its argmax permuted for each example (Furlanello et al. 2018, equation 10).
     `permutation` holds random integers, one per class of each example; their ranks are the
-    permutation, so the function stays pure and the same view gets the same p' again (Furlanello et
-    al. 2018, equation 10). A control: it keeps the teacher's confidence and the shape of its dark
-    knowledge and destroys which class resembles which.
+    permutation, so the function stays pure and the same view gets the same p' again. A control: it
+    keeps the teacher's confidence and the shape of its dark knowledge and destroys which class
+    resembles which.
     """
     _same_shape(student_logits, teacher_logits)
     return ban(student_logits, permute_dark_knowledge(teacher_logits, permutation))
 
 
 def permute_dark_knowledge(values: Logits, permutation: Int64[Tensor, "*batch classes"]) -> Logits:
-    """Permute all but the argmax of each row, in the order of the ranks of `permutation`'s
-    integers.
+    """Return each row with all but its argmax permuted by the ranks of `permutation`'s integers.
 
     `values` are logits or probabilities: softmax and permutation commute.
     """
@@ -165,10 +162,10 @@ def permute_dark_knowledge(values: Logits, permutation: Int64[Tensor, "*batch cl
 
 
 def mean_of_teachers(logits: Float[Tensor, "networks *batch classes"]) -> Logits:
-    """Return logits whose softmax is the mean of the networks' probabilities, log(1/n sum_i
-    softmax(t_i)).
+    """Return the log of the mean of the networks' probabilities, log(1/n sum_i softmax(t_i)).
 
-    What several teachers say together, everywhere in anew. (..., C) from (n, ..., C).
+    Its softmax is that mean. Everywhere in anew it is the answer of several teachers. (..., C) from
+    (n, ..., C).
     """
     log_probabilities = F.log_softmax(_at_least_float32(logits), dim=-1)
     return torch.logsumexp(log_probabilities, dim=0) - math.log(logits.shape[0])

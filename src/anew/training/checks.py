@@ -1,6 +1,4 @@
-"""Checks before a student learns: whether its teacher knows anything, and whether the teacher's
-term does anything.
-"""
+"""Checks before a student learns: that its teacher and the teacher's term are worth something."""
 
 from __future__ import annotations
 
@@ -32,7 +30,7 @@ class CheckError(AnewError):
 
 @dataclass(frozen=True)
 class Knowledge:
-    """What a teacher knows, measured once for all the siblings that learn from it."""
+    """A teacher's accuracy beside chance, measured once for all siblings that learn from it."""
 
     accuracy: float
     """Share of the held-out examples that the teacher gets right."""
@@ -41,7 +39,7 @@ class Knowledge:
     chance_limit: float
     """What an accuracy must exceed: chance and two standard errors."""
     measured_on: str
-    """`validation`, or `training` where nothing is held out."""
+    """`validation`, or `training` if no examples are held out."""
 
     def to_json(self) -> dict[str, float | str]:
         """Return the measurements by name."""
@@ -51,7 +49,7 @@ class Knowledge:
         }
 
     def check(self) -> None:
-        """Raise `AnewError` where the teacher is at chance."""
+        """Raise `CheckError` if the teacher is at chance."""
         if self.accuracy <= self.chance_limit:
             raise CheckError(
                 f"teacher: gets {self.accuracy:.1%} of the {self.measured_on} examples right, and "
@@ -63,7 +61,7 @@ class Knowledge:
 
 
 def knowledge(teacher: Teacher, data: Data, device: torch.device) -> Knowledge:
-    """Measure what a teacher knows on held-out examples."""
+    """Return a teacher's accuracy beside chance, on held-out examples; positions are counted."""
     on, examples = (
         ("validation", data.validation) if len(data.validation) else ("training", data.training)
     )
@@ -81,7 +79,7 @@ def knowledge(teacher: Teacher, data: Data, device: torch.device) -> Knowledge:
 
 
 def check_signal(name: str, ratio: float) -> None:
-    """Raise `AnewError` where the teacher's term does nothing beside the labels'."""
+    """Raise `CheckError` if the teacher's term does nothing beside the labels' term."""
     if not ratio >= LEAST_SIGNAL:
         raise CheckError(
             f"objective '{name}': the gradient of the teacher's term is {ratio:.1e} of the label "

@@ -23,11 +23,11 @@ def learning_rate(training: TrainingSpec, step: int, steps: int) -> float:
       paper's, from Zagoruyko and Komodakis 2016: x0.2 at 30, 60 and 80 %.
     - `cosine`: half a cosine from the rate to 0 (Loshchilov and Hutter 2017, without restarts).
     - `one-cycle`: a half-cosine up from 1/25 of the rate and one down to 1/250,000 of it (Smith and
-      Topin 2018, with the defaults of torch's OneCycleLR); it rises for `warmup` of the steps, 0.3
-      where that is 0.
+      Topin 2018, with the defaults of torch's OneCycleLR); it rises for `warmup` of the steps, or
+      0.3 of them if `warmup` is 0.
     - `constant`.
 
-    All but one-cycle first rise linearly over the share `warmup` of the steps, where that is set.
+    All but one-cycle first rise linearly over the share `warmup` of the steps, if it is set.
     """
     peak, done = training.learning_rate, step / steps
     if training.schedule == "one-cycle":
@@ -59,6 +59,7 @@ def optimizer(
     paper, or with `decay_all` off on those of two dimensions and more: not on norms and biases.
     """
     parameters = [parameter for parameter in parameters if parameter.requires_grad]
+
     decayed = [parameter for parameter in parameters if training.decay_all or parameter.ndim >= 2]
     spared = [
         parameter for parameter in parameters if not training.decay_all and parameter.ndim < 2
@@ -68,6 +69,7 @@ def optimizer(
         for group, decay in ((decayed, training.weight_decay), (spared, 0.0))
         if group
     ]
+
     fused = device.type in ("cpu", "cuda")
     if training.optimizer == "adamw":
         return torch.optim.AdamW(

@@ -1,8 +1,7 @@
-"""One network being trained: its step, its epoch's record, how it is saved so that it goes on to
-the same weights.
+"""One network being trained: its step, the end of an epoch, saving and resuming.
 
-Everything random in a step is a pure function of (seed, step), so what a resumed run needs is the
-weights, the optimizer's state, and how far it got.
+A resumed run ends with the same weights. Everything random in a step is a pure function of (seed,
+step), so a checkpoint holds the weights, the optimizer's state, and how far the network got.
 """
 
 from __future__ import annotations
@@ -170,11 +169,10 @@ class Trainer:
         return validation
 
     def keep_epoch(self) -> None:
-        """Keep the weights as they are after the epochs so far, to be looked at when the network is
-        done.
+        """Keep the weights of this epoch for later analysis; `finish` writes those of the last.
 
-        Before the epoch is saved: where a kill comes between, the epoch is trained again and writes
-        the same bytes. The last epoch's are what `finish` writes.
+        To be called before the epoch is saved: if the process is killed in between, the epoch is
+        trained again and writes the same bytes.
         """
         if self.world.is_main and self.epoch < self.spec.training.epochs:
             about = {"id": self.spec.id, "generation": self.spec.generation, "epoch": self.epoch}
@@ -183,10 +181,10 @@ class Trainer:
     def check_teacher(
         self, teacher: Teacher, knowledge: Knowledge, progress: Callback, *, force: bool
     ) -> None:
-        """Measure the teacher's term before the first step, and stop where teacher or term are
-        worth nothing.
+        """Check the teacher and the objective's term from it before the first step.
 
-        An untrained teacher is a control, worth nothing by design: it is said and stops nobody.
+        Raises `CheckError` if the teacher is at chance or its term does nothing, unless `force` is
+        on. An untrained teacher is a control that knows nothing by design: it is only logged.
         """
         signal = checks.signal(self.network, teacher, self.objective, self.batches)
         progress.log(
@@ -316,8 +314,9 @@ class Trainer:
         return network.place(one, self.batches.device, self.spec.training.memory_format)
 
     def _read_losses(self) -> None:
-        """Wait for the losses of the last steps and add them up, one by one: the sum is the same
-        however read.
+        """Wait for the losses of the last steps and add them up.
+
+        They are added one by one, so the sum does not depend on how many are read at once.
         """
         if not self._unread:
             return
@@ -331,8 +330,9 @@ class Trainer:
             self.standing.errors += wrong
 
     def _check_finite_weights(self) -> None:
-        """A finite loss can leave weights that are not: they must never replace the last good
-        state.
+        """Raise `NotFiniteError` if a weight is not finite, so that it never replaces a good state.
+
+        A finite loss can leave such weights.
         """
         tensors = [*self.network.model.state_dict().values(), *self.objective.state().values()]
         values = [value for value in tensors if value.is_floating_point()]
