@@ -40,6 +40,7 @@ def _layout(chart: Chart) -> dict[str, Any]:
         "zeroline": False,
         "ticklabelstandoff": 4,
     }
+
     return {
         "height": height(chart),
         "margin": {"l": 8, "r": 12, "t": 8, "b": 8},

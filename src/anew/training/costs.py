@@ -147,6 +147,7 @@ def _check(recipe: Recipe, rounds: int, steps: int) -> None:
             raise AnewError(
                 f"{name} must be a whole number >= 1 and <= 100000, got {value}; set --{name}"
             )
+
     if recipe.objective.name == "label":
         raise AnewError(
             "objective 'label' has no teacher, so there is nothing to compare; choose another "

@@ -35,6 +35,7 @@ def learning_rate(training: TrainingSpec, step: int, steps: int) -> float:
         if step <= top:
             return _half_cosine(peak * ONE_CYCLE_START, peak, step / top if top > 0 else 1.0)
         return _half_cosine(peak, peak * ONE_CYCLE_END, (step - top) / (steps - 1 - top))
+
     if done < training.warmup:
         return peak * (step + 1) / (training.warmup * steps + 1)
     if training.schedule == "cosine":

@@ -194,6 +194,7 @@ class Trainer:
             f"term| / |gradient of the "
             f"label term| = {signal:.3g}"
         )
+
         if all(one.is_untrained for one in self.spec.teachers):
             progress.log(
                 "this teacher is untrained, as its 0 epochs ask: a control, which no check stops"

@@ -254,6 +254,8 @@ class _Asked:
         ]
         self._whole = time.perf_counter() - started
         self._parts = teacher_parts(placed, spec, self.batches)
+
+        # As many batches as fill a slice of a round; a slow teacher is asked only once for that.
         self._count = 1
         first = self._teach(None)
         seconds = first if first > SLOW_SECONDS else self._teach(None)
