@@ -58,9 +58,7 @@ def main() -> None:
                 chosen,
                 setup,
                 folder / model.replace(":", "-").replace("/", "-"),
-                flags.rounds,
-                flags.warmup,
-                flags.steps,
+                Rounds(flags.rounds, flags.warmup, flags.steps),
                 lambda text, model=model: say(f"{model}: {text}"),
             )
     settings.pop("teachers", None)

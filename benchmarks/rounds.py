@@ -103,13 +103,20 @@ def _pipe(pipe: IO[str] | None) -> IO[str]:
     return pipe
 
 
+@dataclass(frozen=True)
+class Rounds:
+    """How often each contender is asked, and for how many steps: to warm up, and counted."""
+
+    count: int
+    warmup: int
+    steps: int
+
+
 def run(
     contenders: Sequence[Contender],
     setup: dict[str, Any],
     folder: Path,
-    rounds: int,
-    warmup: int,
-    steps: int,
+    rounds: Rounds,
     say: Callable[[str], None],
 ) -> list[Measured]:
     """Start every contender, ask each in turn, and end them all; one that fails says why and drops
@@ -132,13 +139,14 @@ def run(
                 {**setup, **mine, "folder": str(place / "family")}, place / "log"
             )
             _note(one, workers[name].first, counted=False)
-        for number in range(rounds):
+        for number in range(rounds.count):
             shift = number % len(measured)
             for one in measured[shift:] + measured[:shift]:
                 if not one.error:
-                    say(f"round {number + 1} of {rounds}: {one.contender.name}")
+                    say(f"round {number + 1} of {rounds.count}: {one.contender.name}")
                     time.sleep(SETTLE_SECONDS)
-                    _note(one, workers[one.contender.name].turn(warmup, steps), counted=True)
+                    answer = workers[one.contender.name].turn(rounds.warmup, rounds.steps)
+                    _note(one, answer, counted=True)
     finally:
         for worker in workers.values():
             worker.stop()

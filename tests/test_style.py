@@ -13,8 +13,7 @@ ROOT = Path(anew.__file__).parent
 LONG = 15
 
 # Every package, and every module at the top.
-HELD = sorted(path.stem for path in ROOT.iterdir() if path.suffix == ".py" or path.is_dir())
-HELD.remove("__pycache__") if "__pycache__" in HELD else None
+HELD = sorted({path.relative_to(ROOT).parts[0].removesuffix(".py") for path in ROOT.rglob("*.py")})
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
