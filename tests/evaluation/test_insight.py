@@ -870,7 +870,8 @@ def test_no_family(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("value", "says"), [("0", ">= 1, got 0"), ("2.5", "got '2.5'"), ("-1", ">= 1, got -1")]
+    ("value", "says"),
+    [("0", ">= 1 or none, got '0'"), ("2.5", "got '2.5'"), ("-1", ">= 1 or none, got '-1'")],
 )
 def test_keep_epochs_must_be_whole_and_positive(tmp_path, value, says):
     assert says in refused("train", "--out", tmp_path / "f", "--keep-epochs", value, *quick(1, 0))
