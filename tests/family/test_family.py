@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -263,6 +264,15 @@ def test_a_damaged_spec_of_a_network_that_is_not_finished_is_written_again(famil
         folder.spec_file.write_text(content)
         family.begin(SPEC)
         assert family.spec(SPEC.id) == SPEC
+
+
+def test_beginning_again_with_data_that_moved_leaves_the_spec_and_reads_no_teacher(family):
+    student = Spec(SPEC.model, SPEC.data, SPEC.training, ObjectiveSpec("ban"), teachers=(SPEC,))
+    before = family.begin(student).spec_file.read_bytes()
+    moved = replace(student, data=replace(student.data, source="elsewhere"))
+    # No teacher's folder is there to be read.
+    assert moved.id == student.id and not family.folder(SPEC.id).path.exists()
+    assert family.begin(moved).spec_file.read_bytes() == before
 
 
 HOLDER = """

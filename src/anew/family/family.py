@@ -117,13 +117,8 @@ class Family:
     def begin(self, spec: Spec) -> NetworkFolder:
         """Return the folder of a network; its spec is written if it is not there or is damaged."""
         folder = self.folder(spec.id)
-        if not folder.is_done:
-            try:
-                is_written = folder.spec_file.exists() and self.spec(spec.id) == spec
-            except AnewError:
-                is_written = False
-            if not is_written:
-                write_spec(folder, spec)
+        if not folder.is_done and not _is_written(folder, spec):
+            write_spec(folder, spec)
         return folder
 
     def spec(self, network_id: str) -> Spec:
@@ -216,6 +211,17 @@ class Family:
             except AnewError as error:
                 wrong.append(str(error))
         return checked, wrong
+
+
+def _is_written(folder: NetworkFolder, spec: Spec) -> bool:
+    """Return whether a folder holds this spec; its teachers' folders are not read for that."""
+    try:
+        written = files.read_json(folder.spec_file)
+        if written["teachers"] != [teacher.id for teacher in spec.teachers]:
+            return False
+        return Spec.from_json(written, spec.teachers).id == spec.id
+    except (AnewError, KeyError, TypeError, AttributeError):
+        return False
 
 
 def _is_half_made(path: Path) -> bool:
