@@ -9,6 +9,7 @@ import json
 import os
 import pickle
 import struct
+import zipfile
 from typing import ClassVar
 
 import numpy as np
@@ -959,3 +960,127 @@ def test_a_pinned_fingerprint_keeps_families_readable():
     """Changing how it is taken makes every family of every user refuse its own data."""
     source = from_arrays((np.arange(64, dtype=np.uint8).reshape(4, 4, 4), np.array([0, 1, 0, 1])))
     assert source.fingerprint == "fc28e658042efcba"
+
+
+# --- what is asked for before it is read, and what is no file
+
+
+@pytest.fixture
+def little_memory(monkeypatch):
+    """A machine on which 100 kB of memory are free."""
+    monkeypatch.setattr("anew.core.memory.free_bytes", lambda: 1e5)
+
+
+def test_pictures_that_the_memory_does_not_hold_are_refused_before_they_are_decoded(
+    tmp_path, little_memory
+):
+    place = write_folder(tmp_path / "f", np.zeros((6, 100, 100), np.uint8), [0, 1] * 3)
+    said = one_line(lambda: load(f"folder:{place}"), "6 pictures of 100x100 pixels", "120 kB")
+    assert said.endswith("100 kB are free; give fewer pictures, or resize them")
+    file = write_parquet(
+        tmp_path / "p" / "train.parquet", np.zeros((6, 100, 100), np.uint8), [0] * 6
+    )
+    one_line(lambda: load(f"parquet:{file.parent}"), "train.parquet, row 0", "120 kB")
+
+
+def test_a_picture_of_another_size_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
+    place = write_folder(tmp_path, np.zeros((2, 8, 8), np.uint8), [0, 1])
+    Image.new("L", (9000, 9000)).save(place / NAMES[1] / "big.png")
+    decoded = []
+    monkeypatch.setattr(
+        "anew.data.sources.pictures._eight_bits",
+        lambda name, picture, mode: decoded.append(picture.size) or picture,
+    )
+    one_line(lambda: load(f"folder:{place}"), "big.png: is 9000x9000 pixels", "is 8x8")
+    assert set(decoded) == {(8, 8)}
+
+
+@pytest.mark.parametrize("form", ["EPS", "ICNS", "PCX", "TGA", "SGI"])
+def test_pictures_of_other_formats_are_none_whatever_their_name(tmp_path, form):
+    place = write_folder(tmp_path, np.zeros((2, 8, 8), np.uint8), [0, 1])
+    Image.new("L", (16, 16)).convert("RGB").save(place / NAMES[0] / "000.png", form)
+    one_line(lambda: load(f"folder:{place}"), "000.png: is no picture that can be read")
+
+
+def test_an_archive_is_refused_for_its_headers_before_it_is_unpacked(tmp_path, little_memory):
+    path = tmp_path / "x.npz"
+    np.savez_compressed(path, x=np.zeros((20, 100, 100), np.uint8), y=np.arange(20) % 2)
+    one_line(lambda: load(f"npz:{path}"), "takes 400 kB of memory, 100 kB are free")
+    np.savez_compressed(path, x=np.zeros((20, 100, 100), np.uint8), y=np.zeros((3, 3)))
+    one_line(lambda: load(f"npz:{path}"), "labels must have shape (N,), got (3, 3)")
+
+    header = io.BytesIO()
+    described = {"descr": "|u1", "fortran_order": False, "shape": (10**13,)}
+    np.lib.format.write_array_header_1_0(header, described)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("x.npy", "y.npy"):
+            archive.writestr(name, header.getvalue() + bytes(1000))
+    one_line(lambda: load(f"npz:{path}"), "x.npy has fewer bytes than it promises")
+
+
+def test_no_more_of_an_idx_file_is_unpacked_than_its_header_promises(tmp_path, little_memory):
+    place = write_idx(tmp_path)
+    file = place / "train-images-idx3-ubyte"
+    with gzip.open(f"{file}.gz", "wb") as packed:
+        packed.write(bytes([0, 0, 8, 3]) + struct.pack(">III", 40, 8, 8) + bytes(1 << 24))
+    file.unlink()
+    one_line(lambda: load(f"mnist:{place}"), "has more bytes, its header promises 2,560")
+    with gzip.open(f"{file}.gz", "wb") as packed:
+        packed.write(bytes([0, 0, 8, 3]) + struct.pack(">III", 10**9, 28, 28))
+    one_line(lambda: load(f"mnist:{place}"), "takes 1.568 TB of memory, 100 kB are free")
+
+
+@pytest.mark.parametrize("kind", ["folder", "npz", "parquet", "mnist", "cifar10"])
+def test_a_named_pipe_is_refused_and_not_waited_for(tmp_path, kind):
+    place = tmp_path / "data"
+    if kind == "folder":
+        pipe = write_folder(place, np.zeros((2, 8, 8), np.uint8), [0, 1]) / NAMES[0] / "x.png"
+    elif kind == "npz":
+        pipe = place
+    elif kind == "parquet":
+        pipe = place / "train.parquet"
+    elif kind == "mnist":
+        pipe = write_idx(place) / "train-images-idx3-ubyte"
+    else:
+        pipe = place / "batches.meta"
+        place.mkdir()
+        for name in [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]:
+            (place / name).touch()
+    pipe.parent.mkdir(exist_ok=True)
+    pipe.unlink(missing_ok=True)
+    os.mkfifo(pipe)
+    one_line(lambda: load(f"{kind}:{place}"), f"{pipe}: is no file (a pipe or a device)")
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (
+            lambda table: table.append_column("label", table["label"]),
+            "has the column 'label' twice",
+        ),
+        (
+            lambda table: table.set_column(
+                1, "label", pyarrow.array([2**63] * len(table), pyarrow.uint64())
+            ),
+            "must hold whole numbers of classes",
+        ),
+        (
+            lambda table: table.replace_schema_metadata(
+                {"huggingface": '{"info": {"features": {"label": {"names": 3}}}}'}
+            ),
+            "its class names are no list",
+        ),
+    ],
+)
+def test_parquet_files_whose_columns_or_names_are_none_are_refused(tmp_path, change, word):
+    file = write_parquet(tmp_path / "train.parquet")
+    pyarrow.parquet.write_table(change(pyarrow.parquet.read_table(file)), file)
+    one_line(lambda: load(f"parquet:{tmp_path}"), "train.parquet: ", word)
+
+
+def test_class_names_nested_too_deeply_are_none(tmp_path):
+    file = write_parquet(tmp_path / "train.parquet")
+    table = pyarrow.parquet.read_table(file).replace_schema_metadata({"huggingface": "[" * 100_000})
+    pyarrow.parquet.write_table(table, file)
+    assert load(f"parquet:{tmp_path}").classes == tuple(map(str, range(len(NAMES))))

@@ -20,6 +20,7 @@ from anew.cli.family import evaluate, insight, predict, show, verify
 from anew.cli.report import report
 from anew.cli.study import study
 from anew.cli.train import bench, train
+from anew.core import memory
 from anew.core.errors import AnewError
 from anew.core.version import __version__
 
@@ -58,6 +59,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _end(str(error), error.exit_code, debug)
     except cyclopts.CycloptsError as error:
         _end(" ".join(str(error).split()) + " `anew --help` lists the commands.", 2, debug)
+    except (MemoryError, RuntimeError) as error:
+        refused = memory.refusal(error)
+        if refused is None:
+            raise
+        _end(str(refused), refused.exit_code, debug)
     except KeyboardInterrupt:
         _end(
             "stopped at once; what was saved is whole, the same command goes on from there",

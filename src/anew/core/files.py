@@ -67,6 +67,17 @@ def free_bytes(path: Path) -> float:
     return usage.free if usage.total else math.inf
 
 
+def check_regular(path: Path) -> None:
+    """Raise `AnewError` if there is something at a path that is neither a file nor a folder.
+
+    A named pipe would be waited for without an end.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise AnewError(
+            f"{path}: is no file (a pipe or a device); move it away, or give another path"
+        )
+
+
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write a mapping as indented JSON, atomically."""
     write_bytes(path, (json.dumps(value, indent=1) + "\n").encode())

@@ -32,13 +32,20 @@ def with_labels(inputs: Tensor, labels: Array, name: str, classes: int | None = 
 
     Raises `AnewError` if the labels are not whole numbers of classes, one for each input.
     """
-    checked = _labels(labels, name, classes)
-    if len(inputs) != len(checked):
+    check_lengths(name, inputs.shape, labels.shape)
+    return Resident(inputs, _labels(labels, name, classes))
+
+
+def check_lengths(name: str, inputs: Sequence[int], labels: Sequence[int]) -> None:
+    """Raise `AnewError` if arrays of two shapes are no inputs with a label each."""
+    if len(labels) != 1 and (len(labels) != 2 or labels[1] != 1):
+        hint = "; of one-hot labels take argmax(1)" if len(labels) == 2 else ""
+        raise AnewError(f"data '{name}': labels must have shape (N,), got {tuple(labels)}{hint}")
+    count = inputs[0] if inputs else 0
+    if count != labels[0]:
         raise AnewError(
-            f"data '{name}': {len(inputs)} inputs and {len(checked)} labels; give one label for "
-            "each input"
+            f"data '{name}': {count} inputs and {labels[0]} labels; give one label for each input"
         )
-    return Resident(inputs, checked)
 
 
 def as_inputs(inputs: Array, name: str = "arrays") -> Tensor:
@@ -134,14 +141,9 @@ def _finite(inputs: Tensor, name: str) -> Tensor:
 
 def _labels(labels: Array, name: str, classes: int | None) -> Tensor:
     tensor = _tensor(labels, name)
-    if tensor.ndim == 2 and tensor.shape[1] == 1:
+    if tensor.ndim == 2:
         tensor = tensor[:, 0]
 
-    if tensor.ndim != 1:
-        hint = "; of one-hot labels take argmax(1)" if tensor.ndim == 2 else ""
-        raise AnewError(
-            f"data '{name}': labels must have shape (N,), got {tuple(tensor.shape)}{hint}"
-        )
     if tensor.is_floating_point() or tensor.dtype == torch.bool:
         raise AnewError(
             f"data '{name}': labels must be whole numbers, got {tensor.dtype}; cast them to int64"

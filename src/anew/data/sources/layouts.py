@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from anew.core import files, memory
 from anew.core.errors import AnewError
 from anew.data.sources.pickles import read_pickle
 
@@ -146,19 +147,24 @@ def _read_idx(path: Path, axes: int) -> NDArray[np.uint8]:
     """
     file = _plain_or_gzipped(path)
     assert file is not None, "find_idx saw it"
+    files.check_regular(file)
+    start = 4 + 4 * axes
     try:
-        content = file.read_bytes()
-        if file.suffix == ".gz":
-            content = gzip.decompress(content)
+        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as opened:
+            header = opened.read(start)
+            if len(header) < start or header[:4] != bytes([0, 0, 8, axes]):
+                raise AnewError(f"{file}: is no IDX file of {axes} axes; fetch it again")
+            sizes = struct.unpack(f">{axes}I", header[4:])
+            expected = math.prod(sizes)
+            memory.demand(f"{file}", 2 * expected, "fetch it again, it is no file of this data set")
+            # No more than the header promises: a small file may become gigabytes.
+            content = opened.read(expected + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise AnewError(f"{file}: is truncated or damaged ({error}); fetch it again") from error
 
-    if len(content) < 4 + 4 * axes or content[:4] != bytes([0, 0, 8, axes]):
-        raise AnewError(f"{file}: is no IDX file of {axes} axes; fetch it again")
-    sizes = struct.unpack(f">{axes}I", content[4 : 4 + 4 * axes])
-    expected = 4 + 4 * axes + math.prod(sizes)
     if len(content) != expected:
+        found = "more" if len(content) > expected else f"{len(content):,}"
         raise AnewError(
-            f"{file}: has {len(content):,} bytes, its header promises {expected:,}; fetch it again"
+            f"{file}: has {found} bytes, its header promises {expected:,}; fetch it again"
         )
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(sizes)
+    return np.frombuffer(content, np.uint8).reshape(sizes)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from anew.core import files, memory
 from anew.core.errors import AnewError, did_you_mean, in_one_line
-from anew.data.sources.arrays import Array, as_examples
+from anew.data.sources.arrays import Array, as_examples, check_lengths
 from anew.data.sources.source import Source, checked_source
 
 
@@ -89,33 +91,86 @@ def read_npz(name: str, place: Path, download: bool) -> Source:
 
     Raises `AnewError` if the file is damaged, or holds other arrays.
     """
-    arrays = _read_archive(name, place)
+    files.check_regular(place)
+    shapes = _headers(name, place)
     known = ("x_train", "y_train", "x_test", "y_test", "x", "y")
-    keys = ("x_train", "y_train") if "x_train" in arrays else ("x", "y")
-    if not all(key in arrays for key in keys):
+    keys = ("x_train", "y_train") if "x_train" in shapes else ("x", "y")
+    if not all(key in shapes for key in keys):
         raise AnewError(
-            f"data '{name}': holds {', '.join(arrays) or 'no arrays'}; it must hold x_train and "
+            f"data '{name}': holds {', '.join(shapes) or 'no arrays'}; it must hold x_train and "
             "y_train (and x_test and y_test), or x and "
-            f"y{did_you_mean(next(iter(arrays), ''), known)}"
+            f"y{did_you_mean(next(iter(shapes), ''), known)}"
         )
+    _check_sizes(name, shapes)
+    arrays = _read_archive(name, place)
     if ("x_test" in arrays) != ("y_test" in arrays):
         raise AnewError(f"data '{name}': holds only one of x_test and y_test; save both or none")
 
-    classes = list(map(str, arrays["classes"])) if "classes" in arrays else None
+    classes = list(map(str, arrays["classes"].reshape(-1))) if "classes" in arrays else None
     test = (arrays["x_test"], arrays["y_test"]) if "x_test" in arrays else None
     return from_arrays((arrays[keys[0]], arrays[keys[1]]), test, classes, name)
 
 
-def _read_archive(name: str, place: Path) -> dict[str, NDArray[Any]]:
+def _headers(name: str, place: Path) -> dict[str, tuple[tuple[int, ...], int]]:
+    """Return the shape and the bytes of each array in an archive, from the arrays' headers.
+
+    Raises `AnewError` if one promises more bytes than the archive holds.
+    """
     if not zipfile.is_zipfile(place):
         raise AnewError(
             f"data '{name}': is no whole .npz archive; save the arrays with numpy.savez"
         )
+
+    found: dict[str, tuple[tuple[int, ...], int]] = {}
+    try:
+        with zipfile.ZipFile(place) as archive:
+            for entry in archive.infolist():
+                if not entry.filename.endswith(".npy"):
+                    continue
+
+                with archive.open(entry) as file:
+                    shape, size = _header(file)
+                if size > entry.file_size:
+                    raise ValueError(f"{entry.filename} has fewer bytes than it promises")
+                found[entry.filename.removesuffix(".npy")] = shape, size
+    except Exception as error:  # damaged archives raise nearly anything
+        raise _no_arrays(name, error) from error
+    return found
+
+
+def _header(file: Any) -> tuple[tuple[int, ...], int]:
+    """Return the shape and the bytes of an array in NumPy's format."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0
+    if version != (1, 0):
+        read = np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    return shape, math.prod(shape) * dtype.itemsize
+
+
+def _check_sizes(name: str, shapes: Mapping[str, tuple[tuple[int, ...], int]]) -> None:
+    """Raise `AnewError` if an archive's arrays are no pairs, or more than the memory holds."""
+    for inputs, labels in (("x_train", "y_train"), ("x_test", "y_test"), ("x", "y")):
+        if inputs in shapes and labels in shapes:
+            check_lengths(name, shapes[inputs][0], shapes[labels][0])
+
+    sizes = [size for _, size in shapes.values()]
+    # The largest is copied where its layout is not anew's.
+    memory.demand(
+        f"data '{name}'", sum(sizes) + max(sizes), "give fewer examples, or inputs of fewer bytes"
+    )
+
+
+def _read_archive(name: str, place: Path) -> dict[str, NDArray[Any]]:
     try:
         with np.load(place, allow_pickle=False) as file:
             return {key: file[key] for key in file.files}
     except Exception as error:  # damaged archives raise nearly anything
-        raise AnewError(
-            f"data '{name}': cannot be read as arrays of numbers ({in_one_line(error)}); save them "
-            "with numpy.savez"
-        ) from error
+        raise _no_arrays(name, error) from error
+
+
+def _no_arrays(name: str, error: Exception) -> AnewError:
+    return AnewError(
+        f"data '{name}': cannot be read as arrays of numbers ({in_one_line(error)}); save them "
+        "with numpy.savez"
+    )

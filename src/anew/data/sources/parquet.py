@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from anew.core.errors import AnewError, in_one_line
+from anew.core.files import check_regular
 from anew.data.examples import Resident
 from anew.data.sources.arrays import with_labels
 from anew.data.sources.pictures import read_all
@@ -71,7 +72,7 @@ def read_files(
         nonlocal file
         for file, opened in zip(files, handles, strict=True):
             image, label = (_column(file, opened.schema_arrow, names) for names in (IMAGE, LABEL))
-            row = 0
+            row, announced = 0, opened.metadata.num_rows
             for batch in opened.iter_batches(ROWS_AT_ONCE, columns=[image, label]):
                 labels.extend(_whole_numbers(file, label, batch.column(label).to_pylist()))
 
@@ -79,13 +80,18 @@ def read_files(
                     place = f"{file}, row {row}"
                     yield place, _content(place, image, value)
                     row += 1
+                if row > announced:
+                    break
+            if row != announced:
+                raise AnewError(f"{file}: announces {announced:,} rows and holds others; mend it")
 
     try:
         handles: list[Any] = []
         for file in files:
+            check_regular(file)
             handles.append(pyarrow.parquet.ParquetFile(file))
             schema = handles[-1].schema_arrow
-            classes = classes or _class_names(schema, _column(file, schema, LABEL))
+            classes = classes or _class_names(file, schema, _column(file, schema, LABEL))
             count += handles[-1].metadata.num_rows
 
         if not count:
@@ -113,6 +119,8 @@ def _content(place: str, column: str, value: Any) -> bytes:
 
 def _column(file: Path, schema: Any, names: Sequence[str]) -> str:
     for name in names:
+        if schema.names.count(name) > 1:
+            raise AnewError(f"{file}: has the column '{name}' twice; drop or rename one")
         if name in schema.names:
             return name
     raise AnewError(
@@ -121,19 +129,23 @@ def _column(file: Path, schema: Any, names: Sequence[str]) -> str:
 
 
 def _whole_numbers(file: Path, column: str, values: list[Any]) -> list[int]:
-    if any(not isinstance(value, int) for value in values):
+    if any(not isinstance(value, int) or abs(value) >= 1 << 63 for value in values):
         raise AnewError(
-            f"{file}: column '{column}' must hold whole numbers in every row; mend or drop the "
-            "others"
+            f"{file}: column '{column}' must hold whole numbers of classes in every row; mend or "
+            "drop the others"
         )
     return values
 
 
-def _class_names(schema: Any, label: str) -> tuple[str, ...] | None:
+def _class_names(file: Path, schema: Any, label: str) -> tuple[str, ...] | None:
     """Return the class names in the schema's `huggingface` metadata, or None."""
     written = (schema.metadata or {}).get(b"huggingface")
-    try:
-        names = json.loads(written)["info"]["features"][label]["names"] if written else None
-    except (ValueError, KeyError, TypeError):
+    if not written:
         return None
-    return tuple(map(str, names)) if names else None
+    try:
+        names = json.loads(written)["info"]["features"][label]["names"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    if names is not None and not isinstance(names, list):
+        raise AnewError(f"{file}: its class names are no list; write them as `datasets` does")
+    return tuple(map(str, cast("list[Any]", names))) if names else None

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anew.core.errors import AnewError
+from anew.core.files import check_regular
 
 MOST_AXES = 8
 _PLAIN_TYPE = re.compile(r"[<>|=]?([buifSU])([0-9]{1,6})")
@@ -28,6 +29,7 @@ def read_pickle(path: Path) -> Any:
 
     Raises `AnewError` if the file cannot be read, is damaged, or asks for anything else.
     """
+    check_regular(path)
     try:
         with path.open("rb") as file:
             return _plain(_ArraysOnly(file, encoding="bytes").load())

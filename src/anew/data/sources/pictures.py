@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from contextlib import contextmanager
+from itertools import chain, islice, repeat
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,13 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from anew.core import files, memory
 from anew.core.errors import AnewError
 
 DECODED_AT_ONCE = 1024
+DECODED_BYTES = 256 << 20
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "PPM", "TIFF", "GIF")
+"""What is read, whatever a file's name says: PIL starts another program for some other formats."""
 GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L")
 
 
@@ -36,48 +41,88 @@ def read_all(pictures: Iterable[tuple[str, Path | bytes]], count: int) -> Tensor
 
     Each is a name for messages and a path or the file's bytes. Several threads decode, since the
     decoder lets others run, and a part at a time goes into one block: beside it there is never a
-    second copy of them all. Raises `AnewError` if one cannot be read, or has another size.
+    second copy of them all. Raises `AnewError` if one cannot be read, or has another size, and
+    before any is decoded if the memory does not hold them.
     """
-    whole = torch.empty(0, 0, 0, 0, dtype=torch.uint8)
-    first, done = "", 0
     remaining = iter(pictures)
-    with ThreadPoolExecutor() as pool:
-        while part := list(islice(remaining, DECODED_AT_ONCE)):
-            decoded = list(pool.map(_decode, *zip(*part, strict=True), chunksize=64))
-            if not done:
-                first = part[0][0]
-                whole = torch.empty((count, *decoded[0].shape), dtype=torch.uint8)
+    first = next(remaining)
+    width, height, depth = _size(*first)
+    size = width * height * depth
+    # A copy of most of them is made when the validation split is cut off.
+    memory.demand(
+        f"{first[0]}: {count:,} pictures of {width}x{height} pixels, with a copy,",
+        2 * count * size,
+        "give fewer pictures, or resize them",
+    )
 
-            for (name, _), picture in zip(part, decoded, strict=True):
-                rows, columns, channels = picture.shape
-                if (rows, columns) != tuple(whole.shape[1:3]):
-                    raise AnewError(
-                        f"{name}: is {columns}x{rows} pixels, but {first} is "
-                        f"{whole.shape[2]}x{whole.shape[1]}; all pictures must be of one size: "
-                        "resize them first"
-                    )
-                if channels > whole.shape[3]:
+    at_once = max(1, min(DECODED_AT_ONCE, DECODED_BYTES // size))
+    whole = torch.empty(count, height, width, depth, dtype=torch.uint8)
+    remaining = chain([first], remaining)
+    done = 0
+    with ThreadPoolExecutor() as pool:
+        while part := list(islice(remaining, at_once)):
+            alike = repeat((first[0], width, height))
+            decoded = pool.map(_decode_alike, *zip(*part, strict=True), alike, chunksize=64)
+            for picture in decoded:
+                if picture.shape[2] > whole.shape[3]:
                     # The first colour after grey ones: what is read already becomes colour.
-                    whole = whole.repeat(1, 1, 1, channels)
-                whole[done] = torch.from_numpy(picture)
+                    whole = whole.repeat(1, 1, 1, picture.shape[2])
+                whole[done : done + 1] = torch.from_numpy(picture)
                 done += 1
 
     assert done == count, f"{count} pictures were announced, {done} came"
     return whole.permute(0, 3, 1, 2)
 
 
-def _decode(name: str, content: Path | bytes, mode: str | None = None) -> NDArray[np.uint8]:
-    """Return a picture as (H, W, C), in a mode of PIL or, if None, grey or colour as it is."""
+def _size(name: str, content: Path | bytes) -> tuple[int, int, int]:
+    """Return a picture's width, height and channels without decoding it."""
+    with _opened(name, content) as picture:
+        return *picture.size, 1 if picture.mode in GREY_MODES else 3
+
+
+def _decode_alike(
+    name: str, content: Path | bytes, first: tuple[str, int, int]
+) -> NDArray[np.uint8]:
+    """Return a picture as (H, W, C), if it has the size of the first, which is named."""
+    return _decode(name, content, None, first)
+
+
+def _decode(
+    name: str,
+    content: Path | bytes,
+    mode: str | None = None,
+    alike: tuple[str, int, int] | None = None,
+) -> NDArray[np.uint8]:
+    """Return a picture as (H, W, C), in a mode of PIL or, if None, grey or colour as it is.
+
+    `alike` names a picture with its width and height, which this one must have too.
+    """
+    with _opened(name, content) as picture:
+        if alike is not None and picture.size != alike[1:]:
+            width, height = picture.size
+            raise AnewError(
+                f"{name}: is {width}x{height} pixels, but {alike[0]} is {alike[1]}x{alike[2]}; "
+                "all pictures must be of one size: resize them first"
+            )
+        array = np.array(_eight_bits(name, picture, mode))
+    return array if array.ndim == 3 else array[:, :, None]
+
+
+@contextmanager
+def _opened(name: str, content: Path | bytes) -> Generator[Image.Image]:
+    """Open a picture, whose pixels are not decoded yet; `AnewError` if that or its use fails."""
+    if isinstance(content, Path):
+        files.check_regular(content)
     try:
-        with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content) as picture:
-            array = np.array(_eight_bits(name, picture, mode))
+        file = io.BytesIO(content) if isinstance(content, bytes) else content
+        with Image.open(file, formats=FORMATS) as picture:
+            yield picture
     except FileNotFoundError as error:
         raise AnewError(f"{name}: is not there; check the path") from error
     except UnidentifiedImageError as error:
         raise AnewError(f"{name}: is no picture that can be read; remove or replace it") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise AnewError(f"{name}: is a damaged picture ({error}); remove or replace it") from error
-    return array if array.ndim == 3 else array[:, :, None]
 
 
 def _eight_bits(name: str, picture: Image.Image, mode: str | None) -> Image.Image:
