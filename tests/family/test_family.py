@@ -120,6 +120,46 @@ def test_a_line_replaces_what_lies_beyond_its_place(tmp_path):
     ]
 
 
+def test_a_line_never_lengthens_a_file(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    files.write_line(path, 0, {"epoch": 1})
+    before = path.read_bytes()
+    with pytest.raises(AnewError, match="something else changed it; give the same command again"):
+        files.write_line(path, len(before) + 1, {"epoch": 2})
+    assert path.read_bytes() == before
+
+
+def test_a_line_goes_into_no_link_and_no_pipe(tmp_path):
+    other, link, pipe = (tmp_path / name for name in ("other", "link", "pipe"))
+    other.write_text("somebody's")
+    link.symlink_to(other)
+    os.mkfifo(pipe)
+    for path in (link, pipe):
+        with pytest.raises(AnewError, match=path.name):
+            files.write_line(path, 0, {"epoch": 1})
+    assert other.read_text() == "somebody's"
+
+
+def test_a_file_is_not_written_through_a_planted_link(tmp_path):
+    other = tmp_path / "other"
+    other.write_text("somebody's")
+    (tmp_path / f".x.{os.getpid()}.tmp").symlink_to(other)
+    files.write_bytes(tmp_path / "x", b"content")
+    assert other.read_text() == "somebody's" and (tmp_path / "x").read_bytes() == b"content"
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["other", "x"]
+
+
+def test_who_opened_the_file_before_another_took_over_writes_nowhere(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    files.write_line(path, 0, {"epoch": 1})
+
+    def taken_over():
+        files.write_bytes(path, b"another's")
+
+    files.write_line(path, 0, {"epoch": 1, "by": "the sleeper"}, taken_over)
+    assert path.read_bytes() == b"another's"
+
+
 def test_a_family_is_made_and_opened_again(family):
     assert Family.open(family.path).path == family.path
     assert Family.create(family.path).path == family.path
@@ -451,6 +491,20 @@ def test_whoever_has_the_guard_keeps_all_others_out(tmp_path):
         held.release()
         entered.result(timeout=30).__exit__(None, None, None)
     assert waited
+
+
+def test_a_guard_whose_holder_stands_still_is_not_waited_for_without_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(lock_module, "GUARD_SECONDS", 0.3)
+    monkeypatch.setattr(lock_module, "LOOK_SECONDS", 0.1)
+    held = FileLock(tmp_path / ".lock-guard")
+    with held, ThreadPoolExecutor() as pool:
+
+        def enter():
+            with NetworkLock(tmp_path / "one") as lock:
+                lock.check()
+
+        pool.submit(enter).result(timeout=10)
+    assert not (tmp_path / "one" / "lock").exists()
 
 
 def test_a_lock_taken_over_is_noticed(tmp_path):

@@ -17,6 +17,7 @@ from anew.core import files
 from anew.core.callbacks import Callback
 from anew.core.execution import Execution
 from anew.family import Family
+from anew.family.lock import NetworkLock
 from anew.models import network
 from anew.studies.running import train_networks
 from conftest import QUICK, quick
@@ -244,6 +245,76 @@ def test_who_waits_for_another_process_finds_the_network_done(npz, tmp_path):
     assert train_networks(out, [folder.id], Execution("cpu", 1, patience=120.0), watching) == {}
     finish(process)
     assert watching.done == [folder.id] and watching.started == 0
+
+
+class TakenOver(Callback):
+    """Gives the network to another process at an instant, and keeps what the folder then holds."""
+
+    def __init__(self, out, at):
+        self.out, self.at, self.folder, self.content, self.steps = out, at, None, {}, 0
+
+    def step_done(self):
+        self.steps += 1
+        self._meet(("step", self.steps))
+
+    def epoch_done(self, spec, row):
+        self._meet(("epoch", row["epoch"]))
+
+    def _meet(self, instant):
+        if instant == self.at:
+            (self.folder,) = Family.open(self.out).folders()
+            (self.folder.path / "lock").write_text(json.dumps({"token": "another's"}))
+            # The other one is further than this one ever was.
+            with self.folder.metrics.open("a") as file:
+                file.write("another's rows" * 9)
+            self.content = files_of(self.folder)
+
+
+def files_of(folder):
+    return {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("at", [("step", 2), ("epoch", 1), ("epoch", 3)])
+def test_who_slept_while_another_took_over_stops_and_changes_nothing(arrays, tmp_path, at):
+    taken = TakenOver(tmp_path / "family", at)
+    with pytest.raises(AnewError, match="another process took this network over"):
+        train(arrays, tmp_path / "family", generations=0, keep_epochs=1, progress=taken)
+    assert files_of(taken.folder) == taken.content
+
+
+def test_the_lock_that_died_with_its_owner_goes_with_the_next_command(arrays, tmp_path, npz):
+    family = train(arrays, tmp_path / "family", generations=0).family
+    (folder,) = family.folders()
+    lock = folder.path / "lock"
+    # A process that never was: Linux numbers none so.
+    owner = {**NetworkLock(folder.path).owner, "process": 2**30, "token": "t"}
+    lock.write_text(json.dumps(owner))
+    train(arrays, tmp_path / "family", generations=0)
+    assert not lock.exists()
+
+    lock.write_text(json.dumps(NetworkLock(folder.path).owner))
+    train(arrays, tmp_path / "family", generations=0)
+    assert lock.exists(), "a living owner gives its lock back itself"
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_lost_terminal_saves_unless_it_is_ignored(npz, tmp_path, ignored):
+    out = tmp_path / "family"
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
+    process = fork_training(out, npz, *quick(2000))
+    signal.signal(signal.SIGHUP, before)
+    while not saved_steps(out):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGHUP)
+    if ignored:
+        time.sleep(0.3)
+        assert process.poll() is None
+        process.kill()
+    _, errors = process.communicate(timeout=60)
+    if not ignored:
+        assert process.returncode == 130
+        assert step_of_stop(errors.splitlines()[-1]) == max(saved_steps(out).values()) > 0
 
 
 class Watching(Callback):

@@ -7,7 +7,8 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+import stat
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from anew.core.errors import AnewError
 _HEADER = "anew"
 TensorSize = tuple[str, int, tuple[int, ...]]
 """A tensor in a file: its name, its bytes an element, and its shape."""
+NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+"""Flags that open no link and wait for no named pipe; Windows has neither."""
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -32,7 +35,10 @@ def write_bytes(path: Path, content: bytes) -> None:
     ensure_folder(path.parent)
 
     try:
-        with temporary.open("wb") as file:
+        # What lies under that name was left by a dead process, or is a link to somebody's file.
+        temporary.unlink(missing_ok=True)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_LINK, 0o666)
+        with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -158,26 +164,45 @@ def sizes_of(tensors: Mapping[str, Tensor]) -> list[TensorSize]:
     return [(name, tensor.element_size(), tuple(tensor.shape)) for name, tensor in tensors.items()]
 
 
-def write_line(path: Path, at: int, value: Mapping[str, Any]) -> int:
+def write_line(
+    path: Path, at: int, value: Mapping[str, Any], still_ours: Callable[[], None] | None = None
+) -> int:
     """Write one line of JSON at byte `at` of a file, drop the rest, and return the line's end.
 
-    Lines that a killed process wrote after its last save are so replaced, not repeated. Raises
-    `AnewError` if the file cannot be written.
+    Lines that a killed process wrote after its last save are so replaced, not repeated.
+    `still_ours` is called when the file is open and before it changes: if another process has put
+    its own file under the name by then, nothing of that file is changed. Raises `AnewError` if the
+    file cannot be written, is a link, or ends before `at`.
     """
     line = (json.dumps(value) + "\n").encode()
     try:
-        with path.open("r+b" if path.exists() else "w+b") as file:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | NO_LINK, 0o666)
+        with os.fdopen(descriptor, "r+b") as file:
+            if still_ours is not None:
+                still_ours()
+            _check_end(path, os.fstat(descriptor), at)
+
             file.truncate(at)
             file.seek(at)
             file.write(line)
             file.flush()
-            os.fsync(file.fileno())
+            os.fsync(descriptor)
     except OSError as error:
         raise AnewError(
             f"{path}: cannot be written ({error.strerror}); free space, then give the same command "
             f"again"
         ) from error
     return at + len(line)
+
+
+def _check_end(path: Path, status: os.stat_result, at: int) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise AnewError(f"{path}: is no plain file; move it away, then give the same command again")
+    if status.st_size < at:
+        raise AnewError(
+            f"{path}: has {status.st_size:,} bytes, {at:,} were written: something else changed "
+            "it; give the same command again, it goes on from the last save"
+        )
 
 
 def sha256(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the step under way is finished and saved before the process ends."""
+"""Ctrl-C, SIGTERM and SIGHUP: the step under way is finished and saved before the process ends."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from anew.core.errors import AnewError
+
+# Windows has no SIGHUP.
+_SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
 
 
 class Interrupted(AnewError):  # noqa: N818 -- nothing failed
@@ -29,8 +34,10 @@ class StopRequest:
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._kept[number] = signal.signal(number, self._handle)
+            for number in _SIGNALS:
+                # Under nohup SIGHUP is ignored, and the training outlives the terminal.
+                if number.name != "SIGHUP" or signal.getsignal(number) is not signal.SIG_IGN:
+                    self._kept[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(

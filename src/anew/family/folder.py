@@ -15,7 +15,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from typing import Any
 from anew.core import files
 from anew.core.errors import AnewError
 from anew.core.spec import Spec
+from anew.family.lock import NetworkLock
 
 FORMAT = 1
 """Of a family's files; a newer anew may write a higher one."""
@@ -45,6 +46,8 @@ class NetworkFolder:
     """The files of one network; its parts are read when asked for."""
 
     path: Path
+    lock: NetworkLock | None = field(default=None, compare=False, repr=False)
+    """The lock under which this process trains the network: looked at before each write."""
 
     @property
     def id(self) -> str:
@@ -196,8 +199,30 @@ class NetworkFolder:
                 f"{self.metrics}: is damaged ({error}); {_MEND.format(self.path)}"
             ) from error
 
+    def check_ours(self) -> None:
+        """Raise `AnewError` if another process took the network over, as after this one slept."""
+        if self.lock is not None:
+            self.lock.check()
+
+    def restart_metrics(self, content: bytes = b"") -> None:
+        """Begin a file of metrics of this process's own, with the rows up to its start.
+
+        A process that slept while this one took the network over may have the old file open: what
+        it still writes goes there, and the old file has no name any more.
+        """
+        self.check_ours()
+        if content:
+            files.write_bytes(self.metrics, content)
+        else:
+            self.metrics.unlink(missing_ok=True)
+
+    def write_metrics(self, at: int, row: dict[str, Any]) -> int:
+        """Write the row of an epoch at byte `at` of the metrics, and return the row's end."""
+        return files.write_line(self.metrics, at, row, self.check_ours)
+
     def sweep(self) -> None:
         """Remove half-written files that a killed process left."""
+        self.check_ours()
         for folder in (self.path, self.state.parent):
             for path in folder.glob(".*.tmp"):
                 path.unlink()
@@ -216,6 +241,7 @@ class NetworkFolder:
         }
 
         whole = {"format": FORMAT, **record, "files": hashes}
+        self.check_ours()
         files.write_json(self.done_file, {**whole, "sha256": files.sha256_of_json(whole)})
         self.clear_state()
 

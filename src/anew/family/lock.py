@@ -14,12 +14,14 @@ import secrets
 import socket
 import threading
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from types import TracebackType
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from anew.core import files
 from anew.core.errors import AnewError
@@ -34,6 +36,9 @@ CLOCK_SECONDS = 5.0
 OUTLIVES_DEATH = 90.0
 """A patience, in seconds, that outlasts the lock of an owner who died on another machine."""
 LOOK_SECONDS = 1.0
+GUARD_SECONDS = 3.0
+"""How long the guard of locks is waited for: it is held for an instant, or its holder stands still.
+"""
 LARGEST_PROCESS = 2**31 - 1
 LARGEST_LOCK = 4096
 _MACHINE = ("host", "boot", "namespace")
@@ -90,7 +95,7 @@ class NetworkLock:
 
         while True:
             state, holder = self._take()
-            if state is _Owner.DEAD:
+            if state is _Owner.DEAD and self._is_ours():
                 break
             impatient = time.monotonic() >= give_up and state is _Owner.ALIVE
             if impatient or self._stop_request.requested:
@@ -124,15 +129,26 @@ class NetworkLock:
 
     def _take(self) -> tuple[_Owner, dict[str, object]]:
         """Take the lock if no live process holds it; return what is known of its owner."""
-        # The guard makes "look, then take" one step among the processes of this machine; it is held
-        # for an instant. A family has one, which stays: a file that is removed would guard only
-        # those who had it open.
-        with FileLock(self.folder.parent / ".lock-guard"):
+        with _guard(self.folder.parent) as guarded:
             holder = self._read()
             state = _Owner.DEAD if holder is None else self._look_at(holder)
             if state is _Owner.DEAD:
                 files.write_bytes(self.path, json.dumps(self.owner).encode())
+        if state is _Owner.DEAD and not guarded:
+            # Another process may have taken the lock in the same instant: the last one has it.
+            time.sleep(LOOK_SECONDS)
         return state, holder or {}
+
+    def remove_if_dead(self) -> None:
+        """Remove the lock of a finished network whose owner died before it gave the lock back.
+
+        A living owner gives it back itself.
+        """
+        if os.path.lexists(self.path):
+            with _guard(self.folder.parent):
+                holder = self._read()
+                if holder is not None and self._look_at(holder) is not _Owner.ALIVE:
+                    self.path.unlink(missing_ok=True)
 
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT_SECONDS):
@@ -151,7 +167,7 @@ class NetworkLock:
         """Return what the lock says of its owner: nothing known if it is damaged, None if none."""
         try:
             # No link is followed, and no named pipe is waited for.
-            descriptor = os.open(self.path, os.O_RDONLY | _FLAGS)
+            descriptor = os.open(self.path, os.O_RDONLY | files.NO_LINK)
         except FileNotFoundError:
             return None
         except OSError:
@@ -191,8 +207,24 @@ class NetworkLock:
         return _Owner.DEAD if now - last.seen >= WATCH_SECONDS else _Owner.SILENT
 
 
-# Windows has neither.
-_FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+@contextmanager
+def _guard(networks: Path) -> Generator[bool]:
+    """Make "look, then take" one step among the processes of this machine.
+
+    A family has one guard, which stays: a file that is removed would guard only those who had it
+    open. Yields whether it is held: a process that was stopped while it held it would stop all
+    others for ever, so they go on without, and look again at what they took.
+    """
+    guard = FileLock(networks / ".lock-guard", timeout=GUARD_SECONDS)
+    try:
+        guard.acquire()
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        guard.release()
 
 
 def _in_words(holder: dict[str, object]) -> str:

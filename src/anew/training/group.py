@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from anew.core.errors import AnewError
+from anew.family.lock import NetworkLock
 from anew.training.loop import train_siblings
 from anew.training.session import Group, Session
 
@@ -24,5 +25,6 @@ def train_group(session: Session, group: Group) -> dict[str, AnewError]:
         if folder.is_done:
             if session.world.is_main:
                 folder.clear_state()
+                NetworkLock(folder.path).remove_if_dead()
             session.progress.network_done(spec, folder.done, found=was_held)
     return failures

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
 from anew.core import randomness
 from anew.core.errors import AnewError
@@ -81,7 +82,7 @@ class _Siblings:
         trainers = [
             Trainer(
                 spec,
-                session.family.folder(spec.id),
+                replace(session.family.folder(spec.id), lock=self._locks.get(spec.id)),
                 group.data,
                 self._batches,
                 session.world,
@@ -103,6 +104,8 @@ class _Siblings:
                     trainer.check_teacher(teacher, knowledge, session.progress, force=force)
                 except CheckError as error:
                     self.failures[trainer.spec.id] = error
+            if session.world.is_main and not trainer.folder.state.exists():
+                trainer.folder.restart_metrics()
         if len(self.failures) == len(trainers):
             raise next(iter(self.failures.values()))
         for error in self.failures.values():
@@ -177,8 +180,6 @@ class _Siblings:
         if self._teacher is not None:
             self._teacher.flush(at_least_every=FLUSH_SECONDS)
             trainer.count_teaching(self._teacher, self._sharing)
-        if self._session.world.is_main:
-            self._locks[trainer.spec.id].check()
         trainer.save()
 
     def _at_step(self, step: int) -> list[Trainer]:

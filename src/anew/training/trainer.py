@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from anew import evaluation
-from anew.core import files, randomness
+from anew.core import randomness
 from anew.core.callbacks import Callback
 from anew.core.distributed import World
 from anew.core.errors import AnewError
@@ -148,8 +148,7 @@ class Trainer:
         row["seconds"] = round(self._seconds_so_far(), 3)
 
         if self.world.is_main:
-            end = files.write_line(self.folder.metrics, standing.metrics_end, row)
-            standing.metrics_end = end
+            standing.metrics_end = self.folder.write_metrics(standing.metrics_end, row)
         standing.loss_sum, standing.errors = 0.0, 0
         standing.epoch += 1
         return row
@@ -176,6 +175,7 @@ class Trainer:
         """
         if self.world.is_main and self.epoch < self.spec.training.epochs:
             about = {"id": self.spec.id, "generation": self.spec.generation, "epoch": self.epoch}
+            self.folder.check_ours()
             self.network.save(self.folder.at_epoch(self.epoch), about)
 
     def check_teacher(
@@ -222,6 +222,7 @@ class Trainer:
         self._check_finite_weights()
 
         if self.world.is_main:
+            self.folder.check_ours()
             Checkpoint(
                 replace(self.standing, seconds=self._seconds_so_far()),
                 model=self.network.model.state_dict(),
@@ -263,10 +264,13 @@ class Trainer:
             return
 
         about = {"id": self.spec.id, "generation": self.spec.generation}
+        self.folder.check_ours()
         self.network.save(self.folder.weights, about)
         if self._best:
             epoch = self.standing.best_row["epoch"]
+            self.folder.check_ours()
             networks["best"].save(self.folder.best, {**about, "epoch": epoch})
+        self.folder.check_ours()
         evaluation.write_outputs(self.folder.outputs, outputs, self.data)
 
         scores = evaluation.score_logits(outputs["test.last"], outputs["test.labels"])
