@@ -61,40 +61,42 @@ def permuted(p, r):
     return out.reshape(p.shape)
 
 
-def numpy_loss_and_gradient(name, z, t, y, r, **options):
+def numpy_loss_and_gradient(name, z, t, y, r, v=None, **options):
     """The loss and its closed-form gradient with respect to z, written from design's formulas in
-    NumPy float64.
+    NumPy float64. `v` are the weights of the examples' labels.
     """
+    v = np.ones(y.shape) if v is None else v
+    each = v[..., None]
     count, classes = y.size, z.shape[-1]
     q, p, hot = softmax(z), softmax(t), one_hot(y, z.shape[-1])
     cross = lambda target, logits: -(target * log_softmax(logits)).sum(-1)  # noqa: E731
     if name == "label":
         target = (1 - options["smoothing"]) * hot + options["smoothing"] / classes
-        return cross(target, z).mean(), (q - target) / count
+        return (v * cross(target, z)).mean(), each * (q - target) / count
     if name == "kd":
         temperature, alpha = options["temperature"], options["alpha"]
         soft = softmax(t / temperature)
         loss = (
             alpha * temperature**2 * cross(soft, z / temperature).mean()
-            + (1 - alpha) * cross(hot, z).mean()
+            + (1 - alpha) * (v * cross(hot, z)).mean()
         )
         return loss, (
-            alpha * temperature * (softmax(z / temperature) - soft) + (1 - alpha) * (q - hot)
+            alpha * temperature * (softmax(z / temperature) - soft) + (1 - alpha) * each * (q - hot)
         ) / count
     if name == "ban":
         return cross(p, z).mean(), (q - p) / count
     if name == "ban+l":
         w = options["label_weight"]
-        return ((1 - w) * cross(p, z) + w * cross(hot, z)).mean(), (
-            q - (1 - w) * p - w * hot
+        return ((1 - w) * cross(p, z) + w * v * cross(hot, z)).mean(), (
+            (1 - w) * (q - p) + w * each * (q - hot)
         ) / count
     if name == "cwtm":
         w = p.max(-1) / p.max(-1).sum()
-        return (w * cross(hot, z)).sum(), w[..., None] * (q - hot)
+        return (w * v * cross(hot, z)).sum(), w[..., None] * each * (q - hot)
     if name == "teacher-smoothing":
         c = p.max(-1).mean()
         target = np.where(hot == 1, c, (1 - c) / (classes - 1))
-        return cross(target, z).mean(), (q - target) / count
+        return (v * cross(target, z)).mean(), each * (q - target) / count
     target = permuted(p, r)
     return cross(target, z).mean(), (q - target) / count
 
@@ -106,9 +108,9 @@ OPTIONS = {
 }
 
 
-def evaluate(name, z, t, y, r, **options):
+def evaluate(name, z, t, y, r, v=None, **options):
     z = z.clone().requires_grad_()
-    loss = find(name).terms(Context(z, y, t, r), **options).total()
+    loss = find(name).terms(Context(z, y, t, r, weights=v), **options).total()
     (gradient,) = torch.autograd.grad(loss, z)
     return loss, gradient
 
@@ -121,6 +123,20 @@ def test_value_and_gradient_equal_numpy_and_closed_form(name, data, batch):
     loss, gradient = evaluate(name, *batch, **options)
     expected_loss, expected_gradient = numpy_loss_and_gradient(
         name, *(x.numpy() for x in batch), **options
+    )
+    assert loss.item() == pytest.approx(expected_loss, rel=1e-10, abs=1e-10)
+    np.testing.assert_allclose(gradient.numpy(), expected_gradient, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+@given(data=st.data(), batch=batches())
+@settings(deadline=None, max_examples=30)
+def test_weights_multiply_what_compares_with_labels_and_nothing_else(name, data, batch):
+    options = {key: data.draw(values) for key, values in OPTIONS.get(name, {}).items()}
+    weights = data.draw(hnp.arrays(np.float64, tuple(batch[2].shape), elements=st.floats(0, 5)))
+    loss, gradient = evaluate(name, *batch, torch.from_numpy(weights), **options)
+    expected_loss, expected_gradient = numpy_loss_and_gradient(
+        name, *(x.numpy() for x in batch), weights, **options
     )
     assert loss.item() == pytest.approx(expected_loss, rel=1e-10, abs=1e-10)
     np.testing.assert_allclose(gradient.numpy(), expected_gradient, rtol=1e-10, atol=1e-10)

@@ -64,6 +64,10 @@ that is added leaves all ids that were given before.
 """
 
 
+PLACE = {"source", "root", "download"}
+"""Where data lie: no part of an identity, and saved beside it."""
+
+
 @dataclass(frozen=True)
 class ModelSpec:
     """An architecture by name, with its options; `anew models` lists the names."""
@@ -129,6 +133,12 @@ class DataSpec:
         None,
         "the standard deviation of each channel; measured where not given",
         allowed=Range(0.0, above=True),
+    )
+    balance: str = option(
+        "none",
+        "for classes of uneven size: sampling shows all classes equally often, weights makes the "
+        "label terms of rare classes larger",
+        allowed=("none", "sampling", "weights"),
     )
 
     ALWAYS_WRITTEN: ClassVar = FORMAT_1["data"]
@@ -340,7 +350,10 @@ class Spec:
 
     def to_json(self) -> dict[str, Any]:
         """Return the spec as it is saved: its identity, with the place of the data."""
-        return {**self.identity, "data": fields.write(self.data)}
+        identity = self.identity
+        kept = identity["data"].keys() | PLACE
+        data = {name: value for name, value in fields.write(self.data).items() if name in kept}
+        return {**identity, "data": data}
 
     @classmethod
     def from_json(cls, written: Mapping[str, Any], teachers: tuple[Spec, ...]) -> Spec:

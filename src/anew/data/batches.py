@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Int64, Num
+from jaxtyping import Float, Int64, Num
 from torch import Tensor
 
 from anew.core import randomness
@@ -30,6 +30,8 @@ class Batch:
     views: Int64[Tensor, "batch"]
     """The numbers of the views that are shown."""
     epoch: int
+    weights: Float[Tensor, "batch"] | None = None
+    """The weights of the examples' label terms, float32; all 1 if None."""
     part: slice = field(default_factory=lambda: slice(None))
 
     def permutation(self, seed: int, classes: int) -> Int64[Tensor, "batch *positions classes"]:
@@ -50,6 +52,9 @@ class Batches:
     Every epoch shows each example once in a new order, except the last `len % batch_size`, which
     are left out so that all batches have one size; they are other examples in every epoch. Only a
     `part` of each batch is shown.
+
+    With the spec's balance "sampling" an epoch is as long and shows all classes equally often: see
+    `balanced_order`. With "weights" the batches carry `class_weights` of their examples.
     """
 
     def __init__(
@@ -59,6 +64,10 @@ class Batches:
         self.labels, self.views = self.examples.labels, self.examples.views
         self.seed, self.device, self.part = data.spec.seed, device, part
         self.batch_size = min(batch_size, len(data.training))
+        self._classes, self._samples = len(data.classes), data.spec.balance == "sampling"
+        self._weights: Tensor | None = None
+        if data.spec.balance == "weights":
+            self._weights = class_weights(self.labels, self._classes)[self.labels]
 
     @property
     def steps(self) -> int:
@@ -73,12 +82,63 @@ class Batches:
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """Yield the batches of an epoch, starting at batch number `first`."""
-        order = randomness.order(randomness.key(self.seed, "order", epoch), len(self.labels))
-        order = order.to(self.device)
-        views = self.views.draw(self.seed, epoch, order)
+        order, turns = self._order(epoch)
+        # An example that an epoch shows again is shown in another view. (A view is part of the
+        # place of an answer in a teacher's table, so this needs views that can be counted.)
+        views = self.views.draw(self.seed, epoch, order + turns * len(order))
 
         for start in range(first * self.batch_size, self.steps * self.batch_size, self.batch_size):
             chosen = order[start : start + self.batch_size]
             numbers = views[start : start + self.batch_size]
             inputs = self.examples.show(chosen[self.part], numbers[self.part])
-            yield Batch(inputs, self.labels[chosen], chosen, numbers, epoch, self.part)
+            weights = self._weights[chosen] if self._weights is not None else None
+            yield Batch(inputs, self.labels[chosen], chosen, numbers, epoch, weights, self.part)
+
+    def _order(self, epoch: int) -> tuple[Tensor, Tensor]:
+        """Return an epoch's examples in the order in which they are shown, on the device.
+
+        The second tensor says how often each was shown before in the epoch.
+        """
+        if self._samples:
+            labels = self.labels.cpu()
+            order, turns = balanced_order(labels, self._classes, self.seed, epoch)
+        else:
+            order = randomness.order(randomness.key(self.seed, "order", epoch), len(self.labels))
+            turns = torch.zeros_like(order)
+        return order.to(self.device), turns.to(self.device)
+
+
+def class_weights(labels: Int64[Tensor, "examples"], classes: int) -> Float[Tensor, "classes"]:
+    """Return the weights N / (C n_c) of classes with n_c of N examples, float32.
+
+    Every class weighs equally much in all, and the mean over the examples is 1.
+    """
+    counts = torch.bincount(labels, minlength=classes)
+    return (len(labels) / (classes * counts.double())).float()
+
+
+def balanced_order(
+    labels: Int64[Tensor, "examples"], classes: int, seed: int, epoch: int
+) -> tuple[Int64[Tensor, "examples"], Int64[Tensor, "examples"]]:
+    """Return as many examples as there are, in random order, all classes equally often but for one.
+
+    Of a class with more examples than its share a random part is taken, a new one in each epoch;
+    of a class with fewer each is taken equally often, but for one. The second tensor counts how
+    often the example was taken already. A pure function of the data's seed and the epoch. Every
+    class must have an example.
+    """
+    drawn = randomness.order(randomness.key(seed, "order", epoch), len(labels))
+    members = drawn[torch.argsort(labels[drawn], stable=True)]
+    counts = torch.bincount(labels, minlength=classes)
+    starts = counts.cumsum(0) - counts
+
+    # Which classes get one more, where the examples are no multiple of the classes, is drawn too.
+    rank = randomness.order(randomness.key(seed, "balance, rest", epoch), classes)
+    share = len(labels) // classes + (rank < len(labels) % classes).long()
+    number = torch.arange(len(labels)) - (share.cumsum(0) - share).repeat_interleave(share)
+    size = counts.repeat_interleave(share)
+    taken = members[starts.repeat_interleave(share) + number % size]
+    turns = torch.div(number, size, rounding_mode="floor")
+
+    mixed = randomness.order(randomness.key(seed, "balance, mixed", epoch), len(labels))
+    return taken[mixed], turns[mixed]

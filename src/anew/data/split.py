@@ -103,6 +103,12 @@ def prepare(source: Source, spec: DataSpec) -> Data:
             "--data.fingerprint"
         )
 
+    if spec.balance != "none" and source.train.labels.ndim > 1:
+        raise AnewError(
+            f"data.balance: examples with a label at each of {source.train.labels.shape[1]} "
+            "positions have no one class; drop --data.balance"
+        )
+
     everything, test = source.train, source.test
     strata = _Strata.of(everything.labels, len(source.classes))
     indices = torch.arange(len(everything))

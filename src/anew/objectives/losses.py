@@ -23,16 +23,27 @@ from anew.core.errors import AnewError
 Logits = Float[Tensor, "*batch classes"]
 Labels = Int64[Tensor, "*batch"]
 Loss = Float[Tensor, ""]
+Weights = Float[Tensor, "*batch"]
+"""How much each example's label counts, such as the inverse frequency of its class."""
 
 
-def label(student_logits: Logits, labels: Labels, smoothing: float = 0.0) -> Loss:
+def label(
+    student_logits: Logits,
+    labels: Labels,
+    smoothing: float = 0.0,
+    weights: Weights | None = None,
+) -> Loss:
     """Cross-entropy to the labels: mean of -log q_y, what generation 0 minimises.
 
     With `smoothing` eps the target is (1 - eps) onehot(y) + eps / C (Szegedy et al. 2016), a
-    control: what soft targets do that know nothing of the example.
+    control: what soft targets do that know nothing of the example. With `weights` v it is the mean
+    of v times each example's loss: 1/B sum_s v_s CE_s, whatever the weights of a batch add up to.
     """
-    logits = _at_least_float32(student_logits)
-    return F.cross_entropy(logits.flatten(0, -2), labels.flatten(), label_smoothing=smoothing)
+    logits = _at_least_float32(student_logits).flatten(0, -2)
+    if weights is None:
+        return F.cross_entropy(logits, labels.flatten(), label_smoothing=smoothing)
+    losses = F.cross_entropy(logits, labels.flatten(), label_smoothing=smoothing, reduction="none")
+    return (weights.flatten() * losses).mean()
 
 
 def ban(student_logits: Logits, teacher_logits: Logits) -> Loss:
@@ -71,13 +82,19 @@ def kd_parts(
     labels: Labels,
     temperature: float,
     alpha: float,
+    weights: Weights | None = None,
 ) -> tuple[Loss, Loss | None]:
-    """Return the two terms of `kd` with their weights; no label term if `alpha` is 1."""
+    """Return the two terms of `kd` with their weights; no label term if `alpha` is 1.
+
+    `weights` are those of the examples in the label term.
+    """
     softened = ban(
         _at_least_float32(student_logits) / temperature,
         _at_least_float32(teacher_logits) / temperature,
     )
-    from_labels = None if alpha == 1 else (1 - alpha) * label(student_logits, labels)
+    from_labels = None
+    if alpha != 1:
+        from_labels = (1 - alpha) * label(student_logits, labels, weights=weights)
     return alpha * temperature**2 * softened, from_labels
 
 
@@ -94,41 +111,65 @@ def ban_l(
 
 
 def ban_l_parts(
-    student_logits: Logits, teacher_logits: Logits, labels: Labels, label_weight: float
+    student_logits: Logits,
+    teacher_logits: Logits,
+    labels: Labels,
+    label_weight: float,
+    weights: Weights | None = None,
 ) -> tuple[Loss, Loss | None]:
-    """Return the two terms of `ban_l` with their weights; no label term if its weight is 0."""
-    from_labels = None if label_weight == 0 else label_weight * label(student_logits, labels)
+    """Return the two terms of `ban_l` with their weights; no label term if its weight is 0.
+
+    `weights` are those of the examples in the label term.
+    """
+    from_labels = None
+    if label_weight != 0:
+        from_labels = label_weight * label(student_logits, labels, weights=weights)
     return (1 - label_weight) * ban(student_logits, teacher_logits), from_labels
 
 
-def cwtm(student_logits: Logits, teacher_logits: Logits, labels: Labels) -> Loss:
+def cwtm(
+    student_logits: Logits,
+    teacher_logits: Logits,
+    labels: Labels,
+    weights: Weights | None = None,
+) -> Loss:
     """Confidence weighted by teacher max: sum_s (w_s / sum_u w_u) CE(y_s, q_s).
 
     Each example's label loss is weighted by the teacher's largest probability w_s = max_i p_{s,i},
     right or wrong (Furlanello et al. 2018, equation 9). A control: it carries the teacher's
-    confidence and none of its dark knowledge.
+    confidence and none of its dark knowledge. `weights` v multiply each example's loss as in
+    `label`: sum_s (w_s / sum_u w_u) v_s CE(y_s, q_s).
     """
     _same_shape(student_logits, teacher_logits)
-    weights = _probabilities(teacher_logits).amax(-1).flatten()
+    confidence = _probabilities(teacher_logits).amax(-1).flatten()
     logits = _at_least_float32(student_logits)
     losses = F.cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction="none")
-    return (weights / weights.sum() * losses).sum()
+    if weights is not None:
+        losses = weights.flatten() * losses
+    return (confidence / confidence.sum() * losses).sum()
 
 
-def teacher_smoothing(student_logits: Logits, teacher_logits: Logits, labels: Labels) -> Loss:
+def teacher_smoothing(
+    student_logits: Logits,
+    teacher_logits: Logits,
+    labels: Labels,
+    weights: Weights | None = None,
+) -> Loss:
     """Label smoothing as strong as the teacher's mean confidence: mean of -sum_i s_i log q_i.
 
     The target s is c on the label and (1 - c) / (C - 1) on every other class, with c = 1/B sum_s
     max_i p_{s,i} the mean over the batch's examples and views, as CWTM's weights are the batch's.
     It equals `label` with the smoothing (1 - c) C / (C - 1). A control: it keeps how confident the
-    teacher is on the whole, and nothing of any example.
+    teacher is on the whole, and nothing of any example. `weights` multiply each example's loss as
+    in `label`; c is the plain mean all the same.
     """
     _same_shape(student_logits, teacher_logits)
     confidence = _probabilities(teacher_logits).amax(-1).mean()
     log_q = F.log_softmax(_at_least_float32(student_logits), dim=-1)
     on_label = log_q.gather(-1, labels.unsqueeze(-1)).squeeze(-1)
     elsewhere = (log_q.sum(-1) - on_label) / (log_q.shape[-1] - 1)
-    return -(confidence * on_label + (1 - confidence) * elsewhere).mean()
+    losses = -(confidence * on_label + (1 - confidence) * elsewhere)
+    return losses.mean() if weights is None else (weights * losses).mean()
 
 
 def dkpp(

@@ -13,7 +13,7 @@ from anew.core.errors import AnewError, did_you_mean
 from anew.core.ranges import Number, Range
 from anew.core.spec import ModelSpec, ObjectiveSpec
 from anew.objectives import losses
-from anew.objectives.losses import Labels, Logits, Loss
+from anew.objectives.losses import Labels, Logits, Loss, Weights
 
 Need = Literal["teacher", "permutation", "features"]
 Shapes = Mapping[str, tuple[int, ...]]
@@ -42,6 +42,9 @@ class Context:
     """The teacher's features (B, ...) by the module's name; no gradient flows into them."""
     module: nn.Module | None = None
     """The objective's own module, such as a projection; it is trained with the student."""
+    weights: Weights | None = None
+    """The weights (B,) of the examples where an objective compares with labels; None if all are
+    1. What compares with the teacher alone has none."""
 
     @property
     def teacher(self) -> Logits:
@@ -92,7 +95,8 @@ class Objective:
 
 
 def _label_terms(context: Context, *, smoothing: float) -> Terms:
-    return Terms(label=losses.label(context.logits, context.labels, smoothing))
+    loss = losses.label(context.logits, context.labels, smoothing, context.weights)
+    return Terms(label=loss)
 
 
 def _ban_terms(context: Context) -> Terms:
@@ -101,21 +105,23 @@ def _ban_terms(context: Context) -> Terms:
 
 def _kd_terms(context: Context, *, temperature: float, alpha: float) -> Terms:
     student, teacher, labels = context.logits, context.teacher, context.labels
-    return Terms(*losses.kd_parts(student, teacher, labels, temperature, alpha))
+    parts = losses.kd_parts(student, teacher, labels, temperature, alpha, context.weights)
+    return Terms(*parts)
 
 
 def _ban_l_terms(context: Context, *, label_weight: float) -> Terms:
     student, teacher, labels = context.logits, context.teacher, context.labels
-    return Terms(*losses.ban_l_parts(student, teacher, labels, label_weight))
+    return Terms(*losses.ban_l_parts(student, teacher, labels, label_weight, context.weights))
 
 
 def _cwtm_terms(context: Context) -> Terms:
-    return Terms(teacher=losses.cwtm(context.logits, context.teacher, context.labels))
+    student, teacher, labels = context.logits, context.teacher, context.labels
+    return Terms(teacher=losses.cwtm(student, teacher, labels, context.weights))
 
 
 def _teacher_smoothing_terms(context: Context) -> Terms:
-    loss = losses.teacher_smoothing(context.logits, context.teacher, context.labels)
-    return Terms(teacher=loss)
+    student, teacher, labels = context.logits, context.teacher, context.labels
+    return Terms(teacher=losses.teacher_smoothing(student, teacher, labels, context.weights))
 
 
 def _dkpp_terms(context: Context) -> Terms:

@@ -48,6 +48,7 @@ class StudentObjective:
             _at_least_float32(student.features),
             _at_least_float32(teacher.features) if teacher is not None else {},
             self.module,
+            batch.weights,
         )
         return self._objective.terms(context, **self._options)
 
