@@ -13,7 +13,6 @@ from typing import Any, Unpack, cast
 
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -21,6 +20,7 @@ from anew import data as data_sources
 from anew import evaluation
 from anew import report as reports
 from anew.cli import terminal
+from anew.cli.streams import Terminal
 from anew.core import fields
 from anew.core.callbacks import Callback, Callbacks
 from anew.core.errors import AnewError
@@ -119,7 +119,7 @@ class Result:
         return notebook.html(answer.sentence, answer.basis, self.scores)
 
     def __str__(self) -> str:
-        console = Console(width=100, no_color=True)
+        console = Terminal(width=100, no_color=True)
         with console.capture() as text:
             console.print(terminal.scores_table(self.scores, "test"))
         return text.get().rstrip()
@@ -214,7 +214,7 @@ def _callbacks(progress: object, jobs: int) -> Callback:
     if isinstance(progress, Callback):
         return progress
     if isinstance(progress, bool):
-        return terminal.watcher(Console(stderr=True), several=jobs > 1) if progress else Callback()
+        return terminal.watcher(Terminal(stderr=True), several=jobs > 1) if progress else Callback()
     if isinstance(progress, list | tuple):
         return Callbacks([_callbacks(part, jobs) for part in cast(Sequence[object], progress)])
     raise AnewError(

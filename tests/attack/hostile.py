@@ -654,8 +654,12 @@ def _formulas(text: str) -> Outcome | None:
 
 
 def _is_number(text: str) -> bool:
+    """Return whether a cell is a number, an interval of two, or the dash for none."""
+    if text == "-":
+        return True
     try:
-        float(text)
+        for word in text.split(" to "):
+            float(word)
     except ValueError:
         return False
     return True

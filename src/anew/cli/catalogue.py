@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 from anew.cli.options import WHOLE
+from anew.cli.streams import Terminal
 from anew.core.errors import AnewError
 from anew.core.spec import HUGE
+from anew.core.text import clean
 
 
 def models(
@@ -28,8 +30,6 @@ def models(
     classes
         The number of classes.
     """
-    from rich.console import Console
-
     from anew import models as architectures
     from anew.cli import terminal
 
@@ -64,7 +64,7 @@ def models(
     drawn = terminal.table(("model", "parameters", "what"), rows)
     drawn.columns[2].justify = "left"
     drawn.columns[2].no_wrap = False
-    Console().print(drawn)
+    Terminal().print(drawn)
     print("also timm:NAME, torchvision:NAME, and package.module:callable for your own")
 
 
@@ -80,14 +80,12 @@ def data(source: str = "", /, *, root: Path = Path("data"), download: bool = Fal
     download
         Fetch a missing torchvision data set into the root.
     """
-    from rich.console import Console
-
     from anew.cli import terminal
     from anew.data import sources
 
     if not source:
         rows = [[name, kind.summary] for name, kind in sources.SOURCES.items()]
-        Console().print(terminal.table(("data", "what"), rows, numbers_from=9))
+        Terminal().print(terminal.table(("data", "what"), rows, numbers_from=9))
         return
 
     loaded = sources.load(source, root, download)
@@ -99,5 +97,5 @@ def data(source: str = "", /, *, root: Path = Path("data"), download: bool = Fal
     print(f"{source}: {len(loaded.train):,} training examples, {test}, each {shape} {dtype}")
 
     names = ", ".join(loaded.classes[:10]) + (", ..." if len(loaded.classes) > 10 else "")
-    print(f"{len(loaded.classes)} classes: {names}")
+    print(f"{len(loaded.classes)} classes: {clean(names)}")
     print(f"views: {loaded.views}; fingerprint: {loaded.fingerprint}")

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from anew.cli.options import AS_RECORDED, WHOLE, Moved, execution_from, takes_execution
+from anew.cli.streams import Terminal
 from anew.core.errors import AnewError
 from anew.core.text import csv_table
 
@@ -37,8 +38,6 @@ def evaluate(
     """Print the scores of every generation and of every ensemble of consecutive generations: error,
     NLL, ECE and Brier score.
     """
-    from rich.console import Console
-
     from anew import evaluation
     from anew.cli import terminal
     from anew.family import Family
@@ -69,12 +68,12 @@ def evaluate(
         print(json.dumps(entries, indent=1))
         return
 
-    console = Console()
+    console = Terminal()
     for lineage, rows in evaluated:
         last = lineage[-1]
         ids = " > ".join(spec.id for spec in lineage)
         heading = f"{last.model.name}, {last.objective.name}, seed {last.seed}: {ids}"
-        console.print(heading, highlight=False)
+        console.print(heading, markup=False, highlight=False)
         console.print(terminal.scores_table(rows, split))
 
 
@@ -117,8 +116,6 @@ def insight(
     """Print what the students learned: gradients, dark knowledge, calibration, who is harmed, how
     alike they are.
     """
-    from rich.console import Console
-
     from anew.cli import terminal
     from anew.evaluation import insight as insights
     from anew.evaluation.insight import wording
@@ -140,7 +137,7 @@ def insight(
     if form == "markdown":
         print(wording.markdown(measured))
         return
-    console = Console()
+    console = Terminal()
     console.print(wording.heading(measured), markup=False, highlight=False)
     for section in wording.sections(measured):
         console.print()
@@ -180,8 +177,6 @@ def predict(
     """Print the classes that a generation, or the mean of several, sees in pictures, with their
     probabilities.
     """
-    from rich.console import Console
-
     from anew.cli import terminal
     from anew.evaluation import prediction
     from anew.family import Family
@@ -212,7 +207,7 @@ def predict(
     if form == "csv":
         print(csv_table(columns, lines), end="")
     else:
-        Console().print(terminal.table(columns, lines))
+        Terminal().print(terminal.table(columns, lines))
 
 
 def show(family: Path, network: str = "", /) -> None:
@@ -226,8 +221,6 @@ def show(family: Path, network: str = "", /) -> None:
     network
         The start of a network's id: its spec, checks, results and learning curve.
     """
-    from rich.console import Console
-
     from anew.cli import terminal
     from anew.family import Family
 
@@ -237,7 +230,7 @@ def show(family: Path, network: str = "", /) -> None:
     records = {folder.id: folder.done if folder.is_done else None for folder in folders}
     metrics = {folder.id: folder.read_metrics() for folder in folders}
 
-    console = Console()
+    console = Terminal()
     if network:
         (spec,) = specs
         described = {"id": spec.id, "generation": spec.generation, **spec.to_json()}

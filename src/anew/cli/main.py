@@ -7,7 +7,6 @@ inside, so that help and errors take no seconds.
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from collections.abc import Callable, Sequence
 import cyclopts
 from cyclopts import App
 
+from anew.cli import streams
 from anew.cli.catalogue import data, models
 from anew.cli.family import evaluate, insight, predict, show, verify
 from anew.cli.report import report
@@ -39,57 +39,81 @@ app = App(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and end the process.
 
-    The exit code is 0, 2 after an error that the user can correct, or 130 after Ctrl-C.
+    The exit code is 0, 2 after an error that the user can correct, 130 after Ctrl-C, or 1 after a
+    fault of anew itself.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     words = [word for word in given if word != "--debug"]
 
+    with streams.standing_in() as output:
+        try:
+            code = _run(words, debug=debug) or _delivered(output)
+        # A fault of anew itself, whose traceback may hold foreign texts too.
+        except Exception:
+            traceback.print_exc()
+            code = 1
+    if code:
+        sys.exit(code)
+
+
+def _run(words: Sequence[str], *, debug: bool) -> int:
+    """Run a command, print its error if it has one, and return the exit code."""
     try:
         app(
             words,
+            console=streams.Terminal(),
             exit_on_error=False,
             print_error=False,
             result_action="return_none",
         )
-        # If the reader of the output has gone, flushing fails here, where that is handled.
-        sys.stdout.flush()
 
     except AnewError as error:
-        _end(str(error), error.exit_code, debug)
+        return _failed(str(error), error.exit_code, debug=debug)
     except cyclopts.CycloptsError as error:
-        _end(" ".join(str(error).split()) + " `anew --help` lists the commands.", 2, debug)
+        said = " ".join(str(error).split())
+        return _failed(f"{said} `anew --help` lists the commands.", 2, debug=debug)
     except (MemoryError, RuntimeError) as error:
         refused = memory.refusal(error)
         if refused is None:
             raise
-        _end(str(refused), refused.exit_code, debug)
+        return _failed(str(refused), refused.exit_code, debug=debug)
     except KeyboardInterrupt:
-        _end(
+        return _failed(
             "stopped at once; what was saved is whole, the same command goes on from there",
             130,
-            debug,
+            debug=debug,
         )
-    except BrokenPipeError:
-        # The reader of the output has seen enough. Python flushes again when it ends; that must not
-        # fail.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        _end(
+        return _failed(
             f"{where}cannot be used ({error.strerror or error}); check the path and its "
             "permissions",
             2,
-            debug,
+            debug=debug,
         )
+    return 0
 
 
-def _end(message: str, code: int, debug: bool) -> None:
+def _delivered(output: streams.Stream) -> int:
+    """Return 0 if whoever reads standard output got it all, or has gone; else say it, return 2."""
+    output.flush()
+    if output.error is None or isinstance(output.error, BrokenPipeError):
+        return 0
+    why = getattr(output.error, "strerror", None) or output.error
+    return _failed(
+        f"standard output cannot be written ({why}): what this command printed is lost, what it "
+        "trained or wrote is whole; free space, then give it again",
+        2,
+        debug=False,
+    )
+
+
+def _failed(message: str, code: int, *, debug: bool) -> int:
     if debug:
         traceback.print_exc()
     print(f"anew: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(code)
+    return code
 
 
 _COMMANDS: tuple[Callable[..., None], ...] = (

@@ -16,6 +16,7 @@ from anew.cli.options import (
     execution_from,
     takes_execution,
 )
+from anew.cli.streams import Terminal
 from anew.cli.study_place import HERE, Place
 from anew.core.errors import AnewError
 
@@ -107,8 +108,6 @@ AS_IT_IS = Choice()
 @study.command(name="list")
 def list_studies() -> None:
     """List the studies that are built in."""
-    from rich.console import Console
-
     from anew.cli import terminal
     from anew.studies import STUDIES
 
@@ -119,7 +118,7 @@ def list_studies() -> None:
     drawn = terminal.table(("study", "rows", "columns", "what"), rows)
     drawn.columns[3].justify = "left"
     drawn.columns[3].no_wrap = False
-    Console().print(drawn)
+    Terminal().print(drawn)
     print("also a file of your own: anew study run my_study.toml")
 
 
@@ -160,8 +159,6 @@ def plan_study(
     Takes the options that the study would be run with; trains nothing to an end and keeps nothing.
     Data sets whose sizes are known (cifar10, cifar100, mnist, fashion-mnist) need not be at hand.
     """
-    from rich.console import Console
-
     from anew import studies
     from anew.cli import terminal
     from anew.studies.planning import rendering as plan_rendering
@@ -171,7 +168,7 @@ def plan_study(
     if form != "table":
         print(plan_rendering.FORMATS[form](plan))
         return
-    console = Console()
+    console = Terminal()
     console.print(terminal.table(*plan_rendering.for_terminal(plan), chosen.title))
     for line in plan_rendering.about(plan):
         console.print(line, markup=False, highlight=False)
@@ -200,8 +197,6 @@ def run_study(
 
     The same command goes on where it was stopped.
     """
-    from rich.console import Console
-
     from anew import studies
     from anew.cli import terminal
     from anew.core import distributed
@@ -217,7 +212,7 @@ def run_study(
 
     execution, open_executor = place.executor(asked)
     with terminal.watching(
-        Console(stderr=True), several=execution.jobs > 1 or place.on == "ray"
+        Terminal(stderr=True), several=execution.jobs > 1 or place.on == "ray"
     ) as watcher:
         failed = studies.run(chosen, out, execution, watcher, data_read, open_executor)
 
@@ -254,8 +249,6 @@ def train_networks(
 
     `anew study run --on slurm-script` writes such scripts.
     """
-    from rich.console import Console
-
     from anew.cli import terminal
     from anew.family.lock import OUTLIVES_DEATH
     from anew.studies import running
@@ -266,7 +259,7 @@ def train_networks(
         )
     execution = replace(execution_from(given), patience=OUTLIVES_DEATH)
     source, root = moved.data or "", str(moved.root or "")
-    with terminal.watching(Console(stderr=True)) as watcher:
+    with terminal.watching(Terminal(stderr=True)) as watcher:
         failed = running.train_networks(family, ids, execution, watcher, source, root)
 
     if failed:
@@ -304,12 +297,10 @@ def show_study(
 
 
 def _print_study(results: Results) -> None:
-    from rich.console import Console
-
     from anew.cli import terminal
     from anew.studies import rendering
 
-    console = Console()
+    console = Terminal()
     console.print(terminal.table(*rendering.for_terminal(results), results.study.title))
     about = rendering.about(results)
     if results.controls:

@@ -11,15 +11,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from anew.cli.streams import Terminal
 from anew.core.callbacks import Callback
 from anew.core.recipe import Recipe
 from anew.core.spec import Spec
+from anew.core.text import clean
 
 if TYPE_CHECKING:
     from anew.evaluation import Row
@@ -34,7 +35,7 @@ class Lines(Callback):
     alone.
     """
 
-    def __init__(self, console: Console, heading: str = "", *, several: bool = False) -> None:
+    def __init__(self, console: Terminal, heading: str = "", *, several: bool = False) -> None:
         self.console = console
         self._heading = heading
         self._last_lines: dict[str, float] = {}
@@ -96,15 +97,15 @@ class Lines(Callback):
 class Bars(Lines):
     """Shows a lineage's training: a bar for the network in training, its rate, the time left."""
 
-    def __init__(self, console: Console, heading: str = "") -> None:
+    def __init__(self, console: Terminal, heading: str = "") -> None:
         super().__init__(console, heading)
         self._bars = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             TextColumn("{task.percentage:>3.0f}%"),
             _Rate(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[metrics]}"),
+            TextColumn("{task.fields[metrics]}", markup=False),
             console=console,
             transient=True,
         )
@@ -178,7 +179,7 @@ def recipe_in_words(recipe: Recipe, out: Path) -> str:
     return f"{summary}\nall settings of a network: {file}, and `anew show {out} ID`"
 
 
-def watcher(console: Console, heading: str = "", *, several: bool = False) -> Lines:
+def watcher(console: Terminal, heading: str = "", *, several: bool = False) -> Lines:
     """Return bars on a terminal; lines elsewhere, and if several groups are trained at once."""
     if console.is_terminal and not several:
         return Bars(console, heading)
@@ -186,7 +187,7 @@ def watcher(console: Console, heading: str = "", *, several: bool = False) -> Li
 
 
 @contextmanager
-def watching(console: Console, heading: str = "", *, several: bool = False) -> Generator[Lines]:
+def watching(console: Terminal, heading: str = "", *, several: bool = False) -> Generator[Lines]:
     """Watch a training, and remove its bars at the end, also before an error is printed."""
     lines = watcher(console, heading, several=several)
     try:
@@ -199,15 +200,22 @@ def watching(console: Console, heading: str = "", *, several: bool = False) -> G
 def table(
     columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "", numbers_from: int = 1
 ) -> Table:
-    """Return a table whose columns from `numbers_from` on are aligned to the right."""
+    """Return a table whose columns from `numbers_from` on are aligned to the right.
+
+    Texts are cleaned before they are measured, and none is read as rich's markup.
+    """
     drawn = Table(
-        title=title or None, title_justify="left", pad_edge=False, box=None, header_style="bold"
+        title=Text(clean(title), style="table.title") if title else None,
+        title_justify="left",
+        pad_edge=False,
+        box=None,
+        header_style="bold",
     )
     for number, column in enumerate(columns):
         justify = "right" if number >= numbers_from else "left"
-        drawn.add_column(column, justify=justify, no_wrap=number > 0)
+        drawn.add_column(Text(clean(column)), justify=justify, no_wrap=number > 0)
     for row in rows:
-        drawn.add_row(*(Text(cell) for cell in row))
+        drawn.add_row(*(Text(clean(cell)) for cell in row))
     return drawn
 
 
@@ -228,7 +236,7 @@ def lineage_tree(
 
     `records` holds the record of each finished network, None of one that is not finished.
     """
-    tree = Tree(Text(path, style="bold"))
+    tree = Tree(Text(clean(path), style="bold"))
     branches: dict[str, Tree] = {}
     for spec in sorted(specs, key=lambda spec: (spec.generation, spec.id)):
         record = records[spec.id]

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from anew.cli.options import DEFAULT_FAMILY, RUN, WHOLE, settings_from, takes_recipe
+from anew.cli.streams import Terminal
 from anew.core import fields
 from anew.core.errors import AnewError
 
@@ -38,8 +39,6 @@ def train(
     Without options: the demo, three generations of a small network on scikit-learn's digits.
     """
     whole, execution = settings_from(recipe, given)
-    from rich.console import Console
-
     from anew.cli import terminal
     from anew.core import distributed
     from anew.data.loading import load_data
@@ -49,7 +48,7 @@ def train(
     # A device that is not there is refused before anything is printed.
     torch_device(execution)
 
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     # Whoever sits there sees the recipe whole; a log names it, since every network keeps it.
     heading = fields.to_toml(whole) if console.is_terminal else terminal.recipe_in_words(whole, out)
     with terminal.watching(console, heading, several=execution.jobs > 1) as watcher:
@@ -57,9 +56,9 @@ def train(
         trained = lineage.train_lineage(whole, data, out, execution, watcher)
 
     if distributed.is_main_process():
-        output = Console()
+        output = Terminal()
         output.print(terminal.scores_table(trained.rows, "test"))
-        output.print(f"family: {out}", highlight=False, soft_wrap=True)
+        output.print(f"family: {out}", markup=False, highlight=False, soft_wrap=True)
         if page:
             from anew.report.writing import write_after_training
 
@@ -87,8 +86,6 @@ def bench(
     Takes the options of `anew train`; trains nothing to an end and keeps nothing.
     """
     whole, execution = settings_from(recipe, given)
-    from rich.console import Console
-
     from anew.cli import terminal
     from anew.data.loading import load_data
     from anew.training import costs
@@ -108,6 +105,6 @@ def bench(
         for cost in measured.costs
     ]
     columns = ("a step of", "examples/s", "time / label-only", "of rounds")
-    Console().print(terminal.table(columns, lines, f"{whole.model.name}, {measured.setting}"))
+    Terminal().print(terminal.table(columns, lines, f"{whole.model.name}, {measured.setting}"))
     for line in measured.conclusions:
         print(line)

@@ -1,4 +1,9 @@
-"""Words, numbers and tables as text: one place for what people read in several formats."""
+"""Words, numbers and tables as text: one place for what people read in several formats.
+
+Names of files, classes and networks come from outside. A terminal would obey the escape sequences
+in them (move the cursor, set the title, paste from the clipboard), and a spreadsheet would take a
+cell that starts with = for a formula: `clean` and `csv_table` make them harmless.
+"""
 
 from __future__ import annotations
 
@@ -6,31 +11,79 @@ import base64
 import csv
 import io
 import math
+import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
+
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+# A number, an interval of two, or the dash that stands for what is not known. Nothing else may
+# follow a number: -2+3+cmd|... is a formula too.
+_NUMBER = r"[+-]?(?:[0-9][0-9,]*\.?[0-9]*|\.[0-9]+|inf|nan)(?:e[+-]?[0-9]+)?"
+_NUMBERS = re.compile(rf"-|{_NUMBER}(?: to {_NUMBER})?(?: %)?")
+# Control characters, formats (such as the marks that turn the direction of writing), surrogates (as
+# in names that are not UTF-8), and the separators of lines and paragraphs.
+_HARMFUL = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+# Formats that join signs, or keep them apart: Persian, Hindi and emoji are written with them.
+_JOINERS = "\u200c\u200d"
+
+
+def clean(text: str, keep: str = "") -> str:
+    r"""Return a text whose control characters are written out, such as `\u001b` for an escape.
+
+    Characters in `keep`, such as a line's end, stay. What is printable stays as it is. JSON stays
+    JSON of the same values: it writes characters out in the same way.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        _written_out(character)
+        if unicodedata.category(character) in _HARMFUL and character not in keep + _JOINERS
+        else character
+        for character in text
+    )
+
+
+def _written_out(character: str) -> str:
+    units = character.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
 
 
 def table(
     columns: Sequence[str], rows: Iterable[Sequence[str]], numbers_from: int | None = None
 ) -> str:
-    """Return a Markdown table.
+    """Return a Markdown table, its cells cleaned.
 
     Columns from `numbers_from` on, if it is given, are aligned to the right.
     """
     right = len(columns) if numbers_from is None else numbers_from
     aligned = ["---:" if number >= right else "---" for number in range(len(columns))]
     return "\n".join(
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
+        "| " + " | ".join(clean(cell).replace("|", "\\|") for cell in row) + " |"
         for row in (columns, aligned, *rows)
     )
 
 
 def csv_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Return a table as CSV: a line of column names, then one line a row."""
+    """Return a table as CSV: a line of column names, then one line a row.
+
+    Texts are cleaned, and one that a spreadsheet would take for a formula starts with an
+    apostrophe. Numbers, also as texts such as -0.5, stay as they are.
+    """
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
+    writer = csv.writer(text, lineterminator="\n")
+    for row in (columns, *rows):
+        writer.writerow([_cell(value) for value in row])
     return text.getvalue()
+
+
+def _cell(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    text = clean(value)
+    is_formula = text.startswith(_FORMULA_STARTS) and not _NUMBERS.fullmatch(text)
+    return f"'{text}" if is_formula else text
 
 
 def plain(value: Any) -> Any:

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 
-from anew.core.text import csv_table, plain, table
+from anew.core.text import clean, csv_table, plain, table
 from anew.evaluation.statistics import Difference, Estimate, Judged
 from anew.studies.results import Cell, Results
 
@@ -209,7 +209,7 @@ def as_csv(results: Results) -> str:
         for control in results.controls:
             compared += _compared(cell.controls.get(control))
         rows.append([*line, *compared])
-    comments = "".join(f"# {line}\n" for line in about(results))
+    comments = "".join(f"# {clean(line)}\n" for line in about(results))
     return comments + csv_table([*COLUMNS, *named], rows)
 
 
@@ -227,7 +227,7 @@ def latex(results: Results) -> str:
             body.append(" & ".join(["parameters, M (published)", *counts]) + r" \\")
 
     head = " & ".join(["", *map(_escape, study.columns)]) + r" \\"
-    comments = [f"% {line}" for line in about(results)]
+    comments = [f"% {clean(line)}" for line in about(results)]
     begin = rf"\begin{{tabular}}{{l{'r' * len(study.columns)}}}"
     return "\n".join(
         [*comments, begin, r"\hline", head, r"\hline", *body, r"\hline", r"\end{tabular}"]

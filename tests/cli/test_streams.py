@@ -1,0 +1,151 @@
+"""What reaches the terminal: no foreign control characters, and no failure that ends a command."""
+
+import ast
+import io
+import os
+import pty
+import sys
+from pathlib import Path
+
+import pytest
+from rich.text import Text
+
+import anew
+from anew.cli import main, streams, terminal
+from anew.cli.streams import Terminal
+from commands import call, good
+
+TITLE = "\x1b]0;owned\x07"
+
+
+class Full(io.StringIO):
+    """A stream on a disk that is full."""
+
+    def write(self, text):
+        raise OSError(28, "No space left on device")
+
+
+@pytest.fixture
+def standard(monkeypatch):
+    """Put streams into the places of the standard ones."""
+
+    def put(out, err):
+        monkeypatch.setattr(sys, "stdout", out)
+        monkeypatch.setattr(sys, "stderr", err)
+
+    return put
+
+
+def code_of(*arguments):
+    try:
+        main.main([str(one) for one in arguments])
+    except SystemExit as end:
+        return end.code
+    return 0
+
+
+def test_what_is_printed_is_cleaned_and_a_bar_of_a_library_begins_its_line_anew(standard):
+    out, err = io.StringIO(), io.StringIO()
+    standard(out, err)
+    with streams.standing_in():
+        print(f"a{TITLE}\tb")
+        print(f"c{TITLE}", file=sys.stderr)
+        sys.stderr.write("\r50 %\x1b")
+    assert (sys.stdout, sys.stderr) == (out, err)
+    assert out.getvalue() == "a\\u001b]0;owned\\u0007\tb\n"
+    assert err.getvalue() == "c\\u001b]0;owned\\u0007\n\r50 %\\u001b"
+
+
+def test_a_terminal_keeps_its_own_colours_and_cleans_what_it_is_given(standard):
+    controller, its_terminal = pty.openpty()
+    with open(its_terminal, "w") as out, streams_of(standard, out):
+        console = Terminal(force_terminal=True, color_system="standard", width=60)
+        console.print(Text(f"name {TITLE}\x9b2J", style="red"))
+        console.print(terminal.table([f"a{TITLE}"], [[f"[bold]{TITLE}"]], f"[i]{TITLE}"))
+        out.flush()
+        said = os.read(controller, 4096).decode()
+    os.close(controller)
+    assert "\x1b[31m" in said, "its own colours"
+    assert TITLE not in said and "\x07" not in said and "\x9b" not in said
+    assert "name \\u001b]0;owned\\u009b2J" in said
+    assert "[bold]\\u001b]0;owned\\u0007" in said and "[i]" in said, "texts are no markup"
+
+
+def streams_of(standard, out):
+    standard(out, io.StringIO())
+    return streams.standing_in()
+
+
+def test_signs_that_an_encoding_lacks_are_written_out(standard):
+    raw = io.BytesIO()
+    standard(io.TextIOWrapper(raw, "ascii"), io.StringIO())
+    with streams.standing_in():
+        print("Käse")
+    assert raw.getvalue() == b"K\\xe4se\n"
+
+
+def test_who_closes_standard_output_gets_none_and_the_command_works(standard):
+    err = io.StringIO()
+    standard(None, err)
+    assert code_of("data") == 0 and err.getvalue() == ""
+    # One that somebody closed in Python has failed.
+    closed = io.StringIO()
+    closed.close()
+    standard(closed, err)
+    assert code_of("data") == 2 and "standard output cannot be written" in err.getvalue()
+
+
+def test_a_full_standard_output_is_said_in_one_line(standard):
+    err = io.StringIO()
+    standard(Full(), err)
+    assert code_of("data") == 2
+    (line,) = err.getvalue().splitlines()
+    assert line.startswith("anew: standard output cannot be written (No space left on device)")
+
+
+def test_a_full_standard_error_ends_no_training(standard, tmp_path):
+    out, family = io.StringIO(), tmp_path / "family"
+    options = ["--epochs", "1", "--limit", "200", "--model", "small_cnn", "--force"]
+    standard(out, Full())
+    assert code_of("train", "--out", family, *options, "--generations", "0", "--no-page") == 0
+    assert "family:" in out.getvalue()
+    standard(io.StringIO(), None)
+    assert code_of("verify", family) == 0
+    assert code_of("verify", tmp_path) == 2
+
+
+def test_closed_descriptors_lead_nowhere_so_that_no_file_gets_their_number():
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(2)
+        streams._open_closed_descriptors()
+        with open(os.devnull) as other:
+            os.write(writer, bytes([other.fileno() > 2, os.fstat(2).st_rdev == os.makedev(1, 3)]))
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(reader, 2) == b"\x01\x01"
+    os.close(reader)
+    os.close(writer)
+
+
+def test_a_message_keeps_no_control_character_of_what_was_given():
+    done = call("show", f"no{TITLE}family")
+    assert done.code == 2 and "no\\u001b]0;owned\\u0007family" in done.err
+
+
+def test_help_is_the_same_without_control_characters():
+    assert "\x1b" not in good("train", "--help")
+
+
+def test_only_the_module_of_streams_makes_a_console():
+    """Every other would print foreign texts as they are."""
+    root = Path(anew.__file__).parent
+    makers = [
+        str(path.relative_to(root))
+        for path in root.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom | ast.Import)
+        and "rich.console" in (getattr(node, "module", None), *(name.name for name in node.names))
+    ]
+    assert makers == ["cli/streams.py"]
