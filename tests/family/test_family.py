@@ -111,7 +111,7 @@ def test_a_full_disk_leaves_the_old_file_whole(tmp_path):
 
 def test_a_line_replaces_what_lies_beyond_its_place(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    end = files.write_line(path, 0, {"epoch": 1})
+    end = len(files.write_line(path, 0, {"epoch": 1}))
     files.write_line(path, end, {"epoch": 2, "written": "before a kill"})
     files.write_line(path, end, {"epoch": 2})
     assert [json.loads(line) for line in path.read_text().splitlines()] == [

@@ -14,6 +14,7 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor
 
 from anew.core.errors import AnewError
@@ -131,10 +132,16 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
     Raises `AnewError` for a file that is missing, truncated or of another format, such as a pickle.
     """
+    if path.exists() and not path.is_file():
+        # A named pipe would be waited for.
+        raise AnewError(f"{path}: is no plain file; give a safetensors file")
+
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            header = (file.metadata() or {}).get(_HEADER, "{}")
-            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(header)  # noqa: SIM118
+            header = json.loads((file.metadata() or {}).get(_HEADER, "{}"))
+            if not isinstance(header, dict):
+                raise ValueError("its header is no JSON object")
+            return {name: file.get_tensor(name) for name in file.keys()}, header  # noqa: SIM118
     except OSError as error:
         raise AnewError(
             f"{path}: cannot be read ({error.strerror or error}); check the path"
@@ -159,6 +166,18 @@ def file_bytes(tensors: Iterable[TensorSize], header: Mapping[str, Any]) -> int:
     return 8 + -(-text // 8) * 8 + end
 
 
+def sha256_of_tensors(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of all that a file of `write_tensors` holds: names, types, shapes, bytes.
+
+    The tensors lie on the CPU.
+    """
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
 def sizes_of(tensors: Mapping[str, Tensor]) -> list[TensorSize]:
     """Return the sizes of tensors, which may lie on torch's meta device."""
     return [(name, tensor.element_size(), tuple(tensor.shape)) for name, tensor in tensors.items()]
@@ -166,8 +185,8 @@ def sizes_of(tensors: Mapping[str, Tensor]) -> list[TensorSize]:
 
 def write_line(
     path: Path, at: int, value: Mapping[str, Any], still_ours: Callable[[], None] | None = None
-) -> int:
-    """Write one line of JSON at byte `at` of a file, drop the rest, and return the line's end.
+) -> bytes:
+    """Write one line of JSON at byte `at` of a file, drop the rest, and return the line.
 
     Lines that a killed process wrote after its last save are so replaced, not repeated.
     `still_ours` is called when the file is open and before it changes: if another process has put
@@ -192,7 +211,7 @@ def write_line(
             f"{path}: cannot be written ({error.strerror}); free space, then give the same command "
             f"again"
         ) from error
-    return at + len(line)
+    return line
 
 
 def _check_end(path: Path, status: os.stat_result, at: int) -> None:

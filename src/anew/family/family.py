@@ -14,7 +14,7 @@ from pathlib import Path
 from anew.core import files
 from anew.core.errors import AnewError, did_you_mean
 from anew.core.spec import Spec
-from anew.family.folder import FORMAT, NetworkFolder, write_spec
+from anew.family.folder import FORMAT, NetworkFolder, spec_record, write_spec
 
 
 class Family:
@@ -148,7 +148,7 @@ class Family:
         try:
             teachers = tuple(self._read_spec(teacher, known) for teacher in written["teachers"])
             spec = Spec.from_json(written, teachers)
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise AnewError(f"{path}: is damaged (no {error}); restore it from a copy") from error
         if spec.id != network_id:
             raise AnewError(
@@ -219,8 +219,10 @@ def _is_written(folder: NetworkFolder, spec: Spec) -> bool:
         written = files.read_json(folder.spec_file)
         if written["teachers"] != [teacher.id for teacher in spec.teachers]:
             return False
-        return Spec.from_json(written, spec.teachers).id == spec.id
-    except (AnewError, KeyError, TypeError, AttributeError):
+        held = Spec.from_json(written, spec.teachers)
+        # The data may lie elsewhere; all else is as anew writes it, and nothing is missing.
+        return held.id == spec.id and written == spec_record(held)
+    except (AnewError, KeyError, TypeError, AttributeError, ValueError):
         return False
 
 

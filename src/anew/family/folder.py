@@ -27,8 +27,10 @@ from anew.family.lock import NetworkLock
 
 FORMAT = 1
 """Of a family's files; a newer anew may write a higher one."""
-# About how long a line of metrics and `done.json` are.
-_METRICS_LINE_BYTES = 200
+METRICS_LINE_BYTES = 200
+"""About how long a line of metrics is."""
+# About how long `done.json` is.
+_RESULTS_BYTES = 1200
 _FILE_NAME = re.compile(
     r"spec\.json|metrics\.jsonl|(weights|best|outputs|epoch-[0-9]{1,9})\.safetensors"
 )
@@ -38,7 +40,6 @@ _MEND = (
 )
 # What this process hashed: a file's path, size, time and number on its disk, and its SHA-256.
 _HASHES: dict[tuple[str, int, int, int], str] = {}
-_RESULTS_BYTES = 1200
 
 
 @dataclass(frozen=True)
@@ -204,6 +205,24 @@ class NetworkFolder:
         if self.lock is not None:
             self.lock.check()
 
+    def metrics_until(self, end: int, epochs: int) -> bytes:
+        """Return the first bytes of the metrics, which hold the rows of so many epochs.
+
+        Version 0.1 saved only how many there were. Raises `AnewError` if they are not sound.
+        """
+        content = self.metrics.read_bytes()[:end] if self.metrics.is_file() else b""
+        try:
+            numbers = [json.loads(line)["epoch"] for line in content.splitlines()]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            numbers = []
+        if numbers != list(range(1, epochs + 1)):
+            raise AnewError(
+                f"{self.metrics}: is damaged, {epochs} epochs were written; restore it from a "
+                f"copy, or move {self.state} away: the same command then trains this network from "
+                "its start, to the same bits"
+            )
+        return content
+
     def restart_metrics(self, content: bytes = b"") -> None:
         """Begin a file of metrics of this process's own, with the rows up to its start.
 
@@ -216,8 +235,8 @@ class NetworkFolder:
         else:
             self.metrics.unlink(missing_ok=True)
 
-    def write_metrics(self, at: int, row: dict[str, Any]) -> int:
-        """Write the row of an epoch at byte `at` of the metrics, and return the row's end."""
+    def write_metrics(self, at: int, row: dict[str, Any]) -> bytes:
+        """Write the row of an epoch at byte `at` of the metrics, and return the row's line."""
         return files.write_line(self.metrics, at, row, self.check_ours)
 
     def sweep(self) -> None:
@@ -309,7 +328,7 @@ def _hash_of(path: Path) -> str:
 
 def write_spec(folder: NetworkFolder, spec: Spec) -> None:
     """Write a network's spec into its folder, with its teachers by id."""
-    files.write_json(folder.spec_file, _spec_record(spec))
+    files.write_json(folder.spec_file, spec_record(spec))
 
 
 def records_bytes(spec: Spec) -> int:
@@ -317,9 +336,10 @@ def records_bytes(spec: Spec) -> int:
 
     The spec's is exact, the others' are about right: their length depends on the numbers in them.
     """
-    written = len(json.dumps(_spec_record(spec), indent=1)) + 1
-    return written + _RESULTS_BYTES + spec.training.epochs * _METRICS_LINE_BYTES
+    written = len(json.dumps(spec_record(spec), indent=1)) + 1
+    return written + _RESULTS_BYTES + spec.training.epochs * METRICS_LINE_BYTES
 
 
-def _spec_record(spec: Spec) -> dict[str, Any]:
+def spec_record(spec: Spec) -> dict[str, Any]:
+    """Return what the file of a spec holds."""
     return {"format": FORMAT, "id": spec.id, **spec.to_json()}

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from anew.core import files
 from anew.core.errors import AnewError
 from anew.core.files import TensorSize
 from anew.core.spec import TrainingSpec
+from anew.family.folder import METRICS_LINE_BYTES
 from anew.training import optim
 
 # The length of the text in a header, as far as it is known before training: how far the network
 # got, its checks and its environments.
-HEADER_BYTES = 688
+HEADER_BYTES = 780
+_AWAY = (
+    "or move it away: the same command then trains this network from its start, to the same bits"
+)
+MEND = f"restore it from a copy, {_AWAY}"
 
 
 @dataclass
@@ -46,6 +54,8 @@ class Standing:
     """The environments that it was trained in, without repetitions."""
     best_row: dict[str, Any] = field(default_factory=dict[str, Any])
     """The metrics of the epoch with the least validation error; empty if it is not kept."""
+    kept: dict[str, str] = field(default_factory=dict[str, str])
+    """The SHA-256 of the weights of kept epochs, by the name of their file."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +75,8 @@ class Checkpoint:
     """The state dict at the best epoch; empty if it is not kept."""
     objective: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
     """The state dict of the objective's own module; empty if it has none."""
+    metrics: bytes | None = b""
+    """The file of metrics at the save; None in a state of version 0.1, which relied on the file."""
 
     def write(self, path: Path) -> None:
         """Write the file, atomically. Raises `AnewError` if it cannot be written."""
@@ -74,7 +86,14 @@ class Checkpoint:
             **_with_prefix("optimizer.", self.optimizer),
             **_with_prefix("objective.", self.objective),
         }
-        files.write_tensors(path, tensors, asdict(self.standing))
+        tensors = {name: tensor.detach().cpu() for name, tensor in tensors.items()}
+        if self.metrics:
+            tensors["metrics"] = torch.frombuffer(bytearray(self.metrics), dtype=torch.uint8)
+
+        # As it will be read: JSON knows no tuples, and no keys but texts.
+        header = json.loads(json.dumps(asdict(self.standing)))
+        seal = files.sha256_of_tensors(tensors, header)
+        files.write_tensors(path, tensors, {**header, "sha256": seal})
 
     @classmethod
     def read(cls, path: Path, id: str) -> Checkpoint:
@@ -82,25 +101,92 @@ class Checkpoint:
 
         Raises `AnewError` if the file is missing, damaged or another network's.
         """
-        tensors, header = files.read_tensors(path)
+        try:
+            tensors, header = files.read_tensors(path)
+        except AnewError as error:
+            raise AnewError(f"{error}, {_AWAY}") from error
         if header.get("id") != id:
             raise AnewError(
                 f"{path}: is another network's state; move it away to start this network again"
             )
+        # States of version 0.1 have no hash, and no metrics.
+        seal = header.pop("sha256", None)
+        if seal is not None and seal != files.sha256_of_tensors(tensors, header):
+            raise _damaged(path, "it has changed since it was written, its hash differs")
 
-        # Files of the first versions have no `teaching`: they count nothing.
-        header.setdefault("teaching", {})
-        missing = [key.name for key in fields(Standing) if key.name not in header]
-        if missing:
-            raise AnewError(f"{path}: is damaged (no {missing[0]}); restore it from a copy")
-        standing = Standing(**{key.name: header[key.name] for key in fields(Standing)})
+        standing = _standing(header, path)
+        metrics = b"" if standing.metrics_end == 0 or seal is not None else None
+        if "metrics" in tensors:
+            metrics = bytes(tensors["metrics"].reshape(-1).view(torch.uint8).numpy())
+        if metrics is not None and len(metrics) != standing.metrics_end:
+            raise _damaged(path, "it does not hold its metrics")
         return cls(
             standing,
             model=_under("model.", tensors),
             optimizer=_under("optimizer.", tensors),
             best=_under("best.", tensors),
             objective=_under("objective.", tensors),
+            metrics=metrics,
         )
+
+
+def _standing(header: Mapping[str, Any], path: Path) -> Standing:
+    """Return how far a network got from a header. Raises `AnewError` if a value is missing or odd.
+
+    Files of the first versions have no `teaching` and no `kept`.
+    """
+    header = {"teaching": {}, "kept": {}, **header}
+    for key in fields(Standing):
+        if key.name not in header:
+            raise _damaged(path, f"it has no '{key.name}'")
+        if not _IS_SOUND[key.name](header[key.name]):
+            raise _damaged(path, f"its '{key.name}' is none")
+    return Standing(**{key.name: header[key.name] for key in fields(Standing)})
+
+
+def _damaged(path: Path, how: str) -> AnewError:
+    return AnewError(f"{path}: is damaged ({how}); {MEND}")
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_amount(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _is_table(value: object, of: Callable[[object], bool] = lambda one: True) -> bool:
+    return isinstance(value, dict) and all(map(of, value.values()))
+
+
+def _is_best_row(value: object) -> bool:
+    if not isinstance(value, dict):
+        return False
+    return not value or (
+        _is_count(value.get("epoch")) and _is_amount(value.get("validation_error"))
+    )
+
+
+def _are_environments(value: object) -> bool:
+    return isinstance(value, list) and len(value) > 0 and all(map(_is_table, value))
+
+
+# What a value of a header must be, by its name.
+_IS_SOUND: dict[str, Callable[[Any], bool]] = {
+    "id": lambda value: isinstance(value, str),
+    "step": _is_count,
+    "epoch": _is_count,
+    "loss_sum": _is_amount,
+    "errors": _is_count,
+    "seconds": _is_amount,
+    "metrics_end": _is_count,
+    "checks": _is_table,
+    "teaching": lambda value: _is_table(value, _is_count),
+    "environments": _are_environments,
+    "best_row": _is_best_row,
+    "kept": lambda value: _is_table(value, lambda one: isinstance(one, str)),
+}
 
 
 def checkpoint_bytes(
@@ -115,6 +201,7 @@ def checkpoint_bytes(
     if training.best_epoch:
         tensors += _sizes_with_prefix("best.", model)
     tensors += _sizes_with_prefix("optimizer.", optim.state_sizes(learned, training))
+    tensors.append(("metrics", 1, (training.epochs * METRICS_LINE_BYTES,)))
     return files.file_bytes(tensors, {"": " " * HEADER_BYTES})
 
 

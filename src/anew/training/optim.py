@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from anew.core.errors import AnewError
 from anew.core.files import TensorSize
 from anew.core.spec import TrainingSpec
 
 ONE_CYCLE_WARMUP = 0.3
 ONE_CYCLE_START = 1 / 25
 ONE_CYCLE_END = 1e-4 / 25
+_MOMENTS = ("momentum_buffer", "exp_avg", "exp_avg_sq", "step")
 
 
 def learning_rate(training: TrainingSpec, step: int, steps: int) -> float:
@@ -112,8 +115,13 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     return tensors
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Fill an optimizer with the tensors that `optimizer_state` returned."""
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], path: Path
+) -> None:
+    """Fill an optimizer with the tensors that `optimizer_state` returned, read from a file.
+
+    Raises `AnewError` if they are not this optimizer's.
+    """
     parameters: list[Tensor] = []
     for group in optimizer.param_groups:
         parameters += group["params"]
@@ -121,6 +129,12 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         number, _, key = name.partition(".")
+        known = number.isdecimal() and int(number) < len(parameters) and key in _MOMENTS
+        if not known or value.shape not in (parameters[int(number)].shape, ()):
+            raise AnewError(
+                f"{path}: holds '{name}' of another optimizer; restore it from a copy, or move it "
+                "away: the same command then trains this network from its start"
+            )
         parameter = parameters[int(number)]
         if value.shape == parameter.shape:
             # Fused updates walk parameter and state side by side in memory, so the state takes the

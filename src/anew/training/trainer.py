@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from anew import evaluation
-from anew.core import randomness
+from anew.core import files, randomness
 from anew.core.callbacks import Callback
 from anew.core.distributed import World
 from anew.core.errors import AnewError
@@ -27,7 +27,7 @@ from anew.models import network, saving, whole_batch
 from anew.models.network import Network, Outputs, Runner
 from anew.teachers import Teacher
 from anew.training import checks, optim
-from anew.training.checkpoint import Checkpoint, Standing
+from anew.training.checkpoint import MEND, Checkpoint, Standing
 from anew.training.checks import Knowledge
 from anew.training.device import environment
 from anew.training.objective import StudentObjective
@@ -72,6 +72,7 @@ class Trainer:
         self.standing = Standing(
             spec.id, environments=[environment(batches.device, self.world.size)]
         )
+        self._metrics = b""
         self._best: dict[str, Tensor] = {}
         self._taught_before: dict[str, int] = {}
         self._unread: list[tuple[Tensor, Tensor]] = []
@@ -148,7 +149,8 @@ class Trainer:
         row["seconds"] = round(self._seconds_so_far(), 3)
 
         if self.world.is_main:
-            standing.metrics_end = self.folder.write_metrics(standing.metrics_end, row)
+            self._metrics += self.folder.write_metrics(standing.metrics_end, row)
+            standing.metrics_end = len(self._metrics)
         standing.loss_sum, standing.errors = 0.0, 0
         standing.epoch += 1
         return row
@@ -176,7 +178,9 @@ class Trainer:
         if self.world.is_main and self.epoch < self.spec.training.epochs:
             about = {"id": self.spec.id, "generation": self.spec.generation, "epoch": self.epoch}
             self.folder.check_ours()
-            self.network.save(self.folder.at_epoch(self.epoch), about)
+            path = self.folder.at_epoch(self.epoch)
+            self.network.save(path, about)
+            self.standing.kept[path.name] = files.sha256(path)
 
     def check_teacher(
         self, teacher: Teacher, knowledge: Knowledge, progress: Callback, *, force: bool
@@ -229,14 +233,19 @@ class Trainer:
                 optimizer=optim.optimizer_state(self.optimizer),
                 best=self._best,
                 objective=self.objective.state(),
+                metrics=self._metrics,
             ).write(self.folder.state)
         self._saved = time.monotonic()
 
     def restore(self, progress: Callback) -> None:
-        """Resume from the last save."""
+        """Resume from the last save.
+
+        Raises `AnewError` if it is damaged, or if what was written before it has changed since.
+        """
         checkpoint = Checkpoint.read(self.folder.state, self.spec.id)
+        self._check_fits(checkpoint)
         saving.fill(self.network, checkpoint.model, self.folder.state)
-        optim.restore_optimizer(self.optimizer, checkpoint.optimizer)
+        optim.restore_optimizer(self.optimizer, checkpoint.optimizer, self.folder.state)
         self.objective.restore(checkpoint.objective, self.folder.state)
         self._best = {
             name: value.to(self.batches.device) for name, value in checkpoint.best.items()
@@ -244,6 +253,7 @@ class Trainer:
 
         now, before = self.standing.environments[0], checkpoint.standing.environments[-1]
         self.standing = checkpoint.standing
+        self._restore_metrics(checkpoint)
         self._taught_before = dict(checkpoint.standing.teaching)
         progress.log(
             f"generation {self.spec.generation} goes on from step {self.step} of {self.steps}"
@@ -251,6 +261,34 @@ class Trainer:
         if now != before:
             self.standing.environments.append(now)
             progress.log(_changes(before, now))
+
+    def _check_fits(self, checkpoint: Checkpoint) -> None:
+        """Raise `AnewError` if a save is not of this network, or if kept epochs have changed."""
+        standing, model = checkpoint.standing, self.network.model.state_dict()
+        begun = standing.epoch * self.batches.steps
+        fits = begun <= standing.step <= min(begun + self.batches.steps, self.steps)
+        same = {name: value.shape for name, value in model.items()}
+        best = {name: value.shape for name, value in checkpoint.best.items()}
+        if not fits or best not in ({}, same) or bool(best) != bool(standing.best_row):
+            raise AnewError(f"{self.folder.state}: is not of this network; {MEND}")
+
+        for name, sha256 in standing.kept.items():
+            path = self.folder.path / name
+            if name != path.name or not path.is_file() or files.sha256(path) != sha256:
+                raise AnewError(
+                    f"{path}: is missing or has changed since it was written; restore it from a "
+                    f"copy, or move {self.folder.state} away: the same command then trains this "
+                    "network from its start, to the same bits"
+                )
+
+    def _restore_metrics(self, checkpoint: Checkpoint) -> None:
+        """Write the rows of the epochs before the save again, whatever became of their file."""
+        if checkpoint.metrics is None:
+            self._metrics = self.folder.metrics_until(self.standing.metrics_end, self.epoch)
+        else:
+            self._metrics = checkpoint.metrics
+        if self.world.is_main:
+            self.folder.restart_metrics(self._metrics)
 
     def finish(self) -> None:
         """Write weights and outputs, record the results, and drop the resumable state."""
