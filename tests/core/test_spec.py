@@ -323,3 +323,10 @@ def test_a_folder_with_an_emoji_survives_toml(tmp_path):
     path = tmp_path / "recipe.toml"
     path.write_text(fields.to_toml(recipe), encoding="utf-8")
     assert read_recipe(path, {}) == recipe
+
+
+def test_data_that_a_family_names_are_read_at_another_place_and_never_fetched():
+    stored = dataclasses.replace(SPEC.data, source="mnist", root="there", download=True)
+    assert stored.at() == dataclasses.replace(stored, download=False)
+    here = stored.at("npz:x", "here")
+    assert (here.source, here.root, here.download) == ("npz:x", "here", False)

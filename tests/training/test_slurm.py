@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 
 import pytest
 
@@ -153,6 +154,43 @@ def test_names_run_nothing_in_a_script(command, study, tmp_path):
     assert done.returncode == 0, done.stderr
     assert len(weights(tmp_path / (folder + " out"))) == 1
     assert not (tmp_path / "hacked").exists()
+
+
+OWN = """
+from pathlib import Path
+Path("imported").touch()
+from anew.models import SmallCNN
+def build(input_shape, classes):
+    return SmallCNN(input_shape[0], classes)
+"""
+
+
+def test_a_model_of_own_code_is_built_only_if_it_is_trusted_as_scripts_do(
+    command, refused, study, tmp_path, monkeypatch
+):
+    (tmp_path / "own_network_of_a_study.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    name = "own_network_of_a_study:build"
+    study.write_text(study.read_text().replace('"small_cnn"', f'"{name}"'))
+    write(command, study, "--columns", "Teacher", "BAN")
+    # Students name their teacher's model too.
+    for script in ("generation-0.sh", "generation-1.sh"):
+        assert f" --trust {name}" in (tmp_path / "scripts" / script).read_text()
+
+    # Whoever gets the family has named nothing.
+    monkeypatch.delitem(sys.modules, "own_network_of_a_study")
+    (tmp_path / "imported").unlink()
+    family = Family.open(tmp_path / "family")
+    specs = sorted(
+        (family.spec(folder.id) for folder in family.folders()), key=lambda one: one.generation
+    )
+    ids = [spec.id for spec in specs]
+    for other in ((), ("--trust", "another:build")):
+        said = refused("study", "train", "family", *ids, *other)
+        assert f"set --trust {name}" in said and ids[0] in said
+    assert not (tmp_path / "imported").exists() and not weights(tmp_path / "family")
+    command("study", "train", "family", *ids, "--threads", 1, "--trust", name, check=0)
+    assert len(weights(tmp_path / "family")) == 2
 
 
 def test_networks_that_cannot_be_trained_are_one_line(command, refused, study, tmp_path):

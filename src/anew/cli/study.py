@@ -231,7 +231,7 @@ def run_study(
 
 
 @study.command(name="train")
-@takes_execution("device", "threads", "ask", "force")
+@takes_execution("device", "threads", "ask", "force", "trust")
 def train_networks(
     family: Annotated[Path, Parameter(help="The family's folder.")],
     /,
@@ -247,7 +247,8 @@ def train_networks(
 ) -> None:
     """Train networks whose specs a family holds, as SLURM scripts do.
 
-    `anew study run --on slurm-script` writes such scripts.
+    `anew study run --on slurm-script` writes such scripts. A model of somebody's own code is built
+    only if --trust names it.
     """
     from anew.cli import terminal
     from anew.family.lock import OUTLIVES_DEATH

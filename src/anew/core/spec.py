@@ -148,8 +148,12 @@ class DataSpec:
         return fields.write(self, identity=True) == fields.write(other, identity=True)
 
     def at(self, source: str | None = None, root: str | Path | None = None) -> DataSpec:
-        """Return the same data at another place; an argument that is not given changes nothing."""
-        return replace(self, source=source or self.source, root=str(root) if root else self.root)
+        """Return the same data at another place; an argument that is not given changes nothing.
+
+        Nothing is fetched: a description that a family holds must not choose where files appear.
+        """
+        place = str(root) if root else self.root
+        return replace(self, source=source or self.source, root=place, download=False)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from itertools import groupby
 from pathlib import Path
 
 from anew import data as data_sources
+from anew import models
 from anew.core import fields, files
 from anew.core.callbacks import Callback
 from anew.core.errors import AnewError
@@ -17,7 +18,7 @@ from anew.core.execution import Execution
 from anew.core.spec import DataSpec, Spec
 from anew.data import Contents, Data, Source
 from anew.family import Family
-from anew.models import frozen
+from anew.models import frozen, saving
 from anew.studies.planning import needs as planning
 from anew.studies.planning.needs import GroupNeeds
 from anew.studies.study import SEEDS_APART, Study, data_of_seed
@@ -114,6 +115,9 @@ def write_slurm_scripts(
     specs = checked_specs(study, data, out, execution)
     family = Family.create(out)
     missing = [spec for spec in specs if not family.begin(spec).is_done]
+    # The study's file is the user's, who so named them; what a family holds may be anybody's.
+    named = {spec.model.name for spec in specs if models.is_own_code(spec.model.name)}
+    execution = replace(execution, trust=tuple(sorted(named)))
     return slurm.write_scripts(scripts, siblings(missing), out, execution, study.data)
 
 
@@ -128,13 +132,17 @@ def train_networks(
     """Train networks whose specs a family holds, as the scripts for SLURM do.
 
     Returns the reasons of networks that failed, by id. `source` and `root` override where the specs
-    say that their data are. Raises `AnewError` if a teacher is neither trained nor among them, and
-    `Interrupted`, after saving.
+    say that their data are. Raises `AnewError` if a teacher is neither trained nor among them, or a
+    spec names a model of somebody's own code that `execution` does not trust, and `Interrupted`,
+    after saving.
     """
     opened = Family.open(family)
     written = opened.specs(opened.find(start).id for start in ids)
     specs = [replace(spec, data=spec.data.at(source, root)) for spec in written.values()]
     for spec in specs:
+        for named in (spec, *spec.teachers):
+            folder = opened.folder(named.id).path
+            saving.check_trusted(named.model.name, execution.trust, folder)
         for teacher in spec.teachers:
             if teacher.id not in written and not opened.folder(teacher.id).is_done:
                 raise AnewError(
