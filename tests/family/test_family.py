@@ -280,16 +280,35 @@ def test_a_record_names_only_a_networks_own_files(family, name):
         _ = NetworkFolder(folder.path).done
 
 
-def test_a_linked_state_loses_its_link_and_nothing_else(family, tmp_path):
+@pytest.mark.parametrize("whose", ["its own", "another's", "no state"])
+def test_a_linked_state_loses_its_link_and_nothing_of_anothers(family, tmp_path, whose):
     folder = family.begin(SPEC)
     elsewhere = tmp_path / "fast disk"
     elsewhere.mkdir()
-    (elsewhere / "thesis.tex").write_text("x")
-    (elsewhere / "state.safetensors").write_text("x")
+    (elsewhere / ".state.safetensors.9.tmp").write_text("x")
+    state = elsewhere / "state.safetensors"
+    if whose == "no state":
+        state.write_text("a file of another program")
+    else:
+        files.write_tensors(state, {}, {"id": SPEC.id if whose == "its own" else "another"})
     folder.state.parent.symlink_to(elsewhere)
+    folder.sweep()
     folder.clear_state()
-    assert [path.name for path in elsewhere.iterdir()] == ["thesis.tex"]
+    assert state.exists() == (whose != "its own")
+    assert (elsewhere / ".state.safetensors.9.tmp").exists()
     assert not folder.state.parent.is_symlink()
+
+
+@pytest.mark.parametrize("place", ["networks", "networks/ID", "teachers", "teachers/one"])
+def test_nothing_is_written_through_a_linked_folder(family, tmp_path, place):
+    elsewhere = tmp_path / "somebody's"
+    elsewhere.mkdir()
+    link = family.path / place.replace("ID", SPEC.id)
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(elsewhere)
+    with pytest.raises(AnewError, match="is a link, and inside of a family anew writes through"):
+        family.begin(SPEC)
+    assert not list(elsewhere.iterdir())
 
 
 def test_a_family_that_a_killed_process_began_is_made(tmp_path):
@@ -526,5 +545,6 @@ def test_what_a_killed_writer_left_is_swept(family):
         folder.state.parent / ".state.safetensors.99.tmp",
     ):
         path.write_bytes(b"half")
+    (folder.path / ".thesis.9.tmp").write_bytes(b"somebody's")
     folder.sweep()
-    assert not list(folder.path.rglob("*.tmp"))
+    assert [path.name for path in folder.path.rglob("*.tmp")] == [".thesis.9.tmp"]

@@ -64,6 +64,15 @@ def ensure_folder(path: Path) -> None:
         ) from error
 
 
+def check_no_link(path: Path) -> None:
+    """Raise `AnewError` if a folder that anew writes into is a link: it may lead anywhere."""
+    if path.is_symlink():
+        raise AnewError(
+            f"{path}: is a link, and inside of a family anew writes through none; move the folder "
+            "itself there, or link the whole family"
+        )
+
+
 def free_bytes(path: Path) -> float:
     """Return the free bytes of the disk of a file or folder, which need not exist yet.
 

@@ -117,9 +117,20 @@ class Family:
     def begin(self, spec: Spec) -> NetworkFolder:
         """Return the folder of a network; its spec is written if it is not there or is damaged."""
         folder = self.folder(spec.id)
+        self.check_plain(spec.id)
         if not folder.is_done and not _is_written(folder, spec):
             write_spec(folder, spec)
         return folder
+
+    def check_plain(self, network_id: str | None = None) -> None:
+        """Raise `AnewError` if a folder that is written into, or a network's, is a link."""
+        places = [self.path / "networks", self.stores]
+        if self.stores.is_dir() and not self.stores.is_symlink():
+            places += self.stores.iterdir()
+        if network_id is not None:
+            places.append(self.folder(network_id).path)
+        for place in places:
+            files.check_no_link(place)
 
     def spec(self, network_id: str) -> Spec:
         """Read a spec and its teachers' specs.

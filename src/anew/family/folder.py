@@ -34,6 +34,9 @@ _RESULTS_BYTES = 1200
 _FILE_NAME = re.compile(
     r"spec\.json|metrics\.jsonl|(weights|best|outputs|epoch-[0-9]{1,9})\.safetensors"
 )
+_HALF_WRITTEN = re.compile(
+    rf"\.({_FILE_NAME.pattern}|done\.json|lock|state\.safetensors)\.\d+\.tmp"
+)
 _MEND = (
     "restore it from a copy, or set this network aside with `anew verify FAMILY --set-aside`, and "
     "its command trains it again to the same bits (in {})"
@@ -243,8 +246,10 @@ class NetworkFolder:
         """Remove half-written files that a killed process left."""
         self.check_ours()
         for folder in (self.path, self.state.parent):
-            for path in folder.glob(".*.tmp"):
-                path.unlink()
+            # What lies behind a link, and under other names, may be somebody's.
+            for path in () if folder.is_symlink() else folder.glob(".*.tmp"):
+                if _HALF_WRITTEN.fullmatch(path.name):
+                    path.unlink(missing_ok=True)
 
     def finish(self, record: dict[str, Any]) -> None:
         """Mark the network as finished: hash its files, write `done.json`, remove the state.
@@ -267,17 +272,25 @@ class NetworkFolder:
     def clear_state(self) -> None:
         """Remove the resumable state, and nothing else that lies in its folder.
 
-        A user may have linked the folder to a faster disk: then the link goes, and its target and
-        what else lies there stay.
+        A user may have linked the folder to a faster disk. Then the link goes, and behind it only
+        the state of this very network; what else lies there stays.
         """
         folder = self.state.parent
-        if folder.exists() or folder.is_symlink():
+        if folder.is_symlink():
+            if self._is_own_state():
+                self.state.unlink()
+            folder.unlink()
+        elif folder.exists():
             for path in (self.state, *folder.glob(".state.safetensors.*.tmp")):
                 path.unlink(missing_ok=True)
-            if folder.is_symlink():
-                folder.unlink()
-            elif not any(folder.iterdir()):
+            if not any(folder.iterdir()):
                 folder.rmdir()
+
+    def _is_own_state(self) -> bool:
+        try:
+            return files.read_tensors(self.state)[1].get("id") == self.id
+        except AnewError:
+            return False
 
     def verify(self) -> list[str]:
         """Return what is wrong with a finished network's files, a line each.
@@ -302,6 +315,8 @@ class NetworkFolder:
         places = (self.path / f"set-aside-{number}" for number in itertools.count(1))
         place = next(place for place in places if not place.exists())
         files.ensure_folder(place)
+        files.check_no_link(self.path.parent)
+        files.check_no_link(self.path)
         # The record first: without it the network counts as one that is not finished.
         self.done_file.rename(place / self.done_file.name)
         for path in sorted(self.path.iterdir()):

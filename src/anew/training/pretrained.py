@@ -35,6 +35,7 @@ class PretrainedTeacher:
         if self.family is not None:
             for ancestor in self.spec.lineage:
                 if not family.folder(ancestor.id).is_done:
+                    family.check_plain(ancestor.id)
                     _copy(self.family.folder(ancestor.id), family.folder(ancestor.id))
             return
 
@@ -143,6 +144,8 @@ def _brings_its_own(teacher: str) -> AnewError:
 def _copy(source: NetworkFolder, target: NetworkFolder) -> None:
     """Copy a finished network, `done.json` last: a copy that is cut off is no finished network."""
     files.ensure_folder(target.path)
+    # What a copy that was killed left half-written.
+    target.sweep()
     names = [*source.done["files"], source.done_file.name]
     for name in names:
         files.write_bytes(target.path / name, (source.path / name).read_bytes())
