@@ -14,7 +14,9 @@ import torch
 import anew
 from anew import AnewError, models
 from anew.core import files
+from anew.evaluation.ensemble import Ensemble
 from anew.family import Family
+from anew.models import matching
 
 RECIPE = {
     "training": {"epochs": 2, "batch_size": 16, "learning_rate": 0.1},
@@ -153,6 +155,106 @@ def test_a_checkpoint_is_read_once(teachers, weights, arrays, tmp_path, monkeypa
     monkeypatch.setattr(safetensors, "safe_open", recorded)
     train(arrays, tmp_path / "new", teacher=teacher)
     assert opened.count(teacher) == 1
+
+
+# Classes in another order, and of other names
+
+NAMES = ("ant", "b2", "b10")
+
+
+def of_names(arrays, names):
+    """The same pictures, with classes in the order of `names`: ant is always the first digit."""
+    pictures, labels = arrays
+    return anew.data.from_arrays(
+        (pictures, np.array([names.index(NAMES[label]) for label in labels])), classes=names
+    )
+
+
+@pytest.fixture(scope="module")
+def named_teacher(arrays, tmp_path_factory):
+    result = train(of_names(arrays, NAMES), tmp_path_factory.mktemp("named") / "t", generations=0)
+    return result, result.family.folder(result.lineage[0].id).weights
+
+
+def test_a_teachers_classes_are_put_in_the_datas_order(named_teacher, arrays, tmp_path, capsys):
+    taught, weights = named_teacher
+    order = ("ant", "b10", "b2")
+    data = of_names(arrays, order)
+    result = train(data, tmp_path / "new", teacher=weights, progress=True)
+    said = capsys.readouterr().err
+    assert "has the data's classes in another order" in said and "(2 of 3 classes moved)" in said
+
+    # The brought network is the same one with its columns exchanged, also once it is read again.
+    brought, own = result.network(0), taught.network(0)
+    assert brought.columns == (0, 2, 1) and brought.signature.classes == order
+    inputs = data.train.show(slice(0, 20))
+    assert torch.equal(brought(inputs), own(inputs)[:, [0, 2, 1]])
+    assert result.scores[0].scores.error <= taught.scores[0].scores.error + 10
+    assert result.lineage[0].weights != files.sha256(weights)
+
+    # And it teaches others from there.
+    place = f"{result.family.path}:{result.lineage[0].id}"
+    again = train(data, tmp_path / "again", teacher=place)
+    assert equal(student(again), student(result))
+    back = train(
+        of_names(arrays, NAMES),
+        tmp_path / "back",
+        generations=1,
+        teacher=result.family.folder(result.lineage[0].id).weights,
+    )
+    assert back.network(0).columns == ()
+    assert torch.equal(back.network(0)(inputs), own(inputs))
+
+
+def test_an_ensemble_puts_its_members_in_one_order(named_teacher, arrays):
+    taught, _ = named_teacher
+    one = taught.network(0)
+    other = matching.in_order(one, ("b10", "ant", "b2"), "a network")
+    assert other.columns == (2, 0, 1)
+    inputs = torch.from_numpy(arrays[0][:5, None])
+    torch.testing.assert_close(Ensemble([one, other])(inputs), one(inputs).double().log_softmax(-1))
+    assert matching.in_order(other, NAMES, "a network").columns == ()
+
+
+def test_classes_that_only_have_numbers_are_taken_in_order(named_teacher, arrays, tmp_path, capsys):
+    taught, weights = named_teacher
+    result = train(arrays, tmp_path / "new", teacher=weights, progress=True)
+    said = capsys.readouterr().err
+    assert "the data's classes have numbers for names, so they are taken in their order" in said
+    assert result.network(0).signature.classes == ("0", "1", "2")
+    assert result.lineage[0].weights == files.sha256(weights)
+    assert result.scores[0].scores == taught.scores[0].scores
+
+
+def test_classes_of_other_names_are_refused_and_force_takes_them_in_order(
+    named_teacher, arrays, tmp_path
+):
+    _, weights = named_teacher
+    pictures, labels = arrays
+    other = anew.data.from_arrays((pictures, labels), classes=("ant", "bee", "cat"))
+    says = "knows 'b2' and 'b10' and does not know 'bee' and 'cat'; rename .*--force"
+    check_refused(other, tmp_path, says, teacher=weights)
+    forced = train(other, tmp_path / "new", teacher=weights, force=True)
+    assert forced.network(0).signature.classes == ("ant", "bee", "cat")
+
+
+def test_parts_of_a_teacher_of_another_order_are_not_copied(named_teacher, arrays, tmp_path):
+    _, weights = named_teacher
+    with pytest.raises(AnewError, match=r"in another order.*cannot be copied; drop --frozen"):
+        train(
+            of_names(arrays, ("ant", "b10", "b2")),
+            tmp_path / "new",
+            teacher=weights,
+            frozen=["classifier"],
+        )
+
+
+@pytest.mark.parametrize("columns", [[0, 0, 1], [0, 1], [0, 1, 3], "abc", [None]])
+def test_a_file_with_columns_that_are_no_order_is_refused(named_teacher, arrays, tmp_path, columns):
+    tensors, header = files.read_tensors(named_teacher[1])
+    path = tmp_path / "wrong.safetensors"
+    files.write_tensors(path, tensors, {**header, "columns": columns})
+    check_refused(arrays, tmp_path, "its header is damaged", teacher=path)
 
 
 # What is no teacher

@@ -82,6 +82,8 @@ def data(source: str = "", /, *, root: Path = Path("data"), download: bool = Fal
     """
     from anew.cli import terminal
     from anew.data import sources
+    from anew.data.classes import class_sizes
+    from anew.data.units import find_units, units_in_words
 
     if not source:
         rows = [[name, kind.summary] for name, kind in sources.SOURCES.items()]
@@ -98,4 +100,8 @@ def data(source: str = "", /, *, root: Path = Path("data"), download: bool = Fal
 
     names = ", ".join(loaded.classes[:10]) + (", ..." if len(loaded.classes) > 10 else "")
     print(f"{len(loaded.classes)} classes: {clean(names)}")
+    if loaded.train.labels.ndim == 1:
+        print(clean(class_sizes(loaded.train.labels, loaded.classes).in_words()))
+    if loaded.train.kind == "picture":
+        print(f"units: {units_in_words(find_units(loaded.train, 'auto'))}")
     print(f"views: {loaded.views}; fingerprint: {loaded.fingerprint}")

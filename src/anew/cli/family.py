@@ -223,6 +223,7 @@ def show(family: Path, network: str = "", /) -> None:
     """
     from anew.cli import terminal
     from anew.family import Family
+    from anew.models import saving
 
     opened = Family.open(family)
     folders = [opened.find(network)] if network else list(opened.folders())
@@ -238,7 +239,11 @@ def show(family: Path, network: str = "", /) -> None:
         # What the folder's reader needs, and nobody else.
         record.pop("format", None)
         record.pop("files", None)
-        console.print_json(json.dumps({"spec": described, "record": record}))
+        shown: dict[str, Any] = {"spec": described, "record": record}
+        if record:
+            # The units of pictures, their mean and deviation are in the network's file alone.
+            shown["inputs"] = saving.read_signature(folders[0].weights).inputs()
+        console.print_json(json.dumps(shown))
     else:
         console.print(terminal.lineage_tree(str(family), specs, records))
 

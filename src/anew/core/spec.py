@@ -127,12 +127,19 @@ class DataSpec:
     )
     mean: tuple[float, ...] | None = option(
         None,
-        "the mean of each channel, for a given teacher's preprocessing; measured where not given",
+        "the mean of each channel, for a given teacher's preprocessing, in the pictures' units; of "
+        "bytes also in 0..1, as torchvision has it; measured where not given",
     )
     std: tuple[float, ...] | None = option(
         None,
-        "the standard deviation of each channel; measured where not given",
+        "the standard deviation of each channel, in the units of the mean; measured where not "
+        "given",
         allowed=Range(0.0, above=True),
+    )
+    units: str = option(
+        "auto",
+        "in which units pictures are: bytes (0..255), unit (0..1) or own; auto finds it",
+        allowed=("auto", "bytes", "unit", "own"),
     )
     balance: str = option(
         "none",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -12,6 +12,8 @@ from jaxtyping import Num
 from torch import Tensor, nn
 
 Kind = Literal["picture", "vector", "tokens"]
+Units = Literal["bytes", "unit", "own"]
+"""What the numbers of pictures are: 0..255, 0..1, or something else, such as normalised ones."""
 Arranged = TypeVar("Arranged", Tensor, nn.Module)
 _KIND_OF_LENGTH: dict[int, Kind] = {3: "picture", 1: "vector"}
 
@@ -37,6 +39,8 @@ class Signature:
     """Pictures and vectors are told apart by the length of their shape if it is not given."""
     positions: tuple[int, ...] = ()
     """() for one answer an example, (T,) for one at each of T positions."""
+    units: Units | None = None
+    """In which units pictures are; bytes if not given. Vectors and tokens are in their own."""
 
     def __post_init__(self) -> None:
         """Fill in the kind; `ValueError` if nothing can be of this description."""
@@ -60,7 +64,9 @@ class Signature:
         if not all(map(math.isfinite, numbers)) or min(self.std, default=1.0) <= 0:
             raise ValueError("a mean or deviation is not finite, or a deviation is not above 0")
 
+        units = (self.units or "bytes") if kind == "picture" else "own"
         object.__setattr__(self, "kind", kind)
+        object.__setattr__(self, "units", units)
 
     @classmethod
     def of_shape(cls, input_shape: tuple[int, ...], classes: int) -> Signature:
@@ -108,6 +114,19 @@ class Signature:
             return value.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return value.contiguous(memory_format=torch.channels_last)
 
+    def in_units(self, units: Units) -> Signature:
+        """Return the signature of the same inputs in other units, mean and deviation with them.
+
+        `ValueError` if either units are a scale of their own, and not the same.
+        """
+        if units == self.units:
+            return self
+        if "own" in (self.units, units):
+            raise ValueError(f"inputs in units '{self.units}' are no inputs in units '{units}'")
+        factor = 255.0 if units == "bytes" else 1 / 255
+        mean, std = (tuple(factor * value for value in values) for values in (self.mean, self.std))
+        return replace(self, mean=mean, std=std, units=units)
+
     def in_words(self) -> str:
         """Return what an example is, for messages: `3x32x32`, `vectors of 64`, `12 tokens`."""
         if self.is_picture:
@@ -115,10 +134,20 @@ class Signature:
         size = self.input_shape[0]
         return f"vectors of {size}" if self.kind == "vector" else f"{size} tokens"
 
+    def inputs(self) -> dict[str, Any]:
+        """Return what is known of the inputs, for JSON; units are those of pictures."""
+        known: dict[str, Any] = {"kind": self.kind, "shape": self.input_shape}
+        if self.is_picture:
+            known["units"] = self.units
+        if self.mean:
+            known |= {"mean": self.mean, "std": self.std}
+        return known
+
     def to_header(self) -> dict[str, Any]:
         """Return the signature as the header of a network's file holds it.
 
         Pictures and vectors have only what the first format had. Kind and positions are for tokens.
+        Units are written where the statistics alone would not say bytes.
         """
         header: dict[str, Any] = {
             "input_shape": self.input_shape,
@@ -130,6 +159,8 @@ class Signature:
             header["kind"] = self.kind
         if self.positions:
             header["positions"] = self.positions
+        if self.is_picture and {self.units, _likely_units(self.mean, self.std)} != {"bytes"}:
+            header["units"] = self.units
         return header
 
     @classmethod
@@ -138,14 +169,26 @@ class Signature:
 
         Raises KeyError, TypeError, ValueError or OverflowError if there is none.
         """
-        kind = header.get("kind")
+        kind, units = header.get("kind"), header.get("units")
         if kind not in (None, "picture", "vector", "tokens"):
             raise ValueError("an unknown kind of examples")
+        if units not in (None, "bytes", "unit", "own"):
+            raise ValueError("unknown units of examples")
+
+        mean, std = (tuple(map(float, header[name])) for name in ("mean", "std"))
         return cls(
             tuple(map(int, header["input_shape"])),
             tuple(map(str, header["classes"])),
-            tuple(map(float, header["mean"])),
-            tuple(map(float, header["std"])),
+            mean,
+            std,
             kind,
             tuple(map(int, header.get("positions", ()))),
+            units or _likely_units(mean, std),
         )
+
+
+def _likely_units(mean: tuple[float, ...], std: tuple[float, ...]) -> Units:
+    """Return in which units pictures of such statistics are, for files that do not say it."""
+    if min(mean, default=0) < 0:
+        return "own"
+    return "unit" if max(mean, default=2) <= 1 and max(std, default=2) <= 0.6 else "bytes"

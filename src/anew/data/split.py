@@ -12,8 +12,9 @@ from anew.core import randomness
 from anew.core.errors import AnewError
 from anew.core.spec import DataSpec
 from anew.data.examples import Examples, in_parts
-from anew.data.signature import Signature
+from anew.data.signature import Signature, Units
 from anew.data.sources import Contents, Source
+from anew.data.units import check_statistics, filled, find_units
 from anew.data.views import Views
 
 
@@ -32,6 +33,10 @@ class Data:
     """The deviations that belong to `mean`."""
     spec: DataSpec
     """The data's description with everything filled in."""
+    units: Units = "bytes"
+    """In which units pictures are."""
+    notices: tuple[str, ...] = ()
+    """What is to be said of the data before anything is trained on them."""
 
     @property
     def views(self) -> Views:
@@ -48,6 +53,7 @@ class Data:
             std=tuple(self.std.tolist()),
             kind=self.training.kind,
             positions=tuple(self.training.labels.shape[1:]),
+            units=self.units,
         )
 
     @property
@@ -138,7 +144,10 @@ def prepare(source: Source, spec: DataSpec) -> Data:
     kind = spec.views or source.views
     views = Views(kind, spec.padding, spec.padding_mode)
     views.check(training.kind, training.input_shape)
+    units = find_units(training, spec.units)
+    spec, notices = filled(spec, units)
     mean, std = _normalisation(training, spec)
+    notices += check_statistics(training, mean, std, spec, units)
     return Data(
         training.with_views(views),
         everything.take(held_out),
@@ -147,6 +156,8 @@ def prepare(source: Source, spec: DataSpec) -> Data:
         mean,
         std,
         replace(spec, fingerprint=source.fingerprint, views=kind),
+        units,
+        notices,
     )
 
 

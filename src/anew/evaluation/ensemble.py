@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from anew.models.matching import conform
 from anew.models.network import Network
 from anew.objectives import mean_of_teachers
 
@@ -17,15 +18,18 @@ class Ensemble(nn.Module):
     """The mean of several networks' probabilities, as one module.
 
     Takes what its members take and returns the logarithm of the mean of their probabilities
-    (B, *positions, C), in `dtype`; MPS has no float64. One member is an ensemble too. The members
-    are set to evaluation mode. The forward pass is a plain graph of tensor operations, so that
-    `torch.export` can trace it.
+    (B, *positions, C), in `dtype`; MPS has no float64. One member is an ensemble too. Members that
+    take other units than the first, or answer in another order of the classes, are brought to the
+    first's. The members are set to evaluation mode. The forward pass is a plain graph of tensor
+    operations, so that `torch.export` can trace it. Raises `AnewError` if the members' units or
+    classes do not go together.
     """
 
     def __init__(self, members: Sequence[Network], dtype: torch.dtype = torch.float64) -> None:
         super().__init__()
-        self.members = nn.ModuleList(members)
         self.signature = members[0].signature
+        alike = [conform(member, self.signature, "a member of the ensemble") for member in members]
+        self.members = nn.ModuleList(alike)
         self.dtype = dtype
         self.eval()
 

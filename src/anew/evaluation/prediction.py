@@ -17,6 +17,7 @@ from anew.evaluation.ensemble import Ensemble
 from anew.evaluation.outputs import predict
 from anew.family import Family, choose_generations, choose_lineage
 from anew.models import saving
+from anew.models.matching import in_units
 from anew.models.network import Network
 
 
@@ -41,7 +42,8 @@ def predict_files(
 ) -> list[Prediction]:
     """Predict the classes of picture files with the mean of networks' probabilities.
 
-    Raises `AnewError` if the networks take no pictures, or pictures of another size.
+    Networks of pictures in 0..1 are asked in bytes, as the files have them. Raises `AnewError` if
+    the networks take no pictures, pictures of another size, or in units that are not known.
     """
     signature = networks[0].signature
     shape = signature.input_shape
@@ -49,6 +51,7 @@ def predict_files(
         raise AnewError(
             f"the networks take {signature.in_words()}, not pictures; predict in Python"
         )
+    networks = [in_units(network, "bytes", "predict: a network") for network in networks]
     pictures = torch.stack([_read(path, shape) for path in paths])
     examples = Resident(pictures, torch.zeros(len(pictures), dtype=torch.int64))
 

@@ -28,13 +28,25 @@ class Network(nn.Module):
     """A model behind its normalisation, from inputs as they are stored to logits.
 
     The modules of the model named in `frozen` have no gradients. They stay in evaluation mode, so
-    that batch norms in them keep their statistics too.
+    that batch norms in them keep their statistics too. `columns` puts the model's outputs in the
+    order of the classes: class k has output `columns[k]`; () if they are in order.
     """
 
     def __init__(
-        self, model: nn.Module, spec: ModelSpec, signature: Signature, frozen: tuple[str, ...] = ()
+        self,
+        model: nn.Module,
+        spec: ModelSpec,
+        signature: Signature,
+        frozen: tuple[str, ...] = (),
+        columns: tuple[int, ...] = (),
     ) -> None:
         super().__init__()
+
+        in_order = tuple(range(len(signature.classes)))
+        if columns and tuple(sorted(columns)) != in_order:
+            raise ValueError("the columns are no order of the classes")
+        self.columns = () if columns == in_order else columns
+
         self.model, self.spec, self.signature, self.frozen = model, spec, signature, frozen
         for name in frozen:
             model.get_submodule(name).requires_grad_(False)
@@ -43,10 +55,14 @@ class Network(nn.Module):
         self.scale: Tensor
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("scale", scale, persistent=False)
+        self.order: Tensor
+        if self.columns:
+            self.register_buffer("order", torch.tensor(self.columns), persistent=False)
 
     def forward(self, inputs: Num[Tensor, "batch ..."]) -> Logits:
         """Return the logits (B, *positions, C) of stored inputs (B, ...)."""
-        return self.model(self.signature.prepare(inputs, self.mean, self.scale))
+        logits = self.model(self.signature.prepare(inputs, self.mean, self.scale))
+        return logits.index_select(-1, self.order) if self.columns else logits
 
     def train(self, mode: bool = True) -> Network:
         """Set training or evaluation mode; frozen modules stay in evaluation mode."""
@@ -67,11 +83,8 @@ class Network(nn.Module):
         return files.file_bytes(files.sizes_of(self.model.state_dict()), self._header(about))
 
     def _header(self, about: Mapping[str, Any]) -> dict[str, Any]:
-        return {
-            **about,
-            "model": fields.write(self.spec),
-            **self.signature.to_header(),
-        }
+        header = {**about, "model": fields.write(self.spec), **self.signature.to_header()}
+        return {**header, "columns": self.columns} if self.columns else header
 
 
 @dataclass(frozen=True)

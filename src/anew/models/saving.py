@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Set
+from collections.abc import Collection, Generator, Mapping, Set
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,35 @@ def restore(
     tensors: dict[str, Tensor], header: Mapping[str, Any], path: Path, trusted: Collection[str]
 ) -> Network:
     """Return a network from the tensors and the header of its file, as `load` does."""
-    try:
+    with _reading(path):
         spec = fields.read(ModelSpec, header["model"], str(path), prefix=("model",))
         signature = Signature.from_header(header)
         check_trusted(spec.name, trusted, path)
+        columns = tuple(map(int, header.get("columns", ())))
+
+    network = build_empty(spec, signature)
+    fill(network, tensors, path)
+    if not columns:
+        return network
+    with _reading(path):
+        return Network(network.model, spec, signature, columns=columns)
+
+
+def read_signature(path: Path) -> Signature:
+    """Return what goes into a network that anew saved, and what comes out of it, from its file.
+
+    Raises `AnewError` if the file is damaged or foreign.
+    """
+    _, header = files.read_tensors(path)
+    with _reading(path):
+        return Signature.from_header(header)
+
+
+@contextmanager
+def _reading(path: Path) -> Generator[None]:
+    """Turn what is wrong with a file's header into one line."""
+    try:
+        yield
     except KeyError as error:
         raise AnewError(
             f"{path}: has no {error} in its header, so anew did not write it; give a family's file"
@@ -42,10 +68,6 @@ def restore(
         raise AnewError(
             f"{path}: its header is damaged ({error}); restore it from a copy"
         ) from error
-
-    network = build_empty(spec, signature)
-    fill(network, tensors, path)
-    return network
 
 
 def check_trusted(name: str, trusted: Collection[str], path: Path) -> None:

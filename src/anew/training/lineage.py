@@ -53,7 +53,8 @@ def train_lineage(
     pretrained = None
     if recipe.teacher is not None:
         named = [model.name for model in (recipe.model, recipe.teacher_model) if model is not None]
-        pretrained = find_teacher(recipe, data, [*named, *execution.trust])
+        trusted = [*named, *execution.trust]
+        pretrained = find_teacher(recipe, data, trusted, force=execution.force)
     first = pretrained.spec if pretrained is not None else None
     lineage = lineage_of(recipe, data.spec, first)
     generations = [filled_siblings(recipe, spec) for spec in lineage]
@@ -64,6 +65,9 @@ def train_lineage(
     failures: list[AnewError] = []
     with open_session(out, execution, progress) as session, local.executor(session) as executor:
         family = session.family
+        brought = pretrained.notices if pretrained is not None else ()
+        for notice in (*data.notices, *brought):
+            session.progress.log(notice)
         if pretrained is not None:
             session.world.in_turn(lambda: pretrained.bring(family, data, session.device))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -12,10 +13,12 @@ from anew import evaluation
 from anew.core import files
 from anew.core.errors import AnewError
 from anew.core.recipe import Recipe
-from anew.core.spec import ModelSpec, ObjectiveSpec, Spec, TrainingSpec
+from anew.core.spec import ObjectiveSpec, Spec, TrainingSpec
 from anew.data import Data
+from anew.data.signature import Signature
+from anew.data.units import units_in_words
 from anew.family import Family, NetworkFolder
-from anew.models import network, saving
+from anew.models import matching, network, saving
 from anew.models.network import Network
 
 
@@ -29,6 +32,8 @@ class PretrainedTeacher:
     """The family that holds it and its ancestors, if its spec is of the same data."""
     network: Network | None = None
     """The network, if it is a checkpoint or of other data."""
+    notices: tuple[str, ...] = ()
+    """What is to be said of how it was brought to this data."""
 
     def bring(self, family: Family, data: Data, device: torch.device) -> None:
         """Copy the teacher into a family, with its ancestors, or with its outputs on this data."""
@@ -53,18 +58,21 @@ class PretrainedTeacher:
             )
 
 
-def find_teacher(recipe: Recipe, data: Data, trusted: Collection[str] = ()) -> PretrainedTeacher:
+def find_teacher(
+    recipe: Recipe, data: Data, trusted: Collection[str] = (), *, force: bool = False
+) -> PretrainedTeacher:
     """Find the network that `recipe.teacher` names, and check that it can teach this data.
 
     A network of a family whose spec is of the same data keeps its spec and its ancestors. Any other
-    checkpoint gets a spec that holds the hash of its weights. `trusted` are models of the user's
-    own that a file may name. Nothing is written. Raises `AnewError` if there is no such teacher, or
-    it does not fit the data.
+    checkpoint gets a spec that holds the hash of its weights, and is brought to the data's units
+    and the order of its classes. With `force` classes of other names are taken in their order.
+    `trusted` are models of the user's own that a file may name. Nothing is written. Raises
+    `AnewError` if there is no such teacher, or it does not fit the data.
     """
     assert recipe.teacher is not None
     path = Path(recipe.teacher)
     if recipe.teacher and path.is_file():
-        return _from_file(path, recipe.teacher_model, recipe.model, data, trusted)
+        return _from_file(path, recipe, data, trusted, force=force)
 
     place, _, start = recipe.teacher.rpartition(":")
     if path.is_dir() and path.parent.name == "networks":
@@ -88,7 +96,7 @@ def find_teacher(recipe: Recipe, data: Data, trusted: Collection[str] = ()) -> P
 
     spec = other.spec(folder.id)
     if not spec.data.is_same(data.spec):
-        return _from_file(folder.weights, recipe.teacher_model, recipe.model, data, trusted)
+        return _from_file(folder.weights, recipe, data, trusted, force=force)
     if recipe.teacher_model is not None:
         raise _brings_its_own(recipe.teacher)
     saving.check_trusted(spec.model.name, trusted, folder.path)
@@ -96,45 +104,127 @@ def find_teacher(recipe: Recipe, data: Data, trusted: Collection[str] = ()) -> P
 
 
 def _from_file(
-    path: Path,
-    given_model: ModelSpec | None,
-    students: ModelSpec,
-    data: Data,
-    trusted: Collection[str],
+    path: Path, recipe: Recipe, data: Data, trusted: Collection[str], *, force: bool
 ) -> PretrainedTeacher:
     """Read a checkpoint.
 
-    The header of one that anew wrote names its model; any other is a state dict of `given_model`,
-    or of the students' model.
+    The header of one that anew wrote names its model; any other is a state dict of the recipe's
+    teacher model, or of the students' model.
     """
-    signature = data.signature
     tensors, header = files.read_tensors(path)
+    notices: list[str] = []
     if header:
-        if given_model is not None:
+        if recipe.teacher_model is not None:
             raise _brings_its_own(str(path))
-        teacher = saving.restore(tensors, header, path, trusted)
-        if len(teacher.signature.classes) != len(signature.classes):
-            raise AnewError(
-                f"teacher {path}: knows {len(teacher.signature.classes)} classes, the data has "
-                f"{len(signature.classes)}; give a teacher of the same classes"
-            )
-        if teacher.signature.input_shape != signature.input_shape:
-            raise AnewError(
-                f"teacher {path}: takes inputs {teacher.signature.input_shape}, the data has "
-                f"{signature.input_shape}; give a teacher of the same inputs"
-            )
+        given = saving.restore(tensors, header, path, trusted)
+        _check_shapes(given, data, path)
+        teacher = _in_order(given, data, path, notices, force=force)
+        teacher = _in_units(teacher, data, path, notices)
     else:
-        teacher = network.build_empty(given_model or students, signature)
-        saving.fill(teacher, tensors, path)
+        given = network.build_empty(recipe.teacher_model or recipe.model, data.signature)
+        saving.fill(given, tensors, path)
+        teacher = given
 
-    spec = Spec(
-        teacher.spec,
-        data.spec,
-        TrainingSpec(),
-        ObjectiveSpec.of("label", smoothing=0.0),
-        weights=files.sha256(path),
+    weights = files.sha256(path)
+    changes = _changes(given, teacher)
+    if changes:
+        # Another network than the file's own: it must not be taken for one that was brought as it
+        # was.
+        weights = files.sha256_of_json({"weights": weights, **changes})
+    label = ObjectiveSpec.of("label", smoothing=0.0)
+    spec = Spec(teacher.spec, data.spec, TrainingSpec(), label, weights=weights)
+    return PretrainedTeacher(spec, path.name, network=teacher, notices=tuple(notices))
+
+
+def _check_shapes(teacher: Network, data: Data, path: Path) -> None:
+    """Raise `AnewError` unless a teacher has as many classes as the data, and takes its inputs."""
+    found, wanted = teacher.signature, data.signature
+    if len(found.classes) != len(wanted.classes):
+        raise AnewError(
+            f"teacher {path}: knows {len(found.classes)} classes, the data has "
+            f"{len(wanted.classes)}; give a teacher of the same classes"
+        )
+    if found.input_shape != wanted.input_shape:
+        raise AnewError(
+            f"teacher {path}: takes inputs {found.input_shape}, the data has "
+            f"{wanted.input_shape}; give a teacher of the same inputs"
+        )
+
+
+def _in_order(
+    teacher: Network, data: Data, path: Path, notices: list[str], *, force: bool
+) -> Network:
+    """Return a teacher whose answers are in the order of the data's classes.
+
+    Raises `AnewError` if both name their classes, and not alike, unless `force` is on.
+    """
+    own, wanted = teacher.signature.classes, data.classes
+    if own == wanted:
+        return teacher
+    if sorted(own) == sorted(wanted):
+        moved = sum(one != other for one, other in zip(own, wanted, strict=True))
+        notices.append(
+            f"teacher {path}: has the data's classes in another order; its answers are put in the "
+            f"data's order ({moved} of {len(own)} classes moved)"
+        )
+        return matching.in_order(teacher, wanted, f"teacher {path}")
+
+    if force or matching.are_numbers(own) or matching.are_numbers(wanted):
+        side = "its" if matching.are_numbers(own) else "the data's"
+        why = f"{side} classes have numbers for names"
+        if not (matching.are_numbers(own) or matching.are_numbers(wanted)):
+            why = "--force is on"
+        notices.append(
+            f"teacher {path}: {matching.differing(own, wanted)}; {why}, so they are taken in their "
+            "order"
+        )
+        return matching.named(teacher, wanted)
+    raise AnewError(
+        f"teacher {path}: {matching.differing(own, wanted)}; rename the data's classes, or take "
+        "them in their order with --force"
     )
-    return PretrainedTeacher(spec, path.name, network=teacher)
+
+
+def _in_units(teacher: Network, data: Data, path: Path, notices: list[str]) -> Network:
+    """Return a teacher that takes the data's units.
+
+    Raises `AnewError` if the units of one side are not known, and the statistics differ.
+    """
+    found, wanted = teacher.signature, data.signature
+    if found.units == wanted.units:
+        return teacher
+    if "own" in (found.units, wanted.units):
+        if not matching.is_near(found, wanted):
+            raise AnewError(
+                f"teacher {path}: takes {_inputs(found)}, and the data are {_inputs(wanted)}; give "
+                "it the inputs that it was trained on, or say what the data are with --data.units"
+            )
+        return matching.of_units(teacher, data.units)
+
+    notices.append(
+        f"teacher {path}: takes {_inputs(found)}; it is asked in {units_in_words(data.units)}, as "
+        "the data are"
+    )
+    return matching.in_units(teacher, data.units, f"teacher {path}")
+
+
+def _inputs(signature: Signature) -> str:
+    """Return the units of pictures and their statistics in words."""
+    assert signature.units is not None, "a signature knows its units"
+    mean, std = (
+        ", ".join(f"{value:.3g}" for value in values) for values in (signature.mean, signature.std)
+    )
+    return f"inputs in units {units_in_words(signature.units)}, mean {mean}, deviation {std}"
+
+
+def _changes(given: Network, teacher: Network) -> dict[str, Any]:
+    """Return what was changed of a network when it was brought to the data; {} if nothing."""
+    changes: dict[str, Any] = {}
+    if teacher.columns != given.columns:
+        changes["columns"] = teacher.columns
+    if teacher.signature.mean != given.signature.mean:
+        changes["units"] = teacher.signature.units
+    return changes
 
 
 def _brings_its_own(teacher: str) -> AnewError:

@@ -56,6 +56,7 @@ class Trainer:
         self.spec, self.data, self.batches, self.folder = spec, data, batches, folder
         self.world = world or World()
         copied = teacher.model if teacher is not None else None
+        _check_frozen(spec, teacher)
         self.network = self._place(network.build(spec, data.signature, copied))
         self.objective = StudentObjective(spec, self.network, teacher)
         self._parameters = [*self.network.parameters(), *self._own_parameters()]
@@ -393,6 +394,15 @@ class Trainer:
 
     def _seconds_so_far(self) -> float:
         return self.standing.seconds + time.monotonic() - self._started
+
+
+def _check_frozen(spec: Spec, teacher: Network | None) -> None:
+    """Raise `AnewError` if parts are copied from a teacher whose outputs are in another order."""
+    if spec.frozen and teacher is not None and teacher.columns:
+        raise AnewError(
+            f"frozen: the teacher's classes were in another order than the data's, so its parts "
+            f"{', '.join(spec.frozen)} cannot be copied; drop --frozen"
+        )
 
 
 def _changes(before: dict[str, Any], now: dict[str, Any]) -> str:
