@@ -527,6 +527,7 @@ def test_debug_shows_where_an_error_arose():
         ("--data.padding 300", "data.padding must be"),
         ("--data.limit 1", "Unknown option"),
         ("--limit 1", "data.limit must be"),
+        ("--model resnet18 --batch-size 1", "batch norm of model 'resnet18' has no variance"),
         ("--data.mean 1,2,3", "data.mean must be"),
         ("--data.fingerprint 0123", "fingerprint"),
         ("--recipe none.toml", "recipe none.toml: cannot be read"),
@@ -597,6 +598,9 @@ def test_train_refuses_numbers_that_make_no_sense(wrong, option, value):
         ("generations = [1]", "generations must be a whole number"),
         ("seed = = 1", "is not TOML"),
         ("model = 3", "model.name must be a text"),
+        ("model.options = 3", "model.options must be a table, got 3"),
+        ("model.options = [[3, 4]]", "model.options must be written key=value"),
+        ("[teacher_model]\noptions = 1979-05-27", "teacher_model.options must be a table, got"),
         ("\udcff", "is not TOML"),
     ],
 )

@@ -7,8 +7,10 @@ import csv
 import io
 import itertools
 import json
+import os
 import re
 import shutil
+import subprocess
 import sys
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -21,6 +23,7 @@ from scipy import stats
 
 from anew import AnewError, report
 from anew.cli import main
+from anew.core import files
 from anew.core.spec import DataSpec
 from anew.data import Resident, from_arrays, prepare
 from anew.evaluation import statistics
@@ -509,6 +512,24 @@ def test_a_path_that_cannot_be_written_is_refused(hostile, tmp_path, refused):
     (tmp_path / "folder").mkdir()
     assert "cannot be written" in refused("report", hostile.family.path, "-o", tmp_path / "folder")
     assert list((tmp_path / "folder").iterdir()) == [] and not list(tmp_path.glob(".*.tmp"))
+
+
+def test_what_a_killed_process_left_of_a_page_goes_and_nothing_else(hostile, tmp_path):
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    left = tmp_path / f".r.html.{ended.pid}.tmp"
+    others = [f".r.html.{os.getppid()}.tmp", ".r.html.x.tmp", f".other.html.{ended.pid}.tmp"]
+    for path in (left, *(tmp_path / name for name in others)):
+        path.write_text("mine")
+    files.sweep(tmp_path / "r.html")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(others)
+    files.sweep(tmp_path / "no" / "r.html")
+
+
+def test_names_that_are_not_utf_8_are_written_out_on_the_page(gathered, tmp_path, monkeypatch):
+    monkeypatch.setattr(page, "render", lambda report: "caf\udce9")
+    writing.write(gathered, tmp_path / "r.html")
+    assert (tmp_path / "r.html").read_bytes() == b"caf\\udce9"
 
 
 def test_options_of_a_study_need_its_name(hostile, refused):

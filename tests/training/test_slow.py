@@ -6,6 +6,9 @@ Real pictures are those in the folder that ANEW_TEST_DATA names: FashionMNIST/ra
 """
 
 import os
+import random
+import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -87,10 +90,25 @@ def test_real_pictures_are_learned_and_killed_runs_end_with_the_same_bits(
     process("train", *options, "--out", tmp_path / "whole", check=0)
     records = [folder.done for folder in Family.open(tmp_path / "whole").folders()]
     assert all(record["test"]["error"] < 80 for record in records)
-    for seconds in (8, 13, 10, 17):
-        process("train", *options, "--out", tmp_path / "killed", limit=seconds)
+    whole = weights(tmp_path / "whole")
+
+    seed, kills = random.randrange(1 << 32), 0
+    instants = random.Random(seed)
+    # Some lives end before a step, others after an epoch; each life that reaches a save goes on.
+    while kills < 20:
+        done = process(
+            "train", *options, "--out", tmp_path / "killed", limit=instants.uniform(3, 14)
+        )
+        assert done.returncode in (0, -signal.SIGKILL), done.stderr
+        if done.returncode:
+            kills += 1
+        else:
+            assert weights(tmp_path / "killed") == whole, f"{kills} kills, seed {seed}"
+            shutil.rmtree(tmp_path / "killed")
     process("train", *options, "--out", tmp_path / "killed", check=0)
-    assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
+    print(f"{kills} kills at random instants of seed {seed}")
+    assert weights(tmp_path / "killed") == whole, f"seed {seed}"
+    assert Family.open(tmp_path / "killed").verify() == (2, [])
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

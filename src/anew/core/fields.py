@@ -339,9 +339,11 @@ def _read_table(option: Option, value: Any) -> Table:
     if isinstance(value, Mapping):
         table = dict(typing.cast("Mapping[str, Any]", value))
     else:
+        if not isinstance(value, str | list | tuple):
+            raise option.fail("a table", value)
         texts: list[Any] = [value] if isinstance(value, str) else list(value)
         pairs = [text.split("=", 1) if isinstance(text, str) else text for text in texts]
-        if any(len(pair) != 2 for pair in pairs):
+        if not all(_is_pair(pair) for pair in pairs):
             raise option.fail("written key=value", texts)
         table = dict(pairs)
 
@@ -352,6 +354,14 @@ def _read_table(option: Option, value: Any) -> Table:
             )
     given = {key: _plain(item) for key, item in table.items() if item is not None}
     return tuple(sorted(given.items()))
+
+
+def _is_pair(value: Any) -> bool:
+    """Return whether a value is a key and what it stands for."""
+    if not isinstance(value, list | tuple):
+        return False
+    pair = typing.cast("Sequence[Any]", value)
+    return len(pair) == 2 and isinstance(pair[0], str)
 
 
 def _plain(value: Scalar) -> Scalar:

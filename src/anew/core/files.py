@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import stat
 from collections.abc import Callable, Iterable, Mapping
@@ -52,6 +53,23 @@ def write_bytes(path: Path, content: bytes) -> None:
             f"writable, then give the "
             "same command again: what was saved is whole"
         ) from error
+
+
+def sweep(path: Path) -> None:
+    """Remove what processes that died while they wrote a file have left beside it."""
+    temporary = re.compile(rf"\.{re.escape(path.name)}\.([0-9]{{1,9}})\.tmp")
+    beside = path.parent.iterdir() if path.parent.is_dir() else ()
+    for other in list(beside):
+        named = temporary.fullmatch(other.name)
+        if named is None or other.is_dir():
+            continue
+        try:
+            os.kill(int(named[1]), 0)
+        except ProcessLookupError:
+            other.unlink(missing_ok=True)
+        except PermissionError:
+            # Somebody else's process, which lives.
+            continue
 
 
 def ensure_folder(path: Path) -> None:

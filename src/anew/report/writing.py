@@ -18,11 +18,14 @@ from anew.studies import Results, StudyData
 
 
 def write(report: Report, path: Path) -> None:
-    """Write a report's page.
+    """Write a report's page; what a killed process left of an earlier one goes.
 
     Raises `AnewError` if it cannot be written, or if `anew[report]` is not installed.
     """
-    files.write_bytes(path, page.render(report).encode())
+    # Names of files and classes need not be UTF-8: what no encoding holds is written out.
+    content = page.render(report).encode("utf-8", "backslashreplace")
+    files.sweep(path)
+    files.write_bytes(path, content)
 
 
 def as_json(report: Report) -> str:

@@ -98,7 +98,7 @@ def checked_specs(study: Study, data: StudyData, out: Path, execution: Execution
 
     models = {(spec.model, spec.data.fingerprint): spec for spec in specs}
     for spec in models.values():
-        check_model(spec.model, data.of(spec))
+        check_model(spec.model, data.of(spec), spec.training.batch_size)
     for spec in specs:
         frozen.check_frozen(spec, data.of(spec).signature)
     return specs

@@ -7,7 +7,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import torch
+
 from anew import evaluation, objectives
+from anew.core import randomness
 from anew.core.callbacks import Callback
 from anew.core.errors import AnewError
 from anew.core.execution import Execution
@@ -108,7 +111,7 @@ def _check_sound(recipe: Recipe, data: Data) -> None:
     """
     for model in (recipe.model, recipe.teacher_model):
         if model is not None:
-            check_model(model, data)
+            check_model(model, data, recipe.training.batch_size)
 
     for name in recipe.siblings:
         if "teacher" not in objectives.find(name).needs:
@@ -127,9 +130,24 @@ def _check_sound(recipe: Recipe, data: Data) -> None:
         )
 
 
-def check_model(model: ModelSpec, data: Data) -> None:
-    """Build a model once; raises `AnewError` if it is not known or does not fit the data."""
-    network.build_empty(model, data.signature)
+def check_model(model: ModelSpec, data: Data, batch_size: int) -> None:
+    """Build a model once.
+
+    Raises `AnewError` if it is not known, or does not fit the data or batches of one example.
+    """
+    built = network.build_empty(model, data.signature)
+    if min(batch_size, len(data.training)) > 1:
+        return
+    try:
+        with torch.no_grad(), randomness.torch_generator(0):
+            built.train()(data.training.show(slice(0, 1)))
+    except ValueError as error:
+        # Other errors are not of the batch, and training shows them.
+        if "more than 1 value per channel" in str(error):
+            raise AnewError(
+                f"training.batch_size: batch norm of model '{model.name}' has no variance of a "
+                "single example of so few pixels; set --batch-size 2 or more"
+            ) from error
 
 
 def _is_still_falling(folder: NetworkFolder) -> bool:
