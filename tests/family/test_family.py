@@ -4,8 +4,10 @@ do to them.
 
 import json
 import os
+import sys
 import threading
 import time
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +22,7 @@ from anew.core.interruption import StopRequest
 from anew.core.spec import DataSpec, ModelSpec, ObjectiveSpec, Spec, TrainingSpec
 from anew.family import FORMAT, Family, NetworkFolder
 from anew.family import lock as lock_module
+from anew.family.folder import write_spec
 from anew.family.lock import DEAD_AFTER_SECONDS, OUTLIVES_DEATH, NetworkLock
 from forks import fork_code
 
@@ -332,6 +335,32 @@ def test_beginning_again_with_data_that_moved_leaves_the_spec_and_reads_no_teach
     # No teacher's folder is there to be read.
     assert moved.id == student.id and not family.folder(SPEC.id).path.exists()
     assert family.begin(moved).spec_file.read_bytes() == before
+
+
+@pytest.mark.parametrize("through", [0, 1])
+def test_a_circle_of_teachers_is_refused_in_one_line(family, through):
+    ids = ["1" * 16, "2" * 16][: through + 1]
+    for number, one in enumerate(ids):
+        record = {"id": one, **SPEC.to_json(), "teachers": [ids[(number + 1) % len(ids)]]}
+        files.write_json(family.folder(one).spec_file, record)
+    with pytest.raises(AnewError, match="names a teacher that descends from it"):
+        family.spec(ids[0])
+
+
+def test_a_chain_of_any_length_is_read(family):
+    newest = SPEC
+    for _ in range(60):
+        # A chain of specs that were only begun: reading it needs no weights.
+        write_spec(family.folder(newest.id), newest)
+        newest = replace(SPEC, objective=ObjectiveSpec("ban"), teachers=(newest,))
+    write_spec(family.folder(newest.id), newest)
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(sum(1 for _ in traceback.walk_stack(None)) + 100)
+    try:
+        read = Family.open(family.path).spec(newest.id)
+    finally:
+        sys.setrecursionlimit(limit)
+    assert read.generation == 60 and [one.generation for one in read.lineage] == list(range(61))
 
 
 HOLDER = """

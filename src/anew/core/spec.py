@@ -302,6 +302,8 @@ class Spec:
     frozen: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        # Known as soon as the teachers' are: no chain is too long to be walked by recursion.
+        assert self.generation >= 0
         if self.frozen and not self.teachers:
             raise AnewError(
                 f"frozen: {', '.join(self.frozen)} are parts of a teacher, and there is none; drop "
@@ -331,7 +333,7 @@ class Spec:
             identity["frozen"] = list(self.frozen)
         return identity
 
-    @property
+    @cached_property
     def generation(self) -> int:
         """The distance from the labels: 0 without a teacher, else one more than the teachers'."""
         if not self.teachers:
@@ -356,8 +358,10 @@ class Spec:
     @property
     def lineage(self) -> tuple[Spec, ...]:
         """The chain of first teachers and, last, this network."""
-        older = self.teachers[0].lineage if self.teachers else ()
-        return (*older, self)
+        chain: list[Spec] = [self]
+        while chain[-1].teachers:
+            chain.append(chain[-1].teachers[0])
+        return tuple(reversed(chain))
 
     def to_json(self) -> dict[str, Any]:
         """Return the spec as it is saved: its identity, with the place of the data."""

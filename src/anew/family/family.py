@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any, cast
 
 from anew.core import files
 from anew.core.errors import AnewError, did_you_mean
@@ -150,14 +151,44 @@ class Family:
         return {network_id: self._read_spec(network_id, known) for network_id in ids}
 
     def _read_spec(self, network_id: str, known: dict[str, Spec]) -> Spec:
-        """Read a spec; `known` holds what was read before, and what is read is added to it."""
+        """Read a spec; `known` holds what was read before, and what is read is added to it.
+
+        Raises `AnewError` if a file is damaged, or a network descends from itself.
+        """
         if network_id in known:
             return known[network_id]
 
+        # Those on the way wait for their teachers. No recursion: a chain may be of any length.
+        way, written = [network_id], dict[str, dict[str, Any]]()
+        while way:
+            current = way[-1]
+            if current not in written:
+                written[current] = self._read_written(current)
+            missing = [one for one in written[current]["teachers"] if one not in known]
+            if not missing:
+                known[current] = self._spec_of(way.pop(), written[current], known)
+            elif missing[0] in written:
+                raise AnewError(
+                    f"{self.folder(current).spec_file}: names a teacher that descends from it, "
+                    f"{missing[0]}; restore it from a copy"
+                )
+            else:
+                way.append(missing[0])
+        return known[network_id]
+
+    def _read_written(self, network_id: str) -> dict[str, Any]:
         path = self.folder(network_id).spec_file
         written = files.read_json(path)
+        teachers = written.get("teachers")
+        names = cast(list[object], teachers) if isinstance(teachers, list) else [None]
+        if not all(isinstance(name, str) for name in names):
+            raise AnewError(f"{path}: is damaged (no 'teachers'); restore it from a copy")
+        return written
+
+    def _spec_of(self, network_id: str, written: dict[str, Any], known: dict[str, Spec]) -> Spec:
+        path = self.folder(network_id).spec_file
+        teachers = tuple(known[one] for one in written["teachers"])
         try:
-            teachers = tuple(self._read_spec(teacher, known) for teacher in written["teachers"])
             spec = Spec.from_json(written, teachers)
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise AnewError(f"{path}: is damaged (no {error}); restore it from a copy") from error
@@ -165,7 +196,6 @@ class Family:
             raise AnewError(
                 f"{path}: describes network {spec.id}, not {network_id}; restore it from a copy"
             )
-        known[network_id] = spec
         return spec
 
     def finished(self, ids: Iterable[str] | None = None) -> list[Spec]:
