@@ -34,6 +34,27 @@ _NAMING = ("name", "source")
 
 
 @dataclass(frozen=True)
+class Parts:
+    """Words that may stand alone or joined by `+`, as in crop+flip.
+
+    Their order says nothing, and `none` stands for no word at all.
+    """
+
+    words: tuple[str, ...]
+    """In the order in which a value is written."""
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """All that may stand between two `+`, and `none`."""
+        return ("none", *self.words)
+
+    def of(self, value: str) -> tuple[str, ...]:
+        """Return the words of a value in their order; none for `none`."""
+        given = value.split("+")
+        return tuple(word for word in self.words if word in given)
+
+
+@dataclass(frozen=True)
 class Constraint:
     """What a field may hold, and where it is set."""
 
@@ -46,23 +67,28 @@ class Constraint:
     """
     keys: Mapping[str, str] | None = None
     """Of a table: its keys may stand beside the other fields; the help of those with own flags."""
+    parts: Parts | None = None
+    """Of a text of several words: the words, which are its choices."""
 
 
 def option(
     default: Any,
     help: str,
     *,
-    allowed: Range | Sequence[str] = (),
+    allowed: Range | Sequence[str] | Parts = (),
     flag: str = "",
     identity: bool = True,
     keys: Mapping[str, str] | None = None,
 ) -> Any:
-    """Make a dataclass field with its constraint; `allowed` is a range of numbers or the choices.
+    """Make a dataclass field with its constraint; `allowed` is a range of numbers, the choices,
+    or words that may be joined.
 
     A class as the default is a nested dataclass. The other arguments are those of `Constraint`.
     """
     if isinstance(allowed, Range):
         constraint = Constraint(help, allowed, (), flag, identity, keys)
+    elif isinstance(allowed, Parts):
+        constraint = Constraint(help, Range(), allowed.choices, flag, identity, keys, allowed)
     else:
         constraint = Constraint(help, Range(), tuple(allowed), flag, identity, keys)
 
@@ -308,6 +334,8 @@ def _check_scalar(option: Option, kind: Any, value: Any) -> Any:
         choices = option.constraint.choices
         if not isinstance(value, str):
             raise option.fail("a text", value)
+        if option.constraint.parts is not None:
+            return _check_parts(option, option.constraint.parts, value)
         if choices and value not in choices:
             hint = did_you_mean(value, choices)
             raise AnewError(
@@ -320,6 +348,24 @@ def _check_scalar(option: Option, kind: Any, value: Any) -> Any:
     if not option.constraint.range.holds(number):
         raise option.fail(_in_words(option), value)
     return number
+
+
+def _check_parts(option: Option, parts: Parts, value: str) -> str:
+    """Return words joined by `+` in their order: the same words are the same value."""
+    given = [word.strip() for word in value.split("+")]
+    for word in given:
+        if word not in parts.choices:
+            hint = did_you_mean(word, parts.choices)
+            raise AnewError(
+                f"{option.key} must be none, or parts joined by + of {', '.join(parts.words)}, got "
+                f"{value!r}{hint}; set {option.flag}"
+            )
+    if len(set(given)) < len(given) or ("none" in given and len(given) > 1):
+        raise AnewError(
+            f"{option.key} must name each part once, and none alone, got {value!r}; set "
+            f"{option.flag}"
+        )
+    return "+".join(parts.of("+".join(given))) or "none"
 
 
 def _number(option: Option, kind: Any, value: Any) -> int | float:

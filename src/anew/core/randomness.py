@@ -15,7 +15,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float32, Int64
 from torch import Tensor
 
 _INCREMENT = 0x9E3779B97F4A7C15
@@ -44,13 +44,20 @@ def bits(stream: int, counters: Int64[Tensor, "*shape"]) -> Int64[Tensor, "*shap
     return state ^ _shift_right(state, 31)
 
 
-def below(stream: int, counters: Int64[Tensor, "*shape"], limit: int) -> Int64[Tensor, "*shape"]:
+def below(
+    stream: int, counters: Int64[Tensor, "*shape"], limit: int | Int64[Tensor, "*shape"]
+) -> Int64[Tensor, "*shape"]:
     """Return a whole number in [0, limit) at each counter, for a limit up to 2^31.
 
     The upper 32 random bits are scaled (Lemire 2019 without its rejection step, which would make a
     number depend on its neighbours); the bias is below limit / 2^32.
     """
     return (_shift_right(bits(stream, counters), 32) * limit) >> 32
+
+
+def uniform(stream: int, counters: Int64[Tensor, "*shape"]) -> Float32[Tensor, "*shape"]:
+    """Return a number in [0, 1) at each counter: one of 2^24, all exact in float32."""
+    return _shift_right(bits(stream, counters), 40).float() * 2.0**-24
 
 
 def order(stream: int, count: int) -> Int64[Tensor, "count"]:

@@ -17,11 +17,14 @@ from typing import Any, ClassVar
 
 from anew.core import fields
 from anew.core.errors import AnewError
-from anew.core.fields import Scalar, Table, option
+from anew.core.fields import Parts, Scalar, Table, option
 from anew.core.ranges import Range
 
 HUGE = 10_000_000
 SEEDS = Range(0, 2**63 - 1)
+
+VIEWS = Parts(("crop", "resized-crop", "flip"))
+"""The parts of views, in the order in which they are applied."""
 
 FORMAT_1 = {
     "model": ("name", "options"),
@@ -117,13 +120,19 @@ class DataSpec:
     )
     views: str | None = option(
         None,
-        "augmentation; the source's own where not given",
-        allowed=("none", "flip", "crop", "crop+flip"),
+        "augmentation, as parts joined by +, such as resized-crop+flip; the source's own where not "
+        "given",
+        allowed=VIEWS,
         flag="--views",
     )
     padding: int = option(4, "how many pixels a crop moves at most", allowed=Range(0, 256))
     padding_mode: str = option(
         "zero", "what a crop shows beyond the edge", allowed=("zero", "reflect")
+    )
+    crop_area: float = option(
+        0.08,
+        "resized-crop: the smallest share of a picture that it shows",
+        allowed=Range(0.0, 1.0, above=True),
     )
     mean: tuple[float, ...] | None = option(
         None,

@@ -13,6 +13,8 @@ from torch import Tensor
 from anew.core import randomness
 from anew.data.split import Data
 
+NOWHERE = -1
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -29,6 +31,9 @@ class Batch:
     """The places of the examples among the training examples."""
     views: Int64[Tensor, "batch"]
     """The numbers of the views that are shown."""
+    columns: Int64[Tensor, "batch"]
+    """Where a store keeps answers about them: their views' numbers, or the epoch's where views
+    cannot be counted; `NOWHERE` where a store has no place for them."""
     epoch: int
     weights: Float[Tensor, "batch"] | None = None
     """The weights of the examples' label terms, float32; all 1 if None."""
@@ -64,7 +69,8 @@ class Batches:
         self.labels, self.views = self.examples.labels, self.examples.views
         self.seed, self.device, self.part = data.spec.seed, device, part
         self.batch_size = min(batch_size, len(data.training))
-        self._classes, self._samples = len(data.classes), data.spec.balance == "sampling"
+        self._classes, self.samples = len(data.classes), data.spec.balance == "sampling"
+        self._ordered: tuple[int, Tensor, Tensor] | None = None
         self._weights: Tensor | None = None
         if data.spec.balance == "weights":
             self._weights = class_weights(self.labels, self._classes)[self.labels]
@@ -82,30 +88,67 @@ class Batches:
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """Yield the batches of an epoch, starting at batch number `first`."""
-        order, turns = self._order(epoch)
-        # An example that an epoch shows again is shown in another view. (A view is part of the
-        # place of an answer in a teacher's table, so this needs views that can be counted.)
-        views = self.views.draw(self.seed, epoch, order + turns * len(order))
-
         for start in range(first * self.batch_size, self.steps * self.batch_size, self.batch_size):
-            chosen = order[start : start + self.batch_size]
-            numbers = views[start : start + self.batch_size]
-            inputs = self.examples.show(chosen[self.part], numbers[self.part])
-            weights = self._weights[chosen] if self._weights is not None else None
-            yield Batch(inputs, self.labels[chosen], chosen, numbers, epoch, weights, self.part)
+            yield self.at(epoch, torch.arange(start, start + self.batch_size, device=self.device))
+
+    def at(self, epoch: int, positions: Int64[Tensor, "batch"]) -> Batch:
+        """Return what an epoch shows at positions of its order: this process's part of it."""
+        order, turns = self._order(epoch)
+        chosen, turn = order[positions], turns[positions]
+        # An example that an epoch shows again is shown in another view.
+        numbers = self.views.draw(self.seed, epoch, chosen + turn * len(order))
+        columns = numbers
+        if not self.views.is_countable:
+            columns = torch.where(turn == 0, epoch, NOWHERE)
+        return Batch(
+            self.examples.show(chosen[self.part], numbers[self.part]),
+            self.labels[chosen],
+            chosen,
+            numbers,
+            columns,
+            epoch,
+            self._weights[chosen] if self._weights is not None else None,
+            self.part,
+        )
+
+    def positions(self, epoch: int, examples: Int64[Tensor, "batch"]) -> Int64[Tensor, "batch"]:
+        """Return where examples that an epoch shows stand in its order, the first time."""
+        order, turns = self._order(epoch)
+        (first,) = torch.nonzero(turns == 0, as_tuple=True)
+        positions = torch.full((len(self.labels),), NOWHERE, device=self.device)
+        positions[order[first]] = first
+        return positions[examples]
+
+    def show_stored(
+        self, examples: Int64[Tensor, "batch"], columns: Int64[Tensor, "batch"]
+    ) -> Num[Tensor, "batch ..."]:
+        """Return what was shown when the answers in a store's places were asked for."""
+        if self.views.is_countable:
+            return self.examples.show(examples, columns)
+        inputs: list[Tensor] = []
+        places: list[Tensor] = []
+        for epoch in columns.unique().tolist():
+            (here,) = torch.nonzero(columns == epoch, as_tuple=True)
+            positions = self.positions(epoch, examples[here])
+            inputs.append(self.whole().at(epoch, positions).inputs)
+            places.append(here)
+        return torch.cat(inputs)[torch.cat(places).argsort()]
 
     def _order(self, epoch: int) -> tuple[Tensor, Tensor]:
         """Return an epoch's examples in the order in which they are shown, on the device.
 
         The second tensor says how often each was shown before in the epoch.
         """
-        if self._samples:
+        if self._ordered is not None and self._ordered[0] == epoch:
+            return self._ordered[1:]
+        if self.samples:
             labels = self.labels.cpu()
             order, turns = balanced_order(labels, self._classes, self.seed, epoch)
         else:
             order = randomness.order(randomness.key(self.seed, "order", epoch), len(self.labels))
             turns = torch.zeros_like(order)
-        return order.to(self.device), turns.to(self.device)
+        self._ordered = epoch, order.to(self.device), turns.to(self.device)
+        return self._ordered[1:]
 
 
 def class_weights(labels: Int64[Tensor, "examples"], classes: int) -> Float[Tensor, "classes"]:

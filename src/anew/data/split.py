@@ -141,8 +141,8 @@ def prepare(source: Source, spec: DataSpec) -> Data:
 
     # If nothing is cut off, the source's own tensors serve: no second copy of the data set.
     training = everything if len(indices) == len(everything) else everything.take(indices)
-    kind = spec.views or source.views
-    views = Views(kind, spec.padding, spec.padding_mode)
+    spec = replace(spec, fingerprint=source.fingerprint, views=spec.views or source.views)
+    views = Views.of(spec)
     views.check(training.kind, training.input_shape)
     units = find_units(training, spec.units)
     spec, notices = filled(spec, units)
@@ -155,7 +155,7 @@ def prepare(source: Source, spec: DataSpec) -> Data:
         source.classes,
         mean,
         std,
-        replace(spec, fingerprint=source.fingerprint, views=kind),
+        spec,
         units,
         notices,
     )

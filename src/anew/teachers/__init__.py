@@ -3,7 +3,7 @@
 from anew.teachers.choice import Choice, Need, choose
 from anew.teachers.encoding import Encoding
 from anew.teachers.live import LiveTeacher
-from anew.teachers.opening import TeacherParts, open_teacher, teacher_parts
+from anew.teachers.opening import TeacherParts, asking, open_teacher, teacher_parts
 from anew.teachers.store import FLUSH_SECONDS, Store, StoreKey
 from anew.teachers.teacher import Teacher
 
@@ -17,6 +17,7 @@ __all__ = [
     "StoreKey",
     "Teacher",
     "TeacherParts",
+    "asking",
     "choose",
     "open_teacher",
     "teacher_parts",

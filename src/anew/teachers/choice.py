@@ -26,6 +26,9 @@ class Need:
     """Whether an earlier student began the table."""
     features: bool = False
     """Whether an objective needs the teacher's features; a table holds logits alone."""
+    by: str = "view"
+    """What numbers a table's answers, as `StoreKey.by`: no view occurs twice in a table by
+    epoch."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,13 @@ class Choice:
     reason: str
 
 
-def distinct_views(views: int, epochs: int) -> float:
-    """Return the mean number of distinct views of an example in E epochs: V (1 - (1 - 1/V)^E)."""
+def distinct_views(views: int, epochs: int, by: str = "view") -> float:
+    """Return the mean number of distinct views of an example in E epochs.
+
+    V (1 - (1 - 1/V)^E) of V views; all E where views cannot be counted and a table is by epoch.
+    """
+    if by == "epoch":
+        return epochs
     return views * (1 - (1 - 1 / views) ** epochs)
 
 
@@ -48,15 +56,20 @@ def choose(need: Need, execution: Execution) -> Choice:
     data. A table takes one for each distinct view, since all passes show the same views. `auto`
     chooses the table if it saves at least a tenth of the forward passes and fits the disk budget
     and half of the free disk, or if an earlier student began it. Features are asked live always.
+
+    Where views cannot be counted a table saves nothing within a pass, but serves later students of
+    the same teacher, data and number of epochs.
     """
     asked = float(need.passes * need.epochs)
-    distinct = distinct_views(need.views, need.epochs)
+    distinct = distinct_views(need.views, need.epochs, need.by)
     saved = 1 - distinct / asked
     passes = f"{need.passes} pass{'es' if need.passes > 1 else ''}"
+    repeats = f"{distinct:,.1f} of {need.views:,} views are distinct: a table"
+    if need.by == "epoch":
+        repeats = "no view occurs twice: a table by example and epoch"
     sums = (
         f"{passes} of {need.epochs} epochs ask {asked:,.0f} times for each example, "
-        f"{distinct:,.1f} of {need.views:,} views are distinct: a table of "
-        f"{need.store_bytes / 1e6:,.0f} MB saves {saved:.0%}"
+        f"{repeats} of {need.store_bytes / 1e6:,.0f} MB saves {saved:.0%}"
     )
 
     if need.features:
@@ -72,9 +85,16 @@ def choose(need: Need, execution: Execution) -> Choice:
             "table", f"teacher asked once a view: an earlier student began the table ({sums})"
         )
 
+    room = min(execution.disk_budget * 1e9, need.free_bytes / 2)
+    if saved < WORTHWHILE and need.by == "epoch":
+        smaller = "" if need.store_bytes <= room else ", --objective.top-k makes it smaller"
+        return Choice(
+            "live",
+            f"teacher asked live: {sums}; it would serve later students of this teacher, data and "
+            f"number of epochs (--ask table{smaller})",
+        )
     if saved < WORTHWHILE:
         return Choice("live", f"teacher asked live: {sums}, too little")
-    room = min(execution.disk_budget * 1e9, need.free_bytes / 2)
     if need.store_bytes > room:
         return Choice(
             "live",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from anew import objectives
@@ -41,6 +41,7 @@ class TeacherParts:
             free_bytes=shutil.disk_usage(stores.parent).free,
             is_begun=self.key.folder(stores).exists(),
             features=bool(self.live.features),
+            by=self.key.by,
         )
         return choose(need, execution)
 
@@ -52,6 +53,15 @@ class TeacherParts:
     ) -> Teacher:
         """Return the teacher, asked live, or through an open store."""
         return Teacher(self.live, self.encoding, self.key.batch_size, store, log, world)
+
+
+def asking(specs: Sequence[Spec]) -> Spec:
+    """Return the spec by which the teacher of siblings is asked: the first's, for all their epochs.
+
+    A store by epoch has places for the sibling that trains longest.
+    """
+    epochs = max(spec.training.epochs for spec in specs)
+    return replace(specs[0], training=replace(specs[0].training, epochs=epochs))
 
 
 def teacher_parts(networks: Sequence[Network], spec: Spec, batches: Batches) -> TeacherParts:

@@ -12,6 +12,7 @@ from anew.core import randomness
 from anew.core.errors import AnewError
 from anew.data.batches import Batch, Batches
 from anew.data.signature import Signature
+from anew.data.views import Views
 
 
 @dataclass(frozen=True)
@@ -34,14 +35,31 @@ class Shuffled:
         return cls(batches, partners.to(batches.device))
 
     def __call__(self, batch: Batch) -> Batch:
-        """Return the batch of the partners, in the same views."""
+        """Return the batch of the partners, in the same views.
+
+        Where views cannot be counted, a row is that of (example, epoch), so the partners are in
+        their own views of the epoch.
+        """
         partners = self.partners[batch.indices]
+        if not self.batches.views.is_countable:
+            return self.batches.at(batch.epoch, self.batches.positions(batch.epoch, partners))
         inputs = self.batches.examples.show(partners[batch.part], batch.views[batch.part])
         return replace(batch, inputs=inputs, labels=self.batches.labels[partners], indices=partners)
 
 
-def check_shuffled(signature: Signature) -> None:
-    """Raise `AnewError` if examples have answers at several positions: they have no one class."""
+def check_shuffled(signature: Signature, views: Views, *, samples: bool) -> None:
+    """Raise `AnewError` where answers cannot be exchanged.
+
+    Examples with answers at several positions have no one class. Where views cannot be counted, an
+    answer is that of an example in an epoch, and an epoch that `samples` by class does not show
+    them all.
+    """
+    if samples and not views.is_countable:
+        raise AnewError(
+            f"objective.shuffled exchanges answers of one epoch, and with --data.balance sampling "
+            f"an epoch does not show all examples; drop one of them, or set --views crop+flip "
+            f"instead of {views.kind}"
+        )
     if signature.positions:
         raise AnewError(
             f"objective.shuffled exchanges answers among examples of one predicted class, and "

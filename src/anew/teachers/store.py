@@ -1,5 +1,8 @@
 """A teacher's answers on disk: a row for each (example, view), filled as views are first met.
 
+Where views cannot be counted a row is that of (example, epoch) instead, whose view is a function of
+the data's seed.
+
 A store is a folder:
 
     header.json   the key (teacher, data, views, precision, batch, targets) and the format's version
@@ -60,10 +63,17 @@ class StoreKey:
     words: int
     targets: str
     """The encoding of a row's words."""
+    by: str = "view"
+    """What numbers the answers about an example: its `view`, or the `epoch` in which it is shown
+    where views cannot be counted; `views` is the number of epochs then."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the key as the header holds it."""
-        return json.loads(json.dumps(asdict(self)))
+        key = json.loads(json.dumps(asdict(self)))
+        if self.by == "view":
+            # The first stores did not say it.
+            del key["by"]
+        return key
 
     @property
     def bytes(self) -> int:
@@ -90,11 +100,13 @@ def store_key(
 ) -> StoreKey:
     """Return the key of the store that a student's teacher fills.
 
+    Where views cannot be counted, a store is one for students of as many epochs.
+
     `examples` is the number of training examples, `positions` the shape of one example's answers,
     () for one answer: a row holds the encoded answers of all positions behind one another.
     """
     training, data = spec.training, spec.data
-    assert data.views is not None, "a spec's data is described as it was found"
+    views = Views.of(data)
     targets = "logits"
     if encoding.top_k is not None:
         targets = f"top {encoding.top_k} of {encoding.classes}"
@@ -107,9 +119,10 @@ def store_key(
         compile=training.compile,
         batch_size=batch_size,
         examples=examples,
-        views=Views(data.views, data.padding, data.padding_mode).count,
+        views=views.count if views.is_countable else max(1, training.epochs),
         words=encoding.width * math.prod(positions),
         targets=targets,
+        by="view" if views.is_countable else "epoch",
     )
 
 

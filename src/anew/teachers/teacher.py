@@ -63,7 +63,7 @@ class Teacher:
         Raises `AnewError` if the teacher answers at several positions of an example: such an
         example has no one class.
         """
-        check_shuffled(self.live.signature)
+        check_shuffled(self.live.signature, batches.views, samples=batches.samples)
         predicted = torch.zeros_like(batches.labels)
         first, stride = self.world.rank * self.batch_size, self.world.size * self.batch_size
         for start in range(first, len(predicted), stride):
@@ -129,8 +129,8 @@ class Teacher:
         )
 
         chosen = torch.from_numpy(examples).to(batches.device)
-        numbers = torch.from_numpy(views).to(batches.device)
-        now = self.ask(batches.examples.show(chosen, numbers))
+        columns = torch.from_numpy(views).to(batches.device)
+        now = self.ask(batches.show_stored(chosen, columns))
         difference = (now.softmax(-1) - before.softmax(-1)).abs().amax().item()
         if not difference <= TOLERANCE[precision]:
             raise AnewError(
@@ -188,8 +188,10 @@ class Teacher:
 
         device = batches[0].inputs.device
         examples = torch.cat([batch.indices[batch.part] for batch in batches]).cpu().numpy()
-        views = torch.cat([batch.views[batch.part] for batch in batches]).cpu().numpy()
-        held = self.store.has(examples, views)
+        views = torch.cat([batch.columns[batch.part] for batch in batches]).cpu().numpy()
+        has_place = (views >= 0) & (views < self.store.key.views)
+        held = has_place.copy()
+        held[has_place] = self.store.has(examples[has_place], views[has_place])
         rows = np.empty((len(examples), self.store.key.words), np.uint16)
         if held.any():
             rows[held] = self.store.read(examples[held], views[held])
@@ -200,7 +202,8 @@ class Teacher:
             if len(missing) < len(examples):
                 inputs = inputs[torch.from_numpy(missing).to(device)]
             rows[missing] = self._ask(inputs).flatten(1).cpu().numpy().view(np.uint16)
-            self._keep(examples[missing], views[missing], rows[missing])
+            kept = missing[has_place[missing]]
+            self._keep(examples[kept], views[kept], rows[kept])
         return self._from_rows(rows, device).split(sizes)
 
     def _ahead(self, batch: Batch) -> int:

@@ -127,7 +127,8 @@ def measure(
         costs = _costs(seconds, batches.batch_size)
 
         key = bench.parts.key
-        need = Need(key.views, training.epochs, key.bytes, shutil.disk_usage(place).free)
+        free = shutil.disk_usage(place).free
+        need = Need(key.views, training.epochs, key.bytes, free, by=key.by)
         choice = choose(need, replace(execution, ask="auto"))
 
     threads = torch.get_num_threads() if execution.threads is None else execution.threads
@@ -136,7 +137,8 @@ def measure(
         f"{device.type}, {threads} threads, {rounds} rounds of {steps} steps"
     )
     examples = batches.steps * batches.batch_size
-    conclusions = _conclusions(costs, training.epochs, key.views, examples)
+    distinct = distinct_views(key.views, training.epochs, key.by)
+    conclusions = _conclusions(costs, training.epochs, distinct, examples)
     return Costs(setting, costs, [*conclusions, f"auto: {choice.reason}"])
 
 
@@ -232,8 +234,8 @@ def _costs(seconds: dict[str, list[float]], batch_size: int) -> list[Cost]:
     return costs
 
 
-def _conclusions(costs: list[Cost], epochs: int, views: int, examples: int) -> list[str]:
-    """Return what a whole student takes by each way.
+def _conclusions(costs: list[Cost], epochs: int, distinct: float, examples: int) -> list[str]:
+    """Return what a whole student takes by each way, if an example has so many distinct views.
 
     A table is filled for the views that are new and read for the others.
     """
@@ -244,7 +246,6 @@ def _conclusions(costs: list[Cost], epochs: int, views: int, examples: int) -> l
     }
     if READ in by_name:
         filling, read = by_name[FILLED], by_name[READ]
-        distinct = distinct_views(views, epochs)
         total = distinct * filling.seconds + (epochs - distinct) * read.seconds
         minutes["table"] = examples * total / 60
         minutes["table, by the next student"] = epochs * examples * read.seconds / 60

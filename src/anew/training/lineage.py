@@ -121,7 +121,8 @@ def _check_sound(recipe: Recipe, data: Data) -> None:
             )
 
     if recipe.objective.shuffled:
-        check_shuffled(data.signature)
+        samples = data.spec.balance == "sampling"
+        check_shuffled(data.signature, data.views, samples=samples)
     top_k = recipe.objective.top_k
     if top_k is not None and top_k >= len(data.classes):
         raise AnewError(

@@ -19,7 +19,7 @@ from anew.data.batches import Batch, Batches
 from anew.family.lock import NetworkLock
 from anew.models import network, saving
 from anew.models.network import Outputs
-from anew.teachers import FLUSH_SECONDS, Teacher, open_teacher, teacher_parts
+from anew.teachers import FLUSH_SECONDS, Teacher, asking, open_teacher, teacher_parts
 from anew.training import checks
 from anew.training.checks import CheckError, Knowledge
 from anew.training.session import Group, Session
@@ -226,7 +226,7 @@ def _teaching(session: Session, group: Group, batches: Batches) -> Generator[Tea
         for one in spec.teachers
     ]
     teacher = open_teacher(
-        teacher_parts(networks, spec, batches),
+        teacher_parts(networks, asking(group.specs), batches),
         batches,
         session.family.stores,
         session.execution,

@@ -19,7 +19,7 @@ from anew.data import Contents, Sizes, sizes
 from anew.evaluation.outputs import outputs_bytes
 from anew.family.folder import records_bytes
 from anew.studies.planning.footprint import footprint_of
-from anew.teachers import Encoding, Need, StoreKey, choose
+from anew.teachers import Encoding, Need, StoreKey, asking, choose
 from anew.teachers.store import store_key
 from anew.training.checks import CHECKED_EXAMPLES, SIGNAL_BATCHES
 
@@ -165,13 +165,13 @@ class _Counter:
 
     def _answers(self, specs: tuple[Spec, ...], shown: int, free_bytes: float) -> _Answers:
         """Return how a group's teacher is asked if `shown` examples pass each epoch."""
-        first, training = specs[0], sizes(self._contents, specs[0].data).training
+        first, training = asking(specs), sizes(self._contents, specs[0].data).training
         encoding = Encoding(self._contents.classes, first.objective.top_k)
         key = store_key(first, training, min(first.training.batch_size, training), encoding)
         place, held = key.folder(Path()), self._filled(key)
         is_new = held is None and place not in self._epochs
-        epochs = max(spec.training.epochs for spec in specs)
-        need = Need(key.views, epochs, key.bytes, free_bytes, is_begun=not is_new)
+        epochs = first.training.epochs
+        need = Need(key.views, epochs, key.bytes, free_bytes, is_begun=not is_new, by=key.by)
         way = choose(need, self._execution).way
         if way != "table":
             return _Answers(way, epochs * shown)
@@ -188,8 +188,10 @@ def _distinct(key: StoreKey, share: float, epochs: int) -> float:
     """Return the mean number of distinct (example, view) pairs in so many epochs.
 
     n V (1 - (1 - share / V)^E): an epoch shows an example with probability `share`, in one of V
-    views.
+    views. A store by epoch has a place for each example and epoch, whoever learns.
     """
+    if key.by == "epoch":
+        return key.examples * share * min(epochs, key.views)
     return key.examples * key.views * (1 - (1 - share / key.views) ** epochs)
 
 

@@ -1,0 +1,167 @@
+"""Augmentation as a pure function of the data's seed, the epoch and the example's number.
+
+A view has a number, and everything random in it is a function of that number. Crops and flips of
+whole pictures are few, so their numbers count them, 0..161 for crop with padding 4 and flip; other
+views have numbers of 63 bits, which hardly ever occur twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import torch
+from jaxtyping import Int64, Num
+from torch import Tensor
+
+from anew.core import randomness
+from anew.core.errors import AnewError
+from anew.core.spec import VIEWS, DataSpec
+from anew.data.signature import Kind
+from anew.data.views import resizing
+from anew.data.views.moves import Moves, Size, centre
+
+_COUNTED = frozenset({"crop", "flip"})
+_PART_OF = {"crop_area": "resized-crop"}
+_NUMBERS = (1 << 63) - 1
+
+
+@dataclass(frozen=True)
+class Views:
+    """The views of a picture: crops, flips, other changes, or only the picture itself."""
+
+    kind: str = "none"
+    """The parts, joined by `+`, of those in `anew.core.spec.VIEWS`; or none."""
+    padding: int = 4
+    """How many pixels a crop moves at most, where pictures are shown as large as they are kept."""
+    padding_mode: str = "zero"
+    """What a crop shows beyond the edge: "zero" is black (0, before any normalisation), "reflect"
+    the picture mirrored without repeating its edge, as Wide-ResNet's authors did."""
+    crop_area: float = 0.08
+    """The smallest share of a picture that a resized crop shows."""
+    size: Size | None = None
+    """The size (H, W) in which pictures are shown, where they are kept larger; None otherwise."""
+
+    @classmethod
+    def of(cls, spec: DataSpec, size: Size | None = None) -> Views:
+        """Return the views that a data spec asks for; its views are known already."""
+        assert spec.views is not None, "a spec's data is described as it was found"
+        given = {
+            field.name: getattr(spec, field.name)
+            for field in fields(cls)
+            if field.name not in ("kind", "size")
+        }
+        return cls(spec.views, size=size, **given)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The parts in the order in which they are applied; none for the picture itself."""
+        return VIEWS.of(self.kind)
+
+    @property
+    def is_countable(self) -> bool:
+        """Whether a picture has few enough views that a number counts them."""
+        moves_within = self.size is not None and "crop" in self.parts
+        return _COUNTED.issuperset(self.parts) and not moves_within
+
+    @property
+    def crops(self) -> int:
+        """The number of places that a crop can take."""
+        return (2 * self.padding + 1) ** 2 if "crop" in self.parts else 1
+
+    @property
+    def count(self) -> int:
+        """The number of distinct views of one picture: 162 for crop with padding 4 and flip."""
+        assert self.is_countable, "these views have numbers of 63 bits"
+        return self.crops * (2 if "flip" in self.parts else 1)
+
+    def shown(self, kept: Size) -> Size:
+        """Return the size (H, W) in which a picture that is kept in another one is shown."""
+        return self.size or kept
+
+    def check(self, kind: Kind, input_shape: tuple[int, ...]) -> None:
+        """Raise `AnewError` if examples of this kind and shape (C, H, W) have no such views."""
+        if self.kind != "none" and kind != "picture":
+            raise AnewError(
+                f"data: views '{self.kind}' need pictures, but the examples have shape "
+                f"{input_shape}; set --views none"
+            )
+        if {"crop", "resized-crop"} <= set(self.parts):
+            raise AnewError(
+                f"data: views '{self.kind}' crop twice; drop crop or resized-crop from --views"
+            )
+
+        if self.size is not None and (
+            self.size[0] > input_shape[1] or self.size[1] > input_shape[2]
+        ):
+            raise AnewError(
+                f"data: views '{self.kind}' show {self.size[0]}x{self.size[1]} of pictures of "
+                f"{input_shape[1]}x{input_shape[2]}; lower --data.size"
+            )
+        self._check_options()
+
+        reflects = "crop" in self.parts and self.padding_mode == "reflect"
+        if reflects and self.padding >= min(input_shape[1:]):
+            raise AnewError(
+                f"data: padding {self.padding} with reflection needs pictures larger than that, "
+                f"got {input_shape[1]}x{input_shape[2]}; lower --data.padding"
+            )
+
+    def _check_options(self) -> None:
+        """Raise `AnewError` if something is set that belongs to another part of views."""
+        for field in fields(self):
+            part = _PART_OF.get(field.name)
+            value = getattr(self, field.name)
+            if part is not None and part not in self.parts and value != field.default:
+                raise AnewError(
+                    f"data.{field.name} is for views with {part}, and these are '{self.kind}'; "
+                    f"drop --data.{field.name.replace('_', '-')}, or add {part} to --views"
+                )
+
+    def draw(
+        self, seed: int, epoch: int, indices: Int64[Tensor, "batch"]
+    ) -> Int64[Tensor, "batch"]:
+        """Return the number of each example's view in an epoch, drawn uniformly from all."""
+        stream = randomness.key(seed, "view", epoch)
+        if self.is_countable:
+            return randomness.below(stream, indices, self.count)
+        return randomness.bits(stream, indices) & _NUMBERS
+
+    def show(
+        self,
+        pictures: Num[Tensor, "examples ..."],
+        indices: Int64[Tensor, "batch"],
+        numbers: Int64[Tensor, "batch"],
+    ) -> Num[Tensor, "batch ..."]:
+        """Return the given views of the given examples, dtype unchanged.
+
+        `pictures` (N, C, H, W) give (B, C, H, W) of the shown size in channels_last memory. A view
+        depends on its number and its picture alone, whatever the others are.
+        """
+        if self.kind == "none" and self.size is None:
+            return pictures.index_select(0, indices)
+        return self._placed(pictures, indices, numbers)
+
+    def still(self, pictures: Num[Tensor, "chosen ..."]) -> Num[Tensor, "chosen ..."]:
+        """Return pictures (B, C, H, W) as evaluation shows them: the middle, where kept larger."""
+        if self.size is None:
+            return pictures
+        top, left = centre((pictures.shape[-2], pictures.shape[-1]), self.size)
+        return pictures[..., top : top + self.size[0], left : left + self.size[1]]
+
+    def _placed(self, pictures: Tensor, indices: Tensor, numbers: Tensor) -> Tensor:
+        """Return crops and flips of pictures, in the shown size."""
+        kept = (pictures.shape[-2], pictures.shape[-1])
+        if "resized-crop" in self.parts:
+            flips = torch.zeros_like(numbers, dtype=torch.bool)
+            if "flip" in self.parts:
+                flips = randomness.below(randomness.key("flip"), numbers, 2).bool()
+            crops = resizing.draw(numbers, self.crop_area, kept)
+            return resizing.show(pictures, indices, crops, flips, self.shown(kept))
+
+        moves = Moves(
+            "crop" in self.parts, "flip" in self.parts, self.padding, self.padding_mode, self.size
+        )
+        if not self.is_countable:
+            stream = randomness.key("crop and flip")
+            numbers = randomness.below(stream, numbers, moves.count(kept))
+        return moves.show(pictures, indices, numbers)

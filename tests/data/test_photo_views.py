@@ -1,0 +1,203 @@
+"""Views that cannot be counted: pure functions of their numbers, and equal to torchvision's own
+operations with the same parameters.
+"""
+
+import math
+import re
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional
+
+from anew import AnewError
+from anew.core.spec import DataSpec
+from anew.data.views import Views, resizing
+from anew.data.views.boxes import Boxes
+
+MANY = 20_000
+# The least p-value of a test of the drawn numbers; they are fixed, so it fails for good or never.
+LEAST_P = 1e-3
+
+# Every kind of views that has numbers of 63 bits, each with the size that is shown.
+KINDS = [
+    ("resized-crop", None),
+    ("resized-crop+flip", (20, 24)),
+    ("crop+flip", (20, 24)),
+]
+
+
+def pictures(count=6, channels=3, height=32, width=36, dtype=torch.uint8):
+    """Smooth pictures with noise, as photographs are; in 0..255, or in 0..1 if not bytes."""
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(count, channels, 5, 5, generator=generator)
+    smooth = torch.nn.functional.interpolate(coarse, (height, width), mode="bicubic")
+    noisy = (smooth + 0.05 * torch.randn(smooth.shape, generator=generator)).clamp(0, 1)
+    values = (noisy * 255).round()
+    values = values.to(dtype) if dtype == torch.uint8 else (values / 255).to(dtype)
+    return values.contiguous(memory_format=torch.channels_last)
+
+
+def numbers(count, epoch=0, views=None):
+    views = views or Views("resized-crop")
+    return views.draw(0, epoch, torch.arange(count))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+@pytest.mark.parametrize(("kind", "size"), KINDS)
+def test_a_view_depends_on_its_number_and_picture_alone(kind, size, dtype):
+    views, source = Views(kind, size=size), pictures(dtype=dtype)
+    indices = torch.tensor([3, 0, 5, 3, 1, 2, 2])
+    drawn = numbers(len(indices))
+    together = views.show(source, indices, drawn)
+    assert together.dtype == dtype and together.shape[-2:] == (size or source.shape[-2:])
+    assert together.is_contiguous(memory_format=torch.channels_last)
+    mixed = torch.tensor([4, 6, 0, 2, 1, 5, 3])
+    assert torch.equal(views.show(source, indices[mixed], drawn[mixed]), together[mixed])
+    for place in range(len(indices)):
+        one = views.show(source, indices[place : place + 1], drawn[place : place + 1])
+        assert torch.equal(one[0], together[place])
+        # As examples that are decoded when they are shown give them.
+        alone = source[indices[place] : indices[place] + 1].clone()
+        streamed = views.show(alone, torch.tensor([0]), drawn[place : place + 1])
+        assert torch.equal(streamed[0], together[place])
+    # The same picture twice, in two views.
+    assert not torch.equal(together[5], together[6])
+
+
+def test_numbers_are_keyed_by_seed_epoch_and_index_and_never_meet():
+    views = Views("resized-crop")
+    drawn = [views.draw(seed, epoch, torch.arange(MANY)) for seed in (0, 1) for epoch in (0, 1)]
+    together = torch.cat(drawn)
+    assert together.min() >= 0 and len(together.unique()) == 4 * MANY
+    assert torch.equal(drawn[3][100:200], views.draw(1, 1, torch.arange(100, 200)))
+    # Every bit is set in half of the numbers.
+    shares = torch.stack([(together >> bit & 1).double().mean() for bit in range(63)])
+    assert (shares - 0.5).abs().max() < 6 * 0.5 / math.sqrt(len(together))
+
+
+def uniform_p(values):
+    return stats.kstest(np.asarray(values), "uniform").pvalue
+
+
+def test_resized_crops_are_drawn_as_torchvision_says():
+    kept, area = (1000, 1400), 0.08
+    crops = resizing.draw(numbers(MANY), area, kept)
+    height, width = crops.height.double(), crops.width.double()
+    assert (height >= 1).all() and (crops.top + crops.height <= kept[0]).all()
+    assert (width >= 1).all() and (crops.left + crops.width <= kept[1]).all()
+    aspects = width / height
+    assert aspects.min() > 0.74 and aspects.max() < 1.34
+
+    # Wide and large ones do not always fit; among small ones nothing is left out.
+    shares = height * width / (kept[0] * kept[1])
+    small = shares < 0.5
+    assert uniform_p((shares[small] - area) / (0.5 - area)) > LEAST_P
+    log_aspects = aspects[small].log() / math.log(4 / 3)
+    assert uniform_p((log_aspects + 1) / 2) > LEAST_P
+    for first, length, side in ((crops.top, height, kept[0]), (crops.left, width, kept[1])):
+        assert uniform_p((first + 0.5) / (side - length + 1)) > LEAST_P
+    assert abs(np.corrcoef(shares[small], aspects[small].log())[0, 1]) < 0.03
+
+    # torchvision's own draws have the same areas.
+    transform = v2.RandomResizedCrop(10, (area, 1.0))
+    torch.manual_seed(0)
+    blank = torch.zeros(1, *kept)
+    theirs = [transform.make_params([blank]) for _ in range(2000)]
+    theirs = [one["height"] * one["width"] / (kept[0] * kept[1]) for one in theirs]
+    assert stats.ks_2samp(theirs, shares.numpy()).pvalue > LEAST_P
+
+
+def test_where_no_rectangle_fits_the_middle_is_shown():
+    # A strip: its area needs sides that it has not.
+    crops = resizing.draw(numbers(50), 0.9, (4, 400))
+    assert set(crops.height.tolist()) == {4} and set(crops.width.tolist()) == {5}
+    assert set(crops.left.tolist()) == {197} and set(crops.top.tolist()) == {0}
+    crops = resizing.draw(numbers(50), 0.9, (400, 4))
+    assert set(crops.height.tolist()) == {5} and set(crops.width.tolist()) == {4}
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_resized_crop_is_torchvisions(dtype, channels):
+    views, source = Views("resized-crop+flip", size=(20, 24)), pictures(40, channels, dtype=dtype)
+    drawn = numbers(len(source))
+    shown = views.show(source, torch.arange(len(source)), drawn)
+    crops = resizing.draw(drawn, views.crop_area, (32, 36))
+    flips = 0
+    for place, picture in enumerate(source):
+        box = [int(side[place]) for side in (crops.top, crops.left, crops.height, crops.width)]
+        expected = functional.resized_crop(picture, *box, size=[20, 24], antialias=True)
+        flipped = functional.horizontal_flip(expected)
+        assert torch.equal(shown[place], expected) or torch.equal(shown[place], flipped)
+        flips += torch.equal(shown[place], flipped)
+    assert 8 < flips < 32
+
+
+@pytest.mark.parametrize("size", [(20, 24), (48, 40), (7, 9)])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_resampling_a_whole_batch_is_torchs_resize_but_for_rounding(dtype, size):
+    source = pictures(40, dtype=dtype)
+    crops = resizing.draw(numbers(40), 0.08, (32, 36))
+    flips = torch.arange(40) % 2 == 0
+    asked = (source, torch.arange(40), crops, flips, size)
+    one, other = resizing.show(*asked), resizing.resample(*asked)
+    assert other.dtype == dtype and other.is_contiguous(memory_format=torch.channels_last)
+    # Bytes: torch has weights of 16 bits.
+    assert (one.double() - other.double()).abs().max() <= (1 if dtype == torch.uint8 else 1e-5)
+    mixed = torch.randperm(40, generator=torch.Generator().manual_seed(1))
+    some = Boxes(*(side[mixed] for side in vars(crops).values()))
+    assert torch.equal(resizing.resample(source, mixed, some, flips[mixed], size), other[mixed])
+
+
+def test_pictures_that_are_kept_larger_show_their_middle_or_move_within():
+    source, size = pictures(), (21, 24)
+    indices = torch.arange(6).repeat(50)
+    expected = functional.center_crop(source, list(size))
+    assert torch.equal(Views("none", size=size).still(source), expected)
+    whole = Views("none", size=size)
+    assert whole.is_countable and whole.count == 1
+    assert torch.equal(whole.show(source, indices, torch.zeros_like(indices)), expected[indices])
+
+    flips = Views("flip", size=size)
+    assert flips.count == 2
+    assert torch.equal(
+        flips.show(source, indices, torch.ones_like(indices))[0], expected[0].flip(2)
+    )
+
+    views = Views("crop", padding=4, size=size)
+    assert not views.is_countable
+    shown = views.show(source, indices, numbers(300))
+    met = set()
+    for index, view in zip(indices.tolist(), shown, strict=True):
+        places = [
+            (top, left)
+            for top in range(32 - 21 + 1)
+            for left in range(36 - 24 + 1)
+            if torch.equal(source[index, :, top : top + 21, left : left + 24], view)
+        ]
+        assert len(places) == 1
+        met.add(places[0])
+    tops, lefts = (set(part) for part in zip(*met, strict=True))
+    assert tops == set(range(12)) and lefts == set(range(13))
+    assert stats.binomtest(len(met), 12 * 13, 1 - (1 - 1 / 156) ** 300).pvalue > LEAST_P
+
+
+@pytest.mark.parametrize(
+    ("views", "says"),
+    [
+        (Views("crop+resized-crop"), "crop twice; drop crop or resized-crop"),
+        (Views("flip", crop_area=0.2), "data.crop_area is for views with resized-crop, and"),
+        (Views("flip", size=(40, 20)), "show 40x20 of pictures of 32x36"),
+    ],
+)
+def test_views_that_make_no_sense_are_refused(views, says):
+    with pytest.raises(AnewError, match=re.escape(says)):
+        views.check("picture", (3, 32, 36))
+
+
+def test_views_are_read_from_a_spec():
+    spec = DataSpec(views="resized-crop+flip", crop_area=0.3)
+    assert Views.of(spec, (8, 8)) == Views("resized-crop+flip", crop_area=0.3, size=(8, 8))
