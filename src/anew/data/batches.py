@@ -100,6 +100,7 @@ class Batches:
         columns = numbers
         if not self.views.is_countable:
             columns = torch.where(turn == 0, epoch, NOWHERE)
+
         return Batch(
             self.examples.show(chosen[self.part], numbers[self.part]),
             self.labels[chosen],

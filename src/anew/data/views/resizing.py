@@ -54,6 +54,7 @@ def show(
     """
     if pictures.device.type != "cpu":
         return resample(pictures, indices, crops, flips, size)
+
     shown = torch.empty(
         (len(indices), pictures.shape[1], *size),
         dtype=pictures.dtype,
