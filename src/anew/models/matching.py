@@ -72,6 +72,18 @@ def of_units(network: Network, units: Units) -> Network:
     return Network(network.model, network.spec, signature, network.frozen, network.columns)
 
 
+def normalising(network: Network, mean: tuple[float, ...], std: tuple[float, ...]) -> Network:
+    """Return the same network with another mean and deviation, for pictures in 0..1 or bytes.
+
+    They are given for pictures in 0..1, one for all channels or one for each.
+    """
+    channels, known = network.signature.input_shape[0], network.signature.units
+    assert known is not None, "a signature knows its units"
+    mean, std = (tuple(values) * (channels // len(values)) for values in (mean, std))
+    signature = replace(network.signature, mean=mean, std=std, units="unit").in_units(known)
+    return Network(network.model, network.spec, signature, network.frozen, network.columns)
+
+
 def named(network: Network, classes: tuple[str, ...]) -> Network:
     """Return the same network with other names for its classes, in the order that they have."""
     signature = replace(network.signature, classes=classes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -13,8 +13,11 @@ from torch import Tensor
 from anew import objectives
 from anew.core.errors import AnewError
 from anew.data.batches import Batches
+from anew.data.classes import class_sizes
+from anew.data.examples import Examples
 from anew.data.split import Data
-from anew.evaluation import accuracy, predict
+from anew.evaluation import evidence, predict
+from anew.models import matching
 from anew.models.network import Network, Runner
 from anew.teachers import Teacher
 from anew.training.objective import StudentObjective, detached
@@ -22,6 +25,18 @@ from anew.training.objective import StudentObjective, detached
 LEAST_SIGNAL = 1e-3
 SIGNAL_BATCHES = 8
 CHECKED_EXAMPLES = 10_000
+ADVICE_EXAMPLES = 2_000
+# What a Bayes factor is called substantial from, and a one-sided test at 1 %.
+EVIDENCE = 3.0
+ASSOCIATED = 2.33
+SURE = 1e-3
+# How pictures in 0..1 are usually normalised: not at all, to -1..1, as those of ImageNet, as bytes.
+USUAL_STATISTICS = (
+    ((0.0,), (1.0,)),
+    ((0.5,), (0.5,)),
+    ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    ((0.0,), (1 / 255,)),
+)
 
 
 class CheckError(AnewError):
@@ -37,45 +52,138 @@ class Knowledge:
     chance: float
     """The share that naming the commonest class would get right."""
     chance_limit: float
-    """What an accuracy must exceed: chance and two standard errors."""
+    """Chance and two standard errors: what is seldom exceeded by chance."""
     measured_on: str
-    """`validation`, or `training` if no examples are held out."""
+    """`validation`, or `training` if no examples, or those of one class alone, are held out."""
+    balanced: float | None = None
+    """The mean of the accuracies of the classes, if these are uneven."""
+    factor: float = 0.0
+    """How much likelier the answers are at chance than from knowledge: `factor_for_chance`."""
+    association: float = 0.0
+    """How the answers go with the labels, in standard deviations: `evidence.association`."""
+    advice: str = ""
+    """The likely cause of a teacher at chance, or of one that is often wrong, and what mends it."""
+
+    @property
+    def is_at_chance(self) -> bool:
+        """Whether there is evidence that the teacher knows nothing."""
+        return self.factor >= EVIDENCE and self.association < ASSOCIATED
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the examples are too few to tell."""
+        is_known = self.factor <= 1 / EVIDENCE or self.association >= ASSOCIATED
+        return not self.is_at_chance and not is_known
 
     def to_json(self) -> dict[str, float | str]:
         """Return the measurements by name."""
-        return {
-            f"teacher_{name}" if name == "accuracy" else name: value
-            for name, value in asdict(self).items()
+        measured: dict[str, float | str] = {
+            "teacher_accuracy": self.accuracy,
+            "chance": self.chance,
+            "chance_limit": self.chance_limit,
+            "measured_on": self.measured_on,
         }
+        if self.balanced is not None:
+            measured["teacher_balanced_accuracy"] = self.balanced
+        return measured
+
+    def in_words(self) -> str:
+        """Return the measurements in words."""
+        words = (
+            f"{self.accuracy:.1%} of the {self.measured_on} examples right (chance "
+            f"{self.chance:.1%}"
+        )
+        if self.balanced is not None:
+            words += f"; mean over classes {self.balanced:.1%}"
+        return words + ("; too few to tell if it knows anything)" if self.is_open else ")")
 
     def check(self) -> None:
-        """Raise `CheckError` if the teacher is at chance."""
-        if self.accuracy <= self.chance_limit:
+        """Raise `CheckError` if there is evidence that the teacher is at chance."""
+        if self.is_at_chance:
+            advice = self.advice or "train it longer, give another --teacher"
             raise CheckError(
                 f"teacher: gets {self.accuracy:.1%} of the {self.measured_on} examples right, and "
-                f"naming the "
-                f"commonest class gets {self.chance:.1%}: it has nothing to teach; train it "
-                f"longer, give another "
-                "--teacher, or go on with --force"
+                f"naming the commonest class gets {self.chance:.1%}: it has nothing to teach; "
+                f"{advice}, or go on with --force"
             )
 
 
-def knowledge(teacher: Teacher, data: Data, device: torch.device) -> Knowledge:
-    """Return a teacher's accuracy beside chance, on held-out examples; positions are counted."""
-    on, examples = (
-        ("validation", data.validation) if len(data.validation) else ("training", data.training)
-    )
-    if len(examples) > CHECKED_EXAMPLES:
-        examples = examples.take(torch.arange(CHECKED_EXAMPLES))
-    answers = torch.stack([predict(network, examples, device) for network in teacher.live.networks])
-    counts = torch.bincount(examples.labels.flatten(), minlength=len(data.classes)).double()
+def knowledge(
+    teacher: Teacher, data: Data, device: torch.device, *, given: bool = False
+) -> Knowledge:
+    """Return a teacher's accuracy beside chance, on held-out examples; positions are counted.
+
+    Of one that was `given` it is also looked at whether another order of its classes would fit.
+    """
+    is_uniform = len(data.validation.labels.unique()) < 2
+    on = "training" if is_uniform else "validation"
+    examples = _spread(data.training if is_uniform else data.validation, CHECKED_EXAMPLES)
+    predicted, labels = _answers(teacher.live.networks, examples, device), examples.labels.flatten()
+
+    counts = torch.bincount(labels, minlength=len(data.classes)).double()
     chance = (counts.max() / counts.sum()).item()
-    return Knowledge(
-        accuracy=accuracy(objectives.mean_of_teachers(answers), examples.labels),
+    right = int((predicted == labels).sum())
+    uneven = examples.labels.ndim == 1 and class_sizes(labels, data.classes).are_uneven
+    found = Knowledge(
+        accuracy=right / len(labels),
         chance=chance,
-        chance_limit=chance + 2 * (chance * (1 - chance) / examples.labels.numel()) ** 0.5,
+        chance_limit=chance + 2 * (chance * (1 - chance) / len(labels)) ** 0.5,
         measured_on=on,
+        balanced=evidence.balanced_accuracy(predicted, labels) if uneven else None,
+        factor=evidence.factor_for_chance(right, len(labels), chance),
+        association=evidence.association(predicted, labels),
     )
+    if not (found.is_at_chance or given) or examples.labels.ndim > 1:
+        return found
+    return replace(found, advice=_advice(teacher, data, device, found))
+
+
+def _spread(examples: Examples, most: int) -> Examples:
+    """Return at most so many examples, evenly spread: data are often sorted by class."""
+    if len(examples) <= most:
+        return examples
+    return examples.take(torch.arange(most) * len(examples) // most)
+
+
+def _answers(networks: Sequence[Network], examples: Examples, device: torch.device) -> Tensor:
+    """Return the classes that networks name together (N x positions), on the CPU."""
+    answers = torch.stack([predict(network, examples, device) for network in networks])
+    return objectives.mean_of_teachers(answers).argmax(-1).flatten()
+
+
+def _advice(teacher: Teacher, data: Data, device: torch.device, found: Knowledge) -> str:
+    """Return the likely cause of wrong answers and what mends it; "" if none is found.
+
+    Causes are tried on training examples: the classes in another order, and inputs in other units.
+    """
+    examples = _spread(data.training, ADVICE_EXAMPLES)
+    networks, labels = teacher.live.networks, examples.labels
+    predicted = _answers(networks, examples, device)
+    order = evidence.better_order(predicted, labels, len(data.classes))
+    if order is not None:
+        moved = ", ".join(
+            f"'{data.classes[one]}' is '{data.classes[other]}'" for one, other in order.moved[:3]
+        )
+        more = f" and {len(order.moved) - 3} more" if len(order.moved) > 3 else ""
+        return (
+            f"its classes seem to be in another order than the data's: with {moved}{more} it gets "
+            f"{order.accuracy:.1%} of training examples right, not {order.now:.1%}; give a file "
+            "that names its classes as the data do, or the data's classes in its order"
+        )
+
+    if not data.signature.is_picture or data.units == "own" or not found.is_at_chance:
+        return ""
+    for mean, std in USUAL_STATISTICS:
+        if len(mean) in (1, data.input_shape[0]):
+            asked = [matching.normalising(one, mean, std).to(device) for one in networks]
+            right = int((_answers(asked, examples, device) == labels).sum())
+            if evidence.factor_for_chance(right, len(labels), found.chance) < SURE:
+                given = (",".join(f"{value:g}" for value in values) for values in (mean, std))
+                return (
+                    f"it gets {right / len(labels):.1%} of training examples right with "
+                    "--data.mean {} --data.std {}: give these".format(*given)
+                )
+    return ""
 
 
 def check_signal(name: str, ratio: float) -> None:

@@ -98,7 +98,10 @@ class _Siblings:
             if trainer.folder.state.exists():
                 trainer.restore(session.progress)
             elif teacher is not None:
-                knowledge = knowledge or checks.knowledge(teacher, group.data, session.device)
+                given = any(one.weights for one in trainer.spec.teachers)
+                knowledge = knowledge or checks.knowledge(
+                    teacher, group.data, session.device, given=given
+                )
                 try:
                     force = session.execution.force
                     trainer.check_teacher(teacher, knowledge, session.progress, force=force)

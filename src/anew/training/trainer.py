@@ -193,12 +193,11 @@ class Trainer:
         """
         signal = checks.signal(self.network, teacher, self.objective, self.batches)
         progress.log(
-            f"teacher: {knowledge.accuracy:.1%} of the {knowledge.measured_on} examples right "
-            f"(chance "
-            f"{knowledge.chance:.1%}); {self.spec.objective.name}: |gradient of the teacher's "
-            f"term| / |gradient of the "
-            f"label term| = {signal:.3g}"
+            f"teacher: {knowledge.in_words()}; {self.spec.objective.name}: |gradient of the "
+            f"teacher's term| / |gradient of the label term| = {signal:.3g}"
         )
+        if knowledge.advice and (force or not knowledge.is_at_chance):
+            progress.log(f"teacher: {knowledge.advice}")
 
         if all(one.is_untrained for one in self.spec.teachers):
             progress.log(
