@@ -14,6 +14,7 @@ from torchvision.transforms.v2 import functional
 
 from anew import AnewError
 from anew.core.spec import DataSpec
+from anew.data import Batches, Resident, from_arrays, prepare
 from anew.data.views import Views, resizing
 from anew.data.views.boxes import Boxes
 
@@ -201,3 +202,106 @@ def test_views_that_make_no_sense_are_refused(views, says):
 def test_views_are_read_from_a_spec():
     spec = DataSpec(views="resized-crop+flip", crop_area=0.3)
     assert Views.of(spec, (8, 8)) == Views("resized-crop+flip", crop_area=0.3, size=(8, 8))
+
+
+def beta(alpha):
+    return stats.beta(alpha, alpha).cdf
+
+
+@pytest.mark.parametrize("alpha", [0.2, 1.0, 4.0])
+def test_mixup_adds_by_shares_from_a_beta_distribution(alpha):
+    views = Views("mixup", mix_alpha=alpha)
+    mixture = views.mixture(numbers(MANY), (32, 36))
+    share = mixture.share.double().numpy()
+    # Shares are whole steps of 2^-16: those at the ends stand for what is beyond.
+    assert stats.ks_1samp(share, beta(alpha)).statistic < (0.08 if alpha == 0.2 else 0.015)
+    inner = (share > 0.01) & (share < 0.99)
+    expected = beta(alpha)(0.99) - beta(alpha)(0.01)
+    assert stats.binomtest(int(inner.sum()), MANY, expected).pvalue > LEAST_P
+    assert not mixture.is_cut.any()
+
+    source = pictures(40)
+    first, second = source, source.roll(1, 0)
+    mixed = views.mixture(numbers(40), (32, 36)).mix(first, second)
+    share = mixture.share[:40].double()[:, None, None, None]
+    exact = share * first.double() + (1 - share) * second.double()
+    assert (mixed.double() - exact).abs().max() <= 0.5001
+
+
+def test_cutmix_pastes_a_rectangle_as_torchvision_draws_it():
+    views, (rows, columns) = Views("cutmix"), (32, 36)
+    source = pictures(40)
+    mixture = views.mixture(numbers(40), (rows, columns))
+    mixed = mixture.mix(source, torch.full_like(source, 7))
+    assert mixture.is_cut.all()
+    for place in range(40):
+        box = [int(side[place]) for side in vars(mixture.pasted).values()]
+        top, left, height, width = box
+        expected = source[place].clone()
+        expected[:, top : top + height, left : left + width] = 7
+        assert torch.equal(mixed[place], expected)
+        assert float(mixture.share[place]) == pytest.approx(1 - height * width / (rows * columns))
+
+    # The same weights of the first label as torchvision's, which are drawn by torch's generator.
+    many = views.mixture(numbers(MANY), (rows, columns)).share
+    torch.manual_seed(0)
+    transform = v2.CutMix(num_classes=2)
+    blank = torch.zeros(2, 3, rows, columns)
+    theirs = [transform.make_params([blank])["lam_adjusted"] for _ in range(2000)]
+    assert stats.ks_2samp(theirs, many.numpy()).pvalue > LEAST_P
+
+
+def test_of_mixup_and_cutmix_each_example_draws_one():
+    mixture = Views("mixup+cutmix").mixture(numbers(MANY), (32, 36))
+    assert stats.binomtest(int(mixture.is_cut.sum()), MANY).pvalue > LEAST_P
+    with pytest.raises(AnewError, match="mix examples of one label"):
+        Views("mixup").check("picture", (3, 8, 8), (4,))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+@pytest.mark.parametrize("kind", ["mixup", "cutmix", "resized-crop+mixup+cutmix"])
+def test_a_mixed_picture_does_not_depend_on_its_batch(kind, dtype):
+    examples = Resident(pictures(50, dtype=dtype), torch.arange(50) % 3)
+    source = from_arrays((examples.inputs.numpy(), examples.labels.numpy()))
+    data = prepare(source, DataSpec(views=kind, validation=0.0))
+    cpu = torch.device("cpu")
+    large, small = Batches(data, 20, cpu), Batches(data, 7, cpu)
+    for epoch in (0, 3):
+        one = {
+            int(batch.indices[k]): (batch.inputs[k], batch.heavier[k], batch.share[k])
+            for batch in large.epoch(epoch)
+            for k in range(20)
+        }
+        met = 0
+        for batch in small.epoch(epoch):
+            assert batch.inputs.is_contiguous(memory_format=torch.channels_last)
+            for k, index in enumerate(batch.indices.tolist()):
+                if index in one:
+                    met += 1
+                    expected = (batch.inputs[k], batch.heavier[k], batch.share[k])
+                    for a, b in zip(one[index], expected, strict=True):
+                        assert torch.equal(a, b)
+        assert met > 20
+
+
+def test_the_second_picture_is_the_next_of_the_epoch_in_its_own_view():
+    source = from_arrays((pictures(30).numpy(), np.arange(30) % 3))
+    mixed, plain = (
+        Batches(prepare(source, DataSpec(views=kind, validation=0.0)), 8, torch.device("cpu"))
+        for kind in ("resized-crop+mixup", "resized-crop")
+    )
+    shown = list(plain.epoch(1))
+    inputs = torch.cat([batch.inputs for batch in shown])
+    labels = torch.cat([batch.labels for batch in shown])
+    start = 0
+    for batch in mixed.epoch(1):
+        following = (torch.arange(start, start + 8) + 1) % len(inputs)
+        share = batch.share.double()[:, None, None, None]
+        exact = share * inputs[start : start + 8] + (1 - share) * inputs[following]
+        assert (batch.inputs - exact).abs().max() <= 0.5001
+        assert torch.equal(batch.second.labels, labels[following])
+        assert torch.equal(batch.second.weights, 1 - batch.share)
+        assert torch.equal(batch.weights, batch.share)
+        expected = torch.where(batch.share >= 0.5, batch.labels, batch.second.labels)
+        assert torch.equal(batch.heavier, expected)
+        start += 8

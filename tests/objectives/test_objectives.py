@@ -143,6 +143,40 @@ def test_weights_multiply_what_compares_with_labels_and_nothing_else(name, data,
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
+@given(data=st.data(), batch=batches())
+@settings(deadline=None)
+def test_labels_of_mixed_pictures_count_by_their_shares(name, data, batch):
+    """Loss and gradient are linear in the label, so those of two labels are a weighted mean of
+    each example's own; what compares with the teacher alone is as it was.
+    """
+    z, t, y, r = (
+        tensor.flatten(0, tensor.ndim - 2) if tensor.ndim > 2 else tensor for tensor in batch
+    )
+    y = y.flatten()
+    options = {key: data.draw(values) for key, values in OPTIONS.get(name, {}).items()}
+    generator = torch.Generator().manual_seed(0)
+    second = torch.randint(0, z.shape[-1], y.shape, generator=generator)
+    share = torch.rand(y.shape, generator=generator, dtype=torch.float64)
+
+    leaf = z.clone().requires_grad_()
+    context = Context(leaf, y, t, r, weights=share, second=(second, 1 - share))
+    loss = find(name).terms(context, **options).total()
+    (gradient,) = torch.autograd.grad(loss, leaf)
+
+    one, other = (
+        numpy_loss_and_gradient(name, z.numpy(), t.numpy(), labels.numpy(), r.numpy(), **options)[1]
+        for labels in (y, second)
+    )
+    weight = share.numpy()[:, None]
+    expected = weight * one + (1 - weight) * other
+    np.testing.assert_allclose(gradient.numpy(), expected, rtol=1e-9, atol=1e-9)
+    # Two equal labels are one.
+    same = Context(z, y, t, r, weights=share, second=(y, 1 - share))
+    alone = find(name).terms(Context(z, y, t, r), **options).total()
+    torch.testing.assert_close(find(name).terms(same, **options).total(), alone)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
 def test_gradient_equals_finite_differences(name):
     generator = torch.Generator().manual_seed(0)
     z, t = (torch.randn(3, 4, dtype=torch.float64, generator=generator) for _ in range(2))

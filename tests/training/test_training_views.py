@@ -14,7 +14,7 @@ from anew.family import Family
 from anew.training import checks
 from runs import RECIPE, interrupted_often, train, weights
 
-VIEWS = ["resized-crop+flip"]
+VIEWS = ["resized-crop+flip", "flip+mixup", "mixup+cutmix"]
 
 
 class Watcher(Callback):

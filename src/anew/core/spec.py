@@ -23,7 +23,7 @@ from anew.core.ranges import Range
 HUGE = 10_000_000
 SEEDS = Range(0, 2**63 - 1)
 
-VIEWS = Parts(("crop", "resized-crop", "flip"))
+VIEWS = Parts(("crop", "resized-crop", "flip", "mixup", "cutmix"))
 """The parts of views, in the order in which they are applied."""
 
 FORMAT_1 = {
@@ -133,6 +133,12 @@ class DataSpec:
         0.08,
         "resized-crop: the smallest share of a picture that it shows",
         allowed=Range(0.0, 1.0, above=True),
+    )
+    mix_alpha: float = option(
+        1.0,
+        "mixup, cutmix: shares are drawn from Beta(alpha, alpha); below 1 one picture of two "
+        "prevails",
+        allowed=Range(0.0, 100.0, above=True),
     )
     mean: tuple[float, ...] | None = option(
         None,

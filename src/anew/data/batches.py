@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float, Int64, Num
@@ -17,8 +17,19 @@ NOWHERE = -1
 
 
 @dataclass(frozen=True)
+class Second:
+    """The labels of what pictures are mixed with, and their weights in the label terms."""
+
+    labels: Int64[Tensor, "batch"]
+    weights: Float[Tensor, "batch"]
+
+
+@dataclass(frozen=True)
 class Batch:
     """Examples as a step sees them.
+
+    Where pictures are mixed, example i's picture is its own view mixed with that of the next
+    example in the epoch's order: a function of (data seed, epoch, i), whatever the batch.
 
     If several processes share the batches, `inputs` belong to this process's `part` of the batch;
     all else is the whole batch's.
@@ -37,7 +48,18 @@ class Batch:
     epoch: int
     weights: Float[Tensor, "batch"] | None = None
     """The weights of the examples' label terms, float32; all 1 if None."""
+    share: Float[Tensor, "batch"] | None = None
+    """The shares of the examples in mixed pictures; None if no pictures are mixed."""
+    second: Second | None = None
+    """The labels of the second pictures, where pictures are mixed."""
     part: slice = field(default_factory=lambda: slice(None))
+
+    @property
+    def heavier(self) -> Int64[Tensor, "batch *positions"]:
+        """The labels, and of two mixed pictures that of the larger share."""
+        if self.share is None or self.second is None:
+            return self.labels
+        return torch.where(self.share >= 0.5, self.labels, self.second.labels)
 
     def permutation(self, seed: int, classes: int) -> Int64[Tensor, "batch *positions classes"]:
         """Return the random integers that permute dark knowledge, (B, *positions, C).
@@ -95,22 +117,58 @@ class Batches:
         """Return what an epoch shows at positions of its order: this process's part of it."""
         order, turns = self._order(epoch)
         chosen, turn = order[positions], turns[positions]
-        # An example that an epoch shows again is shown in another view.
-        numbers = self.views.draw(self.seed, epoch, chosen + turn * len(order))
+        numbers = self._numbers(epoch, positions)
         columns = numbers
         if not self.views.is_countable:
             columns = torch.where(turn == 0, epoch, NOWHERE)
 
+        weights = self._weights[chosen] if self._weights is not None else None
+        if not self.views.mixes:
+            inputs = self.examples.show(chosen[self.part], numbers[self.part])
+            labels = self.labels[chosen]
+            return Batch(inputs, labels, chosen, numbers, columns, epoch, weights, part=self.part)
+
+        following = (positions + 1) % len(order)
+        inputs, share = self._mixed(epoch, positions, following)
+        second = Second(self.labels[order[following]], 1 - share)
+        if self._weights is not None:
+            second = replace(second, weights=second.weights * self._weights[order[following]])
+        first = share if weights is None else share * weights
         return Batch(
-            self.examples.show(chosen[self.part], numbers[self.part]),
+            inputs,
             self.labels[chosen],
             chosen,
             numbers,
             columns,
             epoch,
-            self._weights[chosen] if self._weights is not None else None,
+            first,
+            share,
+            second,
             self.part,
         )
+
+    def _numbers(self, epoch: int, positions: Int64[Tensor, "batch"]) -> Int64[Tensor, "batch"]:
+        """Return the numbers of the views that an epoch shows at positions of its order."""
+        order, turns = self._order(epoch)
+        # An example that an epoch shows again is shown in another view.
+        counters = order[positions] + turns[positions] * len(order)
+        return self.views.draw(self.seed, epoch, counters)
+
+    def _mixed(
+        self, epoch: int, positions: Int64[Tensor, "batch"], following: Int64[Tensor, "batch"]
+    ) -> tuple[Num[Tensor, "part ..."], Float[Tensor, "batch"]]:
+        """Return this process's mixed pictures, and the share of the first for the whole batch."""
+        order, _ = self._order(epoch)
+        # Most of a batch's second pictures are among its first ones: each is made once.
+        both = torch.cat([positions[self.part], following[self.part]])
+        needed, places = both.unique(return_inverse=True)
+        shown = self.examples.show(order[needed], self._numbers(epoch, needed))
+        first, second = places.tensor_split(2)
+
+        numbers, size = self._numbers(epoch, positions), (shown.shape[-2], shown.shape[-1])
+        mixture = self.views.mixture(numbers[self.part], size)
+        share = self.views.mixture(numbers, size).share
+        return mixture.mix(shown[first], shown[second]), share
 
     def positions(self, epoch: int, examples: Int64[Tensor, "batch"]) -> Int64[Tensor, "batch"]:
         """Return where examples that an epoch shows stand in its order, the first time."""

@@ -143,7 +143,7 @@ def prepare(source: Source, spec: DataSpec) -> Data:
     training = everything if len(indices) == len(everything) else everything.take(indices)
     spec = replace(spec, fingerprint=source.fingerprint, views=spec.views or source.views)
     views = Views.of(spec)
-    views.check(training.kind, training.input_shape)
+    views.check(training.kind, training.input_shape, tuple(training.labels.shape[1:]))
     units = find_units(training, spec.units)
     spec, notices = filled(spec, units)
     mean, std = _normalisation(training, spec)

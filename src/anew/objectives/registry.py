@@ -46,6 +46,10 @@ class Context:
     """The weights (B,) of the examples where an objective compares with labels; None if all are
     1. What compares with the teacher alone has none."""
 
+    second: tuple[Labels, Weights] | None = None
+    """The labels (B,) of the second pictures and their weights, where pictures are mixed; `weights`
+    holds the shares of the first then. Logits and features are those of the mixed pictures."""
+
     @property
     def teacher(self) -> Logits:
         """The teacher's logits, for an objective that needs a teacher."""
@@ -94,9 +98,17 @@ class Objective:
         return tuple(self.features(model)) if "features" in self.needs else ()
 
 
+def _over_labels(context: Context, loss: Callable[[Labels, Weights | None], Loss]) -> Loss:
+    """Return a label term: of two mixed pictures the sum over both labels, each with its weight."""
+    first = loss(context.labels, context.weights)
+    return first if context.second is None else first + loss(*context.second)
+
+
 def _label_terms(context: Context, *, smoothing: float) -> Terms:
-    loss = losses.label(context.logits, context.labels, smoothing, context.weights)
-    return Terms(label=loss)
+    def loss(labels: Labels, weights: Weights | None) -> Loss:
+        return losses.label(context.logits, labels, smoothing, weights)
+
+    return Terms(label=_over_labels(context, loss))
 
 
 def _ban_terms(context: Context) -> Terms:
@@ -104,24 +116,43 @@ def _ban_terms(context: Context) -> Terms:
 
 
 def _kd_terms(context: Context, *, temperature: float, alpha: float) -> Terms:
-    student, teacher, labels = context.logits, context.teacher, context.labels
-    parts = losses.kd_parts(student, teacher, labels, temperature, alpha, context.weights)
-    return Terms(*parts)
+    student, teacher = context.logits, context.teacher
+    softened, from_labels = losses.kd_parts(
+        student, teacher, context.labels, temperature, alpha, context.weights
+    )
+    if from_labels is not None and context.second is not None:
+        from_labels = from_labels + (1 - alpha) * _second_label(context)
+    return Terms(softened, from_labels)
 
 
 def _ban_l_terms(context: Context, *, label_weight: float) -> Terms:
-    student, teacher, labels = context.logits, context.teacher, context.labels
-    return Terms(*losses.ban_l_parts(student, teacher, labels, label_weight, context.weights))
+    student, teacher = context.logits, context.teacher
+    from_teacher, from_labels = losses.ban_l_parts(
+        student, teacher, context.labels, label_weight, context.weights
+    )
+    if from_labels is not None and context.second is not None:
+        from_labels = from_labels + label_weight * _second_label(context)
+    return Terms(from_teacher, from_labels)
+
+
+def _second_label(context: Context) -> Loss:
+    assert context.second is not None, "only mixed pictures have second labels"
+    labels, weights = context.second
+    return losses.label(context.logits, labels, weights=weights)
 
 
 def _cwtm_terms(context: Context) -> Terms:
-    student, teacher, labels = context.logits, context.teacher, context.labels
-    return Terms(teacher=losses.cwtm(student, teacher, labels, context.weights))
+    def loss(labels: Labels, weights: Weights | None) -> Loss:
+        return losses.cwtm(context.logits, context.teacher, labels, weights)
+
+    return Terms(teacher=_over_labels(context, loss))
 
 
 def _teacher_smoothing_terms(context: Context) -> Terms:
-    student, teacher, labels = context.logits, context.teacher, context.labels
-    return Terms(teacher=losses.teacher_smoothing(student, teacher, labels, context.weights))
+    def loss(labels: Labels, weights: Weights | None) -> Loss:
+        return losses.teacher_smoothing(context.logits, context.teacher, labels, weights)
+
+    return Terms(teacher=_over_labels(context, loss))
 
 
 def _dkpp_terms(context: Context) -> Terms:

@@ -217,7 +217,7 @@ def signal(
         assert terms.teacher is not None, "only objectives with a teacher are checked"
         label = terms.label
         if label is None:
-            label = objectives.label(outputs.logits, batch.labels)
+            label = objectives.label(outputs.logits, batch.heavier)
 
         seen = [outputs.logits, *outputs.features.values()]
         from_teacher += _squared_gradient(terms.teacher, seen)

@@ -40,6 +40,7 @@ class StudentObjective:
         if "permutation" in self._objective.needs:
             permutation = batch.permutation(self._data_seed, student.logits.shape[-1])
 
+        second = batch.second
         context = Context(
             student.logits,
             batch.labels,
@@ -49,6 +50,7 @@ class StudentObjective:
             _at_least_float32(teacher.features) if teacher is not None else {},
             self.module,
             batch.weights,
+            None if second is None else (second.labels, second.weights),
         )
         return self._objective.terms(context, **self._options)
 

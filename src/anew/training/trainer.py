@@ -126,7 +126,7 @@ class Trainer:
         self.optimizer.step()
         self.standing.step += 1
 
-        wrong = (student.logits.detach().argmax(-1) != batch.labels).sum()
+        wrong = (student.logits.detach().argmax(-1) != batch.heavier).sum()
         self._unread.append((loss.detach(), wrong))
         if len(self._unread) >= READ_LOSSES_EVERY:
             self._read_losses()

@@ -1,5 +1,6 @@
-"""Augmentation: views of pictures, each a function of its number."""
+"""Augmentation: views of pictures, each a function of its number, and mixtures of two."""
 
+from anew.data.views.mixing import Mixture
 from anew.data.views.views import Views
 
-__all__ = ["Views"]
+__all__ = ["Mixture", "Views"]

@@ -17,11 +17,12 @@ from anew.core import randomness
 from anew.core.errors import AnewError
 from anew.core.spec import VIEWS, DataSpec
 from anew.data.signature import Kind
-from anew.data.views import resizing
+from anew.data.views import mixing, resizing
+from anew.data.views.mixing import Mixture
 from anew.data.views.moves import Moves, Size, centre
 
 _COUNTED = frozenset({"crop", "flip"})
-_PART_OF = {"crop_area": "resized-crop"}
+_PARTS_OF = {"crop_area": ("resized-crop",), "mix_alpha": mixing.PARTS}
 _NUMBERS = (1 << 63) - 1
 
 
@@ -38,6 +39,8 @@ class Views:
     the picture mirrored without repeating its edge, as Wide-ResNet's authors did."""
     crop_area: float = 0.08
     """The smallest share of a picture that a resized crop shows."""
+    mix_alpha: float = 1.0
+    """Mixup and cutmix draw their shares from Beta(alpha, alpha)."""
     size: Size | None = None
     """The size (H, W) in which pictures are shown, where they are kept larger; None otherwise."""
 
@@ -64,6 +67,11 @@ class Views:
         return _COUNTED.issuperset(self.parts) and not moves_within
 
     @property
+    def mixes(self) -> bool:
+        """Whether a picture is mixed with the next one of its epoch."""
+        return not set(mixing.PARTS).isdisjoint(self.parts)
+
+    @property
     def crops(self) -> int:
         """The number of places that a crop can take."""
         return (2 * self.padding + 1) ** 2 if "crop" in self.parts else 1
@@ -78,8 +86,13 @@ class Views:
         """Return the size (H, W) in which a picture that is kept in another one is shown."""
         return self.size or kept
 
-    def check(self, kind: Kind, input_shape: tuple[int, ...]) -> None:
-        """Raise `AnewError` if examples of this kind and shape (C, H, W) have no such views."""
+    def check(
+        self, kind: Kind, input_shape: tuple[int, ...], positions: tuple[int, ...] = ()
+    ) -> None:
+        """Raise `AnewError` if examples of this kind and shape (C, H, W) have no such views.
+
+        `positions` is the shape of one example's labels, () for one label.
+        """
         if self.kind != "none" and kind != "picture":
             raise AnewError(
                 f"data: views '{self.kind}' need pictures, but the examples have shape "
@@ -90,6 +103,11 @@ class Views:
                 f"data: views '{self.kind}' crop twice; drop crop or resized-crop from --views"
             )
 
+        if self.mixes and positions:
+            raise AnewError(
+                f"data: views '{self.kind}' mix examples of one label, and these have "
+                f"{positions} labels each; drop mixup and cutmix from --views"
+            )
         if self.size is not None and (
             self.size[0] > input_shape[1] or self.size[1] > input_shape[2]
         ):
@@ -109,12 +127,13 @@ class Views:
     def _check_options(self) -> None:
         """Raise `AnewError` if something is set that belongs to another part of views."""
         for field in fields(self):
-            part = _PART_OF.get(field.name)
-            value = getattr(self, field.name)
-            if part is not None and part not in self.parts and value != field.default:
+            parts = _PARTS_OF.get(field.name, self.parts)
+            is_default = getattr(self, field.name) == field.default
+            if not is_default and not set(parts) & set(self.parts):
+                wanted = " or ".join(parts)
                 raise AnewError(
-                    f"data.{field.name} is for views with {part}, and these are '{self.kind}'; "
-                    f"drop --data.{field.name.replace('_', '-')}, or add {part} to --views"
+                    f"data.{field.name} is for views with {wanted}, and these are '{self.kind}'; "
+                    f"drop --data.{field.name.replace('_', '-')}, or add {wanted} to --views"
                 )
 
     def draw(
@@ -140,6 +159,11 @@ class Views:
         if self.kind == "none" and self.size is None:
             return pictures.index_select(0, indices)
         return self._placed(pictures, indices, numbers)
+
+    def mixture(self, numbers: Int64[Tensor, "batch"], shown: Size) -> Mixture:
+        """Return how views (H, W) of the given numbers are mixed with others; `show` mixes none."""
+        kinds = [part for part in mixing.PARTS if part in self.parts]
+        return mixing.draw(kinds, self.mix_alpha, numbers, shown)
 
     def still(self, pictures: Num[Tensor, "chosen ..."]) -> Num[Tensor, "chosen ..."]:
         """Return pictures (B, C, H, W) as evaluation shows them: the middle, where kept larger."""
