@@ -6,7 +6,6 @@ import itertools
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -257,7 +256,7 @@ def stops(path, *arguments, **options):
 setattr(pathlib.Path, step, stops)
 print(Store.open(stores, key).count, flush=True)
 """
-STEPS = ["write_text", "rename"]
+STEPS = ["open", "rename"]
 
 
 def maker(stores, step, fate):
@@ -335,7 +334,11 @@ def test_a_bit_is_written_only_after_the_disk_has_its_row(stores, monkeypatch):
 
     def recorded_fsync(descriptor):
         fsync(descriptor)
-        calls.append(f"flush {(name := names[os.fstat(descriptor).st_ino])}")
+        name = names.get(os.fstat(descriptor).st_ino)
+        if name is None:
+            # The making of the store itself.
+            return
+        calls.append(f"flush {name}")
         if name == "rows.u16":
             on_disk.update(written)
         assert promised() <= on_disk
@@ -384,24 +387,35 @@ def test_other_answers_lie_in_another_folder_and_begin_empty(folder, stores, oth
 
 @pytest.fixture
 def refused(folder, stores):
-    """Opening must be refused by one line that names the folder and says what to do; `verify` says
-    it too.
+    """What lies there must be named by `verify`, and set aside in one line when it is opened; the
+    store then begins anew, and nothing is lost.
     """
 
     def run(says):
-        with pytest.raises(AnewError) as caught:
-            Store.open(stores, KEY)
-        for said in (str(caught.value), *store.verify(folder)):
-            assert said.startswith(f"stored targets {folder}: ") and "\n" not in said
-            assert said.endswith("; remove that folder, it is filled again")
-        assert says in str(caught.value)
-        assert len(store.verify(folder)) == 1
-        # As the line says.
-        shutil.rmtree(folder)
-        with closing(Store.open(stores, KEY)) as opened:
+        (verified,) = store.verify(folder)
+        before = contents(folder)
+        said = []
+        with closing(Store.open(stores, KEY, said.append)) as opened:
             assert opened.count == 0
+            fill(opened, *everywhere())
+            opened.flush()
+        assert store.verify(folder) == []
+
+        (line,) = said
+        assert line.endswith("; what lay there is now set-aside-1 beside it") and says in line
+        for text in (line, verified):
+            assert text.startswith(f"stored targets {folder}: ") and "\n" not in text
+        aside = contents(folder.with_name("set-aside-1"))
+        aside.pop(".lock", None)
+        before.pop(".lock", None)
+        assert aside == before
+        assert store.folders(stores) == [folder]
 
     return run
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 @pytest.mark.parametrize("other", OTHERS)
@@ -449,16 +463,101 @@ def test_files_of_another_size_are_refused(folder, refused, name, harm):
     refused(f"{name} has ")
 
 
-@pytest.mark.parametrize("kind", ["folder", "file"])
-def test_what_is_no_store_is_refused_and_left_alone(stores, kind):
+@pytest.mark.parametrize("kind", ["folder", "file", "link", "link that leads nowhere"])
+def test_what_is_no_store_is_set_aside_as_it_is(stores, tmp_path, kind):
     folder = KEY.folder(stores)
     path = folder / "thesis.tex" if kind == "folder" else folder
     path.parent.mkdir(parents=True)
-    path.write_text("x")
-    with pytest.raises(AnewError, match=r"has no header\.json; remove that folder"):
-        Store.open(stores, KEY)
-    assert "has no header.json" in store.verify(folder)[0]
-    assert path.read_text() == "x"
+    elsewhere = tmp_path / "elsewhere"
+    if "link" in kind:
+        path.symlink_to(elsewhere)
+        if kind == "link":
+            elsewhere.mkdir()
+            (elsewhere / "thesis.tex").write_text("x")
+    else:
+        path.write_text("x")
+
+    assert len(store.verify(folder)) == 1
+    said = []
+    with closing(Store.open(stores, KEY, said.append)) as opened:
+        fill(opened, *everywhere())
+        opened.flush()
+    assert len(said) == 1 and store.verify(folder) == []
+    aside = folder.with_name("set-aside-1")
+    if "link" in kind:
+        assert aside.is_symlink() and aside.readlink() == elsewhere
+    if kind != "link that leads nowhere":
+        assert (aside if kind == "file" else aside / "thesis.tex").read_text() == "x"
+        assert not elsewhere.exists() or names_beside(elsewhere / "x") == ["thesis.tex"]
+    else:
+        assert not elsewhere.exists()
+
+
+@pytest.mark.parametrize("name", [*FILES, ".lock"])
+def test_a_store_whose_file_is_a_link_is_set_aside_and_the_link_is_not_followed(
+    folder, refused, tmp_path, name
+):
+    mine = tmp_path / "mine"
+    path = folder / name
+    (path if path.exists() else folder / "rows.u16").rename(mine)
+    path.symlink_to(mine)
+    before = mine.read_bytes()
+    refused("is a link, which is never written through")
+    assert mine.read_bytes() == before
+
+
+FINDER = f"""
+import pathlib, sys, time
+from anew.teachers import Store, StoreKey
+key = StoreKey({", ".join(f"{name}={value!r}" for name, value in vars(KEY).items())})
+stores = pathlib.Path(sys.argv[1])
+print("ready", flush=True)
+while not (stores.parent / "go").exists():
+    time.sleep(0.001)
+Store.open(stores, key, print).close()
+"""
+
+
+def test_processes_that_find_a_damaged_store_set_one_thing_aside(folder, stores):
+    (folder / "header.json").write_bytes(b"")
+    processes = [fork_code(FINDER, stores) for _ in range(3)]
+    for process in processes:
+        assert wait_for_lines(process, 1) == ["ready"]
+    (stores.parent / "go").touch()
+    said = [process.communicate(timeout=60)[0].removeprefix("ready\n") for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0]
+    assert sum(map(bool, said)) == 1
+    assert names_beside(folder) == [folder.name, "set-aside-1"]
+
+
+def test_a_new_store_is_on_the_disk_before_it_has_its_name(stores, monkeypatch):
+    flushed, rename = [], Path.rename
+    fsync = os.fsync
+
+    def recorded(descriptor):
+        flushed.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        fsync(descriptor)
+
+    def renamed(self, target):
+        (header,) = (path for path in flushed if path.name == "header.json")
+        assert json.loads(header.read_text())["key"] == KEY.to_json()
+        assert {path.name for path in flushed} == {*FILES, self.name}
+        assert flushed[-1] == self
+        return rename(self, target)
+
+    monkeypatch.setattr(os, "fsync", recorded)
+    monkeypatch.setattr(Path, "rename", renamed)
+    Store.open(stores, KEY).close()
+    assert flushed[-1] == KEY.folder(stores).parent
+
+
+def test_how_many_answers_are_held_is_said_without_changing_anything(folder, stores):
+    assert store.count_held(stores, KEY) == 100
+    (folder / "header.json").write_bytes(b"")
+    before = contents(folder)
+    assert store.count_held(stores, KEY) is None
+    assert store.count_held(stores, replace(KEY, batch_size=17)) is None
+    assert contents(folder) == before and names_beside(folder) == [folder.name]
 
 
 @pytest.mark.parametrize("place", ["name", "teacher"])
@@ -488,7 +587,7 @@ def test_any_one_flipped_bit_of_an_answer_is_found_on_reading_and_by_verify(fold
         with closing(Store.open(stores, KEY)) as opened:
             with pytest.raises(
                 AnewError,
-                match=r"is damaged \(1 of 3 rows read, first example 1, view 49\); remove",
+                match=r"is damaged \(1 of 3 rows read, first example 1, view 49\); the next",
             ):
                 opened.read(*places((0, 0), (1, 49), (1, 48)))
             assert len(opened.read(*places((0, 0), (1, 48)))) == 2

@@ -245,21 +245,30 @@ def test_anothers_answers_are_refused(case):
     assert said.startswith(
         f"stored targets {case.key.folder(case.stores)}: hold other answers than the teacher gives"
     )
-    assert said.endswith("remove that folder, it is filled again")
+    assert said.endswith("move that folder away, and they are asked for again")
     another.close()
 
 
 @pytest.mark.parametrize("case", ["few views"], indirect=True)
-def test_a_damaged_answer_is_never_taught(case):
-    table = case.teacher()
+def test_a_damaged_answer_is_asked_for_again_and_mended(case):
+    live, table = case.teacher(table=False), case.teacher()
     case.epoch(table, 0)
     table.close()
     path = case.key.folder(case.stores) / "rows.u16"
+    before = path.read_bytes()
     content = np.fromfile(path, np.uint16)
-    content[np.flatnonzero(content)[100]] ^= 4
+    content[np.flatnonzero(content)[[100, 500]]] ^= 4
     content.tofile(path)
-    with pytest.raises(AnewError, match=r"is damaged .*; remove that folder, it is filled again"):
-        case.epoch(case.teacher(), 0)
+
+    again = case.teacher()
+    again.verify(case.batches, "float32")
+    asked = again.asked
+    assert torch.equal(case.epoch(again, 0)[0], case.epoch(live, 0)[0])
+    assert again.asked == asked + 2
+    again.close()
+    (said,) = (text for text in case.said if text.startswith("stored targets "))
+    assert "are damaged" in said and said.endswith("the result is the same")
+    assert path.read_bytes() == before and store.verify(path.parent) == []
 
 
 @pytest.mark.parametrize(
@@ -462,7 +471,7 @@ def test_verify_counts_stores_and_finds_a_flipped_bit(copied, command, refused):
         "1 of its files are not as they were written" in said
         and f"stored targets {path.parent}: is damaged" in said
     )
-    assert said.strip().endswith("remove that folder, it is filled again")
+    assert said.strip().endswith("the next student that needs them asks for them again")
 
 
 ON_A_FULL_DISK = """

@@ -282,11 +282,7 @@ def verify(
             print(f"set aside: {place}; give the command that trained it again")
 
     checked, wrong = opened.verify()
-    # A name that starts with a dot is a store that a killed process left unfinished; nothing uses
-    # it.
-    stores = [
-        folder for folder in sorted(opened.stores.glob("*/*")) if not folder.name.startswith(".")
-    ]
+    stores = store.folders(opened.stores)
     for folder in stores:
         wrong += store.verify(folder)
 

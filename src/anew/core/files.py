@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from anew.core.errors import AnewError
+from anew.core.parsing import parse_json
 
 _HEADER = "anew"
 TensorSize = tuple[str, int, tuple[int, ...]]
@@ -45,7 +46,7 @@ def write_bytes(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-        _flush_folder(path.parent)
+        flush_folder(path.parent)
     except OSError as error:
         _remove_quietly(temporary)
         raise AnewError(
@@ -119,8 +120,9 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a mapping written by `write_json`; `AnewError` if it is missing or damaged."""
+    check_regular(path)
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise AnewError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except ValueError as error:
@@ -159,13 +161,11 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
     Raises `AnewError` for a file that is missing, truncated or of another format, such as a pickle.
     """
-    if path.exists() and not path.is_file():
-        # A named pipe would be waited for.
-        raise AnewError(f"{path}: is no plain file; give a safetensors file")
+    check_regular(path)
 
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get(_HEADER, "{}"))
+            header = parse_json((file.metadata() or {}).get(_HEADER, "{}"))
             if not isinstance(header, dict):
                 raise ValueError("its header is no JSON object")
             return {name: file.get_tensor(name) for name in file.keys()}, header  # noqa: SIM118
@@ -273,7 +273,7 @@ def _what_it_is(path: Path) -> str:
     return "is truncated or no safetensors file"
 
 
-def _flush_folder(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
     """Make a rename durable where folders can be flushed (not on Windows)."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)

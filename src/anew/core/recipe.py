@@ -6,7 +6,6 @@ that the command line answers at once.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 from anew.core import fields
 from anew.core.errors import AnewError
 from anew.core.fields import option
+from anew.core.parsing import parse_toml
 from anew.core.ranges import Range
 from anew.core.spec import SEEDS, DataSpec, ModelSpec, ObjectiveSpec, Spec, TrainingSpec
 
@@ -120,12 +120,12 @@ def siblings_of(recipe: Recipe, spec: Spec) -> tuple[Spec, ...]:
 def read_toml(path: Path) -> dict[str, Any]:
     """Return a TOML file's content; raises `AnewError` if it is missing or is not TOML."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return parse_toml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise AnewError(
             f"recipe {path}: cannot be read ({error.strerror}); check --recipe"
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise AnewError(f"recipe {path}: is not TOML ({error}); mend that line") from error
 
 

@@ -22,6 +22,7 @@ from typing import Any
 
 from anew.core import files
 from anew.core.errors import AnewError
+from anew.core.parsing import parse_json
 from anew.core.spec import Spec
 from anew.family.lock import NetworkLock
 
@@ -197,7 +198,7 @@ class NetworkFolder:
         try:
             if last and self.is_done:
                 raise ValueError("its last line is cut off")
-            return [json.loads(line) for line in lines]
+            return [parse_json(line.decode()) for line in lines]
         except ValueError as error:
             raise AnewError(
                 f"{self.metrics}: is damaged ({error}); {_MEND.format(self.path)}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import replace
 from functools import cache
 from itertools import groupby
@@ -22,7 +21,8 @@ from anew.models import frozen, saving
 from anew.studies.planning import needs as planning
 from anew.studies.planning.needs import GroupNeeds
 from anew.studies.study import SEEDS_APART, Study, data_of_seed
-from anew.teachers import Store, StoreKey
+from anew.teachers import StoreKey
+from anew.teachers.store import count_held
 from anew.training.launch import local, slurm
 from anew.training.launch.scheduler import train_groups
 from anew.training.launch.slurm import Scripts
@@ -191,10 +191,7 @@ def needs(
     held = {spec.id for group in together for spec in group if family.folder(spec.id).is_done}
 
     def filled(key: StoreKey) -> int | None:
-        if not key.folder(family.stores).exists():
-            return None
-        with closing(Store.open(family.stores, key)) as store:
-            return store.count
+        return count_held(family.stores, key)
 
     return planning.needs(together, held, contents, execution, free, filled)
 

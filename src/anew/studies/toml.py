@@ -18,13 +18,13 @@ ensemble = ["Teacher", "BAN"]
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from anew.core import fields
 from anew.core.errors import AnewError, did_you_mean
+from anew.core.parsing import parse_toml
 from anew.core.spec import HUGE, DataSpec, ModelSpec, TrainingSpec
 from anew.studies.study import REFERENCE, Column, Study
 
@@ -76,12 +76,12 @@ def read_study(path: Path) -> Study:
 def _read(path: Path) -> dict[str, Any]:
     """Return what a file holds, with known keys alone."""
     try:
-        written: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        written: dict[str, Any] = parse_toml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise AnewError(
             f"study {path}: cannot be read ({error.strerror}); check the path"
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise AnewError(f"study {path}: is not TOML ({error}); mend that line") from error
 
     for key in written:

@@ -95,14 +95,15 @@ def open_teacher(
     """Return a student's teacher, ready to answer: with its table if one is chosen, and verified.
 
     `stores` is the folder of a family's tables. A table that cannot be made is logged, and the
-    teacher is asked live. Raises `AnewError` if a table is damaged or holds other answers.
+    teacher is asked live. A damaged one is set aside, which is logged too, and filled again. Raises
+    `AnewError` if a table holds other answers than the teacher gives.
     """
     choice = parts.choose(stores, execution)
     log(choice.reason)
     store = None
     if choice.way == "table":
         try:
-            store = world.in_turn(lambda: Store.open(stores, parts.key))
+            store = world.in_turn(lambda: Store.open(stores, parts.key, log))
         except OSError as error:
             log(
                 f"stored targets {stores}: cannot be made ({error.strerror}); the teacher is asked "

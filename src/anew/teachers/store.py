@@ -12,20 +12,22 @@ A store is a folder:
 A bit is set only after the row's bytes are on the disk, so a kill or a power failure loses what was
 not flushed and nothing else. Rows are written by `pwrite` and not through the map, because a full
 disk is then an error and not a signal. Several processes may fill one store: equal keys give equal
-bytes, and bits are set under a lock.
+bytes, and bits are set under a lock. A store is a cache: one that is damaged is set aside and begun
+again with the same answers, and nothing of it is removed.
 """
 
 from __future__ import annotations
 
+import fcntl
+import itertools
 import json
 import math
 import os
 import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,8 @@ from anew.teachers.encoding import Encoding
 
 FORMAT = 1
 FLUSH_SECONDS = 30.0
+_FILES = ("rows.u16", "filled.u8")
+_SET_ASIDE = "set-aside-"
 Words = NDArray[np.uint16]
 Places = NDArray[np.int64]
 
@@ -142,24 +146,21 @@ class Store:
         self._flushed = time.monotonic()
 
     @classmethod
-    def open(cls, stores: Path, key: StoreKey) -> Store:
+    def open(
+        cls, stores: Path, key: StoreKey, log: Callable[[str], None] = lambda text: None
+    ) -> Store:
         """Open the store of a key, or make an empty one.
 
-        Raises `AnewError` if its folder holds another store, a newer format, or files of another
-        size, and OSError if it cannot be made.
+        What lies in its place and cannot be trusted, such as a store without its header or with
+        files of another size, is set aside, which is logged in one line. Raises OSError if nothing
+        can be made or set aside.
         """
         folder = key.folder(stores)
+        if _lies_at(folder) and _fault(folder, key) is not None:
+            _begin_again(folder, key, log)
         if not folder.exists():
             _make(folder, key)
         _sweep(folder)
-        written = _read_key(folder)
-        differing = [name for name, value in key.to_json().items() if written.get(name) != value]
-        if differing:
-            raise _unusable(folder, f"holds other answers (another {differing[0]})")
-        for name, size in _sizes(key).items():
-            found = (folder / name).stat().st_size if (folder / name).exists() else 0
-            if found != size:
-                raise _unusable(folder, f"{name} has {found:,} bytes, {size:,} were written")
         return cls(folder, key)
 
     @property
@@ -183,14 +184,19 @@ class Store:
 
     def read(self, examples: Places, views: Places) -> Words:
         """Return the rows (B, W) at filled places. Raises `AnewError` if a checksum is wrong."""
-        rows = self._rows[examples, views]
-        wrong = np.flatnonzero(checksums(rows[:, :-1]) != rows[:, -1])
+        rows, sound = self.look(examples, views)
+        wrong = np.flatnonzero(~sound)
         if len(wrong):
             place = f"example {examples[wrong[0]]}, view {views[wrong[0]]}"
             raise _unusable(
                 self.folder, f"is damaged ({len(wrong)} of {len(rows)} rows read, first {place})"
             )
-        return rows[:, :-1]
+        return rows
+
+    def look(self, examples: Places, views: Places) -> tuple[Words, NDArray[np.bool_]]:
+        """Return the rows (B, W) at filled places, and whether each is as it was written (B,)."""
+        rows = self._rows[examples, views]
+        return rows[:, :-1], checksums(rows[:, :-1]) == rows[:, -1]
 
     def write(self, examples: Places, views: Places, words: Words) -> None:
         """Write rows (B, W) at places: filled at once for this process, after a flush for others.
@@ -252,7 +258,8 @@ class Store:
     def _for_writing(self, path: Path) -> int:
         """Return a file's descriptor, opened at the first write: a store may be read only."""
         if path not in self._opened:
-            self._opened[path] = os.open(path, os.O_WRONLY)
+            # A link would lead to somebody else's file.
+            self._opened[path] = os.open(path, os.O_WRONLY | os.O_NOFOLLOW)
         return self._opened[path]
 
 
@@ -266,6 +273,27 @@ def checksums(words: Words) -> Words:
     return (words * weights).sum(1, dtype=np.uint16) + np.uint16(0xA5A5)
 
 
+def folders(stores: Path) -> list[Path]:
+    """Return the folders of all stores under `family/teachers`.
+
+    Not those that a killed process left half-made, and not what was set aside.
+    """
+    return [
+        folder
+        for folder in sorted(stores.glob("*/*"))
+        if not folder.name.startswith((".", _SET_ASIDE))
+    ]
+
+
+def count_held(stores: Path, key: StoreKey) -> int | None:
+    """Return how many answers the store of a key holds; None if there is none that can be used."""
+    folder = key.folder(stores)
+    if not _lies_at(folder) or _fault(folder, key) is not None:
+        return None
+    with closing(Store(folder, key)) as store:
+        return store.count
+
+
 def verify(folder: Path) -> list[str]:
     """Return the faults of the store in a folder, after reading and checking every filled row."""
     try:
@@ -277,8 +305,11 @@ def verify(folder: Path) -> list[str]:
         key = StoreKey(**written)
         if folder != key.folder(folder.parent.parent):
             raise _unusable(folder, "lies under another teacher's name")
+        fault = _fault(folder, key)
+        if fault is not None:
+            raise fault
 
-        with closing(Store.open(folder.parent.parent, key)) as store:
+        with closing(Store(folder, key)) as store:
             examples, views = store.filled()
             for start in range(0, len(examples), 100_000):
                 store.read(examples[start : start + 100_000], views[start : start + 100_000])
@@ -287,9 +318,36 @@ def verify(folder: Path) -> list[str]:
     return []
 
 
+def _lies_at(path: Path) -> bool:
+    """Return whether anything lies at a path, a link that leads nowhere too."""
+    return path.exists() or path.is_symlink()
+
+
+def _fault(folder: Path, key: StoreKey) -> AnewError | None:
+    """Return why a folder cannot be used as the store of a key, or None."""
+    try:
+        written = _read_key(folder)
+    except AnewError as error:
+        return error
+    differing = [name for name, value in key.to_json().items() if written.get(name) != value]
+    if differing:
+        return _unusable(folder, f"holds other answers (another {differing[0]})")
+
+    for name, size in _sizes(key).items():
+        path = folder / name
+        found = path.stat().st_size if path.is_file() else 0
+        if found != size:
+            return _unusable(folder, f"{name} has {found:,} bytes, {size:,} were written")
+    return None
+
+
 def _read_key(folder: Path) -> dict[str, Any]:
     """Return the key in a store's header. Raises `AnewError` if this version cannot read it."""
     path = folder / "header.json"
+    for file in (folder, path, *(folder / name for name in _FILES), folder / ".lock"):
+        if file.is_symlink():
+            raise _unusable(folder, f"{file.name} is a link, which is never written through")
+
     try:
         header = files.read_json(path)
     except AnewError as error:
@@ -305,16 +363,50 @@ def _read_key(folder: Path) -> dict[str, Any]:
     return header["key"]
 
 
+def _begin_again(folder: Path, key: StoreKey, log: Callable[[str], None]) -> None:
+    """Move what cannot be used away, under a name that nobody looks for, and make a store there.
+
+    Of several processes one does that; the others wait at the folder above and find the new store.
+    """
+    above = os.open(folder.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(above, fcntl.LOCK_EX)
+        fault = _fault(folder, key) if _lies_at(folder) else None
+        if fault is not None:
+            places = (folder.with_name(f"{_SET_ASIDE}{number}") for number in itertools.count(1))
+            place = next(place for place in places if not _lies_at(place))
+            folder.rename(place)
+            log(f"{fault}; what lay there is now {place.name} beside it")
+        # Before the others look: a store that is being made must not look like a damaged one.
+        if not folder.exists():
+            _make(folder, key)
+    finally:
+        os.close(above)
+
+
 def _make(folder: Path, key: StoreKey) -> None:
-    """Make an empty store under another name and rename it: it appears whole or not at all."""
+    """Make an empty store under another name and rename it: it appears whole or not at all.
+
+    What it holds is on the disk before it has its name, so that a loss of power leaves no store
+    with an empty header.
+    """
     making = folder.with_name(_making(folder.name, os.getpid()))
     try:
-        making.mkdir(parents=True, exist_ok=True)
-        (making / "header.json").write_text(key.header)
+        making.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(making, ignore_errors=True)
+        making.mkdir()
+
+        with (making / "header.json").open("w") as file:
+            file.write(key.header)
+            file.flush()
+            os.fsync(file.fileno())
         for name, size in _sizes(key).items():
             with (making / name).open("wb") as file:
                 file.truncate(size)
+                os.fsync(file.fileno())
+        files.flush_folder(making)
         making.rename(folder)
+        files.flush_folder(folder.parent)
     except OSError:
         shutil.rmtree(making, ignore_errors=True)
         # Unless another process made the same store in the meantime.
@@ -337,20 +429,21 @@ def _making(name: str, process: int | str) -> str:
 
 
 def _sizes(key: StoreKey) -> dict[str, int]:
-    return {
-        "rows.u16": key.examples * key.views * 2 * (key.words + 1),
-        "filled.u8": key.examples * -(-key.views // 8),
-    }
+    rows = key.examples * key.views * 2 * (key.words + 1)
+    bits = key.examples * -(-key.views // 8)
+    return dict(zip(_FILES, (rows, bits), strict=True))
 
 
 def _unusable(folder: Path, what: str) -> AnewError:
-    return AnewError(f"stored targets {folder}: {what}; remove that folder, it is filled again")
+    return AnewError(
+        f"stored targets {folder}: {what}; the next student that needs them asks for them again"
+    )
 
 
 def _stretches(numbers: Places) -> Iterable[tuple[int, int]]:
     """Return start and end of each stretch of sorted numbers without a gap."""
     cuts = np.flatnonzero(np.diff(numbers) != 1) + 1
-    return pairwise(sorted({0, *cuts.tolist(), len(numbers)}))
+    return itertools.pairwise(sorted({0, *cuts.tolist(), len(numbers)}))
 
 
 def _write_all(descriptor: int, content: bytes, offset: int) -> None:

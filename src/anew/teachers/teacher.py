@@ -51,6 +51,7 @@ class Teacher:
         """The examples that the networks answered, and the examples of batches with targets."""
         self._log = log
         self._writes = store is not None
+        self._is_damaged = False
         self._shuffled: Shuffled | None = None
 
     def shuffle(self, batches: Batches) -> None:
@@ -124,9 +125,11 @@ class Teacher:
         order = randomness.order(randomness.key(0, "store sample"), len(examples))
         sample = order[: self.batch_size].numpy()
         examples, views = examples[sample], views[sample]
-        before = self.encoding.decode(
-            self._from_rows(self.store.read(examples, views), batches.device)
-        )
+        rows, sound = self.store.look(examples, views)
+        if not sound.any():
+            return
+        examples, views = examples[sound], views[sound]
+        before = self.encoding.decode(self._from_rows(rows[sound], batches.device))
 
         chosen = torch.from_numpy(examples).to(batches.device)
         columns = torch.from_numpy(views).to(batches.device)
@@ -135,8 +138,8 @@ class Teacher:
         if not difference <= TOLERANCE[precision]:
             raise AnewError(
                 f"stored targets {self.store.folder}: hold other answers than the teacher gives "
-                f"now (probabilities differ by {difference:.2g}); remove that folder, it is filled "
-                f"again"
+                f"now (probabilities differ by {difference:.2g}); move that folder away, and they "
+                "are asked for again"
             )
 
     def flush(self, *, at_least_every: float = 0.0) -> None:
@@ -194,7 +197,9 @@ class Teacher:
         held[has_place] = self.store.has(examples[has_place], views[has_place])
         rows = np.empty((len(examples), self.store.key.words), np.uint16)
         if held.any():
-            rows[held] = self.store.read(examples[held], views[held])
+            rows[held], sound = self.store.look(examples[held], views[held])
+            self._warn_of_damage(len(sound) - int(sound.sum()))
+            held[held] = sound
 
         missing = np.flatnonzero(~held)
         if len(missing):
@@ -249,6 +254,16 @@ class Teacher:
             f"stored targets {self.store.folder}: cannot be written ({error.strerror}); the "
             "teacher is asked live for what is missing, the result is the same"
         )
+
+    def _warn_of_damage(self, wrong: int) -> None:
+        """Say once that stored answers are not as they were written."""
+        assert self.store is not None
+        if wrong and not self._is_damaged:
+            self._is_damaged = True
+            self._log(
+                f"stored targets {self.store.folder}: are damaged ({wrong} answers so far); the "
+                "teacher is asked for those again, the result is the same"
+            )
 
     def _from_rows(
         self, rows: np.ndarray, device: torch.device

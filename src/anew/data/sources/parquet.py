@@ -5,7 +5,6 @@ The columns are `image` (bytes) and `label`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from anew.core.errors import AnewError, in_one_line
 from anew.core.files import check_regular
+from anew.core.parsing import parse_json
 from anew.data.examples import Resident
 from anew.data.sources.arrays import with_labels
 from anew.data.sources.pictures import read_all
@@ -143,8 +143,8 @@ def _class_names(file: Path, schema: Any, label: str) -> tuple[str, ...] | None:
     if not written:
         return None
     try:
-        names = json.loads(written)["info"]["features"][label]["names"]
-    except (ValueError, KeyError, TypeError, RecursionError):
+        names = parse_json(written.decode())["info"]["features"][label]["names"]
+    except (ValueError, KeyError, TypeError):
         return None
     if names is not None and not isinstance(names, list):
         raise AnewError(f"{file}: its class names are no list; write them as `datasets` does")
