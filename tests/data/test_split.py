@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from anew import AnewError
 from anew.core.spec import DataSpec
-from anew.data import Batches, Source, from_arrays, prepare
+from anew.data import Batches, Source, from_arrays, prepare, sizes
+from anew.data.keeping import keep_classes
 
 CPU = torch.device("cpu")
 COUNTS = (101, 57, 33, 9)
@@ -158,16 +159,14 @@ def test_training_examples_keep_the_sources_order():
     "counts, spec, words",
     [
         (
-            (50, 50, 1),
-            DataSpec(test=0.9),
-            ("1 of 3 classes have no training example left", "raise --limit"),
-        ),
-        (
             (2, 2, 2),
             DataSpec(validation=0.9, test=0.2),
-            ("no training example left", "lower --data.validation"),
+            ("1 training examples are left", "3 classes need one each; lower --data.validation"),
         ),
-        ((50, 50, 50), DataSpec(limit=2), ("1 of 3 classes",)),
+        ((50, 50, 50), DataSpec(limit=2), ("raise --limit to at least 4",)),
+        ((50, 50, 50), DataSpec(limit=2, validation=0.0), ("raise --limit to at least 3",)),
+        ((2, 1, 1), DataSpec(test=0.5, validation=0.0), ("lower --data.test",)),
+        ((1,) * 20, DataSpec(), ("20 classes need one each; no share helps", "add examples")),
         (
             (10, 10),
             DataSpec(test=0.01),
@@ -177,6 +176,59 @@ def test_training_examples_keep_the_sources_order():
 )
 def test_splits_that_leave_nothing_to_learn_or_to_test_on_are_refused(counts, spec, words):
     refused(numbered(counts), replace(spec, source="npz:small.npz"), "data 'npz:small.npz'", *words)
+
+
+@given(
+    counts=st.lists(st.integers(1, 30), min_size=2, max_size=8),
+    seed=st.integers(0, 1000),
+    test=st.floats(0.05, 0.8),
+    validation=st.floats(0, 0.8),
+    limit=st.one_of(st.none(), st.integers(2, 60)),
+)
+@settings(deadline=None, max_examples=150)
+def test_every_class_keeps_a_training_example_where_there_is_room(
+    counts, seed, test, validation, limit
+):
+    """And a split that has all classes anyway is the one that is drawn."""
+    spec = DataSpec(seed=seed, test=test, validation=validation, limit=limit)
+    source, classes = numbered(counts), len(counts)
+    try:
+        expected = sizes(source.contents, spec)
+        data = prepare(source, spec)
+    except AnewError as error:
+        assert "no t" in str(error) or expected.training <= classes
+        return
+
+    found = [len(part) for part in (data.training, data.validation, data.test)]
+    # A share of exactly one half of an example may be rounded either way.
+    wanted = [expected.training, expected.validation, expected.test]
+    assert all(abs(one - other) <= 1 for one, other in zip(found, wanted, strict=True))
+    assert by_class(data.training, classes).min() >= 1
+    parts = sets(data)
+    assert len(set.union(*parts.values())) == sum(found)
+    order = data.training.inputs[:, 0]
+    assert torch.equal(order, order.sort().values)
+
+
+def test_a_rare_class_comes_back_for_one_of_the_commonest():
+    labels = torch.tensor([0, 0, 0, 0, 1, 2, 1])
+    training, (held_out, cut_off) = keep_classes(
+        labels, torch.tensor([0, 1, 2]), [torch.tensor([3, 4]), torch.tensor([5, 6])], 3
+    )
+    assert training.tolist() == [0, 4, 5]
+    assert held_out.tolist() == [2, 3] and cut_off.tolist() == [1, 6]
+    whole = torch.tensor([1, 4, 5])
+    same, (rest,) = keep_classes(labels, whole, [torch.tensor([0, 2])], 3)
+    assert torch.equal(same, whole) and rest.tolist() == [0, 2]
+
+
+def test_the_only_example_of_a_class_is_learned_from():
+    """A long tail: at every share of the test set all ten classes are there to learn from."""
+    counts = (60, 25, 12, 5, 3, 1, 1, 1, 1, 1)
+    for share in (0.2, 0.3, 0.4):
+        data = prepare(numbered(counts), DataSpec(test=share))
+        assert by_class(data.training, 10).min() >= 1
+        assert len(data.test) == round(share * sum(counts))
 
 
 def test_another_fingerprint_is_refused_and_the_right_one_filled_in():

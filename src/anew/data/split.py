@@ -12,6 +12,7 @@ from anew.core import randomness
 from anew.core.errors import AnewError
 from anew.core.spec import DataSpec
 from anew.data.examples import Examples, in_parts
+from anew.data.keeping import check_enough, keep_classes
 from anew.data.signature import Signature, Units
 from anew.data.sources import Contents, Source
 from anew.data.units import check_statistics, filled, find_units
@@ -99,8 +100,9 @@ def prepare(source: Source, spec: DataSpec) -> Data:
 
     Splits are drawn by `spec.seed`, class by class if an example has one label. The validation
     split comes from the training examples, never from the test set, which is cut off first if the
-    source has none. Raises `AnewError` if a class is left without training examples, or if the
-    source's content is not that of the spec's fingerprint.
+    source has none. A class that they would leave without training examples keeps one. Raises
+    `AnewError` if there are fewer training examples than classes, or if the source's content is not
+    that of the spec's fingerprint.
     """
     if spec.fingerprint not in ("", source.fingerprint):
         raise AnewError(
@@ -118,10 +120,10 @@ def prepare(source: Source, spec: DataSpec) -> Data:
     everything, test = source.train, source.test
     strata = _Strata.of(everything.labels, len(source.classes))
     indices = torch.arange(len(everything))
+    cut_off = left_out = torch.zeros(0, dtype=torch.int64)
     if test is None:
         indices, cut_off = strata.cut(indices, spec.test, randomness.key(spec.seed, "test split"))
-        test = everything.take(cut_off)
-        if not len(test):
+        if not len(cut_off):
             raise AnewError(
                 f"data '{spec.source}': no test example is cut off from {len(everything)}; raise "
                 "--data.test"
@@ -129,15 +131,15 @@ def prepare(source: Source, spec: DataSpec) -> Data:
 
     if spec.limit is not None and spec.limit < len(indices):
         share = spec.limit / len(indices)
-        _, indices = strata.cut(indices, share, randomness.key(spec.seed, "limit"))
+        left_out, indices = strata.cut(indices, share, randomness.key(spec.seed, "limit"))
     key = randomness.key(spec.seed, "validation split")
     indices, held_out = strata.cut(indices, spec.validation, key)
-    missing = strata.count - len(torch.unique(strata.labels[indices]))
-    if missing:
-        raise AnewError(
-            f"data '{spec.source}': {missing} of {strata.count} classes have no training example "
-            "left after the splits; raise --limit, or lower --data.validation"
-        )
+    sizes_cut = len(indices), len(held_out), len(cut_off)
+    check_enough(sizes_cut, len(everything), strata.count, spec)
+    indices, (held_out, cut_off, _) = keep_classes(
+        strata.labels, indices, (held_out, cut_off, left_out), strata.count
+    )
+    test = everything.take(cut_off) if test is None else test
 
     # If nothing is cut off, the source's own tensors serve: no second copy of the data set.
     training = everything if len(indices) == len(everything) else everything.take(indices)
