@@ -28,6 +28,18 @@ def without_page(arguments):
     return (*arguments, "--no-page") if trains else arguments
 
 
+@pytest.fixture(autouse=True, scope="session")
+def cache_of_the_tests(tmp_path_factory):
+    """Decoded pictures are cached in a folder of the test process, also by commands it starts."""
+    before = os.environ.get("ANEW_CACHE")
+    os.environ["ANEW_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+    if before is None:
+        del os.environ["ANEW_CACHE"]
+    else:
+        os.environ["ANEW_CACHE"] = before
+
+
 @pytest.fixture(autouse=True)
 def no_fork_outlives_its_test():
     """A test that fails leaves no process behind that would run on."""

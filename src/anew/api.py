@@ -30,6 +30,7 @@ from anew.core.settings import Keywords, nest_keywords, read_settings
 from anew.core.spec import Spec
 from anew.data import Data, Source
 from anew.data.loading import load_data
+from anew.data.storage import Storage
 from anew.evaluation import Row
 from anew.evaluation import insight as insights
 from anew.evaluation.ensemble import Ensemble
@@ -162,15 +163,15 @@ def train(
     if execution is not None:
         run = replace(run, patience=execution.patience)
     callbacks = _callbacks(progress, run.jobs)
-    examples = _data(data, whole)
+    examples = _data(data, whole, Storage.of(run, callbacks.log))
     trained = lineage.train_lineage(whole, examples, Path(out), run, callbacks)
     return Result(trained.family, trained.lineage, trained.rows, trained.failures, examples)
 
 
-def _data(given: Examples | None, recipe: Recipe) -> Data:
+def _data(given: Examples | None, recipe: Recipe, storage: Storage) -> Data:
     """Return the prepared data: those given, or those of the recipe's source."""
     if given is None or isinstance(given, str):
-        return load_data(recipe.data)
+        return load_data(recipe.data, storage)
     source = _source(given)
     named = override(recipe, {"data": {"source": "arrays"}}).data
     return data_sources.prepare(source, named)

@@ -47,6 +47,9 @@ class Streamed:
             pictures = self.views.show(pictures, torch.arange(len(numbers)), views)
         return pictures.contiguous(memory_format=torch.channels_last)
 
+    def stream(self, requests):
+        return (self.show(*request) for request in requests)
+
     def take(self, indices):
         files = tuple(self.files[number] for number in indices.tolist())
         return replace(self, files=files, labels=self.labels[indices])
@@ -84,7 +87,8 @@ def streamed(resident, tmp_path):
 
 
 def test_both_are_examples(resident, streamed):
-    assert isinstance(resident.training, Resident)
+    assert isinstance(resident.validation, Resident)
+    assert isinstance(resident.validation, Examples)
     assert isinstance(resident.training, Examples)
     assert isinstance(streamed.training, Examples)
     assert resident.signature == streamed.signature
@@ -103,7 +107,7 @@ def test_they_show_the_same_views_in_every_epoch(resident, streamed):
 
 
 def test_a_slice_is_shown_without_a_copy(resident):
-    examples = resident.training
+    examples = resident.validation.with_views(resident.views)
     shown = examples.show(slice(3, 9))
     assert shown.data_ptr() == examples.inputs[3:].data_ptr()
     assert torch.equal(examples.show(torch.arange(3, 9)), shown)

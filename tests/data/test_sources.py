@@ -22,6 +22,7 @@ from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset
 
 from anew import AnewError
 from anew.data import from_arrays, from_dataset, load
+from anew.data.storage import Storage
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (12, 6, 5), dtype=np.uint8)
@@ -400,10 +401,13 @@ def test_pictures_of_every_mode_are_read_also_where_they_are_as_narrow_as_channe
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".pgm"])
-def test_16_bit_grey_keeps_its_upper_8(tmp_path, suffix):
-    values = RNG.integers(0, 2**16, (2, 6, 5), dtype=np.uint16)
+def test_16_bit_grey_keeps_all_its_levels_in_the_range_of_eight(tmp_path, suffix):
+    values = RNG.integers(0, 2**12, (2, 6, 5), dtype=np.uint16)
     source = load(f"folder:{write_folder(tmp_path, values, [0, 1], suffix=suffix)}")
-    assert same(source.train.inputs, (values >> 8).astype(np.uint8))
+    found = source.train.inputs[:, 0].numpy()
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, values.astype(np.float64) * (255 / 65535), rtol=1e-6)
+    assert len(np.unique(found)) == len(np.unique(values))
 
 
 @pytest.mark.parametrize("dtype", [np.int32, np.float32])
@@ -439,9 +443,9 @@ def class_without_pictures(place):
 @pytest.mark.parametrize(
     "spoil, words",
     [
-        (truncated_jpeg, ("damaged picture", "remove or replace it")),
-        (text_as_picture, ("is no picture", "remove or replace it")),
-        (another_size, ("is 5x3 pixels, but", "is 5x6", "resize them first")),
+        (truncated_jpeg, ("damaged picture", "--data.skip-damaged")),
+        (text_as_picture, ("is no picture", "--data.skip-damaged")),
+        (another_size, ("is 5x3 pixels", "than the first (5x6)", "--data.size")),
         (class_without_pictures, ("has no picture", "add pictures or remove the folder")),
     ],
 )
@@ -974,13 +978,19 @@ def little_memory(monkeypatch):
 def test_pictures_that_the_memory_does_not_hold_are_refused_before_they_are_decoded(
     tmp_path, little_memory
 ):
-    place = write_folder(tmp_path / "f", np.zeros((6, 100, 100), np.uint8), [0, 1] * 3)
-    said = one_line(lambda: load(f"folder:{place}"), "6 pictures of 100x100 pixels", "120 kB")
-    assert said.endswith("100 kB are free; give fewer pictures, or resize them")
-    file = write_parquet(
-        tmp_path / "p" / "train.parquet", np.zeros((6, 100, 100), np.uint8), [0] * 6
+    place = write_folder(tmp_path / "f", np.zeros((12, 100, 100), np.uint8), [0, 1] * 6)
+    held = Storage("memory", workers=0)
+    one_line(
+        lambda: load(f"folder:{place}", storage=held),
+        "take 120 kB of 100 kB of free memory",
+        "--storage disk",
     )
-    one_line(lambda: load(f"parquet:{file.parent}"), "train.parquet, row 0", "120 kB")
+    # Told nothing, anew leaves them on the disk.
+    assert not hasattr(load(f"folder:{place}").train, "inputs")
+    file = write_parquet(
+        tmp_path / "p" / "train.parquet", np.zeros((12, 100, 100), np.uint8), [0, 1, 2] * 4
+    )
+    one_line(lambda: load(f"parquet:{file.parent}", storage=held), "take 120 kB", "--limit")
 
 
 def test_a_picture_of_another_size_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
@@ -988,11 +998,10 @@ def test_a_picture_of_another_size_is_refused_before_it_is_decoded(tmp_path, mon
     Image.new("L", (9000, 9000)).save(place / NAMES[1] / "big.png")
     decoded = []
     monkeypatch.setattr(
-        "anew.data.sources.pictures._eight_bits",
-        lambda name, picture, mode: decoded.append(picture.size) or picture,
+        "anew.data.pictures._upright", lambda picture: decoded.append(picture.size) or picture
     )
-    one_line(lambda: load(f"folder:{place}"), "big.png: is 9000x9000 pixels", "is 8x8")
-    assert set(decoded) == {(8, 8)}
+    one_line(lambda: load(f"folder:{place}"), "big.png is 9000x9000 pixels", "than the first (8x8)")
+    assert not decoded
 
 
 @pytest.mark.parametrize("form", ["EPS", "ICNS", "PCX", "TGA", "SGI"])

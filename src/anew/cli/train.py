@@ -42,6 +42,7 @@ def train(
     from anew.cli import terminal
     from anew.core import distributed
     from anew.data.loading import load_data
+    from anew.data.storage import Storage
     from anew.training import lineage
     from anew.training.device import torch_device
 
@@ -52,7 +53,7 @@ def train(
     # Whoever sits there sees the recipe whole; a log names it, since every network keeps it.
     heading = fields.to_toml(whole) if console.is_terminal else terminal.recipe_in_words(whole, out)
     with terminal.watching(console, heading, several=execution.jobs > 1) as watcher:
-        data = load_data(whole.data)
+        data = load_data(whole.data, Storage.of(execution, watcher.log))
         trained = lineage.train_lineage(whole, data, out, execution, watcher)
 
     if distributed.is_main_process():

@@ -10,6 +10,7 @@ from anew.core.fields import option
 from anew.core.ranges import Range
 
 WAYS = ("auto", "live", "table")
+STORAGE = ("auto", "memory", "disk")
 DEFAULT_BUDGET_GIGABYTES = 4.0
 TABLE = "execution"
 """The table of a TOML file that holds an execution, and the start of its options' keys."""
@@ -75,6 +76,25 @@ class Execution:
         "keep the weights of every so-many-th epoch, for `anew insight` to show how training went",
         allowed=Range(1),
         flag="--keep-epochs",
+    )
+    storage: str = option(
+        "auto",
+        "where pictures are held: memory, disk (decoded when they are shown), or auto for memory "
+        "if they fit; the result is the same",
+        allowed=STORAGE,
+        flag="--storage",
+    )
+    workers: int | None = option(
+        None,
+        "processes that decode pictures; one for each core where not given, 0 for none",
+        allowed=Range(0, 1024),
+        flag="--workers",
+    )
+    cache_budget: float = option(
+        20.0,
+        "GB that the cache of decoded pictures may take, in ANEW_CACHE or the user's cache folder",
+        allowed=Range(0.0, 1e9),
+        flag="--cache-budget",
     )
     patience: float = 0.0
     """Seconds to wait for a network that another process holds: on another machine a process may

@@ -215,6 +215,8 @@ def check(option: Option, value: Any) -> Any:
         return _read_table(option, value)
     if typing.get_origin(kind) is tuple:
         items = value.split(",") if isinstance(value, str) else value
+        if isinstance(items, int | float) and not isinstance(items, bool):
+            items = (items,)
         if not isinstance(items, Sequence):
             raise option.fail(_in_words(option), value)
         item = dataclasses.replace(option, type=typing.get_args(kind)[0])

@@ -60,6 +60,9 @@ class Keywords(TypedDict, total=False):
     trust: Sequence[str] | None
     jobs: int | None
     keep_epochs: int | None
+    storage: str | None
+    workers: int | None
+    cache_budget: float | None
 
 
 POSITIONAL = ("model", "data")

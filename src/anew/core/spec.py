@@ -163,7 +163,57 @@ class DataSpec:
         allowed=("none", "sampling", "weights"),
     )
 
+    size: tuple[int, ...] | None = option(
+        None,
+        "height and width of the pictures that networks see, such as 224 or 128,96; files are "
+        "resized and their centre is cut out; as they are where not given",
+        allowed=Range(1, 16384),
+    )
+    resize: int | None = option(
+        None,
+        "length of the shorter side before the centre is cut out, such as 256 for size 224; the "
+        "shorter side of the size where not given",
+        allowed=Range(1, 16384),
+    )
+    skip_damaged: bool = option(
+        False, "leave out pictures that cannot be read; they are counted and named"
+    )
+
     ALWAYS_WRITTEN: ClassVar = FORMAT_1["data"]
+
+    @property
+    def shown_size(self) -> tuple[int, int] | None:
+        """Height and width of the pictures that networks see, None if they stay as they are.
+
+        Raises `AnewError` if more than two numbers are given.
+        """
+        if self.size is None:
+            return None
+        if len(self.size) not in (1, 2):
+            raise AnewError(
+                f"data.size must be one number, or height and width, got {len(self.size)} numbers; "
+                "set --data.size"
+            )
+        return self.size[0], self.size[-1]
+
+    @property
+    def kept_size(self) -> tuple[int, int] | None:
+        """Height and width of the pictures that are kept, from which views are made.
+
+        Raises `AnewError` if they are smaller than what is shown.
+        """
+        shown = self.shown_size
+        if shown is None:
+            if self.resize is not None:
+                raise AnewError("data.resize needs the size that is cut out; set --data.size")
+            return None
+        side = self.resize or min(shown)
+        if side < min(shown):
+            raise AnewError(
+                f"data.resize must be >= {min(shown)}, the shorter side of data.size, got {side}; "
+                "set --data.resize"
+            )
+        return round(shown[0] * side / min(shown)), round(shown[1] * side / min(shown))
 
     def is_same(self, other: DataSpec) -> bool:
         """Return whether these are the same examples, split and augmented alike."""

@@ -2,7 +2,15 @@
 
 from anew.data.batches import Batch, Batches
 from anew.data.examples import Examples, Resident
-from anew.data.sources import Contents, MissingDataError, Source, from_arrays, from_dataset, load
+from anew.data.sources import (
+    Contents,
+    MissingDataError,
+    Source,
+    from_arrays,
+    from_dataset,
+    load,
+    open_source,
+)
 from anew.data.sources.arrays import as_inputs
 from anew.data.split import Data, Sizes, prepare, sizes
 from anew.data.views import Views
@@ -22,6 +30,7 @@ __all__ = [
     "from_arrays",
     "from_dataset",
     "load",
+    "open_source",
     "prepare",
     "sizes",
 ]

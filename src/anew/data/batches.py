@@ -11,6 +11,7 @@ from jaxtyping import Float, Int64, Num
 from torch import Tensor
 
 from anew.core import randomness
+from anew.data.examples import Request
 from anew.data.split import Data
 
 NOWHERE = -1
@@ -73,6 +74,18 @@ class Batch:
         return drawn.view(len(self.indices), *positions, classes)
 
 
+@dataclass(frozen=True)
+class _Ordered:
+    """What an epoch shows, in order; all on the device."""
+
+    epoch: int
+    examples: Int64[Tensor, "examples"]
+    turns: Int64[Tensor, "examples"]
+    """How often each was shown before in the epoch."""
+    numbers: Int64[Tensor, "examples"]
+    """The numbers of the views."""
+
+
 class Batches:
     """The batches of a data set's training examples, shown on a device.
 
@@ -92,7 +105,7 @@ class Batches:
         self.seed, self.device, self.part = data.spec.seed, device, part
         self.batch_size = min(batch_size, len(data.training))
         self._classes, self.samples = len(data.classes), data.spec.balance == "sampling"
-        self._ordered: tuple[int, Tensor, Tensor] | None = None
+        self._ordered: _Ordered | None = None
         self._weights: Tensor | None = None
         if data.spec.balance == "weights":
             self._weights = class_weights(self.labels, self._classes)[self.labels]
@@ -110,29 +123,43 @@ class Batches:
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """Yield the batches of an epoch, starting at batch number `first`."""
-        for start in range(first * self.batch_size, self.steps * self.batch_size, self.batch_size):
-            yield self.at(epoch, torch.arange(start, start + self.batch_size, device=self.device))
+        starts = range(first * self.batch_size, self.steps * self.batch_size, self.batch_size)
+        everything = torch.arange(len(self.labels), device=self.device)
+        parts = [everything[start : start + self.batch_size] for start in starts]
+        requests = [self._request(epoch, positions) for positions in parts]
+        for positions, shown in zip(parts, self.examples.stream(requests), strict=True):
+            yield self._batch(epoch, positions, shown)
 
     def at(self, epoch: int, positions: Int64[Tensor, "batch"]) -> Batch:
         """Return what an epoch shows at positions of its order: this process's part of it."""
-        order, turns = self._order(epoch)
-        chosen, turn = order[positions], turns[positions]
-        numbers = self._numbers(epoch, positions)
+        return self._batch(epoch, positions, self.examples.show(*self._request(epoch, positions)))
+
+    def _request(self, epoch: int, positions: Tensor) -> Request:
+        """Return which views of which examples this process's part of a batch is made of."""
+        ordered = self._order(epoch)
+        needed = positions[self.part]
+        if self.views.mixes:
+            needed, _ = self._both(positions).unique(return_inverse=True)
+        return ordered.examples[needed], ordered.numbers[needed]
+
+    def _batch(self, epoch: int, positions: Tensor, shown: Tensor) -> Batch:
+        """Return the batch at positions of an epoch's order, made of the views of its request."""
+        ordered = self._order(epoch)
+        chosen, numbers = ordered.examples[positions], ordered.numbers[positions]
         columns = numbers
         if not self.views.is_countable:
-            columns = torch.where(turn == 0, epoch, NOWHERE)
+            columns = torch.where(ordered.turns[positions] == 0, epoch, NOWHERE)
 
         weights = self._weights[chosen] if self._weights is not None else None
         if not self.views.mixes:
-            inputs = self.examples.show(chosen[self.part], numbers[self.part])
             labels = self.labels[chosen]
-            return Batch(inputs, labels, chosen, numbers, columns, epoch, weights, part=self.part)
+            return Batch(shown, labels, chosen, numbers, columns, epoch, weights, part=self.part)
 
-        following = (positions + 1) % len(order)
-        inputs, share = self._mixed(epoch, positions, following)
-        second = Second(self.labels[order[following]], 1 - share)
+        following = ordered.examples[self._following(positions)]
+        inputs, share = self._mixed(positions, numbers, shown)
+        second = Second(self.labels[following], 1 - share)
         if self._weights is not None:
-            second = replace(second, weights=second.weights * self._weights[order[following]])
+            second = replace(second, weights=second.weights * self._weights[following])
         first = share if weights is None else share * weights
         return Batch(
             inputs,
@@ -147,35 +174,32 @@ class Batches:
             self.part,
         )
 
-    def _numbers(self, epoch: int, positions: Int64[Tensor, "batch"]) -> Int64[Tensor, "batch"]:
-        """Return the numbers of the views that an epoch shows at positions of its order."""
-        order, turns = self._order(epoch)
-        # An example that an epoch shows again is shown in another view.
-        counters = order[positions] + turns[positions] * len(order)
-        return self.views.draw(self.seed, epoch, counters)
+    def _following(self, positions: Tensor) -> Int64[Tensor, "batch"]:
+        """Return the positions of the examples that are mixed in: the next ones of the order."""
+        return (positions + 1) % len(self.labels)
+
+    def _both(self, positions: Tensor) -> Int64[Tensor, "pairs"]:
+        """Return the positions of this process's first pictures, then those of the second ones."""
+        return torch.cat([positions[self.part], self._following(positions)[self.part]])
 
     def _mixed(
-        self, epoch: int, positions: Int64[Tensor, "batch"], following: Int64[Tensor, "batch"]
+        self, positions: Tensor, numbers: Tensor, shown: Tensor
     ) -> tuple[Num[Tensor, "part ..."], Float[Tensor, "batch"]]:
         """Return this process's mixed pictures, and the share of the first for the whole batch."""
-        order, _ = self._order(epoch)
         # Most of a batch's second pictures are among its first ones: each is made once.
-        both = torch.cat([positions[self.part], following[self.part]])
-        needed, places = both.unique(return_inverse=True)
-        shown = self.examples.show(order[needed], self._numbers(epoch, needed))
+        _, places = self._both(positions).unique(return_inverse=True)
         first, second = places.tensor_split(2)
-
-        numbers, size = self._numbers(epoch, positions), (shown.shape[-2], shown.shape[-1])
+        size = (shown.shape[-2], shown.shape[-1])
         mixture = self.views.mixture(numbers[self.part], size)
         share = self.views.mixture(numbers, size).share
         return mixture.mix(shown[first], shown[second]), share
 
     def positions(self, epoch: int, examples: Int64[Tensor, "batch"]) -> Int64[Tensor, "batch"]:
         """Return where examples that an epoch shows stand in its order, the first time."""
-        order, turns = self._order(epoch)
-        (first,) = torch.nonzero(turns == 0, as_tuple=True)
+        ordered = self._order(epoch)
+        (first,) = torch.nonzero(ordered.turns == 0, as_tuple=True)
         positions = torch.full((len(self.labels),), NOWHERE, device=self.device)
-        positions[order[first]] = first
+        positions[ordered.examples[first]] = first
         return positions[examples]
 
     def show_stored(
@@ -193,21 +217,22 @@ class Batches:
             places.append(here)
         return torch.cat(inputs)[torch.cat(places).argsort()]
 
-    def _order(self, epoch: int) -> tuple[Tensor, Tensor]:
-        """Return an epoch's examples in the order in which they are shown, on the device.
-
-        The second tensor says how often each was shown before in the epoch.
-        """
-        if self._ordered is not None and self._ordered[0] == epoch:
-            return self._ordered[1:]
+    def _order(self, epoch: int) -> _Ordered:
+        """Return an epoch's examples in the order in which they are shown, on the device."""
+        if self._ordered is not None and self._ordered.epoch == epoch:
+            return self._ordered
         if self.samples:
             labels = self.labels.cpu()
             order, turns = balanced_order(labels, self._classes, self.seed, epoch)
         else:
             order = randomness.order(randomness.key(self.seed, "order", epoch), len(self.labels))
             turns = torch.zeros_like(order)
-        self._ordered = epoch, order.to(self.device), turns.to(self.device)
-        return self._ordered[1:]
+
+        order, turns = order.to(self.device), turns.to(self.device)
+        # An example that an epoch shows again is shown in another view.
+        numbers = self.views.draw(self.seed, epoch, order + turns * len(order))
+        self._ordered = _Ordered(epoch, order, turns, numbers)
+        return self._ordered
 
 
 def class_weights(labels: Int64[Tensor, "examples"], classes: int) -> Float[Tensor, "classes"]:

@@ -6,8 +6,9 @@ may read each example when it is shown, since a view is a pure function of its n
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -18,7 +19,11 @@ from anew.data.signature import Kind
 from anew.data.views import Views
 
 PART = 256
+COPIED = 0.3
+"""The part of the examples of which a copy is made."""
 Indices = Int64[Tensor, "chosen"] | slice
+Request = tuple[Indices, Int64[Tensor, "chosen"] | None]
+"""What `Examples.show` is called with: which examples, and in which views."""
 
 
 @runtime_checkable
@@ -58,6 +63,10 @@ class Examples(Protocol):
         """
         ...
 
+    def stream(self, requests: Sequence[Request]) -> Iterator[Num[Tensor, "chosen ..."]]:
+        """Yield what `show` returns for each request; examples on the disk are read ahead."""
+        ...
+
     def take(self, indices: Int64[Tensor, "chosen"]) -> Examples:
         """Return the examples at the given places, in that order."""
         ...
@@ -93,8 +102,9 @@ class Resident:
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """The shape of one input."""
-        return tuple(self.inputs.shape[1:])
+        """The shape of one input as it is shown."""
+        shape = tuple(self.inputs.shape[1:])
+        return shape if self.views.size is None else (shape[0], *self.views.size)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -104,13 +114,22 @@ class Resident:
     ) -> Num[Tensor, "chosen ..."]:
         """Return inputs in the given views by one gather; a slice without views is not copied."""
         if views is None:
-            return self.inputs[indices]
+            return self.views.still(self.inputs[indices])
         if isinstance(indices, slice):
             indices = torch.arange(len(self), device=self.inputs.device)[indices]
         return self.views.show(self.inputs, indices, views)
 
-    def take(self, indices: Int64[Tensor, "chosen"]) -> Resident:
-        """Return the examples at the given places, in that order."""
+    def stream(self, requests: Sequence[Request]) -> Iterator[Num[Tensor, "chosen ..."]]:
+        """Yield what `show` returns for each request."""
+        return (self.show(*request) for request in requests)
+
+    def take(self, indices: Int64[Tensor, "chosen"]) -> Resident | Chosen:
+        """Return the examples at the given places, in that order.
+
+        Of most examples no copy is made: a data set is in memory once.
+        """
+        if len(indices) > COPIED * len(self):
+            return Chosen(self, indices)
         return replace(self, inputs=self.inputs[indices], labels=self.labels[indices])
 
     def with_views(self, views: Views) -> Resident:
@@ -122,7 +141,71 @@ class Resident:
         return replace(self, inputs=self.inputs.to(device), labels=self.labels.to(device))
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """Examples chosen from some in memory, without a copy of their inputs."""
+
+    whole: Resident
+    places: Int64[Tensor, "chosen"]
+
+    @property
+    def inputs(self) -> Num[Tensor, "chosen ..."]:
+        """A copy of the inputs."""
+        return self.whole.inputs[self.places]
+
+    @property
+    def labels(self) -> Int64[Tensor, "chosen *positions"]:
+        """The labels."""
+        return self._labels
+
+    @cached_property
+    def _labels(self) -> Tensor:
+        return self.whole.labels[self.places]
+
+    @property
+    def kind(self) -> Kind:
+        """What an example is."""
+        return self.whole.kind
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of one input as it is shown."""
+        return self.whole.input_shape
+
+    @property
+    def views(self) -> Views:
+        """The views of the examples."""
+        return self.whole.views
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def show(
+        self, indices: Indices, views: Int64[Tensor, "chosen"] | None = None
+    ) -> Num[Tensor, "chosen ..."]:
+        """Return inputs in the given views, or as they are."""
+        return self.whole.show(self.places[indices], views)
+
+    def stream(self, requests: Sequence[Request]) -> Iterator[Num[Tensor, "chosen ..."]]:
+        """Yield what `show` returns for each request."""
+        return (self.show(*request) for request in requests)
+
+    def take(self, indices: Int64[Tensor, "chosen"]) -> Resident | Chosen:
+        """Return the examples at the given places, in that order."""
+        return self.whole.take(self.places[indices])
+
+    def with_views(self, views: Views) -> Chosen:
+        """Return the same examples with other views."""
+        return replace(self, whole=self.whole.with_views(views))
+
+    def to(self, device: torch.device) -> Resident | Chosen:
+        """Return the examples in a device's memory: there a copy of the chosen ones alone."""
+        if device.type == self.places.device.type:
+            return self
+        return Resident(self.inputs, self.labels, self.views).to(device)
+
+
 def in_parts(examples: Examples) -> Iterator[Num[Tensor, "part ..."]]:
     """Yield all inputs in order, as they are stored, a few at a time."""
-    for start in range(0, len(examples), PART):
-        yield examples.show(slice(start, min(start + PART, len(examples))))
+    ends = range(0, len(examples), PART)
+    yield from examples.stream([(slice(at, min(at + PART, len(examples))), None) for at in ends])

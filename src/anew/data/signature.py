@@ -41,6 +41,9 @@ class Signature:
     """() for one answer an example, (T,) for one at each of T positions."""
     units: Units | None = None
     """In which units pictures are; bytes if not given. Vectors and tokens are in their own."""
+    kept_size: tuple[int, int] | None = None
+    """Height and width to which picture files are resized and cut before the centre of
+    `input_shape` is taken; None for pictures that come in their size."""
 
     def __post_init__(self) -> None:
         """Fill in the kind; `ValueError` if nothing can be of this description."""
@@ -161,6 +164,8 @@ class Signature:
             header["positions"] = self.positions
         if self.is_picture and {self.units, _likely_units(self.mean, self.std)} != {"bytes"}:
             header["units"] = self.units
+        if self.kept_size is not None:
+            header["kept_size"] = self.kept_size
         return header
 
     @classmethod
@@ -184,6 +189,7 @@ class Signature:
             kind,
             tuple(map(int, header.get("positions", ()))),
             units or _likely_units(mean, std),
+            _size_in(header),
         )
 
 
@@ -192,3 +198,12 @@ def _likely_units(mean: tuple[float, ...], std: tuple[float, ...]) -> Units:
     if min(mean, default=0) < 0:
         return "own"
     return "unit" if max(mean, default=2) <= 1 and max(std, default=2) <= 0.6 else "bytes"
+
+
+def _size_in(header: Mapping[str, Any]) -> tuple[int, int] | None:
+    size = header.get("kept_size")
+    if size is None:
+        return None
+    if len(size) != 2 or not all(type(side) is int and side >= 1 for side in size):
+        raise ValueError("a kept size that is no height and width")
+    return size[0], size[1]

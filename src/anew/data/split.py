@@ -15,6 +15,8 @@ from anew.data.examples import Examples, in_parts
 from anew.data.keeping import check_enough, keep_classes
 from anew.data.signature import Signature, Units
 from anew.data.sources import Contents, Source
+from anew.data.sources.source import form_of, resized
+from anew.data.streamed import Streamed, settled
 from anew.data.units import check_statistics, filled, find_units
 from anew.data.views import Views
 
@@ -55,6 +57,7 @@ class Data:
             kind=self.training.kind,
             positions=tuple(self.training.labels.shape[1:]),
             units=self.units,
+            kept_size=self.spec.kept_size,
         )
 
     @property
@@ -104,6 +107,7 @@ def prepare(source: Source, spec: DataSpec) -> Data:
     `AnewError` if there are fewer training examples than classes, or if the source's content is not
     that of the spec's fingerprint.
     """
+    source = resized(source, form_of(spec))
     if spec.fingerprint not in ("", source.fingerprint):
         raise AnewError(
             f"data '{spec.source}': has the fingerprint {source.fingerprint}, not "
@@ -144,15 +148,24 @@ def prepare(source: Source, spec: DataSpec) -> Data:
     # If nothing is cut off, the source's own tensors serve: no second copy of the data set.
     training = everything if len(indices) == len(everything) else everything.take(indices)
     spec = replace(spec, fingerprint=source.fingerprint, views=spec.views or source.views)
-    views = Views.of(spec)
+    views = Views.of(spec, _cut_out(spec))
     views.check(training.kind, training.input_shape, tuple(training.labels.shape[1:]))
-    units = find_units(training, spec.units)
+    still = Views(size=views.size)
+    training, validation, test = settled(
+        [
+            training.with_views(views),
+            everything.take(held_out).with_views(still),
+            test.with_views(still),
+        ],
+        f"data '{spec.source}'",
+    )
+    units = find_units(training, source.units if spec.units == "auto" else spec.units)
     spec, notices = filled(spec, units)
     mean, std = _normalisation(training, spec)
     notices += check_statistics(training, mean, std, spec, units)
     return Data(
-        training.with_views(views),
-        everything.take(held_out),
+        training,
+        validation,
         test,
         source.classes,
         mean,
@@ -161,6 +174,11 @@ def prepare(source: Source, spec: DataSpec) -> Data:
         units,
         notices,
     )
+
+
+def _cut_out(spec: DataSpec) -> tuple[int, int] | None:
+    """Return the size that is shown, None if that is all that is kept."""
+    return spec.shown_size if spec.shown_size != spec.kept_size else None
 
 
 @dataclass(frozen=True)
@@ -218,6 +236,8 @@ def _normalisation(examples: Examples, spec: DataSpec) -> tuple[Tensor, Tensor]:
 def _measured(examples: Examples) -> tuple[Tensor, Tensor]:
     """Return mean and deviation of each channel, float64, exact to float32 at any size."""
     channels = examples.input_shape[0]
+    if isinstance(examples, Streamed):
+        return _of_moments(examples)
     count = len(examples) * math.prod(examples.input_shape) // channels
     totals = torch.zeros(channels, dtype=torch.float64)
     squares = torch.zeros(channels, dtype=torch.float64)
@@ -232,6 +252,28 @@ def _measured(examples: Examples) -> tuple[Tensor, Tensor]:
         totals += exact.sum(others)
         squares += exact.square().sum(others)
 
+    return _statistics(origin, totals, squares, count)
+
+
+def _of_moments(examples: Streamed) -> tuple[Tensor, Tensor]:
+    """Return the same numbers from sums that a pass over the files found.
+
+    Of bytes the sums are whole numbers, and these have the bits of the pass in memory.
+    """
+    moments = examples.moments()
+    first = examples.show(slice(0, 1))[0].flatten(1)[:, 0].tolist()
+    pairs = list(zip(first, moments.totals, moments.squares, strict=True))
+    count = moments.pixels
+    totals = [total - count * start for start, total, _ in pairs]
+    squares = [square - 2 * start * total + count * start * start for start, total, square in pairs]
+    exact = [torch.tensor(values, dtype=torch.float64) for values in (first, totals, squares)]
+    return _statistics(exact[0], exact[1], exact[2], count)
+
+
+def _statistics(
+    origin: Tensor, totals: Tensor, squares: Tensor, count: int
+) -> tuple[Tensor, Tensor]:
+    """Return mean and deviation from the sums of what is measured from an origin."""
     mean = totals / count
     std = (squares / count - mean.square()).clamp_min(0).sqrt()
     std[std == 0] = 1.0  # a constant channel or feature carries nothing; it becomes 0

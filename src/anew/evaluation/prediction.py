@@ -12,7 +12,9 @@ from torch import Tensor
 
 from anew.core.errors import AnewError
 from anew.data.examples import Resident
-from anew.data.sources import read_picture
+from anew.data.pictures import Form, read_picture
+from anew.data.signature import Signature
+from anew.data.views import Views
 from anew.evaluation.ensemble import Ensemble
 from anew.evaluation.outputs import predict
 from anew.family import Family, choose_generations, choose_lineage
@@ -46,13 +48,15 @@ def predict_files(
     the networks take no pictures, pictures of another size, or in units that are not known.
     """
     signature = networks[0].signature
-    shape = signature.input_shape
     if not signature.is_picture:
         raise AnewError(
             f"the networks take {signature.in_words()}, not pictures; predict in Python"
         )
     networks = [in_units(network, "bytes", "predict: a network") for network in networks]
-    pictures = torch.stack([_read(path, shape) for path in paths])
+    read = [_read(path, signature) for path in paths]
+    # Pictures of 16 bits come with fractions; beside them all others do.
+    exact = torch.uint8 if all(one.dtype == torch.uint8 for one in read) else torch.float32
+    pictures = torch.stack([one.to(exact) for one in read])
     examples = Resident(pictures, torch.zeros(len(pictures), dtype=torch.int64))
 
     # Half the digits where the device has no more.
@@ -80,12 +84,19 @@ def load_generations(
     return [saving.load(family.folder(spec.id).sound_weights, trusted) for spec in specs]
 
 
-def _read(path: Path, shape: tuple[int, ...]) -> Tensor:
-    """Read a picture; raise `AnewError` if it has another size than (C, H, W)."""
-    picture = read_picture(path, shape[0])
-    if tuple(picture.shape) != shape:
+def _read(path: Path, signature: Signature) -> Tensor:
+    """Read a picture as the networks' training pictures were read.
+
+    Raises `AnewError` if they came in one size and this one has another.
+    """
+    channels, height, width = signature.input_shape
+    picture = read_picture(path, Form(signature.kept_size, channels, (height, width)))
+    if signature.kept_size is not None:
+        return Views(size=(height, width)).still(picture)
+    if picture.shape[1:] != (height, width):
         raise AnewError(
-            f"{path}: is {picture.shape[2]}x{picture.shape[1]} pixels, but the networks take "
-            f"{shape[2]}x{shape[1]}; resize it first"
+            f"{path}: is {picture.shape[2]}x{picture.shape[1]} pixels, but the networks learned "
+            f"from pictures of {width}x{height} as they were; resize it first, or train with "
+            "--data.size to have files resized"
         )
     return picture

@@ -54,9 +54,7 @@ class StudyData:
 
     def _read(self) -> Source:
         if self._source is None:
-            self._source = data_sources.load(
-                self._spec.source, Path(self._spec.root), self._spec.download
-            )
+            self._source = data_sources.open_source(self._spec)
         return self._source
 
     def _prepare(self, seed: int) -> Data:
@@ -155,9 +153,7 @@ def train_networks(
     @cache
     def data(described: DataSpec) -> Data:
         if described.source not in sources:
-            sources[described.source] = data_sources.load(
-                described.source, Path(described.root), described.download
-            )
+            sources[described.source] = data_sources.open_source(described)
         return data_sources.prepare(sources[described.source], described)
 
     return _train(specs, lambda spec: data(spec.data), family, execution, progress, local.executor)

@@ -1,8 +1,7 @@
 """Where examples come from: one module for each kind of source, and the table of their names."""
 
 from anew.data.sources.memory import from_arrays, from_dataset
-from anew.data.sources.pictures import read_picture
-from anew.data.sources.registry import SOURCES, SourceKind, load
+from anew.data.sources.registry import SOURCES, SourceKind, load, open_source
 from anew.data.sources.source import Contents, MissingDataError, Source
 
 __all__ = [
@@ -14,5 +13,5 @@ __all__ = [
     "from_arrays",
     "from_dataset",
     "load",
-    "read_picture",
+    "open_source",
 ]

@@ -33,7 +33,7 @@ def with_labels(inputs: Tensor, labels: Array, name: str, classes: int | None = 
     Raises `AnewError` if the labels are not whole numbers of classes, one for each input.
     """
     check_lengths(name, inputs.shape, labels.shape)
-    return Resident(inputs, _labels(labels, name, classes))
+    return Resident(inputs, check_labels(labels, name, classes))
 
 
 def check_lengths(name: str, inputs: Sequence[int], labels: Sequence[int]) -> None:
@@ -139,7 +139,8 @@ def _finite(inputs: Tensor, name: str) -> Tensor:
     return inputs
 
 
-def _labels(labels: Array, name: str, classes: int | None) -> Tensor:
+def check_labels(labels: Array, name: str, classes: int | None) -> Tensor:
+    """Return labels as int64 (N,); `AnewError` if they are not whole numbers of classes."""
     tensor = _tensor(labels, name)
     if tensor.ndim == 2:
         tensor = tensor[:, 0]

@@ -4,39 +4,32 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from anew.core.errors import AnewError, did_you_mean
-from anew.data.examples import Resident
-from anew.data.sources.arrays import with_labels
-from anew.data.sources.pictures import read_all
-from anew.data.sources.source import Source, checked_source
+from anew.data.encoded import PictureFiles
+from anew.data.sources.encoded_source import Labelled, source_of
+from anew.data.sources.source import Reading, Source
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
 
 
-def read_folder(name: str, place: Path, download: bool) -> Source:
+def read_folder(reading: Reading) -> Source:
     """Read PATH/train/CLASS/* and PATH/test/CLASS/*, or PATH/CLASS/* without a test set.
 
     Raises `AnewError` if a class has no picture, or if a picture cannot be read.
     """
+    name, place = reading.name, reading.place
     if (place / "train").is_dir():
         folders = [folder for folder in (place / "train", place / "test") if folder.is_dir()]
     else:
         folders = [place]
     classes = _class_folders(name, folders[0])
-    splits = [_files(name, folder, classes) for folder in folders]
+    (train, labels), *tests = [_files(name, folder, classes) for folder in folders]
 
     # All splits are read as one, so that they are all grey or all in colour.
-    paths = [path for paths, _ in splits for path in paths]
-    pictures = read_all(((str(path), path) for path in paths), len(paths))
-    parts = pictures.split([len(paths) for paths, _ in splits])
-    examples: list[Resident] = []
-    for part, (_, labels) in zip(parts, splits, strict=True):
-        examples.append(with_labels(part, torch.tensor(labels), name))
-
-    test = examples[1] if len(examples) > 1 else None
-    return checked_source(name, examples[0], test, tuple(classes), "crop+flip")
+    paths = [*train, *(path for paths, _ in tests for path in paths)]
+    test_labels = tests[0][1] if tests else None
+    found = Labelled(PictureFiles(paths), labels, test_labels, tuple(classes))
+    return source_of(found, reading)
 
 
 def _class_folders(name: str, part: Path) -> list[str]:

@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 from anew.core import files, memory
 from anew.core.errors import AnewError, did_you_mean, in_one_line
 from anew.data.sources.arrays import Array, as_examples, check_lengths
-from anew.data.sources.source import Source, checked_source
+from anew.data.sources.source import Reading, Source, checked_source
 
 
 def from_arrays(
@@ -74,7 +74,7 @@ def _as_tensor(item: Any) -> Tensor:
     return torch.as_tensor(np.asarray(item))
 
 
-def read_digits(name: str, place: Path, download: bool) -> Source:
+def read_digits(reading: Reading) -> Source:
     """Read scikit-learn's 1,797 grey 8x8 pictures of digits, which need no files."""
     from sklearn.datasets import load_digits
 
@@ -82,15 +82,16 @@ def read_digits(name: str, place: Path, download: bool) -> Source:
     # 0..16 becomes 0..255, so that a picture file of a digit means the same.
     values = np.rint(np.asarray(pictures).reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
     return from_arrays(
-        (values, np.asarray(labels)), classes=[str(digit) for digit in range(10)], name=name
+        (values, np.asarray(labels)), classes=[str(digit) for digit in range(10)], name=reading.name
     )
 
 
-def read_npz(name: str, place: Path, download: bool) -> Source:
+def read_npz(reading: Reading) -> Source:
     """Read x_train, y_train, x_test, y_test, or x and y; optionally `classes`, the names.
 
     Raises `AnewError` if the file is damaged, or holds other arrays.
     """
+    name, place = reading.name, reading.place
     files.check_regular(place)
     shapes = _headers(name, place)
     known = ("x_train", "y_train", "x_test", "y_test", "x", "y")

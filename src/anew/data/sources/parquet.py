@@ -5,106 +5,174 @@ The columns are `image` (bytes) and `label`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import Tensor
 
+from anew.core import memory
 from anew.core.errors import AnewError, in_one_line
 from anew.core.files import check_regular
 from anew.core.parsing import parse_json
-from anew.data.examples import Resident
-from anew.data.sources.arrays import with_labels
-from anew.data.sources.pictures import read_all
-from anew.data.sources.source import Source, checked_source
+from anew.data.encoded import stamp_of
+from anew.data.sources.arrays import check_labels
+from anew.data.sources.encoded_source import Labelled, source_of
+from anew.data.sources.source import Reading, Source
 
-ROWS_AT_ONCE = 1024
 IMAGE = ("image", "img")
 LABEL = ("label", "fine_label")
 
 
-def read_parquet(name: str, place: Path, download: bool) -> Source:
+def read_parquet(reading: Reading) -> Source:
     """Read train*.parquet and test*.parquet.
 
     Raises `AnewError` if no training file is at `place`, or if a file or a picture cannot be read.
     """
+    name, place = reading.name, reading.place
     training = sorted(place.glob("train*.parquet"))
     if not training:
         raise AnewError(f"data '{name}': there is no train*.parquet in {place}; check the path")
-    train, classes = _read_split(name, training)
-
     tests = sorted(place.glob("test*.parquet"))
-    test, test_classes = _read_split(name, tests) if tests else (None, None)
-    if test_classes and test_classes != classes:
+    train = _read_split(name, training)
+    test = _read_split(name, tests) if tests else None
+
+    classes = train.classes
+    if test is not None and test.classes and test.classes != classes:
         raise AnewError(
             f"data '{name}': the class names in test*.parquet are not those in train*.parquet; "
             "number the classes alike"
         )
-    return checked_source(name, train, test, classes, "crop+flip")
+    for split in (train, test) if test is not None else (train,):
+        check_labels(torch.tensor(split.labels), name, len(classes) if classes else None)
+    encoded = ParquetRows([*train.groups, *(test.groups if test is not None else ())])
+    test_labels = test.labels if test is not None else None
+    return source_of(Labelled(encoded, train.labels, test_labels, classes), reading)
 
 
-def _read_split(name: str, files: Sequence[Path]) -> tuple[Resident, tuple[str, ...] | None]:
-    pictures, labels, classes = read_files(name, files)
-    count = len(classes) if classes else None
-    return with_labels(pictures, torch.tensor(labels), name, count), classes
+@dataclass(frozen=True)
+class RowGroup:
+    """A part of a Parquet file that is read at once."""
+
+    file: str
+    column: str
+    """The column with the pictures."""
+    number: int
+    """The row group's number in its file."""
+    first: int
+    """The number of its first row in the file."""
+    rows: int
 
 
-def read_files(
-    name: str, files: Sequence[Path]
-) -> tuple[Tensor, list[int], tuple[str, ...] | None]:
-    """Return pictures (N, C, H, W), labels and class names; names are None without metadata.
+@dataclass(frozen=True)
+class _Split:
+    groups: list[RowGroup]
+    labels: list[int]
+    classes: tuple[str, ...] | None
 
-    The files are read a part at a time, so that their content is never in memory as a whole.
-    """
+
+class ParquetRows:
+    """Encoded pictures in a column of Parquet files, read a row group at a time."""
+
+    def __init__(self, groups: Sequence[RowGroup]) -> None:
+        self._groups = groups
+        self._ends = list(accumulate(group.rows for group in groups))
+        self._held: tuple[int, Any] | None = None
+
+    @property
+    def stamp(self) -> str:
+        """A hash over the files' paths, sizes and times of change, and the columns."""
+        files = list(dict.fromkeys(group.file for group in self._groups))
+        columns = ",".join(dict.fromkeys(group.column for group in self._groups))
+        return f"{stamp_of(files)} {columns}"
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def name(self, number: int) -> str:
+        """Return the file and the row."""
+        group, row = self._place(number)
+        return f"{group.file}, row {group.first + row}"
+
+    def content(self, number: int) -> bytes:
+        """Return the bytes of a picture. Raises `AnewError` if the file cannot be read."""
+        group, row = self._place(number)
+        if self._held is None or self._held[0] != id(group):
+            self._held = None
+            self._held = (id(group), _column_of(group))
+        return _content(self.name(number), group.column, self._held[1][row].as_py())
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_held": None}
+
+    def _place(self, number: int) -> tuple[RowGroup, int]:
+        at = bisect_right(self._ends, number)
+        return self._groups[at], number - (self._ends[at] - self._groups[at].rows)
+
+
+def _column_of(group: RowGroup) -> Any:
+    """Return the pictures' column of a row group, as Arrow holds it."""
+    with _parquet(group.file) as parquet:
+        opened = parquet.ParquetFile(group.file)
+        size = opened.metadata.row_group(group.number).total_byte_size
+        memory.demand(f"{group.file}: row group {group.number}", size, "write smaller row groups")
+        # Without threads: other processes, forked from this one, read too.
+        read = opened.read_row_group(group.number, columns=[group.column], use_threads=False)
+        column = read.column(group.column)
+    if len(column) != group.rows:
+        raise AnewError(f"{group.file}: announces {group.rows:,} rows and holds others; mend it")
+    return column
+
+
+def _read_split(name: str, files: Sequence[Path]) -> _Split:
+    """Return the row groups, labels and class names; names are None without metadata."""
+    groups: list[RowGroup] = []
+    labels: list[int] = []
+    classes: tuple[str, ...] | None = None
+    for file in files:
+        check_regular(file)
+        with _parquet(str(file), name) as parquet:
+            opened = parquet.ParquetFile(file)
+            schema = opened.schema_arrow
+            image, label = (_column(file, schema, names) for names in (IMAGE, LABEL))
+            classes = classes or _class_names(file, schema, label)
+            memory.demand(f"{file}", 8 * opened.metadata.num_rows, "give a smaller file")
+
+            first = 0
+            for number in range(opened.num_row_groups):
+                rows = opened.metadata.row_group(number).num_rows
+                groups.append(RowGroup(str(file), image, number, first, rows))
+                first += rows
+
+            if opened.metadata.num_rows:
+                column = opened.read(columns=[label], use_threads=False).column(label)
+                labels += _whole_numbers(file, label, column.to_pylist())
+        if len(labels) != sum(group.rows for group in groups):
+            raise AnewError(f"{file}: announces {first:,} rows and holds others; mend it")
+    if not labels:
+        raise AnewError(f"data '{name}': {files[0]} has no rows; fetch it again")
+    return _Split([group for group in groups if group.rows], labels, classes)
+
+
+@contextmanager
+def _parquet(file: str, name: str = "") -> Generator[Any]:
+    """Give pyarrow's module of Parquet; its errors are one line that names the file."""
+    whose = f"data '{name}': " if name else ""
     try:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise AnewError(f"data '{name}' needs pyarrow; pip install 'anew[parquet]'") from error
-    labels: list[int] = []
-    classes: tuple[str, ...] | None = None
-    count = 0
-    file = files[0]
-
-    def pictures() -> Iterator[tuple[str, bytes]]:
-        nonlocal file
-        for file, opened in zip(files, handles, strict=True):
-            image, label = (_column(file, opened.schema_arrow, names) for names in (IMAGE, LABEL))
-            row, announced = 0, opened.metadata.num_rows
-            for batch in opened.iter_batches(ROWS_AT_ONCE, columns=[image, label]):
-                labels.extend(_whole_numbers(file, label, batch.column(label).to_pylist()))
-
-                for value in batch.column(image).to_pylist():
-                    place = f"{file}, row {row}"
-                    yield place, _content(place, image, value)
-                    row += 1
-                if row > announced:
-                    break
-            if row != announced:
-                raise AnewError(f"{file}: announces {announced:,} rows and holds others; mend it")
-
+        raise AnewError(f"{whose}{file} needs pyarrow; pip install 'anew[parquet]'") from error
     try:
-        handles: list[Any] = []
-        for file in files:
-            check_regular(file)
-            handles.append(pyarrow.parquet.ParquetFile(file))
-            schema = handles[-1].schema_arrow
-            classes = classes or _class_names(file, schema, _column(file, schema, LABEL))
-            count += handles[-1].metadata.num_rows
-
-        if not count:
-            raise AnewError(f"data '{name}': {files[0]} has no rows; fetch it again")
-        return read_all(pictures(), count), labels, classes
+        yield pyarrow.parquet
     except (OSError, pyarrow.ArrowException) as error:
         raise AnewError(
-            f"data '{name}': {file} cannot be read as Parquet ({in_one_line(error)}); fetch it "
-            "again"
+            f"{whose}{file} cannot be read as Parquet ({in_one_line(error)}); fetch it again"
         ) from error
-    finally:
-        # What was read lies in buffers that would be kept for the next file.
-        pyarrow.default_memory_pool().release_unused()
 
 
 def _content(place: str, column: str, value: Any) -> bytes:

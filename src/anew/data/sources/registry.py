@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from anew.core import fields
 from anew.core.errors import AnewError, did_you_mean
+from anew.core.spec import DataSpec
 from anew.data.sources.folder import read_folder
 from anew.data.sources.memory import read_digits, read_npz
 from anew.data.sources.parquet import read_parquet
-from anew.data.sources.source import Contents, Source
+from anew.data.sources.source import Contents, Reading, Source, resized
 from anew.data.sources.torchvision import cifar_reader, idx_reader
+from anew.data.storage import Storage
 
 FASHION = (
     "T-shirt/top",
@@ -33,21 +37,39 @@ class SourceKind:
 
     summary: str
     """One line for `anew data`."""
-    read: Callable[[str, Path, bool], Source]
-    """Reads a source from its name, its place, and whether missing files are downloaded."""
+    read: Callable[[Reading], Source]
+    """Reads a source from its description and its place."""
     needs_place: bool = False
     """Whether the source is written with a place, as `folder:PATH`."""
     contents: Contents | None = None
     """The sizes of every such source, if they are known without its files."""
 
 
-def load(source: str, root: Path = Path("data"), download: bool = False) -> Source:
+def load(
+    source: str,
+    root: Path = Path("data"),
+    download: bool = False,
+    *,
+    storage: Storage | None = None,
+    **options: Any,
+) -> Source:
     """Read a source by name, such as `digits`, `fashion-mnist:PATH` or `parquet:PATH`.
 
     `root` is the folder of torchvision's data sets if no path is named; `download` fetches a
-    missing one into it. Raises `AnewError` if the source is not known or cannot be read, and
+    missing one into it. `options` are fields of `DataSpec`, such as `size=224`. Pictures are held
+    in memory if they fit. Raises `AnewError` if the source is not known or cannot be read, and
     `MissingDataError` if its files are not at hand.
     """
+    values = {"source": source, "root": str(root), "download": download, **options}
+    return open_source(fields.read(DataSpec, values, prefix=("data",)), storage).settled()
+
+
+def open_source(spec: DataSpec, storage: Storage | None = None) -> Source:
+    """Open the source of a data spec; pictures in files are read when they are asked for.
+
+    Raises `AnewError` as `load` does.
+    """
+    source = spec.source
     name, _, place = source.partition(":")
     if name not in SOURCES:
         raise AnewError(
@@ -56,9 +78,11 @@ def load(source: str, root: Path = Path("data"), download: bool = False) -> Sour
         )
     if SOURCES[name].needs_place and not place:
         raise AnewError(f"data '{source}': names no place; write {name}:PATH")
-    if SOURCES[name].needs_place and not Path(place).exists():
+    path = Path(place).expanduser() if place else Path(spec.root).expanduser()
+    if SOURCES[name].needs_place and not path.exists():
         raise AnewError(f"data '{source}': there is nothing at {place}; check the path")
-    return SOURCES[name].read(source, Path(place) if place else root, download)
+    reading = Reading(spec, path, storage or Storage())
+    return resized(SOURCES[name].read(reading), reading.form)
 
 
 SOURCES: Mapping[str, SourceKind] = {

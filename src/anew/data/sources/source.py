@@ -4,17 +4,50 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import torch
 
 from anew.core.errors import AnewError
-from anew.data.examples import Examples, in_parts
+from anew.core.spec import DataSpec
+from anew.data.cache import Facts
+from anew.data.examples import PART, Examples, Resident, in_parts
+from anew.data.pictures import Form, fit
 from anew.data.sources.arrays import names_of
+from anew.data.storage import Storage
+from anew.data.streamed import Streamed, settled
 
 
 class MissingDataError(AnewError):
     """The files of a data set are not at hand."""
+
+
+def form_of(spec: DataSpec) -> Form:
+    """Return the form in which a data spec's pictures are kept."""
+    return Form(spec.kept_size, shown=spec.shown_size)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a source is asked for: the data's description, and how pictures are held."""
+
+    spec: DataSpec
+    place: Path
+    """Where the files lie."""
+    storage: Storage = field(default_factory=Storage)
+
+    @property
+    def name(self) -> str:
+        """The source as the user wrote it."""
+        return self.spec.source
+
+    @property
+    def form(self) -> Form:
+        """The form in which pictures are kept."""
+        return form_of(self.spec)
 
 
 @dataclass(frozen=True)
@@ -40,8 +73,47 @@ class Source:
     classes: tuple[str, ...]
     views: str
     """The kind of views that suits the examples."""
-    fingerprint: str
-    """A hash of the content alone: equal inputs, labels and names have equal ones in any files."""
+    known: str = ""
+    """The fingerprint, if it is known without the examples."""
+    name: str = "data"
+    """The source as the user wrote it."""
+    units: str = "auto"
+    """In which units pictures are, if the source knows; found from their values otherwise."""
+    notes: tuple[str, ...] = ()
+    """What was passed over, or taken for something else, a line each."""
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of the content alone: equal inputs, labels and names have equal ones in any files.
+
+        Pictures that are resized count as the bytes of their files, all others as their pixels.
+        """
+        if self.known:
+            return self.known
+        facts, name = _recorded(self)
+        known = facts.get(name) if facts is not None else None
+        if known is None:
+            known = _fingerprint(self)
+            if facts is not None:
+                facts.set(name, known)
+        return known
+
+    def settled(self) -> Source:
+        """Return the source with its pictures held as their storage says: in memory if they fit."""
+        splits = [self.train] if self.test is None else [self.train, self.test]
+        if not any(isinstance(one, Streamed) for one in splits):
+            return self
+        train, *tests = settled(splits, f"data '{self.name}'")
+        held = replace(self, train=train, test=tests[0] if tests else None)
+
+        facts, name = _recorded(self)
+        known = facts.get(name) if facts is not None else None
+        if known is None and _counts_as_files(self.train):
+            known = self.fingerprint
+        if known is None and facts is not None:
+            # What lies in memory is read more quickly than what lies in the cache.
+            facts.set(name, held.fingerprint)
+        return replace(held, known=known or held.fingerprint)
 
     @property
     def contents(self) -> Contents:
@@ -56,7 +128,12 @@ class Source:
 
 
 def checked_source(
-    name: str, train: Examples, test: Examples | None, classes: tuple[str, ...] | None, views: str
+    name: str,
+    train: Examples,
+    test: Examples | None,
+    classes: tuple[str, ...] | None,
+    views: str,
+    notes: tuple[str, ...] = (),
 ) -> Source:
     """Return examples as a source, with their fingerprint.
 
@@ -74,7 +151,37 @@ def checked_source(
         _check_every_class(name, train, names)
     if test is not None:
         _check_test(name, train, test, names)
-    return Source(train, test, names, views, _fingerprint(train, test, names))
+    return Source(train, test, names, views, name=name, notes=notes)
+
+
+def resized(source: Source, form: Form) -> Source:
+    """Return a source whose pictures in memory are resized and cut to the form's size.
+
+    Its fingerprint stays that of the pictures as they came. Pictures that are read from files have
+    the size already. Raises `AnewError` if the examples are no pictures.
+    """
+    size = form.size
+    if size is None or isinstance(source.train, Streamed):
+        return source
+    if source.train.kind != "picture":
+        raise AnewError(
+            f"data.size: examples of shape {source.train.input_shape} are no pictures; drop "
+            "--data.size"
+        )
+    if source.train.input_shape[1:] == size:
+        return source
+    test = _fitted(source.test, form) if source.test is not None else None
+    return replace(source, train=_fitted(source.train, form), test=test, known=source.fingerprint)
+
+
+def _fitted(examples: Examples, form: Form) -> Resident:
+    assert form.size is not None, "there is a size to resize to"
+    first = examples.show(slice(0, 1))
+    inputs = torch.empty(len(examples), *form.size, first.shape[1], dtype=first.dtype)
+    for number, part in enumerate(in_parts(examples)):
+        for row, picture in enumerate(part.permute(0, 2, 3, 1).numpy()):
+            inputs[number * PART + row] = torch.from_numpy(fit(picture, form.size, form.shown))
+    return Resident(inputs.permute(0, 3, 1, 2), examples.labels, examples.views)
 
 
 def _check_labels(name: str, train: Examples, classes: tuple[str, ...] | None) -> None:
@@ -110,14 +217,51 @@ def _check_test(name: str, train: Examples, test: Examples, names: tuple[str, ..
         )
 
 
-def _fingerprint(train: Examples, test: Examples | None, classes: tuple[str, ...]) -> str:
+def _recorded(source: Source) -> tuple[Facts | None, str]:
+    """Return where the fingerprint of a source of files is kept, and under which name.
+
+    A pass over all files takes long. What it found is kept with what else is known of them.
+    """
+    if not isinstance(source.train, Streamed):
+        return None, ""
+    about = hashlib.sha256(json.dumps(source.classes).encode())
+    for examples in (source.train, source.test):
+        if isinstance(examples, Streamed):
+            about.update(examples.labels.contiguous().numpy().data)
+            about.update(examples.numbers.contiguous().numpy().data)
+    return source.train.pictures.facts, f"fingerprint {about.hexdigest()[:16]}"
+
+
+def _counts_as_files(examples: Examples) -> bool:
+    """Return whether the fingerprint takes the bytes of files, which are resized, for pictures."""
+    return isinstance(examples, Streamed) and examples.pictures.form.size is not None
+
+
+def _fingerprint(source: Source) -> str:
     """Return 16 hexadecimal digits of SHA-256 over shapes, types, values, labels, class names."""
-    digest = hashlib.sha256(json.dumps(classes).encode())
-    for examples in (train, test) if test is not None else (train,):
-        shape = (len(examples), *examples.input_shape)
-        digest.update(f"{shape} {examples.show(slice(0, 1)).dtype}".encode())
-        for part in in_parts(examples):
-            by_place = part.permute(0, 2, 3, 1) if examples.kind == "picture" else part
-            digest.update(by_place.contiguous().numpy().data)
-        digest.update(examples.labels.contiguous().numpy().data)
+    digest = hashlib.sha256(json.dumps(source.classes).encode())
+    for examples in (source.train, source.test):
+        if examples is None:
+            continue
+        if isinstance(examples, Streamed) and _counts_as_files(examples):
+            _add_files(digest, examples)
+        else:
+            _add_inputs(digest, examples)
+        digest.update(examples.labels.cpu().contiguous().numpy().data)
     return digest.hexdigest()[:16]
+
+
+def _add_inputs(digest: Any, examples: Examples) -> None:
+    shape = (len(examples), *examples.input_shape)
+    digest.update(f"{shape} {examples.show(slice(0, 1)).dtype}".encode())
+    for part in in_parts(examples):
+        by_place = part.permute(0, 2, 3, 1) if examples.kind == "picture" else part
+        digest.update(by_place.contiguous().numpy().data)
+
+
+def _add_files(digest: Any, examples: Streamed) -> None:
+    """Add the bytes of pictures' files: at any size the same data have the same fingerprint."""
+    digest.update(f"{len(examples)} files".encode())
+    digests = examples.pictures.digests()
+    for number in examples.numbers.tolist():
+        digest.update(digests[number])

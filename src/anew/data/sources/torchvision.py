@@ -8,15 +8,14 @@ from pathlib import Path
 from anew.core.errors import AnewError
 from anew.data.sources import layouts
 from anew.data.sources.memory import from_arrays
-from anew.data.sources.source import MissingDataError, Source
+from anew.data.sources.source import MissingDataError, Reading, Source
 
 
-def idx_reader(
-    folder: str, classes: Sequence[str], views: str
-) -> Callable[[str, Path, bool], Source]:
+def idx_reader(folder: str, classes: Sequence[str], views: str) -> Callable[[Reading], Source]:
     """Return the reader of a data set in IDX files, such as MNIST."""
 
-    def read(name: str, root: Path, download: bool) -> Source:
+    def read(reading: Reading) -> Source:
+        name, root, download = reading.name, reading.place, reading.spec.download
         place = layouts.find_idx(root, folder)
         if place is None and download:
             _download(name, folder, root)
@@ -30,10 +29,11 @@ def idx_reader(
     return read
 
 
-def cifar_reader(which: str, torchvision_name: str) -> Callable[[str, Path, bool], Source]:
+def cifar_reader(which: str, torchvision_name: str) -> Callable[[Reading], Source]:
     """Return the reader of CIFAR-10 or CIFAR-100 in the pickles of their authors."""
 
-    def read(name: str, root: Path, download: bool) -> Source:
+    def read(reading: Reading) -> Source:
+        name, root, download = reading.name, reading.place, reading.spec.download
         place = layouts.find_cifar(root, which)
         if place is None and download:
             _download(name, torchvision_name, root)

@@ -61,7 +61,7 @@ def known_data(study: Study, out: Path) -> KnownData:
     """
     spec, started = study.data, time.perf_counter()
     try:
-        source = data_sources.load(spec.source, Path(spec.root))
+        source = data_sources.open_source(spec)
     except MissingDataError:
         contents = SOURCES[spec.source.partition(":")[0]].contents
         if contents is None:

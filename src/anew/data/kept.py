@@ -1,0 +1,327 @@
+"""The pictures of a source, each kept in one form: decoded when asked for, or from the cache."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from anew.core.errors import AnewError
+from anew.data.cache import Facts, Layout, PictureCache, key_of
+from anew.data.encoded import Encoded
+from anew.data.pictures import Form, Header, PictureError, Pixels, decode, read_header
+from anew.data.storage import Storage
+from anew.data.workers import in_order
+
+AT_ONCE = 64
+"""Files in one piece of work of a process."""
+PIECE = 16 << 20
+"""Bytes of pictures in one piece of work."""
+FEW = 256
+"""So few pictures are decoded here: to start processes would take longer."""
+NAMED = 10
+_LEVELS = np.arange(256, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Sums over the pixels of pictures, for each channel: whole numbers where pixels are bytes."""
+
+    pixels: int
+    totals: tuple[float, ...]
+    squares: tuple[float, ...]
+
+
+class Kept:
+    """The pictures of a source in the form in which they are kept, by their number."""
+
+    def __init__(
+        self, encoded: Encoded, form: Form, layout: Layout, cache: PictureCache | None
+    ) -> None:
+        self.encoded, self.layout, self.cache = encoded, layout, cache
+        self._form = replace(form, channels=layout.channels)
+
+    def __len__(self) -> int:
+        return len(self.encoded)
+
+    def pixels(self, numbers: Sequence[int], into: Pixels | None = None) -> Pixels:
+        """Return pictures (B, H, W, C), in new memory or in `into`.
+
+        Raises `PictureError` if one cannot be decoded or, where sizes must be equal, has another.
+        """
+        if into is None:
+            into = np.empty((len(numbers), *self.layout.shape), self.layout.dtype)
+        missing = range(len(numbers)) if self.cache is None else self.cache.read(numbers, into)
+        for row in missing:
+            into[row] = self._decode(numbers[row])
+            if self.cache is not None:
+                self.cache.write(numbers[row], into[row])
+        return into
+
+    def _decode(self, number: int) -> Pixels:
+        name = self.encoded.name(number)
+        picture = decode(name, self.encoded.content(number), self._form)
+        if picture.shape != self.layout.shape:
+            raise PictureError(_another_size(name, picture.shape[:2], self.layout))
+        return picture.astype(self.layout.dtype, copy=False)
+
+
+class Pictures:
+    """The pictures of a source with what is known of them: the layout, damage, digests.
+
+    Facts that take a pass over the files are kept in the cache's manifest, so a second start reads
+    them.
+    """
+
+    def __init__(self, encoded: Encoded, form: Form, storage: Storage) -> None:
+        """Read the headers of all pictures, unless the manifest knows their layout.
+
+        Raises `AnewError` if none can be read, or if sizes differ and `form` names none.
+        """
+        self.encoded, self.form, self.storage = encoded, form, storage
+        self.folder = None
+        if storage.folder is not None:
+            self.folder = storage.folder / key_of(encoded.stamp, form)
+        self.facts = Facts(self.folder)
+        self.layout = self._known_layout() or self._find_layout()
+        self.kept = Kept(encoded, form, self.layout, self._open_cache())
+
+    def __len__(self) -> int:
+        return len(self.encoded)
+
+    def load(self, numbers: Sequence[int]) -> Pixels:
+        """Return pictures (N, H, W, C) in one block of memory.
+
+        Raises `DamagedError` that names all that cannot be decoded.
+        """
+        block = np.empty((len(numbers), *self.layout.shape), self.layout.dtype)
+        missing = list(range(len(numbers)))
+        if self.kept.cache is not None:
+            missing = self.kept.cache.read(numbers, block)
+
+        done = 0
+        for pictures in self.pieces([numbers[row] for row in missing]):
+            block[missing[done : done + len(pictures)]] = pictures
+            done += len(pictures)
+        return block
+
+    def pieces(self, numbers: Sequence[int]) -> Iterator[Pixels]:
+        """Yield pictures (B, H, W, C) in order, a few at a time, made ahead by processes.
+
+        Raises `DamagedError` that names all that cannot be decoded, after the last.
+        """
+        at_once = max(1, min(AT_ONCE, PIECE // self.layout.bytes))
+        parts = [list(numbers[at : at + at_once]) for at in range(0, len(numbers), at_once)]
+        tell = self.storage.progress("pictures decoded", len(numbers))
+        damaged: dict[int, str] = {}
+        done = 0
+        for pictures, errors in in_order(
+            partial(_attempt, self.kept), parts, self.workers(len(numbers))
+        ):
+            damaged |= errors
+            done += len(pictures)
+            tell(done)
+            yield pictures.numpy()
+        if damaged:
+            raise damaged_error(damaged, len(numbers))
+
+    def moments(self, numbers: Sequence[int], shown: tuple[int, int] | None) -> Moments:
+        """Return the sums of pictures' pixels, of their centres where less is shown than is kept.
+
+        Raises `DamagedError` if some pictures cannot be decoded.
+        """
+        digest = hashlib.sha256(np.asarray(numbers, np.int64).tobytes()).hexdigest()[:16]
+        name = f"moments {digest} {shown}"
+        known = self.facts.get(name)
+        if known is not None:
+            return Moments(known["pixels"], tuple(known["totals"]), tuple(known["squares"]))
+
+        pixels = 0
+        # Whole numbers stay whole, of any size; adding floats makes floats.
+        totals: list[float] = [0] * self.layout.channels
+        squares: list[float] = [0] * self.layout.channels
+        for pictures in self.pieces(numbers):
+            part = centre(pictures, shown)
+            pixels += part[..., 0].size
+            for channel in range(self.layout.channels):
+                values = part[..., channel].ravel()
+                if self.layout.is_deep:
+                    exact = values.astype(np.float64)
+                    totals[channel] += float(exact.sum())
+                    squares[channel] += float(np.square(exact).sum())
+                else:
+                    counts = np.bincount(values, minlength=256)
+                    totals[channel] += int(counts @ _LEVELS)
+                    squares[channel] += int(counts @ np.square(_LEVELS))
+        moments = Moments(pixels, tuple(totals), tuple(squares))
+        self.facts.set(name, asdict(moments))
+        return moments
+
+    def damaged(self) -> dict[int, str]:
+        """Return what is wrong with each damaged picture, after decoding all of them once."""
+        known = self.facts.get("damaged")
+        if isinstance(known, dict):
+            return {int(number): str(text) for number, text in known.items()}
+        found: dict[int, str] = {}
+        try:
+            for _ in self.pieces(range(len(self))):
+                pass
+        except DamagedError as error:
+            found = error.damaged
+        self.facts.set("damaged", {str(number): text for number, text in found.items()})
+        return found
+
+    def digests(self) -> list[bytes]:
+        """Return the SHA-256 of each picture's file."""
+        parts = [range(at, min(at + AT_ONCE, len(self))) for at in range(0, len(self), AT_ONCE)]
+        tell = self.storage.progress("picture files read", len(self))
+        digests: list[bytes] = []
+        work = partial(_digests, self.encoded)
+        for part in in_order(work, parts, self.workers(len(self))):
+            digests += part
+            tell(len(digests))
+        return digests
+
+    def workers(self, count: int) -> int:
+        """Return how many processes work on so many pictures."""
+        return 0 if count <= FEW else self.storage.processes
+
+    def _known_layout(self) -> Layout | None:
+        known = self.facts.get("layout")
+        try:
+            return Layout(**known) if known else None
+        except TypeError:
+            return None
+
+    def _find_layout(self) -> Layout:
+        headers, unread = self._headers()
+        sound = {number: header for number, header in enumerate(headers) if header is not None}
+        if not sound:
+            raise damaged_error(unread, len(self))
+
+        first = next(iter(sound.values()))
+        channels = self.form.channels or max(header.channels for header in sound.values())
+        deep = any(header.is_deep for header in sound.values())
+        height, width = self.form.size or (first.height, first.width)
+        layout = Layout(height, width, channels, deep)
+        if self.form.size is None:
+            self._check_sizes(sound, layout)
+        self.facts.set("layout", asdict(layout))
+        return layout
+
+    def _headers(self) -> tuple[list[Header | None], dict[int, str]]:
+        parts = [range(at, min(at + AT_ONCE, len(self))) for at in range(0, len(self), AT_ONCE)]
+        tell = self.storage.progress("picture headers read", len(self))
+        headers: list[Header | None] = []
+        errors: dict[int, str] = {}
+        work = partial(_headers, self.encoded)
+        for found, wrong in in_order(work, parts, self.workers(len(self))):
+            headers += found
+            errors |= wrong
+            tell(len(headers))
+        return headers, errors
+
+    def _check_sizes(self, sound: dict[int, Header], layout: Layout) -> None:
+        others = [
+            _another_size(self.encoded.name(number), (header.height, header.width), None)
+            for number, header in sound.items()
+            if (header.height, header.width) != (layout.height, layout.width)
+        ]
+        if others:
+            raise AnewError(
+                f"{len(others)} of {len(sound)} pictures have another size than the first "
+                f"({layout.width}x{layout.height}): {some_of(others)}; give --data.size (such as "
+                f"--data.size {_usual(layout)}) to resize and crop all"
+            )
+
+    def _open_cache(self) -> PictureCache | None:
+        if self.folder is None or self.facts.folder is None:
+            return None
+        return PictureCache.open(
+            self.folder, len(self), self.layout, self.storage.budget, self.storage.log
+        )
+
+
+class DamagedError(PictureError):
+    """Pictures that cannot be decoded, with what is wrong with each, by its number."""
+
+    def __init__(self, text: str, damaged: dict[int, str]) -> None:
+        super().__init__(text)
+        self.damaged = damaged
+
+
+def centre(pictures: Pixels, size: tuple[int, int] | None) -> Pixels:
+    """Return the centres (B, h, w, C) of pictures (B, H, W, C), as torchvision's CenterCrop."""
+    if size is None or pictures.shape[1:3] == size:
+        return pictures
+    sizes = zip(pictures.shape[1:3], size, strict=True)
+    top, left = (round((have - want) / 2) for have, want in sizes)
+    return pictures[:, top : top + size[0], left : left + size[1]]
+
+
+def damaged_error(damaged: dict[int, str], count: int) -> DamagedError:
+    """Return the error that names the pictures that cannot be decoded, all or the first ten."""
+    number = f"{len(damaged)} of {count:,} pictures cannot be read: " if len(damaged) > 1 else ""
+    return DamagedError(
+        f"{number}{some_of(list(damaged.values()))}; replace what is damaged, or leave it out with "
+        "--data.skip-damaged",
+        damaged,
+    )
+
+
+def some_of(texts: Sequence[str]) -> str:
+    """Return texts one after another, the first ten of many."""
+    more = f"; and {len(texts) - NAMED:,} more" if len(texts) > NAMED else ""
+    return "; ".join(texts[:NAMED]) + more
+
+
+def _another_size(name: str, size: tuple[int, ...], layout: Layout | None) -> str:
+    be = f", not {layout.width}x{layout.height}" if layout is not None else ""
+    return f"{name} is {size[1]}x{size[0]} pixels{be}"
+
+
+def _usual(layout: Layout) -> int:
+    """Return a usual side of pictures that is not larger than these have."""
+    least = min(layout.height, layout.width)
+    return next((side for side in (224, 128, 64, 32) if side <= least), 32)
+
+
+def _attempt(kept: Kept, numbers: list[int]) -> tuple[Tensor, dict[int, str]]:
+    """Return pictures, and what is wrong with those that cannot be decoded, by their number.
+
+    The pictures are a tensor, which another process gets without a copy.
+    """
+    try:
+        return torch.from_numpy(kept.pixels(numbers)), {}
+    except PictureError:
+        errors: dict[int, str] = {}
+        pictures = np.zeros((len(numbers), *kept.layout.shape), kept.layout.dtype)
+        for row, number in enumerate(numbers):
+            try:
+                kept.pixels([number], pictures[row : row + 1])
+            except PictureError as error:
+                errors[number] = str(error)
+        return torch.from_numpy(pictures), errors
+
+
+def _digests(encoded: Encoded, numbers: Sequence[int]) -> list[bytes]:
+    return [hashlib.sha256(encoded.content(number)).digest() for number in numbers]
+
+
+def _headers(
+    encoded: Encoded, numbers: Sequence[int]
+) -> tuple[list[Header | None], dict[int, str]]:
+    headers: list[Header | None] = []
+    errors: dict[int, str] = {}
+    for number in numbers:
+        try:
+            headers.append(read_header(encoded.name(number), encoded.content(number)))
+        except PictureError as error:
+            headers.append(None)
+            errors[number] = str(error)
+    return headers, errors

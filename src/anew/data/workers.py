@@ -1,0 +1,81 @@
+"""Work that processes do ahead of the one that trains, in order, such as decoding pictures."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Generic, TypeVar
+
+from torch.utils.data import DataLoader, Dataset
+
+from anew.core.errors import AnewError
+
+Item = TypeVar("Item")
+Done = TypeVar("Done")
+AHEAD = 3
+"""How many results each process makes before they are asked for."""
+
+
+def default_workers() -> int:
+    """Return the number of processes that `auto` means: one for each core that may be used."""
+    usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return min(usable, 16)
+
+
+def in_order(work: Callable[[Item], Done], items: Sequence[Item], workers: int) -> Iterator[Done]:
+    """Yield `work(item)` for each item in order, made ahead by so many processes.
+
+    With 0 processes, or a single item, the work is done here. The results are the same. Raises what
+    the work raises if that is an `AnewError`, and `AnewError` if a process died.
+    """
+    if not workers or len(items) < 2:
+        yield from map(work, items)
+        return
+
+    loader = DataLoader(
+        _Work(work, items),
+        batch_size=None,
+        sampler=range(len(items)),
+        num_workers=min(workers, len(items)),
+        prefetch_factor=AHEAD,
+        collate_fn=_as_it_is,
+        worker_init_fn=_begin,
+        multiprocessing_context="fork" if sys.platform == "linux" else "spawn",
+    )
+    try:
+        for done in loader:
+            if isinstance(done, AnewError):
+                raise done
+            yield done
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise AnewError(
+            "a process that reads pictures died, perhaps for want of memory, or of shared memory "
+            "in a container (docker run --shm-size); lower --workers, or try --workers 0"
+        ) from error
+
+
+class _Work(Dataset[Any], Generic[Item, Done]):
+    """The work as a data set of torch, whose loader runs and ends the processes."""
+
+    def __init__(self, work: Callable[[Item], Done], items: Sequence[Item]) -> None:
+        self._work, self._items = work, items
+
+    def __getitem__(self, index: int) -> Done | AnewError:
+        try:
+            return self._work(self._items[index])
+        except AnewError as error:
+            # As a result: an exception would come with the trace of the process.
+            return type(error)(*error.args)
+
+
+def _as_it_is(done: Any) -> Any:
+    return done
+
+
+def _begin(number: int) -> None:
+    # Ctrl-C goes to all processes of a terminal. The one that trains saves, and ends the others.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
