@@ -176,7 +176,7 @@ def test_given_values_go_over_a_recipe_and_leave_the_rest():
         ({"training": {"schedule": "cosin"}}, "must be one of .*did you mean 'cosine'"),
         ({"training": {"nesterov": "maybe"}}, "training.nesterov must be true or false"),
         ({"training": {"milestones": "0.3,x"}}, "training.milestones must be a number"),
-        ({"training": {"milestones": 3}}, "training.milestones must be a list of numbers"),
+        ({"training": {"milestones": 3}}, "training.milestones must be a number >= 0 and <= 1"),
         ({"training": {"momentum": 1.0}}, "training.momentum must be"),
         ({"training": 3}, "training must be a table, got 3"),
         ({"data": {"views": "crp"}}, "data.views must be none, or parts .*did you mean 'crop'"),

@@ -158,6 +158,7 @@ class Signature:
             "mean": self.mean,
             "std": self.std,
         }
+
         if self.kind == "tokens":
             header["kind"] = self.kind
         if self.positions:

@@ -95,8 +95,8 @@ def _read(path: Path, signature: Signature) -> Tensor:
         return Views(size=(height, width)).still(picture)
     if picture.shape[1:] != (height, width):
         raise AnewError(
-            f"{path}: is {picture.shape[2]}x{picture.shape[1]} pixels, but the networks learned "
-            f"from pictures of {width}x{height} as they were; resize it first, or train with "
-            "--data.size to have files resized"
+            f"{path}: is {picture.shape[2]}x{picture.shape[1]} pixels, but the networks take "
+            f"{width}x{height} and learned from pictures that came so; resize it first, or train "
+            "with --data.size"
         )
     return picture
