@@ -21,6 +21,8 @@ from anew.core.fields import Parts, Scalar, Table, option
 from anew.core.ranges import Range
 
 HUGE = 10_000_000
+PHOTOGRAPH = 64
+"""Pictures of at least so many pixels a side are taken for photographs, not for thumbnails."""
 SEEDS = Range(0, 2**63 - 1)
 
 VIEWS = Parts(("crop", "resized-crop", "flip", "mixup", "cutmix"))
@@ -171,8 +173,8 @@ class DataSpec:
     )
     resize: int | None = option(
         None,
-        "length of the shorter side before the centre is cut out, such as 256 for size 224; the "
-        "shorter side of the size where not given",
+        "length of the shorter side before the centre is cut out, such as 256 for size 224; not "
+        "given, that of the size, or an eighth more for resized crops",
         allowed=Range(1, 16384),
     )
     skip_damaged: bool = option(
@@ -180,6 +182,24 @@ class DataSpec:
     )
 
     ALWAYS_WRITTEN: ClassVar = FORMAT_1["data"]
+
+    def complete(self) -> DataSpec:
+        """Return the description with what a size entails filled in.
+
+        Photographs are shown in resized crops and flipped where no views are asked for, and for
+        resized crops they are kept by an eighth larger than they are shown. Raises `AnewError` for
+        sizes that cannot be.
+        """
+        shown = self.shown_size
+        if shown is None or self.kept_size is None:
+            return self
+        views = self.views
+        if views is None and min(shown) >= PHOTOGRAPH:
+            views = "resized-crop+flip"
+        resize = self.resize
+        if resize is None and "resized-crop" in (views or ""):
+            resize = round(min(shown) * 8 / 7)
+        return replace(self, size=shown, views=views, resize=resize)
 
     @property
     def shown_size(self) -> tuple[int, int] | None:

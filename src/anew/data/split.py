@@ -107,6 +107,7 @@ def prepare(source: Source, spec: DataSpec) -> Data:
     `AnewError` if there are fewer training examples than classes, or if the source's content is not
     that of the spec's fingerprint.
     """
+    spec = spec.complete()
     source = resized(source, form_of(spec))
     if spec.fingerprint not in ("", source.fingerprint):
         raise AnewError(

@@ -69,7 +69,7 @@ def open_source(spec: DataSpec, storage: Storage | None = None) -> Source:
 
     Raises `AnewError` as `load` does.
     """
-    source = spec.source
+    spec, source = spec.complete(), spec.source
     name, _, place = source.partition(":")
     if name not in SOURCES:
         raise AnewError(
