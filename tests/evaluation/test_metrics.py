@@ -8,7 +8,7 @@ import torch
 import torchmetrics.functional.classification as tm
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, log_loss
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss
 
 from anew.evaluation import ensemble, metrics, score_logits
 
@@ -90,3 +90,27 @@ def test_which_ensembles():
     expected = {s for n in range(2, 5) for s in itertools.combinations(range(4), n)}
     assert set(ensemble.subsets(4)) == expected
     assert list(ensemble.consecutive(1)) == []
+
+
+def test_a_balanced_error_is_the_mean_of_the_classes_errors_where_they_are_uneven():
+    rng = np.random.default_rng(0)
+    labels = rng.permutation(np.repeat([0, 1, 2], [60, 30, 10]))
+    logits = rng.normal(size=(100, 3)) + 1.5 * np.eye(3)[labels]
+    expected = 100 - 100 * balanced_accuracy_score(labels, logits.argmax(1))
+    exact = torch.log_softmax(torch.from_numpy(logits), -1)
+    found = metrics.scores(exact, torch.from_numpy(labels))
+    assert found.balanced_error == pytest.approx(expected)
+    assert found.to_json()["balanced_error"] == found.balanced_error
+
+    # 15 to 10 is not uneven yet; and examples with answers at several positions have no one class.
+    even = np.repeat([0, 1, 2], [15, 12, 10])
+    for these in (torch.from_numpy(even), torch.from_numpy(labels[:90]).view(9, 10)):
+        rows = exact[: these.numel()].view(*these.shape, 3)
+        scores = metrics.scores(rows, these)
+        assert scores.balanced_error is None and "balanced_error" not in scores.to_json()
+    # A class that no test example has is left out of the mean.
+    two = torch.from_numpy(labels[labels < 2])
+    lacking = metrics.scores(exact[torch.from_numpy(labels < 2)], two)
+    said = exact[torch.from_numpy(labels < 2)].argmax(-1)
+    by_class = [(said[two == number] != number).double().mean().item() for number in range(2)]
+    assert lacking.balanced_error == pytest.approx(50 * sum(by_class))

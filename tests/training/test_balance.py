@@ -1,5 +1,7 @@
 """Uneven classes: sampling by class, weights of the label terms, and the bits after a stop."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -7,10 +9,12 @@ from torch.nn import functional as F
 
 import language
 from anew import AnewError
+from anew.core import files
 from anew.core.spec import DataSpec
 from anew.data import Batches, from_arrays, prepare
 from anew.data.batches import balanced_order, class_weights
 from anew.family import Family
+from commands import good
 from runs import RECIPE, interrupted_often, train, weights
 
 CPU = torch.device("cpu")
@@ -187,6 +191,24 @@ def test_sampling_helps_the_rare_class(tmp_path):
         errors[balance] = result.scores[0].scores.error
     assert errors["none"] > 40
     assert max(errors["sampling"], errors["weights"]) < errors["none"] - 15
+
+
+def test_the_balanced_error_stands_beside_the_error(undisturbed, tmp_path):
+    place, _ = undisturbed
+    family = Family.open(place / "weights")
+    (spec,) = [one for one in family.specs().values() if one.generation == 0]
+    tensors, _ = files.read_tensors(family.folder(spec.id).outputs)
+    labels, said = tensors["test.labels"], tensors["test.last"].argmax(-1)
+    of_classes = [(said[labels == one] != one).double().mean().item() for one in range(3)]
+    expected = 100 * np.mean(of_classes)
+
+    rows = json.loads(good("evaluate", place / "weights", "--json"))[0]["rows"]
+    assert rows[0]["balanced_error"] == pytest.approx(expected)
+    assert "balanced error %" in good("evaluate", place / "weights")
+    assert f"(mean over classes {expected:.2f} %)" in good("show", place / "weights")
+    page = tmp_path / "page.html"
+    good("report", place / "weights", "--no-pictures", "-o", page)
+    assert "balanced error %" in page.read_text()
 
 
 def test_positions_have_no_one_class():

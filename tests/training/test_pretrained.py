@@ -14,6 +14,7 @@ import torch
 import anew
 from anew import AnewError, models
 from anew.core import files
+from anew.evaluation import predict
 from anew.evaluation.ensemble import Ensemble
 from anew.family import Family
 from anew.models import matching
@@ -214,6 +215,18 @@ def test_an_ensemble_puts_its_members_in_one_order(named_teacher, arrays):
     inputs = torch.from_numpy(arrays[0][:5, None])
     torch.testing.assert_close(Ensemble([one, other])(inputs), one(inputs).double().log_softmax(-1))
     assert matching.in_order(other, NAMES, "a network").columns == ()
+
+
+def test_a_network_that_is_brought_keeps_its_mode(named_teacher, arrays):
+    """Else a teacher that was only asked in other units would be in training mode afterwards."""
+    network = named_teacher[0].network(0)
+    given = matching.normalising(network, (0.0,), (1.0,)), matching.in_units(network, "unit", "")
+    examples = anew.data.from_arrays(arrays).train
+    for other in (*given, matching.in_order(network, ("b10", "ant", "b2"), "")):
+        assert not other.training
+        predict(other, examples, torch.device("cpu"))
+        assert not any(module.training for module in network.modules())
+    assert matching.named(network.train(), ("x", "y", "z")).training
 
 
 def test_classes_that_only_have_numbers_are_taken_in_order(named_teacher, arrays, tmp_path, capsys):

@@ -222,11 +222,11 @@ def table(
 def scores_table(rows: Sequence[Row], split: str) -> Table:
     """Return the table of `anew evaluate`: generations, then ensembles."""
     # Scores exist only after torch is loaded; the command line itself starts without it.
-    from anew.evaluation import SCORE_COLUMNS, score_lines
+    from anew.evaluation import score_table
 
     examples = rows[0].scores.examples if rows else 0
     title = f"{split}, {examples:,} examples"
-    return table(SCORE_COLUMNS, score_lines(rows), title, numbers_from=2)
+    return table(*score_table(rows), title, numbers_from=2)
 
 
 def lineage_tree(
@@ -240,7 +240,7 @@ def lineage_tree(
     branches: dict[str, Tree] = {}
     for spec in sorted(specs, key=lambda spec: (spec.generation, spec.id)):
         record = records[spec.id]
-        state = "not finished" if record is None else f"test error {record['test']['error']:.2f} %"
+        state = "not finished" if record is None else _tested(record["test"])
 
         parent = tree
         if spec.teachers:
@@ -250,6 +250,14 @@ def lineage_tree(
             Text(f"{spec.id}  {_title(spec)}, seed {spec.seed}: {state}")
         )
     return tree
+
+
+def _tested(scores: Mapping[str, Any]) -> str:
+    """Return a network's test error in words, with the balanced one where classes are uneven."""
+    words = f"test error {scores['error']:.2f} %"
+    if "balanced_error" in scores:
+        words += f" (mean over classes {scores['balanced_error']:.2f} %)"
+    return words
 
 
 def curves(

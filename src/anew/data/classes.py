@@ -36,6 +36,11 @@ class ClassSizes:
         return f"{line}; uneven: see --data.balance" if self.are_uneven else line
 
 
+def are_uneven(counts: Int64[Tensor, "classes"]) -> bool:
+    """Whether the largest of the classes' counts (C,) is much more than the smallest."""
+    return int(counts.max()) > UNEVEN * int(counts.min())
+
+
 def class_sizes(labels: Int64[Tensor, "examples"], classes: tuple[str, ...]) -> ClassSizes:
     """Return the sizes of the smallest and the largest class among labels (N,)."""
     counts = torch.bincount(labels, minlength=len(classes))

@@ -8,18 +8,16 @@ from anew.evaluation.outputs import (
     write_outputs,
 )
 from anew.evaluation.scoring import (
-    SCORE_COLUMNS,
     Row,
     accuracy,
     evaluate_lineage,
     evaluate_networks,
-    score_lines,
     score_logits,
+    score_table,
 )
 
 __all__ = [
     "EVALUATION_BATCH",
-    "SCORE_COLUMNS",
     "Row",
     "accuracy",
     "evaluate_lineage",
@@ -27,7 +25,7 @@ __all__ = [
     "outputs_of",
     "predict",
     "read_outputs",
-    "score_lines",
     "score_logits",
+    "score_table",
     "write_outputs",
 ]

@@ -13,6 +13,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from anew.data.classes import are_uneven
+from anew.evaluation.evidence import balanced_accuracy
+
 CALIBRATION_BINS = 15
 
 
@@ -30,10 +33,13 @@ class Scores:
     brier: float
     """Mean squared distance to the one-hot label, summed over the classes: 0 to 2 (Brier 1950)."""
     examples: int
+    balanced_error: float | None = None
+    """The mean of the classes' errors in percent, if the classes are uneven; None if they are not,
+    and for examples with answers at several positions."""
 
     def to_json(self) -> dict[str, float | int]:
-        """Return the scores by name."""
-        return asdict(self)
+        """Return the scores by name; a balanced error only where there is one."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 def scores(
@@ -43,6 +49,7 @@ def scores(
 
     Every position counts as an example.
     """
+    is_single = labels.ndim == 1
     exact = log_probabilities.double().flatten(end_dim=-2)
     labels = labels.flatten()
     probabilities = exact.exp()
@@ -55,7 +62,15 @@ def scores(
         ece=100 * calibration_error(confidence, correct),
         brier=(probabilities - F.one_hot(labels, exact.shape[-1])).square().sum(-1).mean().item(),
         examples=len(labels),
+        balanced_error=_balanced_error(predicted, labels, exact.shape[-1]) if is_single else None,
     )
+
+
+def _balanced_error(predicted: Tensor, labels: Tensor, classes: int) -> float | None:
+    """Return the mean error of the classes that are there, in percent; None if they are even."""
+    if not len(labels) or not are_uneven(torch.bincount(labels, minlength=classes)):
+        return None
+    return 100 * (1 - balanced_accuracy(predicted, labels))
 
 
 def calibration_error(

@@ -19,7 +19,7 @@ from anew.evaluation.metrics import Scores
 from anew.evaluation.outputs import read_outputs
 from anew.family import Family
 
-SCORE_COLUMNS = ("", "objective", "error %", "NLL", "ECE %", "Brier")
+BALANCED_COLUMN = "balanced error %"
 
 
 @dataclass(frozen=True)
@@ -59,22 +59,31 @@ class Row:
         }
 
 
-def score_lines(rows: Iterable[Row]) -> list[list[str]]:
-    """Return the table of scores as texts, a line for each row, as `SCORE_COLUMNS` names them.
+def score_table(rows: Iterable[Row]) -> tuple[list[str], list[list[str]]]:
+    """Return the table of scores as texts: its columns, and a line for each row.
 
-    A network with its best epoch has a second line.
+    A network with its best epoch has a second line. Where classes are uneven, the balanced error
+    stands beside the error.
     """
+    shown = list(rows)
+    balanced = any(row.scores.balanced_error is not None for row in shown)
     lines: list[list[str]] = []
-    for row in rows:
-        lines.append([row.name, row.objective, *_in_words(row.scores)])
+    for row in shown:
+        lines.append([row.name, row.objective, *_in_words(row.scores, balanced=balanced)])
         if row.best is not None:
-            lines.append([f"{row.name}, validation's epoch", row.objective, *_in_words(row.best)])
-    return lines
+            name = f"{row.name}, validation's epoch"
+            lines.append([name, row.objective, *_in_words(row.best, balanced=balanced)])
+    beside = [BALANCED_COLUMN] if balanced else []
+    return ["", "objective", "error %", *beside, "NLL", "ECE %", "Brier"], lines
 
 
-def _in_words(scores: Scores) -> list[str]:
+def _in_words(scores: Scores, *, balanced: bool) -> list[str]:
+    beside: list[str] = []
+    if balanced:
+        beside = ["" if scores.balanced_error is None else f"{scores.balanced_error:.2f}"]
     return [
         f"{scores.error:.2f}",
+        *beside,
         f"{scores.nll:.4f}",
         f"{scores.ece:.2f}",
         f"{scores.brier:.4f}",

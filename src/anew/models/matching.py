@@ -45,7 +45,7 @@ def in_units(network: Network, units: Units, called: str) -> Network:
             "with inputs as it was trained on"
         ) from error
 
-    return Network(network.model, network.spec, signature, network.frozen, network.columns)
+    return _as(network, signature, network.columns)
 
 
 def in_order(network: Network, classes: tuple[str, ...], called: str) -> Network:
@@ -63,13 +63,13 @@ def in_order(network: Network, classes: tuple[str, ...], called: str) -> Network
     columns = network.columns or tuple(range(len(own)))
     order = tuple(columns[places[name]] for name in classes)
     signature = replace(network.signature, classes=classes)
-    return Network(network.model, network.spec, signature, network.frozen, order)
+    return _as(network, signature, order)
 
 
 def of_units(network: Network, units: Units) -> Network:
     """Return the same network, taken to be in other units without a change of its numbers."""
     signature = replace(network.signature, units=units)
-    return Network(network.model, network.spec, signature, network.frozen, network.columns)
+    return _as(network, signature, network.columns)
 
 
 def normalising(network: Network, mean: tuple[float, ...], std: tuple[float, ...]) -> Network:
@@ -81,13 +81,13 @@ def normalising(network: Network, mean: tuple[float, ...], std: tuple[float, ...
     assert known is not None, "a signature knows its units"
     mean, std = (tuple(values) * (channels // len(values)) for values in (mean, std))
     signature = replace(network.signature, mean=mean, std=std, units="unit").in_units(known)
-    return Network(network.model, network.spec, signature, network.frozen, network.columns)
+    return _as(network, signature, network.columns)
 
 
 def named(network: Network, classes: tuple[str, ...]) -> Network:
     """Return the same network with other names for its classes, in the order that they have."""
     signature = replace(network.signature, classes=classes)
-    return Network(network.model, network.spec, signature, network.frozen, network.columns)
+    return _as(network, signature, network.columns)
 
 
 def are_numbers(classes: tuple[str, ...]) -> bool:
@@ -109,6 +109,13 @@ def is_near(one: Signature, other: Signature) -> bool:
     return all(abs(mine - theirs) <= NEAR_MEAN * std for mine, theirs, std in means) and all(
         1 / NEAR_RATIO <= ratio <= NEAR_RATIO for ratio in ratios
     )
+
+
+def _as(network: Network, signature: Signature, columns: tuple[int, ...]) -> Network:
+    """Return the same model, in the same mode, behind another signature."""
+    same = Network(network.model, network.spec, signature, network.frozen, columns)
+    # A module is made in training mode; whoever restores that would set the shared model to it.
+    return same.train(network.training)
 
 
 def _some(names: list[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from anew.evaluation import SCORE_COLUMNS, Row, score_lines
+from anew.evaluation import Row, score_table
 
 _NUMBER = "text-align:right;padding:0.2em 0.8em"
 _NAME = "text-align:left"
@@ -16,8 +16,9 @@ def html(sentence: str, basis: str, rows: Sequence[Row]) -> str:
 
     Whatever is given is text, never markup.
     """
-    head = _line(SCORE_COLUMNS, "th")
-    body = "".join(_line(line, "td") for line in score_lines(rows))
+    columns, lines = score_table(rows)
+    head = _line(columns, "th")
+    body = "".join(_line(line, "td") for line in lines)
     return (
         f"<div><p><strong>{escape(sentence)}</strong><br><small>{escape(basis)}</small></p>"
         f"<table><thead>{head}</thead><tbody>{body}</tbody></table></div>"

@@ -11,7 +11,7 @@ from typing import Any
 
 from anew.core.errors import AnewError
 from anew.core.text import capitalised, csv_table, plain
-from anew.evaluation import SCORE_COLUMNS, Row, score_lines
+from anew.evaluation import Row, score_table
 from anew.evaluation.insight import wording
 from anew.report import gallery, insight_sections, plotly_figures, sections
 from anew.report.charts import Chart, color_of, symbol_of
@@ -95,15 +95,16 @@ def render(report: Report) -> str:
 
 def scores(rows: Sequence[Row]) -> dict[str, Table]:
     """Return the page's two tables of scores: of generations, and of ensembles."""
-    generations = score_lines(row for row in rows if not row.is_ensemble)
-    ensembles = score_lines(row for row in rows if row.is_ensemble)
+    columns, generations = score_table(row for row in rows if not row.is_ensemble)
+    _, ensembles = score_table(row for row in rows if row.is_ensemble)
     for line in (*generations, *ensembles):
         line[0] = capitalised(line[0])
     # An ensemble has no objective.
-    columns = [SCORE_COLUMNS[0], *SCORE_COLUMNS[2:]]
     return {
-        "generations": Table(SCORE_COLUMNS, generations),
-        "ensembles": Table(columns, [[line[0], *line[2:]] for line in ensembles]),
+        "generations": Table(columns, generations),
+        "ensembles": Table(
+            [columns[0], *columns[2:]], [[line[0], *line[2:]] for line in ensembles]
+        ),
     }
 
 
