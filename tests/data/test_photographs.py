@@ -4,6 +4,8 @@ import io
 from dataclasses import replace
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 import torch
 from PIL import Image
@@ -298,3 +300,32 @@ def test_pictures_in_memory_are_resized_too():
     picture = Image.fromarray(plain.train.inputs[5, 0].numpy())
     theirs = np.asarray(picture.resize((16, 16), Image.Resampling.BILINEAR))
     assert np.array_equal(digits.train.inputs[5, 0].numpy(), theirs)
+
+
+def test_parquet_beyond_the_cache_is_copied_once_and_read_in_any_order(tmp_path, monkeypatch):
+    monkeypatch.setenv("ANEW_CACHE", str(tmp_path / "cache"))
+    rows = [encoded(smooth(*SIZES[number % 5])) for number in range(40)]
+    table = pyarrow.table({"image": rows, "label": [number % 2 for number in range(40)]})
+    pyarrow.parquet.write_table(table, tmp_path / "train.parquet", row_group_size=7)
+    spec = DataSpec(source=f"parquet:{tmp_path}", size=(64,), views="flip")
+
+    budget = sum(map(len, rows)) + 1
+    assert budget < 40 * 64 * 64 * 3
+    held = prepare(open_source(spec, Storage("memory", 0, 0.0)), spec)
+    said = []
+    for _ in range(2):
+        disk = prepare(open_source(spec, Storage("disk", 0, budget, said.append)), spec)
+        for number in (5, 30, 6):
+            one = disk.training.show(slice(number % 25, number % 25 + 1))
+            assert torch.equal(one, held.training.show(slice(number % 25, number % 25 + 1)))
+    assert sum("copied once" in line for line in said) == 1
+
+    (raw,) = cache_folder().glob("*/*/encoded.raw")
+    content = bytearray(raw.read_bytes())
+    content[:] = bytes(len(content))
+    raw.write_bytes(content)
+    disk = prepare(open_source(spec, Storage("disk", 0, budget)), spec)
+    assert torch.equal(disk.training.show(slice(0, 9)), held.training.show(slice(0, 9)))
+    slow = prepare(open_source(spec, Storage("disk", 0, 100.0, said.append)), spec)
+    assert torch.equal(slow.training.show(slice(0, 9)), held.training.show(slice(0, 9)))
+    assert "raise --cache-budget" in said[-1]

@@ -35,7 +35,14 @@ from anew.data.pictures import Form, Pixels
 
 FORMAT = 1
 _MANIFEST = "manifest.json"
-_FILES = (_MANIFEST, "pictures.raw", "checks.u32")
+_FILES = (
+    _MANIFEST,
+    "pictures.raw",
+    "checks.u32",
+    "encoded.raw",
+    "offsets.i64",
+    "encoded.u32",
+)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,11 @@ class Encoded(Protocol):
         """A hash that changes if a file was replaced: over the files' places, sizes and times."""
         ...
 
+    @property
+    def in_any_order(self) -> bool:
+        """Whether pictures are read as quickly in random order as one after another."""
+        ...
+
     def __len__(self) -> int:
         """Return the number of pictures."""
         ...
@@ -45,6 +50,11 @@ class PictureFiles:
     def stamp(self) -> str:
         """A hash over the files' paths, sizes and times of change."""
         return stamp_of(self._paths)
+
+    @property
+    def in_any_order(self) -> bool:
+        """Whether pictures are read quickly in any order: each is a file."""
+        return True
 
     def __len__(self) -> int:
         return len(self._paths)

@@ -14,6 +14,7 @@ from torch import Tensor
 from anew.core.errors import AnewError
 from anew.data.cache import Facts, Layout, PictureCache, key_of
 from anew.data.encoded import Encoded
+from anew.data.packed import packed
 from anew.data.pictures import Form, Header, PictureError, Pixels, decode, read_header
 from anew.data.storage import Storage
 from anew.data.workers import in_order
@@ -93,6 +94,15 @@ class Pictures:
 
     def __len__(self) -> int:
         return len(self.encoded)
+
+    def prepare_for_streaming(self) -> None:
+        """Copy the encoded pictures into the cache if that makes them readable in any order.
+
+        Where all decoded pictures are cached it is not needed.
+        """
+        if self.kept.cache is None:
+            encoded = packed(self.encoded, self.folder, self.storage)
+            self.kept = Kept(encoded, self.form, self.layout, None)
 
     def load(self, numbers: Sequence[int]) -> Pixels:
         """Return pictures (N, H, W, C) in one block of memory.
@@ -235,8 +245,8 @@ class Pictures:
         if others:
             raise AnewError(
                 f"{len(others)} of {len(sound)} pictures have another size than the first "
-                f"({layout.width}x{layout.height}): {some_of(others)}; give --data.size (such as "
-                f"--data.size {_usual(layout)}) to resize and crop all"
+                f"({layout.width}x{layout.height}): {some_of(others, 3)}; give --data.size, such as "
+                f"--data.size {_usual(layout)}, to resize and crop all"
             )
 
     def _open_cache(self) -> PictureCache | None:
@@ -274,10 +284,10 @@ def damaged_error(damaged: dict[int, str], count: int) -> DamagedError:
     )
 
 
-def some_of(texts: Sequence[str]) -> str:
-    """Return texts one after another, the first ten of many."""
-    more = f"; and {len(texts) - NAMED:,} more" if len(texts) > NAMED else ""
-    return "; ".join(texts[:NAMED]) + more
+def some_of(texts: Sequence[str], named: int = NAMED) -> str:
+    """Return texts one after another, the first of many."""
+    more = f"; and {len(texts) - named:,} more" if len(texts) > named else ""
+    return "; ".join(texts[:named]) + more
 
 
 def _another_size(name: str, size: tuple[int, ...], layout: Layout | None) -> str:

@@ -141,6 +141,8 @@ def settled(splits: Sequence[Examples], what: str) -> list[Examples]:
         return list(splits)
     size = sum(one.bytes for one in streamed)
     in_memory = streamed[0].pictures.storage.holds(what, size)
+    if not in_memory:
+        streamed[0].pictures.prepare_for_streaming()
 
     held: list[Examples] = []
     damaged: dict[int, str] = {}

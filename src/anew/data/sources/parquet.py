@@ -90,6 +90,11 @@ class ParquetRows:
         columns = ",".join(dict.fromkeys(group.column for group in self._groups))
         return f"{stamp_of(files)} {columns}"
 
+    @property
+    def in_any_order(self) -> bool:
+        """Whether pictures are read quickly in any order: no, a whole row group is read for one."""
+        return False
+
     def __len__(self) -> int:
         return self._ends[-1]
 
