@@ -326,6 +326,7 @@ def test_parquet_beyond_the_cache_is_copied_once_and_read_in_any_order(tmp_path,
     raw.write_bytes(content)
     disk = prepare(open_source(spec, Storage("disk", 0, budget)), spec)
     assert torch.equal(disk.training.show(slice(0, 9)), held.training.show(slice(0, 9)))
+    monkeypatch.setenv("ANEW_CACHE", str(tmp_path / "another"))
     slow = prepare(open_source(spec, Storage("disk", 0, 100.0, said.append)), spec)
     assert torch.equal(slow.training.show(slice(0, 9)), held.training.show(slice(0, 9)))
     assert "raise --cache-budget" in said[-1]

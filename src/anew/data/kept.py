@@ -245,8 +245,8 @@ class Pictures:
         if others:
             raise AnewError(
                 f"{len(others)} of {len(sound)} pictures have another size than the first "
-                f"({layout.width}x{layout.height}): {some_of(others, 3)}; give --data.size, such as "
-                f"--data.size {_usual(layout)}, to resize and crop all"
+                f"({layout.width}x{layout.height}): {some_of(others, 3)}; resize and crop all with "
+                f"--data.size, such as --data.size {_usual(layout)}"
             )
 
     def _open_cache(self) -> PictureCache | None:
