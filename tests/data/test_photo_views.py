@@ -4,6 +4,8 @@ operations with the same parameters.
 
 import math
 import re
+from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,9 +15,10 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
 from anew import AnewError
+from anew.core import randomness
 from anew.core.spec import DataSpec
 from anew.data import Batches, Resident, from_arrays, prepare
-from anew.data.views import Views, resizing
+from anew.data.views import Views, boxes, colour, erasing, operations, resizing
 from anew.data.views.boxes import Boxes
 
 MANY = 20_000
@@ -27,6 +30,10 @@ KINDS = [
     ("resized-crop", None),
     ("resized-crop+flip", (20, 24)),
     ("crop+flip", (20, 24)),
+    ("trivial", None),
+    ("crop+flip+rand", None),
+    ("colour", (20, 24)),
+    ("erase+colour", None),
 ]
 
 
@@ -189,7 +196,10 @@ def test_pictures_that_are_kept_larger_show_their_middle_or_move_within():
 @pytest.mark.parametrize(
     ("views", "says"),
     [
-        (Views("crop+resized-crop"), "crop twice; drop crop or resized-crop"),
+        (Views("crop+resized-crop"), "have both crop and resized-crop; drop one of them"),
+        (Views("trivial+rand"), "have both trivial and rand; drop one"),
+        (Views("flip", erase=0.5), "data.erase is for views with erase, and these are 'flip'"),
+        (Views("mixup", rand_magnitude=3), "drop --data.rand-magnitude, or add rand to --views"),
         (Views("flip", crop_area=0.2), "data.crop_area is for views with resized-crop, and"),
         (Views("flip", size=(40, 20)), "show 40x20 of pictures of 32x36"),
     ],
@@ -202,6 +212,141 @@ def test_views_that_make_no_sense_are_refused(views, says):
 def test_views_are_read_from_a_spec():
     spec = DataSpec(views="resized-crop+flip", crop_area=0.3)
     assert Views.of(spec, (8, 8)) == Views("resized-crop+flip", crop_area=0.3, size=(8, 8))
+
+
+def worst_and_share(one, other):
+    """The largest difference of bytes, and the share of places that differ."""
+    apart = (one.double() - other.double()).abs()
+    return apart.max().item(), (apart > 0).double().mean().item()
+
+
+CHANGES = {
+    "brightness": (colour.brightness, functional.adjust_brightness),
+    "contrast": (colour.contrast, functional.adjust_contrast),
+    "saturation": (colour.saturation, functional.adjust_saturation),
+}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", CHANGES)
+def test_changes_of_colour_are_torchvisions(name, channels):
+    ours, theirs = CHANGES[name]
+    for dtype in (torch.uint8, torch.float32):
+        source = pictures(4, channels, dtype=dtype)
+        for picture in source.split(1):
+            for factor in (0.0, 0.6, 1.0, 1.37, 1.99):
+                one, other = colour.changed(ours, picture, factor), theirs(picture, factor)
+                worst, share = worst_and_share(one, other)
+                # A fused product and sum falls on another side of a whole number here and there.
+                assert (worst <= 1 and share < 0.02) if dtype == torch.uint8 else worst < 1e-4
+
+
+def test_colour_jitter_applies_three_changes_by_drawn_factors():
+    source, drawn = pictures(40), numbers(MANY)
+    factors = {
+        name: 1 + 0.4 * (2 * randomness.uniform(randomness.key("colour", name), drawn) - 1)
+        for name in CHANGES
+    }
+    shown = Views("colour").show(source, torch.arange(40), drawn[:40])
+    for place in range(40):
+        expected = source[place]
+        for name, (_, theirs) in CHANGES.items():
+            expected = theirs(expected, float(factors[name][place]))
+        worst, share = worst_and_share(shown[place], expected)
+        assert worst <= 3 and share < 0.05
+    for one in factors.values():
+        assert uniform_p((one - 0.6) / 0.8) > LEAST_P
+
+
+def drawn_calls(transform, name):
+    """Which operation torchvision's own class applies, and by what, many times."""
+    calls = []
+    transform._apply_image_or_video_transform = lambda image, id, by, **_: (
+        calls.append((id, round(by, 4))) or image
+    )
+    torch.manual_seed(0)
+    for _ in range(6000):
+        transform(torch.zeros(3, 32, 36, dtype=torch.uint8))
+    return Counter(calls)
+
+
+@pytest.mark.parametrize("kind", ["trivial", "rand"])
+def test_operations_have_torchvisions_names_and_magnitudes(kind, monkeypatch):
+    calls = []
+    for name, operation in operations.OPERATIONS.items():
+        watched = replace(
+            operation,
+            apply=lambda picture, by, name=name: calls.append((name, round(by, 4))) or picture,
+        )
+        monkeypatch.setitem(operations.OPERATIONS, name, watched)
+    blank = torch.zeros(1, 3, 32, 36, dtype=torch.uint8)
+    Views(kind).show(blank, torch.zeros(6000, dtype=torch.int64), numbers(6000))
+    theirs = drawn_calls(
+        v2.TrivialAugmentWide() if kind == "trivial" else v2.RandAugment(num_ops=2), kind
+    )
+    ours = Counter(calls)
+    # Where torchvision has no magnitude ours is 0 too; the sign of nothing says nothing.
+    assert {(n, abs(by)) for n, by in ours} == {(n, abs(by)) for n, by in theirs}
+    names = sorted(operations.OPERATIONS)
+    table = [
+        [sum(count for (one, _), count in which.items() if one == name) for name in names]
+        for which in (ours, theirs)
+    ]
+    assert stats.chi2_contingency(table).pvalue > LEAST_P
+    signed = [
+        sum(c for (_, by), c in ours.items() if sign * by > 0 and _ == "Rotate") for sign in (1, -1)
+    ]
+    assert stats.binomtest(signed[0], sum(signed)).pvalue > LEAST_P
+
+
+def test_every_operation_is_torchvisions():
+    transform = v2.TrivialAugmentWide()
+    source = pictures(1)
+    for name, operation in operations.OPERATIONS.items():
+        for by in (0.0, operation.trivial[1] / 3, operation.trivial[1], -operation.trivial[1] / 2):
+            by = max(2.0, round(by)) if operation.is_whole else by
+            if by < 0 and not operation.is_signed:
+                continue
+            expected = transform._apply_image_or_video_transform(
+                source, name, by, interpolation=transform.interpolation, fill=transform._fill
+            )
+            worst, share = worst_and_share(operation.apply(source, by), expected)
+            assert worst <= 1 and share < 0.02, (name, by)
+
+
+def test_erasing_fills_a_rectangle_with_the_mean_colour_as_often_as_told():
+    source, drawn = pictures(1, height=40, width=50), numbers(MANY)
+    shown = Views("erase", erase=0.3).show(
+        source, torch.zeros(1000, dtype=torch.int64), drawn[:1000]
+    )
+    mean = source[0].double().mean((1, 2)).round()
+    lost = (shown != source).any(1)
+    assert stats.binomtest(int(lost.any(2).any(1).sum()), 1000, 0.3).pvalue > LEAST_P
+    for view, gone in zip(shown, lost, strict=True):
+        if gone.any():
+            rows, columns = gone.any(1).nonzero()[:, 0], gone.any(0).nonzero()[:, 0]
+            box = view[:, rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+            assert (box.double() == mean[:, None, None]).all()
+
+    found, is_found = boxes.draw(erasing.SHAPE, "erase", drawn, (400, 500))
+    shares = (found.height * found.width).double() / 200_000
+    assert is_found.all() and shares.min() > 0.019 and shares.max() < 0.335
+    small = shares < 0.3 * 0.8
+    assert uniform_p((shares[small] - 0.02) / (0.24 - 0.02)) > LEAST_P
+    torch.manual_seed(0)
+    blank, transform = torch.zeros(1, 400, 500), v2.RandomErasing(1.0)
+    theirs = [transform.make_params([blank]) for _ in range(2000)]
+    theirs = [one["h"] * one["w"] / 200_000 for one in theirs if one["h"] is not None]
+    assert stats.ks_2samp(theirs, shares.numpy()).pvalue > LEAST_P
+
+
+@pytest.mark.parametrize("kind", ["trivial", "colour", "flip+rand"])
+def test_floats_that_are_no_units_have_no_colour(kind):
+    source = from_arrays((pictures(30).numpy().astype(np.float32) - 100, np.arange(30) % 3))
+    with pytest.raises(AnewError, match="need bytes or floats in"):
+        prepare(source, DataSpec(views=kind))
+    with pytest.raises(AnewError, match="these have 2 channels"):
+        Views(kind).check("picture", (2, 8, 8))
 
 
 def beta(alpha):

@@ -25,7 +25,19 @@ PHOTOGRAPH = 64
 """Pictures of at least so many pixels a side are taken for photographs, not for thumbnails."""
 SEEDS = Range(0, 2**63 - 1)
 
-VIEWS = Parts(("crop", "resized-crop", "flip", "mixup", "cutmix"))
+VIEWS = Parts(
+    (
+        "crop",
+        "resized-crop",
+        "flip",
+        "trivial",
+        "rand",
+        "colour",
+        "erase",
+        "mixup",
+        "cutmix",
+    )
+)
 """The parts of views, in the order in which they are applied."""
 
 FORMAT_1 = {
@@ -134,6 +146,20 @@ class DataSpec:
     crop_area: float = option(
         0.08,
         "resized-crop: the smallest share of a picture that it shows",
+        allowed=Range(0.0, 1.0, above=True),
+    )
+    rand_operations: int = option(
+        2, "rand: how many operations change a picture", allowed=Range(1, 14)
+    )
+    rand_magnitude: int = option(9, "rand: how strong they are", allowed=Range(0, 30))
+    colour: float = option(
+        0.4,
+        "colour: the most that brightness, contrast and saturation change, as a share",
+        allowed=Range(0.0, 1.0, above=True),
+    )
+    erase: float = option(
+        0.25,
+        "erase: the share of pictures that lose a rectangle",
         allowed=Range(0.0, 1.0, above=True),
     )
     mix_alpha: float = option(

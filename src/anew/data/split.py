@@ -161,6 +161,7 @@ def prepare(source: Source, spec: DataSpec) -> Data:
         f"data '{spec.source}'",
     )
     units = find_units(training, source.units if spec.units == "auto" else spec.units)
+    views.check_units(units, whole=not training.show(slice(0, 1)).is_floating_point())
     spec, notices = filled(spec, units)
     mean, std = _normalisation(training, spec)
     notices += check_statistics(training, mean, std, spec, units)

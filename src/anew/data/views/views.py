@@ -17,12 +17,20 @@ from anew.core import randomness
 from anew.core.errors import AnewError
 from anew.core.spec import VIEWS, DataSpec
 from anew.data.signature import Kind
-from anew.data.views import mixing, resizing
+from anew.data.views import colour, erasing, mixing, operations, resizing
 from anew.data.views.mixing import Mixture
 from anew.data.views.moves import Moves, Size, centre
 
 _COUNTED = frozenset({"crop", "flip"})
-_PARTS_OF = {"crop_area": ("resized-crop",), "mix_alpha": mixing.PARTS}
+_OF_COLOUR = frozenset({"trivial", "rand", "colour"})
+_PARTS_OF = {
+    "crop_area": ("resized-crop",),
+    "rand_operations": ("rand",),
+    "rand_magnitude": ("rand",),
+    "colour": ("colour",),
+    "erase": ("erase",),
+    "mix_alpha": mixing.PARTS,
+}
 _NUMBERS = (1 << 63) - 1
 
 
@@ -39,6 +47,14 @@ class Views:
     the picture mirrored without repeating its edge, as Wide-ResNet's authors did."""
     crop_area: float = 0.08
     """The smallest share of a picture that a resized crop shows."""
+    rand_operations: int = 2
+    """How many of RandAugment's operations change a picture."""
+    rand_magnitude: int = 9
+    """How strong they are, 0..30."""
+    colour: float = 0.4
+    """The most that brightness, contrast and saturation change, as a share."""
+    erase: float = 0.25
+    """The share of pictures that lose a rectangle."""
     mix_alpha: float = 1.0
     """Mixup and cutmix draw their shares from Beta(alpha, alpha)."""
     size: Size | None = None
@@ -98,9 +114,16 @@ class Views:
                 f"data: views '{self.kind}' need pictures, but the examples have shape "
                 f"{input_shape}; set --views none"
             )
-        if {"crop", "resized-crop"} <= set(self.parts):
+        for one, other in (("crop", "resized-crop"), ("trivial", "rand")):
+            if {one, other} <= set(self.parts):
+                raise AnewError(
+                    f"data: views '{self.kind}' have both {one} and {other}; drop one of them from "
+                    "--views"
+                )
+        if not _OF_COLOUR.isdisjoint(self.parts) and input_shape[0] not in (1, 3):
             raise AnewError(
-                f"data: views '{self.kind}' crop twice; drop crop or resized-crop from --views"
+                f"data: views '{self.kind}' need grey or RGB pictures, and these have "
+                f"{input_shape[0]} channels; drop trivial, rand and colour from --views"
             )
 
         if self.mixes and positions:
@@ -122,6 +145,14 @@ class Views:
             raise AnewError(
                 f"data: padding {self.padding} with reflection needs pictures larger than that, "
                 f"got {input_shape[1]}x{input_shape[2]}; lower --data.padding"
+            )
+
+    def check_units(self, units: str, *, whole: bool) -> None:
+        """Raise `AnewError` if pictures in these units have no such views; `whole`: of bytes."""
+        if not _OF_COLOUR.isdisjoint(self.parts) and not whole and units != "unit":
+            raise AnewError(
+                f"data: views '{self.kind}' need bytes or floats in 0..1, and these are other "
+                "floats; give the pictures as bytes, or drop trivial, rand and colour from --views"
             )
 
     def _check_options(self) -> None:
@@ -158,7 +189,17 @@ class Views:
         """
         if self.kind == "none" and self.size is None:
             return pictures.index_select(0, indices)
-        return self._placed(pictures, indices, numbers)
+        shown = self._placed(pictures, indices, numbers)
+
+        if "trivial" in self.parts:
+            shown = operations.trivial(shown, numbers)
+        if "rand" in self.parts:
+            shown = operations.rand(shown, numbers, self.rand_operations, self.rand_magnitude)
+        if "colour" in self.parts:
+            shown = colour.jitter(shown, numbers, self.colour)
+        if "erase" in self.parts:
+            shown = erasing.erase(shown, numbers, self.erase)
+        return shown
 
     def mixture(self, numbers: Int64[Tensor, "batch"], shown: Size) -> Mixture:
         """Return how views (H, W) of the given numbers are mixed with others; `show` mixes none."""
