@@ -211,7 +211,12 @@ def test_views_that_make_no_sense_are_refused(views, says):
 
 def test_views_are_read_from_a_spec():
     spec = DataSpec(views="resized-crop+flip", crop_area=0.3)
-    assert Views.of(spec, (8, 8)) == Views("resized-crop+flip", crop_area=0.3, size=(8, 8))
+    assert Views.of(spec) == Views("resized-crop+flip", crop_area=0.3)
+    # Kept larger than shown: views and a store's key must agree that crops cannot be counted.
+    larger = DataSpec(views="crop+flip", size=(8,), resize=10)
+    assert Views.of(larger) == Views("crop+flip", size=(8, 8))
+    assert not Views.of(larger).is_countable
+    assert Views.of(replace(larger, resize=8)) == Views("crop+flip")
 
 
 def worst_and_share(one, other):

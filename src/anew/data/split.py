@@ -149,7 +149,7 @@ def prepare(source: Source, spec: DataSpec) -> Data:
     # If nothing is cut off, the source's own tensors serve: no second copy of the data set.
     training = everything if len(indices) == len(everything) else everything.take(indices)
     spec = replace(spec, fingerprint=source.fingerprint, views=spec.views or source.views)
-    views = Views.of(spec, _cut_out(spec))
+    views = Views.of(spec)
     views.check(training.kind, training.input_shape, tuple(training.labels.shape[1:]))
     still = Views(size=views.size)
     training, validation, test = settled(
@@ -176,11 +176,6 @@ def prepare(source: Source, spec: DataSpec) -> Data:
         units,
         notices,
     )
-
-
-def _cut_out(spec: DataSpec) -> tuple[int, int] | None:
-    """Return the size that is shown, None if that is all that is kept."""
-    return spec.shown_size if spec.shown_size != spec.kept_size else None
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ class Views:
     """The size (H, W) in which pictures are shown, where they are kept larger; None otherwise."""
 
     @classmethod
-    def of(cls, spec: DataSpec, size: Size | None = None) -> Views:
+    def of(cls, spec: DataSpec) -> Views:
         """Return the views that a data spec asks for; its views are known already."""
         assert spec.views is not None, "a spec's data is described as it was found"
         given = {
@@ -69,6 +69,8 @@ class Views:
             for field in fields(cls)
             if field.name not in ("kind", "size")
         }
+        # The size that is shown, where more is kept.
+        size = spec.shown_size if spec.shown_size != spec.kept_size else None
         return cls(spec.views, size=size, **given)
 
     @property
