@@ -25,7 +25,7 @@ from anew.family import Family
 from anew.studies import Column, Study, StudyData
 from anew.studies.planning import rendering
 from anew.studies.planning.footprint import footprint
-from anew.studies.planning.known_data import fingerprint_in
+from anew.studies.planning.known_data import fingerprint_in, known_data
 from anew.studies.planning.needs import needs as needs_of
 from anew.studies.planning.plan import Work, plan, schedule
 from anew.studies.planning.speeds import speeds_of_rate
@@ -162,6 +162,14 @@ def test_sizes_of_a_split_are_known_without_the_examples(
     for name in ("training", "validation", "test"):
         # Where a share falls between two numbers, sums of rounded shares may fall to either side.
         assert abs(len(getattr(found, name)) - getattr(expected, name)) <= 1
+
+
+def test_a_mean_in_0_1_is_planned_as_it_is_trained(tmp_path):
+    """Else the plan would not know the networks that the family holds: their ids would differ."""
+    spec = DataSpec(source="digits", mean=(0.2,), std=(0.4,))
+    described = known_data(replace(STUDY, data=spec), tmp_path).described(spec.seed)
+    assert described == prepare(data.load("digits"), spec).spec
+    assert described.mean == (51.0,)
 
 
 def test_parameters_and_operations_are_counted():

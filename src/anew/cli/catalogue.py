@@ -103,5 +103,5 @@ def data(source: str = "", /, *, root: Path = Path("data"), download: bool = Fal
     if loaded.train.labels.ndim == 1:
         print(clean(class_sizes(loaded.train.labels, loaded.classes).in_words()))
     if loaded.train.kind == "picture":
-        print(f"units: {units_in_words(find_units(loaded.train, 'auto'))}")
+        print(f"units: {units_in_words(find_units(loaded.train, loaded.units))}")
     print(f"views: {loaded.views}; fingerprint: {loaded.fingerprint}")

@@ -13,6 +13,7 @@ from anew.core.spec import DataSpec
 from anew.data import Contents, MissingDataError, Resident, Source
 from anew.data.signature import Signature
 from anew.data.sources import SOURCES
+from anew.data.units import filled, find_units
 from anew.family import Family
 from anew.studies.study import Study, data_of_seed
 
@@ -67,11 +68,14 @@ def known_data(study: Study, out: Path) -> KnownData:
         if contents is None:
             raise
         views, fingerprint = spec.views or contents.views, fingerprint_in(spec, out)
-        described = replace(spec, views=views, fingerprint=fingerprint)
+        # What is planned by its known sizes is always bytes.
+        described, _ = filled(replace(spec, views=views, fingerprint=fingerprint), "bytes")
         note = f"{spec.source} is not at hand: planned by its known sizes"
         return KnownData(described, contents, None, 0.0, (note,))
 
     described = replace(spec, views=spec.views or source.views, fingerprint=source.fingerprint)
+    asked = source.units if spec.units == "auto" else spec.units
+    described, _ = filled(described, find_units(source.train, asked))
     return KnownData(described, source.contents, source, time.perf_counter() - started)
 
 
