@@ -41,6 +41,21 @@ def test_a_header_is_read_back(signature):
 @pytest.mark.parametrize(
     "wrong",
     [
+        {"input_shape": [float("inf")]},
+        {"input_shape": [True]},
+        {"input_shape": [2.0]},
+        {"input_shape": "2"},
+        {"classes": ["a", "b", "a"]},
+        {"classes": [1, 2, 3]},
+        {"classes": "abc"},
+        {"classes": None},
+        {"std": [-1.0, 1.0]},
+        {"std": [1e-40, 1.0]},
+        {"std": [1e300, 1.0]},
+        {"std": ["1", "1"]},
+        {"mean": [True, False]},
+        {"positions": [1.5]},
+        {"positions": 3},
         {"input_shape": (2, 2)},
         {"input_shape": ()},
         {"classes": ("a",)},
@@ -54,8 +69,14 @@ def test_a_header_is_read_back(signature):
     ],
 )
 def test_a_header_of_nothing_is_refused(wrong):
-    with pytest.raises(ValueError, match=r"for inputs|finite|kind of examples"):
+    with pytest.raises(ValueError, match=r"for inputs|finite|kind of examples|holds|no list|name"):
         Signature.from_header({**VECTOR.to_header(), **wrong})
+
+
+def test_the_smallest_deviation_of_a_header_has_a_finite_inverse():
+    smallest = torch.finfo(torch.float32).tiny
+    read = Signature.from_header({**VECTOR.to_header(), "std": [smallest, 1]})
+    assert read.statistics()[1].isfinite().all()
 
 
 def test_inputs_are_prepared_to_the_bit_and_tokens_pass():

@@ -808,6 +808,7 @@ def test_unsound_arrays_are_refused(inputs, labels, words):
         ),
         ((GREY[:0], LABELS[:0]), None, ("my arrays (test)", "holds no examples")),
         (None, NAMES[:2], ("label 2 is out of range", "2 classes, 0 to 1")),
+        (None, ["a", "b", "a"], ("two classes have the name 'a'", "a name of its own")),
         (None, [*NAMES, "dog"], ("class 3 ('dog') has no training example",)),
     ],
 )

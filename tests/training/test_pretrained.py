@@ -315,6 +315,22 @@ DAMAGES = {
         lambda w: {**w, "classifier.bias": torch.tensor([0.0, -torch.inf, 0.0])},
         "holds NaN or infinity",
     ),
+    "infinity in another precision": (
+        lambda w: {**w, "classifier.bias": torch.full((3,), 1e300, dtype=torch.float64)},
+        "holds NaN or infinity",
+    ),
+    "whole numbers": (
+        lambda w: {**w, "classifier.bias": torch.zeros(3, dtype=torch.int64)},
+        "tensor 'classifier.bias' holds numbers of type int64, but .* needs float32",
+    ),
+    "complex numbers": (
+        lambda w: {**w, "classifier.bias": torch.zeros(3, dtype=torch.complex64)},
+        "tensor 'classifier.bias' holds numbers of type complex64, but .* needs float32",
+    ),
+    "numbers of eight bits": (
+        lambda w: {**w, "classifier.bias": torch.zeros(3).to(torch.float8_e4m3fn)},
+        "tensor 'classifier.bias' holds numbers of type float8_e4m3fn",
+    ),
     "nothing": (lambda w: {}, "is no state dict of small_cnn: it lacks"),
 }
 
@@ -325,6 +341,15 @@ def test_a_state_dict_that_does_not_fit_is_refused(weights, arrays, tmp_path, da
     check_refused(
         arrays, tmp_path, says, teacher=save(spoil(weights), tmp_path / "teacher.safetensors")
     )
+
+
+def test_a_state_dict_of_half_precision_teaches(weights, arrays, tmp_path):
+    halved = {name: tensor.half() for name, tensor in weights.items()}
+    path = save(halved, tmp_path / "half.safetensors")
+    brought = train(arrays, tmp_path / "new", teacher=path).network(0).model.state_dict()
+    for name, tensor in weights.items():
+        assert brought[name].dtype == tensor.dtype
+        torch.testing.assert_close(brought[name], halved[name].to(tensor.dtype), rtol=0, atol=0)
 
 
 def write_pickle(path):

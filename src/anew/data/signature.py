@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 from jaxtyping import Num
@@ -15,6 +15,7 @@ Kind = Literal["picture", "vector", "tokens"]
 Units = Literal["bytes", "unit", "own"]
 """What the numbers of pictures are: 0..255, 0..1, or something else, such as normalised ones."""
 Arranged = TypeVar("Arranged", Tensor, nn.Module)
+_SMALLEST, _LARGEST = (float(getattr(torch.finfo(torch.float32), end)) for end in ("tiny", "max"))
 _KIND_OF_LENGTH: dict[int, Kind] = {3: "picture", 1: "vector"}
 
 
@@ -63,9 +64,14 @@ class Signature:
                 f"for inputs {self.input_shape}"
             )
 
+        # Networks compute with float32, and with one over the deviation.
         numbers = (*self.mean, *self.std)
-        if not all(map(math.isfinite, numbers)) or min(self.std, default=1.0) <= 0:
-            raise ValueError("a mean or deviation is not finite, or a deviation is not above 0")
+        is_finite = all(abs(number) <= _LARGEST for number in numbers)
+        if not is_finite or min(self.std, default=1.0) < _SMALLEST:
+            raise ValueError(
+                f"a mean or deviation is not finite, or a deviation is not above {_SMALLEST:.2g}: "
+                f"mean {self.mean}, std {self.std}"
+            )
 
         units = (self.units or "bytes") if kind == "picture" else "own"
         object.__setattr__(self, "kind", kind)
@@ -181,17 +187,54 @@ class Signature:
         if units not in (None, "bytes", "unit", "own"):
             raise ValueError("unknown units of examples")
 
-        mean, std = (tuple(map(float, header[name])) for name in ("mean", "std"))
+        mean, std = _numbers(header, "mean"), _numbers(header, "std")
         return cls(
-            tuple(map(int, header["input_shape"])),
-            tuple(map(str, header["classes"])),
+            whole_numbers(header, "input_shape"),
+            _class_names(header),
             mean,
             std,
             kind,
-            tuple(map(int, header.get("positions", ()))),
+            whole_numbers({"positions": (), **header}, "positions"),
             units or _likely_units(mean, std),
             _size_in(header),
         )
+
+
+def whole_numbers(header: Mapping[str, Any], name: str) -> tuple[int, ...]:
+    """Return the whole numbers that a header holds under a name.
+
+    Raises KeyError if there are none, and ValueError if they are something else.
+    """
+    return _listed(header, name, (int,), "whole numbers")
+
+
+def _numbers(header: Mapping[str, Any], name: str) -> tuple[float, ...]:
+    return tuple(map(float, _listed(header, name, (int, float), "numbers")))
+
+
+def _class_names(header: Mapping[str, Any]) -> tuple[str, ...]:
+    names = _listed(header, "classes", (str,), "names")
+    if len(set(names)) < len(names):
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"two classes have the name {repeated!r}")
+    return names
+
+
+def _listed(
+    header: Mapping[str, Any], name: str, kinds: tuple[type, ...], called: str
+) -> tuple[Any, ...]:
+    """Return the values of a list; a truth value is no number, and a text no list of letters."""
+    values = header[name]
+    if not isinstance(values, list | tuple):
+        raise ValueError(f"{name} is no list of {called}: {_shortened(values)}")
+    for value in cast("Sequence[Any]", values):
+        if type(value) not in kinds:
+            raise ValueError(f"{name} holds {_shortened(value)} among {called}")
+    return tuple(cast("Sequence[Any]", values))
+
+
+def _shortened(value: object) -> str:
+    return textwrap.shorten(repr(value), 60, placeholder=" ...")
 
 
 def _likely_units(mean: tuple[float, ...], std: tuple[float, ...]) -> Units:

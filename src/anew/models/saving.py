@@ -7,14 +7,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from anew import models
 from anew.core import fields, files
 from anew.core.errors import AnewError
 from anew.core.spec import ModelSpec
-from anew.data.signature import Signature
+from anew.data.signature import Signature, whole_numbers
 from anew.models.network import Network, build_empty
+
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def load(path: Path, trusted: Collection[str] = ()) -> Network:
@@ -35,7 +38,7 @@ def restore(
         spec = fields.read(ModelSpec, header["model"], str(path), prefix=("model",))
         signature = Signature.from_header(header)
         check_trusted(spec.name, trusted, path)
-        columns = tuple(map(int, header.get("columns", ())))
+        columns = whole_numbers({"columns": (), **header}, "columns")
 
     network = build_empty(spec, signature)
     fill(network, tensors, path)
@@ -82,7 +85,7 @@ def check_trusted(name: str, trusted: Collection[str], path: Path) -> None:
 def fill(network: Network, tensors: dict[str, Tensor], path: Path) -> None:
     """Put a state dict into a network's model.
 
-    Raises `AnewError` if a tensor is missing, extra, of another shape, or not finite.
+    Raises `AnewError` if a tensor is missing, extra, of another shape or type, or not finite.
     """
     wanted = network.model.state_dict()
     _check_names(network.spec.name, wanted.keys(), tensors.keys(), path)
@@ -95,12 +98,31 @@ def fill(network: Network, tensors: dict[str, Tensor], path: Path) -> None:
                 f"{network.signature.input_shape} needs {tuple(wanted[key].shape)}; give a "
                 "checkpoint of the same model, classes and inputs"
             )
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+        if not _can_hold(wanted[key].dtype, tensor.dtype):
+            raise AnewError(
+                f"{path}: tensor '{key}' holds numbers of type {_of_type(tensor)}, but "
+                f"{network.spec.name} needs {_of_type(wanted[key])}; give the checkpoint as it was "
+                "trained, not one that was quantised"
+            )
+        # As the model will hold it: large float64 numbers are infinite in float32.
+        if not bool(tensor.to(wanted[key].dtype).isfinite().all()):
             raise AnewError(
                 f"{path}: tensor '{key}' holds NaN or infinity; give a checkpoint of a sound "
                 "network"
             )
     network.model.load_state_dict(tensors)
+
+
+def _can_hold(wanted: torch.dtype, given: torch.dtype) -> bool:
+    """Whether numbers of a type can stand for those of another, of more or fewer digits."""
+    if wanted.is_complex:
+        return given.is_complex
+    # Floats for whole numbers too: a checkpoint in half precision may hold its counters so.
+    return given in _FLOATS or not (wanted.is_floating_point or given.is_complex)
+
+
+def _of_type(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def _check_names(model: str, wanted: Set[str], given: Set[str], path: Path) -> None:

@@ -138,8 +138,9 @@ def checked_source(
     """Return examples as a source, with their fingerprint.
 
     `classes` are "0", "1", ... if not given. Raises `AnewError` if there are fewer than two of
-    them, if one has no training example, or if the test set does not fit the training examples. A
-    vocabulary, whose examples have a label at each position, may have unused entries.
+    them, if two have one name, if one has no training example, or if the test set does not fit the
+    training examples. A vocabulary, whose examples have a label at each position, may have unused
+    entries.
     """
     _check_labels(name, train, classes)
     names = classes or names_of([train.labels])
@@ -147,6 +148,12 @@ def checked_source(
         raise AnewError(
             f"data '{name}': has {len(names)} class, and a classifier needs at least 2; add another"
         )
+    if len(set(names)) < len(names):
+        repeated = next(one for one in names if names.count(one) > 1)
+        raise AnewError(
+            f"data '{name}': two classes have the name '{repeated}'; give each a name of its own"
+        )
+
     if train.labels.ndim == 1:
         _check_every_class(name, train, names)
     if test is not None:
