@@ -94,6 +94,8 @@ def data(source: str = "", /, *, root: Path = Path("data"), download: bool = Fal
     test = "no test set of its own (one is cut off)"
     if loaded.test is not None:
         test = f"{len(loaded.test):,} test"
+    if loaded.validation is not None:
+        test = f"{len(loaded.validation):,} validation, {test}"
     shape = "x".join(map(str, loaded.train.input_shape))
     dtype = str(loaded.train.show(slice(0, 1)).dtype).removeprefix("torch.")
     print(f"{source}: {len(loaded.train):,} training examples, {test}, each {shape} {dtype}")
@@ -105,3 +107,5 @@ def data(source: str = "", /, *, root: Path = Path("data"), download: bool = Fal
     if loaded.train.kind == "picture":
         print(f"units: {units_in_words(find_units(loaded.train, loaded.units))}")
     print(f"views: {loaded.views}; fingerprint: {loaded.fingerprint}")
+    for note in loaded.notes:
+        print(f"note: {clean(note)}")

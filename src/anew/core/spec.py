@@ -83,6 +83,8 @@ that is added leaves all ids that were given before.
 
 PLACE = {"source", "root", "download"}
 """Where data lie: no part of an identity, and saved beside it."""
+COLUMNS = ("image_column", "label_column")
+"""How data are found where they lie: no part of an identity, and saved where they are given."""
 
 
 @dataclass(frozen=True)
@@ -205,6 +207,19 @@ class DataSpec:
     )
     skip_damaged: bool = option(
         False, "leave out pictures that cannot be read; they are counted and named"
+    )
+
+    image_column: str = option(
+        "",
+        "Parquet files and tables of labels: the column with the pictures, or with their files' "
+        "names; found by its name where not given",
+        identity=False,
+    )
+    label_column: str = option(
+        "",
+        "Parquet files and tables of labels: the column with the classes; found by its name where "
+        "not given",
+        identity=False,
     )
 
     ALWAYS_WRITTEN: ClassVar = FORMAT_1["data"]
@@ -477,7 +492,8 @@ class Spec:
     def to_json(self) -> dict[str, Any]:
         """Return the spec as it is saved: its identity, with the place of the data."""
         identity = self.identity
-        kept = identity["data"].keys() | PLACE
+        columns = {name for name in COLUMNS if getattr(self.data, name)}
+        kept = identity["data"].keys() | PLACE | columns
         data = {name: value for name, value in fields.write(self.data).items() if name in kept}
         return {**identity, "data": data}
 

@@ -42,7 +42,7 @@ class Encoded(Protocol):
 class PictureFiles:
     """Picture files of a folder."""
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(self, paths: Sequence[str | Path]) -> None:
         # Texts take a tenth of the memory of paths; there may be millions.
         self._paths = [os.fspath(path) for path in paths]
 

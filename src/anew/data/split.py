@@ -89,6 +89,8 @@ def sizes(contents: Contents, spec: DataSpec) -> Sizes:
 
     if spec.limit is not None:
         left = min(left, spec.limit)
+    if contents.validation:
+        return Sizes(left, contents.validation, test)
     validation = round(spec.validation * left)
     if left - validation < 1:
         raise AnewError(
@@ -102,10 +104,10 @@ def prepare(source: Source, spec: DataSpec) -> Data:
     """Split a source's examples and measure the normalisation.
 
     Splits are drawn by `spec.seed`, class by class if an example has one label. The validation
-    split comes from the training examples, never from the test set, which is cut off first if the
-    source has none. A class that they would leave without training examples keeps one. Raises
-    `AnewError` if there are fewer training examples than classes, or if the source's content is not
-    that of the spec's fingerprint.
+    split is the source's own, or comes from the training examples, never from the test set, which
+    is cut off first if the source has none. A class that they would leave without training examples
+    keeps one. Raises `AnewError` if there are fewer training examples than classes, or if the
+    source's content is not that of the spec's fingerprint.
     """
     spec = spec.complete()
     source = resized(source, form_of(spec))
@@ -138,9 +140,10 @@ def prepare(source: Source, spec: DataSpec) -> Data:
         share = spec.limit / len(indices)
         left_out, indices = strata.cut(indices, share, randomness.key(spec.seed, "limit"))
     key = randomness.key(spec.seed, "validation split")
-    indices, held_out = strata.cut(indices, spec.validation, key)
+    share = spec.validation if source.validation is None else 0.0
+    indices, held_out = strata.cut(indices, share, key)
     sizes_cut = len(indices), len(held_out), len(cut_off)
-    check_enough(sizes_cut, len(everything), strata.count, spec)
+    check_enough(sizes_cut, len(everything), strata.count, replace(spec, validation=share))
     indices, (held_out, cut_off, _) = keep_classes(
         strata.labels, indices, (held_out, cut_off, left_out), strata.count
     )
@@ -155,7 +158,7 @@ def prepare(source: Source, spec: DataSpec) -> Data:
     training, validation, test = settled(
         [
             training.with_views(views),
-            everything.take(held_out).with_views(still),
+            (source.validation or everything.take(held_out)).with_views(still),
             test.with_views(still),
         ],
         f"data '{spec.source}'",

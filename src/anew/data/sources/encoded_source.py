@@ -17,7 +17,7 @@ from anew.data.streamed import Streamed, settled
 
 @dataclass(frozen=True)
 class Labelled:
-    """Encoded pictures of the training set and, behind them, of the test set, with their labels."""
+    """Encoded pictures with labels: the training set, then the test set, the validation set."""
 
     encoded: Encoded
     train: Sequence[int]
@@ -26,6 +26,8 @@ class Labelled:
     """The labels of the other pictures; None if there is no test set."""
     classes: tuple[str, ...] | None
     notes: list[str] = field(default_factory=list[str])
+    validation: Sequence[int] | None = None
+    """The labels of the last pictures; None if there is no validation set."""
 
 
 def source_of(found: Labelled, reading: Reading) -> Source:
@@ -45,10 +47,11 @@ def source_of(found: Labelled, reading: Reading) -> Source:
                 f"{len(damaged):,} damaged pictures are left out: {some_of(list(damaged.values()))}"
             )
 
-    splits: list[Examples] = []
+    splits: list[Examples | None] = []
     first = 0
-    for labels in (found.train, found.test):
+    for labels in (found.train, found.test, found.validation):
         if labels is None:
+            splits.append(None)
             continue
         numbers = torch.tensor([n for n in range(first, first + len(labels)) if n not in out])
         kept = torch.tensor(labels, dtype=torch.int64)[numbers - first]
@@ -59,7 +62,10 @@ def source_of(found: Labelled, reading: Reading) -> Source:
 
     # Without a cache pictures would be decoded for their fingerprint and once more to be held.
     if reading.form.size is None and pictures.kept.cache is None:
-        splits = settled(splits, f"data '{reading.name}'")
-    test = splits[1] if len(splits) > 1 else None
-    source = checked_source(reading.name, splits[0], test, found.classes, "crop+flip", tuple(notes))
-    return replace(source, units="bytes")
+        there = [one for one in splits if one is not None]
+        held = iter(settled(there, f"data '{reading.name}'"))
+        splits = [next(held) if one is not None else None for one in splits]
+    train, test, validation = splits
+    assert train is not None, "found.train is never None"
+    source = checked_source(reading.name, train, test, found.classes, "crop+flip", validation)
+    return replace(source, units="bytes", notes=tuple(notes))

@@ -1,71 +1,320 @@
-"""Folders of picture files, one folder for each class."""
+"""Folders of picture files, one folder for each class, or a table that names each file's class."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
 
 from anew.core.errors import AnewError, did_you_mean
+from anew.core.text import listed
 from anew.data.encoded import PictureFiles
+from anew.data.kept import some_of
 from anew.data.sources.encoded_source import Labelled, source_of
+from anew.data.sources.layout_names import SPLITS, SplitName, is_of_system, split_called
 from anew.data.sources.source import Reading, Source
+from anew.data.sources.tables import Rows, read_tables
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
+SUFFIXES = frozenset(
+    (
+        *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".webp", ".ppm", ".pgm"),
+        *(".pbm", ".pnm", ".tif", ".tiff", ".gif", ".avif"),
+    )
+)
+DEPTH = 3
+"""So many folders deep a `train/` is looked for that is not where it should be."""
+
+
+@dataclass
+class Found:
+    """What lies below a folder, seen once."""
+
+    pictures: list[str] = field(default_factory=list[str])
+    """Paths, sorted, folder by folder."""
+    deeper: int = 0
+    """How many of the pictures lie in sub-folders."""
+    others: Counter[str] = field(default_factory=Counter[str])
+    """How many other files there are, by suffix."""
 
 
 def read_folder(reading: Reading) -> Source:
-    """Read PATH/train/CLASS/* and PATH/test/CLASS/*, or PATH/CLASS/* without a test set.
+    """Read PATH/train/CLASS/*, with test/ and val/ where they are, or PATH/CLASS/*.
 
-    Raises `AnewError` if a class has no picture, or if a picture cannot be read.
+    Splits have any of their usual names. All pictures below a class folder are of that class. Where
+    there are no class folders, a table such as labels.csv names each file's class. Raises
+    `AnewError` if neither is found, or if a class of the other splits has no training example.
     """
-    name, place = reading.name, reading.place
-    if (place / "train").is_dir():
-        folders = [folder for folder in (place / "train", place / "test") if folder.is_dir()]
-    else:
-        folders = [place]
-    classes = _class_folders(name, folders[0])
-    (train, labels), *tests = [_files(name, folder, classes) for folder in folders]
-
-    # All splits are read as one, so that they are all grey or all in colour.
-    paths = [*train, *(path for paths, _ in tests for path in paths)]
-    test_labels = tests[0][1] if tests else None
-    found = Labelled(PictureFiles(paths), labels, test_labels, tuple(classes))
-    return source_of(found, reading)
-
-
-def _class_folders(name: str, part: Path) -> list[str]:
-    """Return the names of the class folders in a split's folder, sorted."""
-    if not part.is_dir():
+    place = reading.place
+    if not place.is_dir():
         raise AnewError(
-            f"data '{name}': {part} is no folder; it must hold a folder of pictures for each class"
+            f"data '{reading.name}': {place} is no folder; it must hold a folder of pictures for "
+            "each class"
         )
-    classes = sorted(
-        path.name for path in part.iterdir() if path.is_dir() and not path.name.startswith(".")
+
+    tree = _Tree(reading.name, place)
+    splits = tree.splits()
+    if not splits and (len(tree.classes(place)) < 2 or _are_splits(tree.classes(place))):
+        rows = read_tables(reading, tree.everything())
+        if rows is not None:
+            return source_of(_labelled(reading.name, rows), reading)
+        tree.check_place()
+    return source_of(tree.labelled(splits or {"train": place}), reading)
+
+
+class _Tree:
+    """A folder of pictures, and what is to be said of it."""
+
+    def __init__(self, name: str, place: Path) -> None:
+        self._name, self._place = name, place
+        self._below: dict[Path, Found] = {}
+        self._notes: list[str] = []
+
+    def splits(self) -> dict[SplitName, Path]:
+        """Return the folders of the splits; none if there is no train/ with class folders."""
+        called = [(split_called(path.name), path) for path in _folders(self._place)]
+        found: dict[SplitName, Path] = {}
+        for split in SPLITS:
+            several = [path for one, path in called if one == split]
+            # A class may be called train: a split has class folders.
+            if split == "train":
+                several = [path for path in several if self.classes(path)]
+                if not several:
+                    return {}
+                if len(several) > 1:
+                    raise self._error(
+                        f"{listed([path.name for path in several])} could each be the training "
+                        "set; rename all but one"
+                    )
+            if several:
+                chosen = max(several, key=lambda path: (path.name.lower() == split, path.name))
+                found[split] = chosen
+                self._notes += [
+                    f"{path.name}/ is not used: {chosen.name}/ is the {split} set"
+                    for path in several
+                    if path != chosen
+                ]
+        return found
+
+    def classes(self, part: Path) -> list[str]:
+        """Return the folders in a split's folder that hold pictures, sorted."""
+        return sorted(path.name for path in _folders(part) if self.below(path).pictures)
+
+    def below(self, folder: Path) -> Found:
+        """Return what lies below a folder."""
+        if folder not in self._below:
+            self._below[folder] = _walk(folder)
+        return self._below[folder]
+
+    def everything(self) -> list[str]:
+        """Return the paths of all pictures."""
+        return self.below(self._place).pictures
+
+    def labelled(self, splits: Mapping[SplitName, Path]) -> Labelled:
+        """Return the pictures of the splits with their classes."""
+        train = splits["train"]
+        classes = self.classes(train)
+        if not classes:
+            raise self._error(
+                f"{train} holds no class folders; put the pictures into one folder a class, or "
+                "give a table of files and classes beside them (labels.csv)"
+            )
+
+        paths: list[str] = []
+        labels: dict[SplitName, list[int]] = {}
+        for split in SPLITS:
+            if split in splits and self._has_classes(split, splits[split], classes):
+                mine = self._pictures(splits[split], classes)
+                labels[split] = [label for label, files in mine for _ in files]
+                paths += [file for _, files in mine for file in files]
+        self._note_rest(train, [splits[split] for split in labels])
+        if "validation" in labels and "test" not in labels:
+            self._notes.append(
+                f"{splits['validation'].name}/ is the validation set, and a test set is cut off "
+                f"from {train.name}/"
+            )
+
+        return Labelled(
+            PictureFiles(paths),
+            labels["train"],
+            labels.get("test"),
+            tuple(classes),
+            self._notes,
+            labels.get("validation"),
+        )
+
+    def check_place(self) -> None:
+        """Raise `AnewError` if the pictures lie in another place than this one, and say where."""
+        folders = _folders(self._place)
+        deeper = [path for path in _below(folders) if split_called(path.name) == "train"]
+        parents = list(dict.fromkeys(path.parent for path in deeper if self.classes(path)))
+        if len(parents) == 1:
+            raise self._error(
+                f"has no folder train/ of its own, and there is one in {parents[0]}; give "
+                f"folder:{parents[0]}"
+            )
+        with_pictures = self.classes(self._place)
+        if len(with_pictures) == 1 and len(self.classes(self._place / with_pictures[0])) > 1:
+            inner = self._place / with_pictures[0]
+            raise self._error(f"has one folder of pictures, {inner}; give folder:{inner}")
+        if _are_splits(with_pictures):
+            raise self._error(
+                f"{listed([f'{name}/' for name in with_pictures])} hold pictures that are in no "
+                "class folders; put those for training into train/CLASS/, or give a table of files "
+                "and classes beside them (train.csv)"
+            )
+
+    def _has_classes(self, split: SplitName, part: Path, classes: Sequence[str]) -> bool:
+        """Return whether a split has labelled pictures; note it if not."""
+        found = self.classes(part)
+        unlabelled = not found or (len(found) == 1 and found[0] not in classes)
+        if split == "train" or not unlabelled or did_you_mean(found[0] if found else "", classes):
+            return True
+        count = len(self.below(part).pictures)
+        what = f"{count:,} pictures without class folders" if count else "no picture"
+        self._notes.append(f"{part.name}/ is not used: it holds {what}")
+        return False
+
+    def _pictures(self, part: Path, classes: Sequence[str]) -> list[tuple[int, list[str]]]:
+        """Return the numbers of a split's classes with their picture files."""
+        found: list[tuple[int, list[str]]] = []
+        deeper = total = 0
+        for label in self.classes(part):
+            if label not in classes:
+                raise self._error(
+                    f"{part.name}/ has class '{label}', which no training example has"
+                    f"{did_you_mean(label, classes)}; rename {part / label}, or give it training "
+                    "examples"
+                )
+            below = self.below(part / label)
+            found.append((classes.index(label), below.pictures))
+            deeper, total = deeper + below.deeper, total + len(below.pictures)
+        if deeper:
+            self._notes.append(
+                f"{deeper:,} of {total:,} pictures of {part} lie in sub-folders of their class's "
+                "folder"
+            )
+        return found
+
+    def _note_rest(self, train: Path, used: Sequence[Path]) -> None:
+        """Note the files and folders that are passed over."""
+        others = Counter[str]()
+        loose = 0
+        for part in dict.fromkeys((self._place, *used)):
+            folders, files = _split_entries(part)
+            loose += sum(is_picture(file) for file in files)
+            others.update(_suffix(file) for file in files if not is_picture(file))
+            for path in sorted(map(Path, folders)):
+                if part not in used:
+                    if split_called(path.name) is None:
+                        count = len(self.below(path).pictures)
+                        self._notes.append(f"{path}/ is passed over: {count:,} pictures")
+                    continue
+                others.update(self.below(path).others)
+                # A class may have no example in the other splits.
+                if part == train and not self.below(path).pictures:
+                    self._notes.append(f"{path}/ holds no picture and is no class")
+
+        if loose:
+            self._notes.append(f"{loose:,} pictures that lie in no class folder are passed over")
+        if others:
+            counts = [f"{count:,} {suffix}" for suffix, count in others.most_common()]
+            self._notes.append(f"files that are no pictures are passed over: {some_of(counts)}")
+
+    def _error(self, text: str) -> AnewError:
+        return AnewError(f"data '{self._name}': {text}")
+
+
+def is_picture(name: str) -> bool:
+    """Return whether a file's name is that of a picture."""
+    return PurePath(name).suffix.lower() in SUFFIXES
+
+
+def _labelled(name: str, rows: Rows) -> Labelled:
+    """Return the pictures that a table of labels names."""
+    train = rows.labels["train"]
+    numbers = {label: number for number, label in enumerate(rows.classes)}
+    paths: list[str] = []
+    labels: dict[SplitName, list[int]] = {}
+    for split in SPLITS:
+        mine = rows.labels.get(split)
+        if mine is None:
+            continue
+        unknown = sorted({label for _, label in mine if label not in numbers})
+        if unknown:
+            raise AnewError(
+                f"data '{name}': the {split} set has class '{unknown[0]}', which no training "
+                f"example has{did_you_mean(unknown[0], numbers)}; rename it, or give it training "
+                "examples"
+            )
+        paths += [path for path, _ in mine]
+        labels[split] = [numbers[label] for _, label in mine]
+    assert train, "a table has training examples"
+    return Labelled(
+        PictureFiles(paths),
+        labels["train"],
+        labels.get("test"),
+        rows.classes,
+        rows.notes,
+        labels.get("validation"),
     )
-    if not classes:
-        raise AnewError(
-            f"data '{name}': {part} holds no class folders; put the pictures into one folder a "
-            "class"
-        )
-    return classes
 
 
-def _files(name: str, part: Path, classes: list[str]) -> tuple[list[Path], list[int]]:
-    """Return the picture files of a split and the number of each one's class."""
-    paths, labels = list[Path](), list[int]()
-    for label in _class_folders(name, part):
-        folder = part / label
-        if label not in classes:
-            raise AnewError(
-                f"data '{name}': the test set has class '{label}', which no training example has"
-                f"{did_you_mean(label, classes)}; rename or remove {folder}"
-            )
-        pictures = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-        if not pictures:
-            raise AnewError(
-                f"data '{name}': class folder '{folder}' has no picture; add pictures or "
-                "remove the folder"
-            )
+def _are_splits(names: Iterable[str]) -> bool:
+    """Return whether all folders are called like splits, of which one is for training."""
+    splits = [split_called(name) for name in names]
+    return "train" in splits and None not in splits
 
-        paths += pictures
-        labels += [classes.index(label)] * len(pictures)
-    return paths, labels
+
+def _folders(place: Path) -> list[Path]:
+    """Return the folders in a folder, sorted, without those of the system."""
+    return sorted(Path(path) for path in _split_entries(place)[0])
+
+
+def _below(folders: Sequence[Path]) -> list[Path]:
+    """Return the folders in folders, a few levels deep."""
+    found: list[Path] = []
+    for _ in range(DEPTH):
+        folders = [inner for folder in folders[:100] for inner in _folders(folder)]
+        found += folders
+    return found
+
+
+def _split_entries(folder: str | Path) -> tuple[list[str], list[str]]:
+    """Return the paths of the folders and of the files in a folder."""
+    folders, files = list[str](), list[str]()
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if not is_of_system(entry.name):
+                    (folders if entry.is_dir() else files).append(entry.path)
+    except OSError as error:
+        raise AnewError(f"{folder}: cannot be read ({error.strerror}); check the path") from error
+    return folders, files
+
+
+def _walk(top: Path) -> Found:
+    """Return what lies below a folder; links are followed, each folder is entered once."""
+    found = Found()
+    seen: set[tuple[int, int]] = set()
+    pending = [os.fspath(top)]
+    while pending:
+        folder = pending.pop()
+        status = Path(folder).stat()
+        if (status.st_dev, status.st_ino) in seen:
+            continue
+        seen.add((status.st_dev, status.st_ino))
+
+        folders, files = _split_entries(folder)
+        pending += folders
+        pictures = [file for file in files if is_picture(file)]
+        found.pictures += pictures
+        found.deeper += 0 if folder == os.fspath(top) else len(pictures)
+        found.others.update(_suffix(file) for file in files if not is_picture(file))
+    found.pictures.sort(key=lambda path: PurePath(path).parts)
+    return found
+
+
+def _suffix(file: str) -> str:
+    return PurePath(file).suffix.lower() or "without suffix"

@@ -61,6 +61,8 @@ class Contents:
     input_shape: tuple[int, ...]
     classes: int
     views: str
+    validation: int = 0
+    """The number of examples in its own validation set; 0 if it has none."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,13 @@ class Source:
     """In which units pictures are, if the source knows; found from their values otherwise."""
     notes: tuple[str, ...] = ()
     """What was passed over, or taken for something else, a line each."""
+    validation: Examples | None = None
+    """The source's own validation set; None if one is to be cut off from the training examples."""
+
+    @property
+    def splits(self) -> tuple[Examples, ...]:
+        """All sets that the source has: training, test, validation."""
+        return tuple(one for one in (self.train, self.test, self.validation) if one is not None)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -100,11 +109,11 @@ class Source:
 
     def settled(self) -> Source:
         """Return the source with its pictures held as their storage says: in memory if they fit."""
-        splits = [self.train] if self.test is None else [self.train, self.test]
-        if not any(isinstance(one, Streamed) for one in splits):
+        if not any(isinstance(one, Streamed) for one in self.splits):
             return self
-        train, *tests = settled(splits, f"data '{self.name}'")
-        held = replace(self, train=train, test=tests[0] if tests else None)
+        train, *others = settled(self.splits, f"data '{self.name}'")
+        test = others.pop(0) if self.test is not None else None
+        held = replace(self, train=train, test=test, validation=others[0] if others else None)
 
         facts, name = _recorded(self)
         known = facts.get(name) if facts is not None else None
@@ -124,6 +133,7 @@ class Source:
             input_shape=self.train.input_shape,
             classes=len(self.classes),
             views=self.views,
+            validation=0 if self.validation is None else len(self.validation),
         )
 
 
@@ -133,12 +143,12 @@ def checked_source(
     test: Examples | None,
     classes: tuple[str, ...] | None,
     views: str,
-    notes: tuple[str, ...] = (),
+    validation: Examples | None = None,
 ) -> Source:
-    """Return examples as a source, with their fingerprint.
+    """Return examples as a source.
 
     `classes` are "0", "1", ... if not given. Raises `AnewError` if there are fewer than two of
-    them, if two have one name, if one has no training example, or if the test set does not fit the
+    them, if two have one name, if one has no training example, or if the other sets do not fit the
     training examples. A vocabulary, whose examples have a label at each position, may have unused
     entries.
     """
@@ -156,9 +166,10 @@ def checked_source(
 
     if train.labels.ndim == 1:
         _check_every_class(name, train, names)
-    if test is not None:
-        _check_test(name, train, test, names)
-    return Source(train, test, names, views, name=name, notes=notes)
+    for what, examples in (("test", test), ("validation", validation)):
+        if examples is not None:
+            _check_fits(f"{name}': the {what} set", train, examples, names)
+    return Source(train, test, names, views, name=name, validation=validation)
 
 
 def resized(source: Source, form: Form) -> Source:
@@ -177,8 +188,10 @@ def resized(source: Source, form: Form) -> Source:
         )
     if source.train.input_shape[1:] == size:
         return source
-    test = _fitted(source.test, form) if source.test is not None else None
-    return replace(source, train=_fitted(source.train, form), test=test, known=source.fingerprint)
+    train, *others = [_fitted(examples, form) for examples in source.splits]
+    test = others.pop(0) if source.test is not None else None
+    validation = others[0] if others else None
+    return replace(source, train=train, test=test, validation=validation, known=source.fingerprint)
 
 
 def _fitted(examples: Examples, form: Form) -> Resident:
@@ -210,17 +223,17 @@ def _check_every_class(name: str, train: Examples, names: tuple[str, ...]) -> No
         )
 
 
-def _check_test(name: str, train: Examples, test: Examples, names: tuple[str, ...]) -> None:
-    largest = int(test.labels.max())
+def _check_fits(what: str, train: Examples, examples: Examples, names: tuple[str, ...]) -> None:
+    largest = int(examples.labels.max())
     if largest >= len(names):
         raise AnewError(
-            f"data '{name}': the test set has label {largest}, the training examples only 0 to "
-            f"{len(names) - 1}; remove those, or train on that class"
+            f"data '{what} has label {largest}, the training examples only 0 to "
+            f"{len(names) - 1}; leave those out, or train on that class"
         )
-    if test.input_shape != train.input_shape:
+    if examples.input_shape != train.input_shape:
         raise AnewError(
-            f"data '{name}': training inputs are {train.input_shape}, test inputs "
-            f"{test.input_shape}; they must be alike"
+            f"data '{what} has inputs {examples.input_shape}, training inputs are "
+            f"{train.input_shape}; they must be alike"
         )
 
 
@@ -232,7 +245,7 @@ def _recorded(source: Source) -> tuple[Facts | None, str]:
     if not isinstance(source.train, Streamed):
         return None, ""
     about = hashlib.sha256(json.dumps(source.classes).encode())
-    for examples in (source.train, source.test):
+    for examples in source.splits:
         if isinstance(examples, Streamed):
             about.update(examples.labels.contiguous().numpy().data)
             about.update(examples.numbers.contiguous().numpy().data)
@@ -247,9 +260,9 @@ def _counts_as_files(examples: Examples) -> bool:
 def _fingerprint(source: Source) -> str:
     """Return 16 hexadecimal digits of SHA-256 over shapes, types, values, labels, class names."""
     digest = hashlib.sha256(json.dumps(source.classes).encode())
-    for examples in (source.train, source.test):
-        if examples is None:
-            continue
+    for examples in source.splits:
+        if examples is source.validation:
+            digest.update(b"validation")
         if isinstance(examples, Streamed) and _counts_as_files(examples):
             _add_files(digest, examples)
         else:

@@ -52,6 +52,7 @@ class KnownData:
             signature.classes,
             contents.views,
             self.spec.fingerprint,
+            validation=noise(contents.validation) if contents.validation else None,
         )
 
 

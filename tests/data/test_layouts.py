@@ -1,0 +1,245 @@
+"""Splits as people keep them, and tables of labels beside pictures."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from anew.core.errors import AnewError
+from anew.core.spec import DataSpec
+from anew.data import load, prepare
+from anew.data.sources.layout_names import split_called, split_of_shard
+
+CLASSES = ("ant", "bee", "cat")
+
+
+def draw(path, label, number):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.full((6, 5, 3), 80 * label, np.uint8)
+    pixels[0, 0] = number
+    Image.fromarray(pixels).save(path)
+
+
+def folder(place, each=4, start=0, classes=CLASSES, sub="", suffix=".png"):
+    for label, name in enumerate(classes):
+        for number in range(start, start + each):
+            draw(place / name / sub / f"{number}{suffix}", label, number)
+    return place
+
+
+def numbers(examples):
+    """The number that `draw` wrote into each picture."""
+    return sorted(examples.show(slice(None))[:, 0, 0, 0].tolist())
+
+
+@pytest.mark.parametrize(
+    "train, validation, test",
+    [
+        ("train", "val", "test"),
+        ("Training", "Validation", "Testing"),
+        ("training_set", "validation_set", "test_set"),
+        ("TrainSet", "valid", "eval"),
+        ("train-images", "dev", "Test Data"),
+    ],
+)
+def test_splits_have_their_usual_names(tmp_path, train, validation, test):
+    folder(tmp_path / train)
+    folder(tmp_path / validation, 2, 10)
+    folder(tmp_path / test, 3, 20)
+    source = load(f"folder:{tmp_path}")
+    data = prepare(source, DataSpec(source=source.name))
+    assert numbers(data.training) == sorted([0, 1, 2, 3] * 3)
+    assert numbers(data.validation) == sorted([10, 11] * 3)
+    assert numbers(data.test) == sorted([20, 21, 22] * 3)
+    assert data.validation.labels.tolist() == [0, 0, 1, 1, 2, 2]
+    assert not source.notes
+
+
+def test_without_a_test_set_one_is_cut_off_from_training_and_validation_stays(tmp_path):
+    folder(tmp_path / "train", 10)
+    folder(tmp_path / "val", 2, 10)
+    source = load(f"folder:{tmp_path}")
+    data = prepare(source, DataSpec(source=source.name))
+    assert (len(data.training), len(data.validation), len(data.test)) == (24, 6, 6)
+    assert numbers(data.validation) == sorted([10, 11] * 3)
+    assert "val/ is the validation set, and a test set is cut off from train/" in source.notes
+
+
+def test_the_validation_set_is_part_of_the_fingerprint(tmp_path):
+    folder(tmp_path / "train")
+    without = load(f"folder:{tmp_path}").fingerprint
+    folder(tmp_path / "val", 1, 9)
+    with_validation = load(f"folder:{tmp_path}").fingerprint
+    (tmp_path / "val").rename(tmp_path / "test")
+    assert len({without, with_validation, load(f"folder:{tmp_path}").fingerprint}) == 3
+
+
+def test_a_test_set_without_classes_is_not_used_and_said(tmp_path):
+    folder(tmp_path / "train")
+    draw(tmp_path / "test" / "1.png", 0, 1)
+    source = load(f"folder:{tmp_path}")
+    assert source.test is None
+    assert "test/ is not used: it holds 1 pictures without class folders" in source.notes
+
+
+def test_a_class_may_be_called_train(tmp_path):
+    assert load(f"folder:{folder(tmp_path, classes=('plane', 'ship', 'train'))}").classes == (
+        "plane",
+        "ship",
+        "train",
+    )
+
+
+def test_all_pictures_below_a_class_folder_are_of_that_class(tmp_path):
+    folder(tmp_path)
+    folder(tmp_path, 2, 10, sub="more/images")
+    source = load(f"folder:{tmp_path}")
+    assert numbers(source.train) == sorted([0, 1, 2, 3, 10, 11] * 3)
+    assert any(note.startswith("6 of 18 pictures") for note in source.notes)
+
+
+def test_links_to_folders_above_end(tmp_path):
+    folder(tmp_path)
+    (tmp_path / "ant" / "again").symlink_to(tmp_path / "ant")
+    assert len(load(f"folder:{tmp_path}").train) == 12
+
+
+def test_one_level_too_high_the_message_says_where(tmp_path):
+    folder(tmp_path / "archive" / "data" / "train")
+    with pytest.raises(AnewError, match=f"give folder:{tmp_path}/archive/data$"):
+        load(f"folder:{tmp_path}")
+    folder(tmp_path / "other" / "pictures")
+    with pytest.raises(AnewError, match=f"give folder:{tmp_path}/other/pictures$"):
+        load(f"folder:{tmp_path / 'other'}")
+
+
+def test_what_is_passed_over_is_said_and_files_of_systems_are_not(tmp_path):
+    folder(tmp_path / "train")
+    folder(tmp_path / "test", 1, 9)
+    (tmp_path / "test" / "cat" / "9.png").unlink()
+    (tmp_path / "train" / "ant" / "._1.png").write_bytes(b"\0")
+    (tmp_path / "train" / "ant" / "Thumbs.db").write_bytes(b"\0")
+    folder(tmp_path / "__MACOSX" / "train")
+    (tmp_path / "train" / "ant" / "notes.txt").write_text("x")
+    (tmp_path / "train" / "runs").mkdir()
+    draw(tmp_path / "extra" / "1.png", 0, 0)
+    source = load(f"folder:{tmp_path}")
+    assert len(source.train) == 12
+    assert source.test.labels.tolist() == [0, 1]
+    assert source.notes == (
+        f"{tmp_path}/extra/ is passed over: 1 pictures",
+        f"{tmp_path}/train/runs/ holds no picture and is no class",
+        "files that are no pictures are passed over: 1 .txt",
+    )
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".jfif", ".jpe", ".avif"])
+def test_pictures_have_all_suffixes_that_are_read(tmp_path, suffix):
+    folder(tmp_path, 1)
+    draw(tmp_path / "ant" / "9.jpg", 0, 9)
+    form = {".gif": "GIF", ".avif": "AVIF"}.get(suffix, "JPEG")
+    Image.open(tmp_path / "ant" / "9.jpg").save(tmp_path / "ant" / f"8{suffix}", form)
+    assert len(load(f"folder:{tmp_path}").train) == 5
+
+
+def test_a_folder_may_be_called_like_a_picture(tmp_path):
+    folder(tmp_path)
+    draw(tmp_path / "ant" / "holiday.jpg" / "7.png", 0, 7)
+    assert len(load(f"folder:{tmp_path}").train) == 13
+
+
+@pytest.mark.parametrize(
+    "name, split",
+    [
+        ("train-00000-of-00002", "train"),
+        ("validation-00000-of-00001-0f3a", "validation"),
+        ("val", "validation"),
+        ("test0", "test"),
+        ("train_metadata", None),
+        ("0000", None),
+    ],
+)
+def test_shards_are_of_a_split(name, split):
+    assert split_of_shard(name) == split
+
+
+def test_other_names_are_no_splits():
+    assert [split_called(name) for name in ("trains", "vale", "contest", "set", "")] == [None] * 5
+
+
+def table(tmp_path, name, rows, header="file,label"):
+    (tmp_path / name).write_text("\n".join([header, *rows] if header else rows) + "\n")
+
+
+ROWS = [f"{label}_{number}" for label in range(3) for number in range(4)]
+
+
+def loose(place):
+    for row in ROWS:
+        draw(place / f"{row}.png", int(row[0]), int(row[2]))
+
+
+@pytest.mark.parametrize("header", ["file,label", "id,breed", "Image Name;Class", "a\tb", ""])
+@pytest.mark.parametrize("written", ["{}.png", "{}", "images/{}.png"])
+def test_a_table_names_each_pictures_class(tmp_path, header, written):
+    loose(tmp_path / "images")
+    between = next((one for one in ";\t" if one in header), ",")
+    rows = [f"{written.format(row)}{between}{CLASSES[int(row[0])]}" for row in ROWS]
+    table(tmp_path, "labels.csv", rows, header)
+    if header == "a\tb":
+        with pytest.raises(AnewError, match=r"--data\.image-column"):
+            load(f"folder:{tmp_path}")
+        source = load(f"folder:{tmp_path}", image_column="a", label_column="b")
+    else:
+        source = load(f"folder:{tmp_path}")
+    assert source.classes == CLASSES
+    assert source.train.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    assert source.train.show(slice(None))[:, 0, 1, 1].tolist() == [0] * 4 + [80] * 4 + [160] * 4
+
+
+def test_a_table_may_have_a_column_of_splits(tmp_path):
+    loose(tmp_path)
+    splits = ("train", "train", "valid", "test")
+    rows = [f"{row}.png,{row[0]},{splits[int(row[2])]}" for row in ROWS]
+    table(tmp_path, "metadata.csv", rows, "file_name,label,split")
+    source = load(f"folder:{tmp_path}")
+    assert [numbers(one) for one in (source.train, source.validation, source.test)] == [
+        [0, 0, 0, 1, 1, 1],
+        [2, 2, 2],
+        [3, 3, 3],
+    ]
+
+
+def test_tables_lie_in_the_folders_of_splits_and_a_test_table_may_have_no_labels(tmp_path):
+    for name in ("train", "test"):
+        loose(tmp_path / name)
+    records = [json.dumps({"file_name": f"{row}.png", "label": int(row[0])}) for row in ROWS]
+    (tmp_path / "train" / "metadata.jsonl").write_text("\n".join(records))
+    table(tmp_path, "test.csv", ROWS, "id")
+    source = load(f"folder:{tmp_path}")
+    assert (len(source.train), source.test, source.classes) == (12, None, ("0", "1", "2"))
+    assert "the table test.csv is not used: it has no column of labels" in source.notes
+    assert "12 pictures that no table names are passed over" in source.notes
+
+
+@pytest.mark.parametrize(
+    "row, words",
+    [
+        ("9_9.png,ant", "1 of 13 pictures are not there: 9_9.png"),
+        ("0_0.png,", "'0_0.png' has no label"),
+        ("0_0.png", "line 14 has not 2 cells"),
+    ],
+)
+def test_unsound_tables_are_refused(tmp_path, row, words):
+    loose(tmp_path)
+    table(tmp_path, "labels.csv", [*(f"{one}.png,{one[0]}" for one in ROWS), row])
+    with pytest.raises(AnewError, match=words):
+        load(f"folder:{tmp_path}")
+
+
+def test_a_flat_training_folder_without_a_table_is_refused(tmp_path):
+    loose(tmp_path / "train")
+    loose(tmp_path / "test")
+    with pytest.raises(AnewError, match="test/ and train/ hold pictures that are in no class"):
+        load(f"folder:{tmp_path}")
