@@ -75,6 +75,7 @@ class _Tree:
         """Return the folders of the splits; none if there is no train/ with class folders."""
         called = [(split_called(path.name), path) for path in _folders(self._place)]
         found: dict[SplitName, Path] = {}
+
         for split in SPLITS:
             several = [path for one, path in called if one == split]
             # A class may be called train: a split has class folders.
@@ -154,6 +155,7 @@ class _Tree:
                 f"has no folder train/ of its own, and there is one in {parents[0]}; give "
                 f"folder:{parents[0]}"
             )
+
         with_pictures = self.classes(self._place)
         if len(with_pictures) == 1 and len(self.classes(self._place / with_pictures[0])) > 1:
             inner = self._place / with_pictures[0]
@@ -190,6 +192,7 @@ class _Tree:
             below = self.below(part / label)
             found.append((classes.index(label), below.pictures))
             deeper, total = deeper + below.deeper, total + len(below.pictures)
+
         if deeper:
             self._notes.append(
                 f"{deeper:,} of {total:,} pictures of {part} lie in sub-folders of their class's "
@@ -250,6 +253,7 @@ def _labelled(name: str, rows: Rows) -> Labelled:
             )
         paths += [path for path, _ in mine]
         labels[split] = [numbers[label] for _, label in mine]
+
     assert train, "a table has training examples"
     return Labelled(
         PictureFiles(paths),
