@@ -15,7 +15,7 @@ from torch import Tensor
 from anew.core import randomness
 
 # Pictures changed at once, so that what lies between two operations stays in the cache.
-_AT_ONCE = 4
+_AT_ONCE = 2
 # Grey values are added as whole numbers, floats as multiples of this.
 _STEP = 2.0**-16
 
@@ -39,7 +39,8 @@ def jitter(pictures: Pictures, numbers: Int64[Tensor, "batch"], strength: float)
 
     for start in range(0, len(pictures), _AT_ONCE):
         part = slice(start, start + _AT_ONCE)
-        values = pictures[part].float()
+        # Channels apart, for the sums of three of them.
+        values = pictures[part].to(torch.float32, memory_format=torch.contiguous_format, copy=True)
         for change, factor in zip((brightness, contrast, saturation), factors, strict=True):
             values = change(values, factor[part, None, None, None], cut)
         jittered[part] = values.to(pictures.dtype)
@@ -47,28 +48,32 @@ def jitter(pictures: Pictures, numbers: Int64[Tensor, "batch"], strength: float)
 
 
 Cut = Callable[[Values], Values]
-"""Brings values back into what a picture can hold; in place."""
+"""Brings values back into what a picture can hold, in place, as all changes below work."""
 
 
 def brightness(values: Values, factor: Factors, cut: Cut) -> Values:
     """Return values times the factor."""
-    return cut(values * factor)
+    return cut(values.mul_(factor))
 
 
 def contrast(values: Values, factor: Factors, cut: Cut) -> Values:
     """Return values nearer to (or farther from) the mean of the picture's grey."""
     grey = _grey(values, cut)
     step = 1.0 if cut is cut_bytes else _STEP
-    total = (grey / step).round().long().sum((1, 2, 3), keepdim=True)
-    mean = (total.double() / grey[0].numel() * step).float()
-    return cut(values * factor + mean * (1 - factor))
+    if cut is not cut_bytes:
+        grey = grey.div_(step).round_()
+    # Sums of whole numbers in float64 are exact in any order.
+    total = grey.sum((1, 2, 3), keepdim=True, dtype=torch.float64)
+    mean = (total / grey[0].numel() * step).float()
+    return cut(values.mul_(factor).add_(mean * (1 - factor)))
 
 
 def saturation(values: Values, factor: Factors, cut: Cut) -> Values:
     """Return values nearer to (or farther from) the grey of each place."""
     if values.shape[1] == 1:
         return values
-    return cut(values * factor + _grey(values, cut) * (1 - factor))
+    grey = _grey(values, cut)
+    return cut(values.mul_(factor).add_(grey.mul_(1 - factor)))
 
 
 def cut_bytes(values: Values) -> Values:
@@ -85,7 +90,7 @@ def _grey(values: Values, cut: Cut) -> Float32[Tensor, "batch 1 rows columns"]:
     if values.shape[1] == 1:
         return values.clone()
     red, green, blue = values.split(1, 1)
-    grey = red * 0.2989 + green * 0.587 + blue * 0.114
+    grey = (red * 0.2989).add_(green * 0.587).add_(blue * 0.114)
     return grey.floor_() if cut is cut_bytes else grey
 
 
@@ -95,4 +100,5 @@ def changed(
     """Return one picture (1, C, H, W) after one of the changes above."""
     cut = cut_units if picture.is_floating_point() else cut_bytes
     factors = torch.full((1, 1, 1, 1), factor, device=picture.device)
-    return change(picture.float(), factors, cut).to(picture.dtype)
+    values = picture.to(torch.float32, memory_format=torch.contiguous_format, copy=True)
+    return change(values, factors, cut).to(picture.dtype)

@@ -27,16 +27,22 @@ def erase(
     erased, found = boxes.draw(SHAPE, "erase", numbers, (rows, columns))
     found &= randomness.uniform(randomness.key("erase"), numbers) < share
 
-    mask = erased.mask(rows, columns) & found[:, None, None, None]
-    return torch.where(mask, _mean_colour(pictures), pictures)
+    shown = pictures.clone(memory_format=torch.preserve_format)
+    (places,) = torch.nonzero(found, as_tuple=True)
+    sides = (erased.top, erased.left, erased.height, erased.width)
+    told = (places, *(side[places] for side in sides))
+    for place, top, left, height, width in zip(*(one.tolist() for one in told), strict=True):
+        colour = _mean_colour(pictures[place])
+        shown[place, :, top : top + height, left : left + width] = colour
+    return shown
 
 
-def _mean_colour(pictures: Tensor) -> Num[Tensor, "batch channels 1 1"]:
-    """Return each picture's mean colour; of bytes it is exact and rounded."""
-    count = pictures.shape[-2] * pictures.shape[-1]
-    if not pictures.is_floating_point():
-        total = pictures.sum((-2, -1), keepdim=True, dtype=torch.int64)
-        return ((2 * total + count) // (2 * count)).to(pictures.dtype)
-    # One by one: a sum's last bits may depend on how many others are summed with it.
-    means = [one.double().mean((-2, -1), keepdim=True) for one in pictures.contiguous().split(1)]
-    return torch.cat(means).to(pictures.dtype)
+def _mean_colour(
+    picture: Num[Tensor, "channels rows columns"],
+) -> Num[Tensor, "channels 1 1"]:
+    """Return a picture's mean colour; of bytes it is exact and rounded."""
+    if picture.is_floating_point():
+        return picture.double().mean((-2, -1), keepdim=True).to(picture.dtype)
+    total = picture.sum((-2, -1), keepdim=True, dtype=torch.int64)
+    count = picture.shape[-2] * picture.shape[-1]
+    return ((2 * total + count) // (2 * count)).to(picture.dtype)

@@ -66,6 +66,10 @@ class Moves:
         flip = torch.div(numbers, starts[0] * starts[1], rounding_mode="floor")
 
         top, left = self._first(kept)
+        if self.size not in (None, kept) and pictures.device.type == "cpu":
+            tops = top + torch.div(crop, starts[1], rounding_mode="floor")
+            return _cut(pictures, indices, (tops, left + crop % starts[1], flip), (height, width))
+
         device = pictures.device
         rows = torch.arange(height, device=device).expand(len(indices), height)
         columns = torch.arange(width, device=device).expand(len(indices), width)
@@ -95,3 +99,27 @@ class Moves:
             return places.clamp(0, size - 1)
         mirrored = places.abs()
         return torch.where(mirrored >= size, 2 * (size - 1) - mirrored, mirrored)
+
+
+def _cut(
+    pictures: Num[Tensor, "examples channels kept_rows kept_columns"],
+    indices: Int64[Tensor, "batch"],
+    places: tuple[Tensor, Tensor, Tensor],
+    size: Size,
+) -> Num[Tensor, "batch channels rows columns"]:
+    """Return rectangles within pictures: first rows, first columns, and whether they are flipped.
+
+    One by one, which is quicker on a processor than a gather by three indices.
+    """
+    channels = pictures.shape[1]
+    shown = torch.empty(
+        (len(indices), channels, *size), dtype=pictures.dtype, memory_format=torch.channels_last
+    )
+
+    told = (indices, *places)
+    for place, (index, top, left, flip) in enumerate(
+        zip(*(one.tolist() for one in told), strict=True)
+    ):
+        piece = pictures[index, :, top : top + size[0], left : left + size[1]]
+        shown[place] = piece.flip(-1) if flip else piece
+    return shown
