@@ -1,8 +1,11 @@
 """Splits as people keep them, and tables of labels beside pictures."""
 
+import io
 import json
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 from PIL import Image
 
@@ -243,3 +246,99 @@ def test_a_flat_training_folder_without_a_table_is_refused(tmp_path):
     loose(tmp_path / "test")
     with pytest.raises(AnewError, match="test/ and train/ hold pictures that are in no class"):
         load(f"folder:{tmp_path}")
+
+
+def write_parquet(file, labels=(0, 1, 2, 0, 1, 2), names=CLASSES, image="image", label="label"):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    cells = list[bytes]()
+    for number in range(len(labels)):
+        stream = io.BytesIO()
+        Image.fromarray(np.full((4, 4, 3), number, np.uint8)).save(stream, "PNG")
+        cells.append(stream.getvalue())
+    written = pyarrow.table({image: cells, label: list(labels)})
+    if names:
+        features = {image: {"_type": "Image"}, label: {"names": list(names), "_type": "ClassLabel"}}
+        written = written.replace_schema_metadata(
+            {"huggingface": json.dumps({"info": {"features": features}})}
+        )
+    pyarrow.parquet.write_table(written, file)
+    return file
+
+
+@pytest.mark.parametrize("name", ["{}-00000-of-00001", "{}", "data/{}-00000-of-00001", "x/{}/0000"])
+@pytest.mark.parametrize("validation", ["validation", "val"])
+def test_parquet_files_are_found_by_split(tmp_path, name, validation):
+    for number, split in enumerate(("train", validation, "test"), 1):
+        write_parquet(tmp_path / f"{name.format(split)}.parquet", (0, 1, 2) * number)
+    source = load(f"parquet:{tmp_path}")
+    assert [len(one) for one in (source.train, source.validation, source.test)] == [3, 6, 9]
+    assert source.validation.show(slice(None))[:, 0, 0, 0].tolist() == list(range(6))
+
+
+def test_a_parquet_file_that_is_of_no_split_is_passed_over_and_said(tmp_path):
+    write_parquet(tmp_path / "train-00000-of-00001.parquet")
+    write_parquet(tmp_path / "train_metadata.parquet")
+    source = load(f"parquet:{tmp_path}")
+    assert len(source.train) == 6
+    assert source.notes == ("files of no split are passed over: train_metadata.parquet",)
+
+
+def test_one_parquet_file_is_a_training_set(tmp_path):
+    file = write_parquet(tmp_path / "animals.parquet")
+    assert len(load(f"parquet:{file}").train) == 6
+    assert load(f"parquet:{tmp_path}").notes == ("animals.parquet is taken for the training set",)
+    write_parquet(tmp_path / "plants.parquet")
+    with pytest.raises(AnewError, match=r"animals\.parquet; plants\.parquet"):
+        load(f"parquet:{tmp_path}")
+
+
+def test_arrow_files_are_told_from_parquet(tmp_path):
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "data-00000-of-00001.arrow").write_bytes(b"x")
+    with pytest.raises(AnewError, match=r"is an Arrow file of save_to_disk.*to_parquet"):
+        load(f"parquet:{tmp_path}")
+
+
+@pytest.mark.parametrize(
+    "image, label", [("pixel_values", "labels"), ("Picture", "Class"), ("odd", "odder")]
+)
+def test_parquet_columns_have_usual_names_or_the_features_types(tmp_path, image, label):
+    file = write_parquet(tmp_path / "train.parquet", image=image, label=label)
+    assert load(f"parquet:{file}").classes == CLASSES
+
+
+def test_parquet_columns_can_be_named(tmp_path):
+    file = write_parquet(tmp_path / "train.parquet", names=None, image="odd", label="odder")
+    with pytest.raises(AnewError, match=r"its columns: odd, odder.*--data\.image-column"):
+        load(f"parquet:{file}")
+    assert len(load(f"parquet:{file}", image_column="odd", label_column="odder").train) == 6
+
+
+def test_labels_may_be_names(tmp_path):
+    file = write_parquet(tmp_path / "train.parquet", ("cat", "ant", "bee"), None)
+    source = load(f"parquet:{file}")
+    assert (source.classes, source.train.labels.tolist()) == (CLASSES, [2, 0, 1])
+    write_parquet(tmp_path / "test.parquet", ("cats",), None)
+    with pytest.raises(AnewError, match=r"the test set has class 'cats'.*did you mean 'cat'"):
+        load(f"parquet:{tmp_path}")
+
+
+def test_a_parquet_test_set_without_labels_is_not_used(tmp_path):
+    write_parquet(tmp_path / "train.parquet")
+    file = write_parquet(tmp_path / "test.parquet", [-1] * 6)
+    source = load(f"parquet:{tmp_path}")
+    assert (source.test, source.notes) == (None, (f"{file} is not used: it has no labels",))
+
+
+def test_classes_that_no_example_has_are_dropped(tmp_path):
+    file = write_parquet(tmp_path / "train.parquet", (0, 2, 4), ("ant", "bee", "cat", "dog", "elk"))
+    source = load(f"parquet:{file}")
+    assert (source.classes, source.train.labels.tolist()) == (("ant", "cat", "elk"), [0, 1, 2])
+    assert source.notes == ("classes that no example has are dropped: bee; dog",)
+
+
+def test_numbers_from_1_keep_their_names(tmp_path):
+    file = write_parquet(tmp_path / "train.parquet", (1, 2, 3), None)
+    source = load(f"parquet:{file}")
+    assert (source.classes, source.train.labels.tolist()) == (("1", "2", "3"), [0, 1, 2])
+    assert len(source.notes) == 1

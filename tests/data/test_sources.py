@@ -542,11 +542,11 @@ def write_rows(file, **columns):
         ),
         (
             lambda file: write_rows(file, label=[0, 1]),
-            ("has no column 'image' (its columns: label)", "rename it"),
+            ("has no column 'image' (its columns: label)", "--data.image-column"),
         ),
         (
             lambda file: write_rows(file, image=[b"x"]),
-            ("has no column 'label' (its columns: image)", "rename it"),
+            ("has no column 'label' (its columns: image)", "--data.label-column"),
         ),
         (
             lambda file: write_rows(file, image=["a.png"], label=[0]),
@@ -561,12 +561,12 @@ def write_rows(file, **columns):
             ("row 1", "is no picture"),
         ),
         (
-            lambda file: write_rows(file, image=[png(GREY[0])], label=["a"]),
-            ("must hold whole numbers",),
+            lambda file: write_rows(file, image=[png(one) for one in GREY[:2]], label=["a", None]),
+            ("must hold whole numbers of classes, or their names",),
         ),
         (
-            lambda file: write_rows(file, image=[png(GREY[0])], label=[0.5]),
-            ("must hold whole numbers",),
+            lambda file: write_rows(file, image=[png(GREY[0])], label=[0.0]),
+            ("must hold whole numbers", "astype('int64')"),
         ),
         (
             lambda file: write_rows(file, image=[png(one) for one in GREY[:2]], label=[0, None]),

@@ -1,19 +1,20 @@
 """Pictures and labels in Parquet files, as the `datasets` library writes them.
 
-The columns are `image` (bytes) and `label`.
+The columns are `image` (bytes) and `label`, or have other usual names.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, cast
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 
 from anew.core import memory
 from anew.core.errors import AnewError, in_one_line
@@ -22,36 +23,51 @@ from anew.core.parsing import parse_json
 from anew.data.encoded import stamp_of
 from anew.data.sources.arrays import check_labels
 from anew.data.sources.encoded_source import Labelled, source_of
+from anew.data.sources.labels import Labels, numbered
+from anew.data.sources.layout_names import IMAGES, LABELS, SPLITS, SplitName, column_called
+from anew.data.sources.shards import find_shards
 from anew.data.sources.source import Reading, Source
-
-IMAGE = ("image", "img")
-LABEL = ("label", "fine_label")
 
 
 def read_parquet(reading: Reading) -> Source:
-    """Read train*.parquet and test*.parquet.
+    """Read train*.parquet, with test*.parquet and validation*.parquet if there, or one file.
 
     Raises `AnewError` if no training file is at `place`, or if a file or a picture cannot be read.
     """
-    name, place = reading.name, reading.place
-    training = sorted(place.glob("train*.parquet"))
-    if not training:
-        raise AnewError(f"data '{name}': there is no train*.parquet in {place}; check the path")
-    tests = sorted(place.glob("test*.parquet"))
-    train = _read_split(name, training)
-    test = _read_split(name, tests) if tests else None
+    name = reading.name
+    shards, notes = find_shards(name, reading.place)
+    splits: dict[SplitName, _Split] = {}
+    for one, files in shards.items():
+        split = _read_split(reading, files, is_training=one == "train")
+        if split is None:
+            notes.append(f"{files[0]} is not used: it has no labels")
+        else:
+            splits[one] = split
 
-    classes = train.classes
-    if test is not None and test.classes and test.classes != classes:
-        raise AnewError(
-            f"data '{name}': the class names in test*.parquet are not those in train*.parquet; "
-            "number the classes alike"
-        )
-    for split in (train, test) if test is not None else (train,):
-        check_labels(torch.tensor(split.labels), name, len(classes) if classes else None)
-    encoded = ParquetRows([*train.groups, *(test.groups if test is not None else ())])
-    test_labels = test.labels if test is not None else None
-    return source_of(Labelled(encoded, train.labels, test_labels, classes), reading)
+    classes = splits["train"].classes
+    for one, split in splits.items():
+        if split.classes and split.classes != classes:
+            raise AnewError(
+                f"data '{name}': the class names in {one}*.parquet are not those in "
+                "train*.parquet; number the classes alike"
+            )
+    given: Labels = {}
+    for one, split in splits.items():
+        given[one] = split.labels
+    labels, names, said = numbered(name, given, classes)
+    for values in labels.values():
+        check_labels(values, name, len(names) if names else None)
+
+    ordered = {one: labels[one].tolist() for one in SPLITS if one in labels}
+    found = Labelled(
+        ParquetRows([group for one in SPLITS if one in splits for group in splits[one].groups]),
+        ordered["train"],
+        ordered.get("test"),
+        names,
+        [*notes, *said],
+        ordered.get("validation"),
+    )
+    return source_of(found, reading)
 
 
 @dataclass(frozen=True)
@@ -71,7 +87,7 @@ class RowGroup:
 @dataclass(frozen=True)
 class _Split:
     groups: list[RowGroup]
-    labels: list[int]
+    labels: NDArray[Any]
     classes: tuple[str, ...] | None
 
 
@@ -133,18 +149,27 @@ def _column_of(group: RowGroup) -> Any:
     return column
 
 
-def _read_split(name: str, files: Sequence[Path]) -> _Split:
-    """Return the row groups, labels and class names; names are None without metadata."""
+def _read_split(reading: Reading, files: Sequence[Path], *, is_training: bool) -> _Split | None:
+    """Return the row groups, labels and class names; names are None without metadata.
+
+    None if the split has no labels, as test sets of competitions have none.
+    """
+    name = reading.name
     groups: list[RowGroup] = []
-    labels: list[int] = []
+    labels: list[NDArray[Any]] = []
     classes: tuple[str, ...] | None = None
     for file in files:
         check_regular(file)
         with _parquet(str(file), name) as parquet:
             opened = parquet.ParquetFile(file)
             schema = opened.schema_arrow
-            image, label = (_column(file, schema, names) for names in (IMAGE, LABEL))
-            classes = classes or _class_names(file, schema, label)
+            features = _features(schema)
+            image = _column(file, schema, _Wanted("image", reading.spec.image_column, IMAGES))
+            wanted = _Wanted("label", reading.spec.label_column, LABELS)
+            if not is_training and not _has_column(schema, wanted):
+                return None
+            label = _column(file, schema, wanted)
+            classes = classes or _class_names(file, features, label)
             memory.demand(f"{file}", 8 * opened.metadata.num_rows, "give a smaller file")
 
             first = 0
@@ -152,15 +177,21 @@ def _read_split(name: str, files: Sequence[Path]) -> _Split:
                 rows = opened.metadata.row_group(number).num_rows
                 groups.append(RowGroup(str(file), image, number, first, rows))
                 first += rows
-
-            if opened.metadata.num_rows:
+            if first:
                 column = opened.read(columns=[label], use_threads=False).column(label)
-                labels += _whole_numbers(file, label, column.to_pylist())
-        if len(labels) != sum(group.rows for group in groups):
+                labels.append(_labels(file, label, column.to_pylist()))
+        if sum(map(len, labels)) != sum(group.rows for group in groups):
             raise AnewError(f"{file}: announces {first:,} rows and holds others; mend it")
+
     if not labels:
         raise AnewError(f"data '{name}': {files[0]} has no rows; fetch it again")
-    return _Split([group for group in groups if group.rows], labels, classes)
+    kinds = {values.dtype.kind for values in labels}
+    if len(kinds) > 1:
+        raise AnewError(f"data '{name}': {files[0]} and others have labels of several types")
+    together = np.concatenate(labels)
+    if together.dtype.kind == "i" and not is_training and bool((together == -1).all()):
+        return None
+    return _Split([group for group in groups if group.rows], together, classes)
 
 
 @contextmanager
@@ -190,35 +221,94 @@ def _content(place: str, column: str, value: Any) -> bytes:
     return content
 
 
-def _column(file: Path, schema: Any, names: Sequence[str]) -> str:
-    for name in names:
-        if schema.names.count(name) > 1:
-            raise AnewError(f"{file}: has the column '{name}' twice; drop or rename one")
-        if name in schema.names:
-            return name
-    raise AnewError(
-        f"{file}: has no column '{names[0]}' (its columns: {', '.join(schema.names)}); rename it"
-    )
+@dataclass(frozen=True)
+class _Wanted:
+    """A column that is looked for."""
+
+    what: str
+    asked: str
+    """Its name, if the user gives it."""
+    usual: Sequence[str]
 
 
-def _whole_numbers(file: Path, column: str, values: list[Any]) -> list[int]:
+def _has_column(schema: Any, wanted: _Wanted) -> bool:
+    if wanted.asked:
+        return wanted.asked in schema.names
+    return _found(schema, wanted) is not None
+
+
+def _column(file: Path, schema: Any, wanted: _Wanted) -> str:
+    name = wanted.asked if wanted.asked in schema.names else None
+    if not wanted.asked:
+        name = _found(schema, wanted)
+    if name is None:
+        sought = wanted.asked or wanted.usual[0]
+        raise AnewError(
+            f"{file}: has no column '{sought}' (its columns: {', '.join(schema.names)}); name the "
+            f"one that is meant with --data.{wanted.what}-column"
+        )
+    if schema.names.count(name) > 1:
+        raise AnewError(f"{file}: has the column '{name}' twice; drop or rename one")
+    return name
+
+
+def _found(schema: Any, wanted: _Wanted) -> str | None:
+    """Return the column that is called as usual, else the only one of the feature's type."""
+    name = column_called(schema.names, wanted.usual)
+    if name is not None:
+        return name
+    kind = {"image": "Image", "label": "ClassLabel"}[wanted.what]
+    typed = [
+        name
+        for name, feature in _features(schema).items()
+        if isinstance(feature, dict)
+        and cast("dict[str, Any]", feature).get("_type") == kind
+        and name in schema.names
+    ]
+    return typed[0] if len(typed) == 1 else None
+
+
+def _labels(file: Path, column: str, values: list[Any]) -> NDArray[Any]:
+    """Return labels as an array of whole numbers, or of names."""
+    if all(isinstance(value, str) for value in values):
+        return np.array(values, dtype=str)
+    if any(isinstance(value, float) for value in values):
+        raise AnewError(
+            f"{file}: column '{column}' holds numbers with fractions, or none in some rows, and "
+            f"must hold whole numbers of classes; drop rows without a label and cast it "
+            f"(in pandas: frame['{column}'].astype('int64'))"
+        )
+
     if any(not isinstance(value, int) or abs(value) >= 1 << 63 for value in values):
         raise AnewError(
-            f"{file}: column '{column}' must hold whole numbers of classes in every row; mend or "
-            "drop the others"
+            f"{file}: column '{column}' must hold whole numbers of classes, or their names, in "
+            "every row; mend or drop the others"
         )
-    return values
+    numbers = np.array(values, np.int64)
+    if 0 < int((numbers < 0).sum()) < len(numbers):
+        raise AnewError(
+            f"{file}: column '{column}': label {int(numbers.min())} is negative; labels start "
+            "at 0: drop the rows without a label"
+        )
+    return numbers
 
 
-def _class_names(file: Path, schema: Any, label: str) -> tuple[str, ...] | None:
-    """Return the class names in the schema's `huggingface` metadata, or None."""
+def _features(schema: Any) -> dict[str, Any]:
+    """Return the features in the schema's `huggingface` metadata; none without."""
     written = (schema.metadata or {}).get(b"huggingface")
     if not written:
-        return None
+        return {}
     try:
-        names = parse_json(written.decode())["info"]["features"][label]["names"]
+        found = parse_json(written.decode())["info"]["features"]
     except (ValueError, KeyError, TypeError):
-        return None
+        return {}
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+
+
+def _class_names(file: Path, features: Mapping[str, Any], label: str) -> tuple[str, ...] | None:
+    """Return the class names of the labels' feature, or None."""
+    feature = features.get(label)
+    names = cast("dict[str, Any]", feature).get("names") if isinstance(feature, dict) else None
     if names is not None and not isinstance(names, list):
         raise AnewError(f"{file}: its class names are no list; write them as `datasets` does")
     return tuple(map(str, cast("list[Any]", names))) if names else None

@@ -108,12 +108,12 @@ SOURCES: Mapping[str, SourceKind] = {
         contents=Contents(50_000, 10_000, (3, 32, 32), 100, "crop+flip"),
     ),
     "folder": SourceKind(
-        "folder:PATH, one folder of pictures a class, or train/ and test/ with such",
+        "folder:PATH, one folder of pictures a class, or train/, val/ and test/ with such",
         read_folder,
         True,
     ),
     "parquet": SourceKind(
-        "parquet:PATH, train and test Parquet files with image bytes and labels",
+        "parquet:PATH, Parquet files of image bytes and labels, by split, or one file",
         read_parquet,
         True,
     ),
