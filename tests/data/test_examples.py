@@ -15,6 +15,7 @@ from anew.core.execution import Execution
 from anew.core.recipe import Recipe
 from anew.core.spec import DataSpec, ModelSpec, ObjectiveSpec, TrainingSpec
 from anew.data import Batches, Examples, Resident, Views, from_arrays, prepare
+from anew.data.examples import Chosen, OnHost
 from anew.training.lineage import train_lineage
 from runs import weights
 
@@ -129,3 +130,23 @@ def test_a_lineage_from_the_disk_has_the_bits_of_one_from_memory(resident, strea
         train_lineage(recipe, data, tmp_path / name, execution, Callback())
     assert weights(tmp_path / "disk") == weights(tmp_path / "memory")
     assert len(weights(tmp_path / "disk")) == 3
+
+
+def test_what_a_device_does_not_hold_stays_with_the_host_and_shows_the_same(resident, monkeypatch):
+    expected = list(Batches(resident, 16, CPU).epoch(2))
+    monkeypatch.setattr("anew.data.examples._fits", lambda examples, device: False)
+    batches = Batches(resident, 16, CPU)
+    assert isinstance(batches.examples, OnHost) and isinstance(batches.examples, Examples)
+    for one, other in zip(batches.epoch(2), expected, strict=True):
+        assert torch.equal(one.inputs, other.inputs) and torch.equal(one.labels, other.labels)
+    few = batches.examples.take(torch.tensor([3, 1])).with_views(Views())
+    assert torch.equal(few.show(slice(0, 2)), resident.training.inputs[[3, 1]])
+
+
+def test_most_of_a_data_set_is_chosen_without_a_copy(arrays):
+    source = from_arrays(arrays)
+    data = prepare(source, DataSpec())
+    assert isinstance(data.training, Chosen)
+    assert data.training.whole.inputs is source.train.inputs
+    few = prepare(source, DataSpec(limit=len(source.train) // 20))
+    assert isinstance(few.training, Resident)

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int64, Num
 from torch import Tensor
 
 from anew.core import randomness
-from anew.data.examples import Request
+from anew.data.examples import Request, placed
 from anew.data.split import Data
 
 NOWHERE = -1
@@ -100,7 +100,7 @@ class Batches:
     def __init__(
         self, data: Data, batch_size: int, device: torch.device, part: slice = slice(None)
     ) -> None:
-        self.examples = data.training.to(device)
+        self.examples = placed(data.training, device)
         self.labels, self.views = self.examples.labels, self.examples.views
         self.seed, self.device, self.part = data.spec.seed, device, part
         self.batch_size = min(batch_size, len(data.training))

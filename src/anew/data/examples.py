@@ -19,8 +19,10 @@ from anew.data.signature import Kind
 from anew.data.views import Views
 
 PART = 256
-COPIED = 0.3
+COPIED = 0.1
 """The part of the examples of which a copy is made."""
+ON_DEVICE = 0.5
+"""The part of a device's free memory that examples may take."""
 Indices = Int64[Tensor, "chosen"] | slice
 Request = tuple[Indices, Int64[Tensor, "chosen"] | None]
 """What `Examples.show` is called with: which examples, and in which views."""
@@ -203,6 +205,86 @@ class Chosen:
         if device.type == self.places.device.type:
             return self
         return Resident(self.inputs, self.labels, self.views).to(device)
+
+
+@dataclass(frozen=True)
+class OnHost:
+    """Examples that stay in the host's memory and are moved to a device when they are shown."""
+
+    held: Resident | Chosen
+    device: torch.device
+
+    @property
+    def labels(self) -> Int64[Tensor, "examples *positions"]:
+        """The labels, on the device."""
+        return self._labels
+
+    @cached_property
+    def _labels(self) -> Tensor:
+        return self.held.labels.to(self.device)
+
+    @property
+    def kind(self) -> Kind:
+        """What an example is."""
+        return self.held.kind
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of one input as it is shown."""
+        return self.held.input_shape
+
+    @property
+    def views(self) -> Views:
+        """The views of the examples."""
+        return self.held.views
+
+    def __len__(self) -> int:
+        return len(self.held)
+
+    def show(
+        self, indices: Indices, views: Int64[Tensor, "chosen"] | None = None
+    ) -> Num[Tensor, "chosen ..."]:
+        """Return inputs in the given views, or as they are, on the device."""
+        places = indices.cpu() if isinstance(indices, Tensor) else indices
+        shown = self.held.show(places, views.cpu() if views is not None else None)
+        if self.device.type == "cuda":
+            return shown.pin_memory().to(self.device, non_blocking=True)
+        return shown.to(self.device)
+
+    def stream(self, requests: Sequence[Request]) -> Iterator[Num[Tensor, "chosen ..."]]:
+        """Yield what `show` returns for each request."""
+        return (self.show(*request) for request in requests)
+
+    def take(self, indices: Int64[Tensor, "chosen"]) -> OnHost:
+        """Return the examples at the given places, in that order."""
+        return replace(self, held=self.held.take(indices.cpu()))
+
+    def with_views(self, views: Views) -> OnHost:
+        """Return the same examples with other views."""
+        return replace(self, held=self.held.with_views(views))
+
+    def to(self, device: torch.device) -> Examples:
+        """Return the same examples, shown on another device."""
+        return placed(self.held, device)
+
+
+def placed(examples: Examples, device: torch.device) -> Examples:
+    """Return examples shown on a device: in its memory if they take less than half of what is free.
+
+    What the device cannot hold stays in the host's memory.
+    """
+    if isinstance(examples, Resident | Chosen) and not _fits(examples, device):
+        return OnHost(examples, device)
+    return examples.to(device)
+
+
+def _fits(examples: Resident | Chosen, device: torch.device) -> bool:
+    if device.type != "cuda":
+        return True
+    inputs = examples.inputs if isinstance(examples, Resident) else examples.whole.inputs
+    each = inputs[0].numel() * inputs.element_size()
+    free, _ = torch.cuda.mem_get_info(device)
+    return len(examples) * each < ON_DEVICE * free
 
 
 def in_parts(examples: Examples) -> Iterator[Num[Tensor, "part ..."]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch import Tensor
 from anew.core.errors import AnewError
 from anew.data.cache import Facts, Layout, PictureCache, key_of
 from anew.data.encoded import Encoded
+from anew.data.moments import Moments, moments_of
 from anew.data.packed import packed
 from anew.data.pictures import Form, Header, PictureError, Pixels, decode, read_header
 from anew.data.storage import Storage
@@ -26,16 +27,6 @@ PIECE = 16 << 20
 FEW = 256
 """So few pictures are decoded here: to start processes would take longer."""
 NAMED = 10
-_LEVELS = np.arange(256, dtype=np.int64)
-
-
-@dataclass(frozen=True)
-class Moments:
-    """Sums over the pixels of pictures, for each channel: whole numbers where pixels are bytes."""
-
-    pixels: int
-    totals: tuple[float, ...]
-    squares: tuple[float, ...]
 
 
 class Kept:
@@ -151,24 +142,9 @@ class Pictures:
         if known is not None:
             return Moments(known["pixels"], tuple(known["totals"]), tuple(known["squares"]))
 
-        pixels = 0
-        # Whole numbers stay whole, of any size; adding floats makes floats.
-        totals: list[float] = [0] * self.layout.channels
-        squares: list[float] = [0] * self.layout.channels
-        for pictures in self.pieces(numbers):
-            part = centre(pictures, shown)
-            pixels += part[..., 0].size
-            for channel in range(self.layout.channels):
-                values = part[..., channel].ravel()
-                if self.layout.is_deep:
-                    exact = values.astype(np.float64)
-                    totals[channel] += float(exact.sum())
-                    squares[channel] += float(np.square(exact).sum())
-                else:
-                    counts = np.bincount(values, minlength=256)
-                    totals[channel] += int(counts @ _LEVELS)
-                    squares[channel] += int(counts @ np.square(_LEVELS))
-        moments = Moments(pixels, tuple(totals), tuple(squares))
+        moments = moments_of(
+            (centre(pictures, shown) for pictures in self.pieces(numbers)), self.layout.channels
+        )
         self.facts.set(name, asdict(moments))
         return moments
 

@@ -13,6 +13,7 @@ from anew.core.errors import AnewError
 from anew.core.spec import DataSpec
 from anew.data.examples import Examples, in_parts
 from anew.data.keeping import check_enough, keep_classes
+from anew.data.moments import moments_of
 from anew.data.signature import Signature, Units
 from anew.data.sources import Contents, Source
 from anew.data.sources.source import form_of, resized
@@ -153,7 +154,8 @@ def prepare(source: Source, spec: DataSpec) -> Data:
     training = everything if len(indices) == len(everything) else everything.take(indices)
     spec = replace(spec, fingerprint=source.fingerprint, views=spec.views or source.views)
     views = Views.of(spec)
-    views.check(training.kind, training.input_shape, tuple(training.labels.shape[1:]))
+    kept = (training.input_shape[0], *(spec.kept_size or training.input_shape[1:]))
+    views.check(training.kind, kept, tuple(training.labels.shape[1:]))
     still = Views(size=views.size)
     training, validation, test = settled(
         [
@@ -236,8 +238,9 @@ def _normalisation(examples: Examples, spec: DataSpec) -> tuple[Tensor, Tensor]:
 def _measured(examples: Examples) -> tuple[Tensor, Tensor]:
     """Return mean and deviation of each channel, float64, exact to float32 at any size."""
     channels = examples.input_shape[0]
-    if isinstance(examples, Streamed):
+    if examples.kind == "picture" and examples.show(slice(0, 1)).dtype == torch.uint8:
         return _of_moments(examples)
+
     count = len(examples) * math.prod(examples.input_shape) // channels
     totals = torch.zeros(channels, dtype=torch.float64)
     squares = torch.zeros(channels, dtype=torch.float64)
@@ -250,17 +253,18 @@ def _measured(examples: Examples) -> tuple[Tensor, Tensor]:
         others = [axis for axis in range(part.ndim) if axis != 1]
         exact = part.double() - origin.view(-1, *[1] * (part.ndim - 2))
         totals += exact.sum(others)
-        squares += exact.square().sum(others)
+        squares += exact.square_().sum(others)
 
     return _statistics(origin, totals, squares, count)
 
 
-def _of_moments(examples: Streamed) -> tuple[Tensor, Tensor]:
-    """Return the same numbers from sums that a pass over the files found.
-
-    Of bytes the sums are whole numbers, and these have the bits of the pass in memory.
-    """
-    moments = examples.moments()
+def _of_moments(examples: Examples) -> tuple[Tensor, Tensor]:
+    """Return the same numbers for pictures of bytes, whose sums are whole numbers."""
+    if isinstance(examples, Streamed):
+        moments = examples.moments()
+    else:
+        parts = (part.permute(0, 2, 3, 1).numpy() for part in in_parts(examples))
+        moments = moments_of(parts, examples.input_shape[0])
     first = examples.show(slice(0, 1))[0].flatten(1)[:, 0].tolist()
     pairs = list(zip(first, moments.totals, moments.squares, strict=True))
     count = moments.pixels

@@ -11,7 +11,8 @@ from jaxtyping import Int64, Num
 from torch import Tensor
 
 from anew.data.examples import Examples, Indices, Request, Resident
-from anew.data.kept import DamagedError, Moments, Pictures, damaged_error
+from anew.data.kept import DamagedError, Pictures, damaged_error
+from anew.data.moments import Moments
 from anew.data.signature import Kind
 from anew.data.views import Views
 from anew.data.workers import in_order
