@@ -1,7 +1,9 @@
 """Splits as people keep them, and tables of labels beside pictures."""
 
+import gzip
 import io
 import json
+import struct
 
 import numpy as np
 import pyarrow
@@ -126,6 +128,7 @@ def test_what_is_passed_over_is_said_and_files_of_systems_are_not(tmp_path):
     folder(tmp_path / "__MACOSX" / "train")
     (tmp_path / "train" / "ant" / "notes.txt").write_text("x")
     (tmp_path / "train" / "runs").mkdir()
+
     draw(tmp_path / "extra" / "1.png", 0, 0)
     source = load(f"folder:{tmp_path}")
     assert len(source.train) == 12
@@ -342,3 +345,85 @@ def test_numbers_from_1_keep_their_names(tmp_path):
     source = load(f"parquet:{file}")
     assert (source.classes, source.train.labels.tolist()) == (("1", "2", "3"), [0, 1, 2])
     assert len(source.notes) == 1
+
+
+PICTURES = np.arange(12 * 30, dtype=np.uint8).reshape(12, 6, 5)
+LABELS = np.arange(12) % 3
+
+
+@pytest.mark.parametrize(
+    "train, labels, other",
+    [
+        ("train_images", "train_labels", "val_images val_labels test_images test_labels"),
+        ("x_train", "y_train", "x_val y_val x_test y_test"),
+        ("X_train", "Y_train", "X_valid Y_valid X_test Y_test"),
+        ("train_x", "train_y", "dev_x dev_y test_x test_y"),
+    ],
+)
+def test_npz_arrays_have_their_usual_names(tmp_path, train, labels, other):
+    names = other.split()
+    others = {names[0]: PICTURES[:3], names[1]: LABELS[:3, None], names[2]: PICTURES[:6]}
+    arrays = {train: PICTURES, labels: LABELS[:, None], **others, names[3]: LABELS[:6, None]}
+    np.savez(tmp_path / "a.npz", **arrays, extra=LABELS)
+    source = load(f"npz:{tmp_path / 'a.npz'}")
+    assert [len(one) for one in (source.train, source.validation, source.test)] == [12, 3, 6]
+    assert source.notes[0] == "arrays that are passed over: extra"
+    assert "--views crop+flip" in source.notes[1]
+
+
+def test_npz_labels_may_be_names_or_numbers_from_1(tmp_path):
+    np.savez(tmp_path / "a.npz", x=PICTURES, y=np.array(CLASSES)[LABELS])
+    np.savez(tmp_path / "b.npz", x=PICTURES, y=LABELS + 1)
+    named, shifted = (load(f"npz:{tmp_path / name}.npz") for name in "ab")
+    assert (named.classes, shifted.classes) == (CLASSES, ("1", "2", "3"))
+    assert named.train.labels.tolist() == shifted.train.labels.tolist() == LABELS.tolist()
+
+
+def test_an_npz_archive_without_a_validation_set_keeps_its_fingerprint(tmp_path):
+    np.savez(tmp_path / "a.npz", x=PICTURES, y=LABELS)
+    assert load(f"npz:{tmp_path / 'a.npz'}").fingerprint == "476f3e3049671b96"
+
+
+def write_idx(file, array):
+    content = struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
+    content += array.astype(np.uint8).tobytes()
+    file.write_bytes(gzip.compress(content) if file.suffix == ".gz" else content)
+
+
+def write_mnist(place, name="{}-{}-idx{}-ubyte", labels=LABELS, test="t10k"):
+    place.mkdir(exist_ok=True)
+    for split in ("train", test):
+        write_idx(place / name.format(split, "images", 3), PICTURES)
+        write_idx(place / name.format(split, "labels", 1), labels)
+
+
+@pytest.mark.parametrize("name", ["{}-{}.idx{}-ubyte", "{}-{}-idx{}-ubyte.gz"])
+def test_idx_files_may_have_a_dot_in_their_names(tmp_path, name):
+    write_mnist(tmp_path, name, np.arange(12) % 10)
+    assert len(load(f"mnist:{tmp_path}").train) == 12
+
+
+def test_emnist_is_read_by_its_names(tmp_path):
+    letters = np.concatenate([np.arange(1, 27)] * 2)
+    pictures = np.zeros((52, 28, 28))
+    for split in ("train", "test"):
+        write_idx(tmp_path / f"emnist-letters-{split}-images-idx3-ubyte.gz", pictures)
+        write_idx(tmp_path / f"emnist-letters-{split}-labels-idx1-ubyte.gz", letters)
+    source = load(f"mnist:{tmp_path}")
+    assert "".join(source.classes) == "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    assert source.train.labels.tolist() == (letters - 1).tolist()
+    assert any("transposed" in note for note in source.notes)
+
+    write_mnist(tmp_path, "other-{}-{}-idx{}-ubyte")
+    with pytest.raises(AnewError, match="several data sets"):
+        load(f"mnist:{tmp_path}")
+    assert load(f"mnist:{tmp_path}/other").classes == ("0", "1", "2")
+
+
+@pytest.mark.parametrize(
+    "kind, file", [("cifar100", "cifar-100-python.tar.gz"), ("mnist", "MNIST.zip")]
+)
+def test_an_archive_that_is_not_unpacked_is_named(tmp_path, kind, file):
+    (tmp_path / file).write_bytes(b"x")
+    with pytest.raises(AnewError, match=f"but {tmp_path / file} is: unpack it"):
+        load(kind, tmp_path)

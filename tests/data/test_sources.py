@@ -656,8 +656,8 @@ def write_cut(file):
         (lambda file: np.savez(file, x=GREY), ("holds x; it must hold x_train and y_train",)),
         (lambda file: np.savez(file), ("holds no arrays",)),
         (
-            lambda file: np.savez(file, X_train=GREY, y=LABELS),
-            ("holds X_train, y;", "did you mean '"),
+            lambda file: np.savez(file, x_trian=GREY, y=LABELS),
+            ("holds x_trian, y;", "did you mean 'x_train'"),
         ),
         (
             lambda file: np.savez(file, x=GREY, y=LABELS, x_test=GREY),
@@ -668,7 +668,7 @@ def write_cut(file):
             ("label 2 is out of range",),
         ),
         (
-            lambda file: np.savez(file, x=GREY, y=LABELS.astype(str)),
+            lambda file: np.savez(file, x=GREY.astype(str), y=LABELS),
             ("holds <U", "not numbers; convert it"),
         ),
     ],

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gzip
 import math
+import re
 import struct
 import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +19,17 @@ from anew.core import files, memory
 from anew.core.errors import AnewError
 from anew.data.sources.pickles import read_pickle
 
-IDX_FILES = {
-    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
-    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
-}
+IDX_FILES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
+_IDX_NAME = re.compile(
+    r"(?P<prefix>.*?)[-_.]?(?P<split>train|t10k|test)[-_.](?P<what>images|labels)"
+    r"[-_.]idx[13][-_.]ubyte(\.gz)?$"
+)
+ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip")
 CIFAR_FILES = {
     "cifar10": (
         "cifar-10-batches-py",
@@ -32,28 +42,77 @@ CIFAR_FILES = {
 Pair = tuple[NDArray[np.uint8], NDArray[Any]]
 
 
-def find_idx(root: Path, folder: str) -> Path | None:
-    """Return the folder with a data set's IDX files: ROOT/folder/raw, ROOT/raw or ROOT, or None."""
-    wanted = [name for names in IDX_FILES.values() for name in names]
-    for place in (root / folder / "raw", root / "raw", root):
-        if all(_plain_or_gzipped(place / name) for name in wanted):
-            return place
-    return None
+@dataclass(frozen=True)
+class IdxFiles:
+    """The files of a data set in IDX format."""
+
+    prefix: str
+    """What their names begin with, such as `emnist-letters`; usually empty."""
+    files: Mapping[str, Path]
+    """`train images`, `train labels`, `test images`, `test labels`."""
+
+    def pair(self, split: str) -> Pair:
+        """Return pictures (N, H, W) and labels (N,) of `train` or `test`, gzipped or plain.
+
+        Raises `AnewError` if a file is damaged.
+        """
+        pictures_file, labels_file = self.files[f"{split} images"], self.files[f"{split} labels"]
+        pictures, labels = _read_idx(pictures_file, 3), _read_idx(labels_file, 1)
+        if len(pictures) != len(labels):
+            raise AnewError(
+                f"{pictures_file}: holds {len(pictures)} pictures, {labels_file.name} "
+                f"{len(labels)} labels; fetch both again"
+            )
+        return pictures, labels
 
 
-def read_idx_pair(place: Path, split: str) -> Pair:
-    """Return pictures (N, H, W) and labels (N,) of a split from its IDX files, gzipped or plain.
+def find_idx(root: Path, folder: str) -> IdxFiles | None:
+    """Return a data set's IDX files in ROOT/folder/raw, ROOT/raw or ROOT, or None.
 
-    Raises `AnewError` if a file is damaged.
+    Names may have a dot for a hyphen, and a prefix; ROOT may end with the prefix that is meant.
+    Raises `AnewError` if files with several prefixes lie there.
     """
-    pictures_file, labels_file = IDX_FILES[split]
-    pictures, labels = _read_idx(place / pictures_file, 3), _read_idx(place / labels_file, 1)
-    if len(pictures) != len(labels):
-        raise AnewError(
-            f"{place / pictures_file}: holds {len(pictures)} pictures, {labels_file} "
-            f"{len(labels)} labels; fetch both again"
-        )
-    return pictures, labels
+    for place in (root / folder / "raw", root / "raw", root):
+        sets = _idx_sets(place)
+        if "" in sets:
+            return sets[""]
+        if len(sets) > 1:
+            raise AnewError(
+                f"{place} holds several data sets ({', '.join(sorted(sets))}); write the one that "
+                f"is meant behind the folder: {place / min(sets)}"
+            )
+        if sets:
+            return next(iter(sets.values()))
+    return _idx_sets(root.parent).get(root.name) if root.name else None
+
+
+def _idx_sets(place: Path) -> dict[str, IdxFiles]:
+    """Return the whole data sets in a folder by the prefix of their names."""
+    if not place.is_dir():
+        return {}
+    found: dict[str, dict[str, Path]] = {}
+    # Plain files stand before gzipped ones.
+    for path in sorted(place.iterdir()):
+        name = _IDX_NAME.match(path.name)
+        if name:
+            part = f"{'train' if name['split'] == 'train' else 'test'} {name['what']}"
+            found.setdefault(name["prefix"], {}).setdefault(part, path)
+    whole = {prefix: files for prefix, files in found.items() if len(files) == len(IDX_FILES)}
+    return {prefix: IdxFiles(prefix, files) for prefix, files in whole.items()}
+
+
+def find_archive(root: Path, words: Sequence[str]) -> Path | None:
+    """Return an archive in a folder, or in one of its folders, that was not unpacked, or None.
+
+    Its name holds one of the words, or is that of an IDX file.
+    """
+    folders = [root, *(path for path in root.iterdir() if path.is_dir())] if root.is_dir() else []
+    for folder in folders:
+        for path in sorted(folder.iterdir()):
+            name = path.name.lower()
+            if name.endswith(ARCHIVES) and any(word in name for word in words):
+                return path
+    return None
 
 
 def find_cifar(root: Path, name: str) -> Path | None:
@@ -133,20 +192,11 @@ def _entry(path: Path, content: Any, key: str) -> Any:
     raise AnewError(f"{path}: has no entry '{key}', so it is no CIFAR file; fetch it again")
 
 
-def _plain_or_gzipped(path: Path) -> Path | None:
-    for written in (path, path.with_name(path.name + ".gz")):
-        if written.exists():
-            return written
-    return None
-
-
-def _read_idx(path: Path, axes: int) -> NDArray[np.uint8]:
+def _read_idx(file: Path, axes: int) -> NDArray[np.uint8]:
     """Return the array in an IDX file.
 
     The format: bytes 0, 0, 8 (unsigned), the number of axes, their sizes, then the values.
     """
-    file = _plain_or_gzipped(path)
-    assert file is not None, "find_idx saw it"
     files.check_regular(file)
     start = 4 + 4 * axes
     try:

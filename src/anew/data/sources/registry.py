@@ -11,7 +11,8 @@ from anew.core import fields
 from anew.core.errors import AnewError, did_you_mean
 from anew.core.spec import DataSpec
 from anew.data.sources.folder import read_folder
-from anew.data.sources.memory import read_digits, read_npz
+from anew.data.sources.memory import read_digits
+from anew.data.sources.npz import read_npz
 from anew.data.sources.parquet import read_parquet
 from anew.data.sources.source import Contents, Reading, Source, resized
 from anew.data.sources.torchvision import cifar_reader, idx_reader
@@ -118,6 +119,8 @@ SOURCES: Mapping[str, SourceKind] = {
         True,
     ),
     "npz": SourceKind(
-        "npz:PATH, NumPy arrays x_train, y_train, x_test, y_test, or x and y", read_npz, True
+        "npz:PATH, NumPy arrays x_train, y_train, x_val, y_val, x_test, y_test, or x and y",
+        read_npz,
+        True,
     ),
 }

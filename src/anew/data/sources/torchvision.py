@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from string import ascii_lowercase, ascii_uppercase, digits
 
 from anew.core.errors import AnewError
 from anew.data.sources import layouts
+from anew.data.sources.labels import Labels, numbered
 from anew.data.sources.memory import from_arrays
 from anew.data.sources.source import MissingDataError, Reading, Source
+
+_MERGED = f"{digits}{ascii_uppercase}abdefghnqrt"
+EMNIST = {
+    "emnist-letters": ascii_uppercase,
+    "emnist-balanced": _MERGED,
+    "emnist-bymerge": _MERGED,
+    "emnist-byclass": f"{digits}{ascii_uppercase}{ascii_lowercase}",
+}
+"""The classes of EMNIST's parts; those of the others are digits."""
 
 
 def idx_reader(folder: str, classes: Sequence[str], views: str) -> Callable[[Reading], Source]:
@@ -16,15 +28,29 @@ def idx_reader(folder: str, classes: Sequence[str], views: str) -> Callable[[Rea
 
     def read(reading: Reading) -> Source:
         name, root, download = reading.name, reading.place, reading.spec.download
-        place = layouts.find_idx(root, folder)
-        if place is None and download:
+        found = layouts.find_idx(root, folder)
+        if found is None and download:
             _download(name, folder, root)
-            place = layouts.find_idx(root, folder)
-        if place is None:
-            files = ", ".join(file for names in layouts.IDX_FILES.values() for file in names)
-            raise _missing(name, f"{files} (or .gz) in {root / folder / 'raw'}")
-        train, test = (layouts.read_idx_pair(place, split) for split in ("train", "test"))
-        return from_arrays(train, test, classes, name, views)
+            found = layouts.find_idx(root, folder)
+        if found is None:
+            sought = f"{', '.join(layouts.IDX_FILES)} (or .gz) in {root / folder / 'raw'}"
+            raise _missing(name, sought, root, ("mnist", "idx"))
+        train, test = found.pair("train"), found.pair("test")
+        if not found.prefix:
+            return from_arrays(train, test, classes, name, views)
+
+        pairs: Labels = {"train": train[1], "test": test[1]}
+        labels, names, notes = numbered(name, pairs, None)
+        train, test = (train[0], labels["train"]), (test[0], labels["test"])
+        named = EMNIST.get(found.prefix)
+        if named is not None and int(labels["train"].max()) < len(named):
+            names = tuple(named)
+        if found.prefix.startswith("emnist"):
+            notes.append(
+                "EMNIST's pictures lie transposed in its files, and are read as they lie there"
+            )
+        source = from_arrays(train, test, names, name, views)
+        return replace(source, notes=(f"files of {found.prefix} are read", *notes))
 
     return read
 
@@ -40,16 +66,23 @@ def cifar_reader(which: str, torchvision_name: str) -> Callable[[Reading], Sourc
             place = layouts.find_cifar(root, which)
         if place is None:
             folder, train, test, meta = layouts.CIFAR_FILES[which]
-            raise _missing(name, f"{', '.join([*train, *test, meta])} in {root / folder}")
+            sought = f"{', '.join([*train, *test, meta])} in {root / folder}"
+            raise _missing(name, sought, root, (folder.removesuffix("-py"), which))
         train_pair, test_pair, classes = layouts.read_cifar(place, which)
         return from_arrays(train_pair, test_pair, classes, name, "crop+flip")
 
     return read
 
 
-def _missing(name: str, files: str) -> MissingDataError:
+def _missing(name: str, sought: str, root: Path, words: Sequence[str]) -> MissingDataError:
+    archive = layouts.find_archive(root, words)
+    if archive is not None:
+        return MissingDataError(
+            f"data '{name}': is not there (looked for {sought}), but {archive} is: unpack it "
+            f"there, or name another folder with --data.root"
+        )
     return MissingDataError(
-        f"data '{name}': is not there (looked for {files}); name its folder with --data.root, or "
+        f"data '{name}': is not there (looked for {sought}); name its folder with --data.root, or "
         f"add --data.download"
     )
 
