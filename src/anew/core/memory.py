@@ -54,6 +54,13 @@ def refusal(error: BaseException) -> AnewError | None:
     Returns None for any other error.
     """
     said = in_one_line(error)
+    if isinstance(error, RuntimeError) and "DataLoader worker" in said:
+        # torch raises it wherever the process that trains happens to be.
+        return AnewError(
+            "a process that reads pictures died, perhaps for want of memory, or of shared memory "
+            "in a container (docker run --shm-size); lower --workers, or try --workers 0; what was "
+            "saved is whole, the same command goes on from there"
+        )
     is_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     if not is_memory and not (isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(said)):
         return None

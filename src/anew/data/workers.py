@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 from torch.utils.data import DataLoader, Dataset
 
+from anew.core import memory
 from anew.core.errors import AnewError
 
 Item = TypeVar("Item")
@@ -34,28 +36,30 @@ def in_order(work: Callable[[Item], Done], items: Sequence[Item], workers: int) 
         yield from map(work, items)
         return
 
-    loader = DataLoader(
-        _Work(work, items),
-        batch_size=None,
-        sampler=range(len(items)),
-        num_workers=min(workers, len(items)),
-        prefetch_factor=AHEAD,
-        collate_fn=_as_it_is,
-        worker_init_fn=_begin,
-        multiprocessing_context="fork" if sys.platform == "linux" else "spawn",
-    )
+    with warnings.catch_warnings():
+        # More processes than cores are what was asked for.
+        warnings.simplefilter("ignore")
+        loader = DataLoader(
+            _Work(work, items),
+            batch_size=None,
+            sampler=range(len(items)),
+            num_workers=min(workers, len(items)),
+            prefetch_factor=AHEAD,
+            collate_fn=_as_it_is,
+            worker_init_fn=_begin,
+            multiprocessing_context="fork" if sys.platform == "linux" else "spawn",
+        )
+        made = iter(loader)
     try:
-        for done in loader:
+        for done in made:
             if isinstance(done, AnewError):
                 raise done
             yield done
     except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+        died = memory.refusal(error)
+        if died is None:
             raise
-        raise AnewError(
-            "a process that reads pictures died, perhaps for want of memory, or of shared memory "
-            "in a container (docker run --shm-size); lower --workers, or try --workers 0"
-        ) from error
+        raise died from error
 
 
 class _Work(Dataset[Any], Generic[Item, Done]):
@@ -77,5 +81,7 @@ def _as_it_is(done: Any) -> Any:
 
 
 def _begin(number: int) -> None:
-    # Ctrl-C goes to all processes of a terminal. The one that trains saves, and ends the others.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C goes to all processes of a terminal, and schedulers end all processes of a job. The one
+    # that trains saves, and ends the others.
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, signal.SIG_IGN)
