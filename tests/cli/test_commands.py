@@ -812,6 +812,70 @@ def test_outputs_without_their_tensors_are_named(copied, wrong, tensors):
 
 
 @pytest.mark.parametrize(
+    "changed",
+    [
+        {"test.labels": torch.full((48,), 3)},
+        {"test.labels": torch.full((48,), -1)},
+        {"test.labels": torch.full((48,), 2**62)},
+        {"test.labels": torch.zeros(48)},
+        {"test.labels": torch.zeros(47, dtype=torch.int64)},
+        {"test.last": torch.zeros(48, 3, dtype=torch.int32)},
+        {"test.last": torch.tensor(1.0)},
+    ],
+    ids=str,
+)
+def test_outputs_whose_labels_are_no_classes_are_named(copied, wrong, changed):
+    path = copied / "networks" / ids(copied)[2] / "outputs.safetensors"
+    tensors, header = files.read_tensors(path)
+    files.write_tensors(path, {**tensors, **changed}, header)
+    seal(path.parent)
+    for command in ("evaluate", "insight"):
+        said = wrong(command, copied)
+        assert f"{path}: its test labels" in said
+
+
+def strict(text):
+    """Return the value of a JSON text, as programs read it that know no NaN."""
+    return json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+
+
+def test_outputs_that_are_not_finite_are_null_in_json_and_dashes_in_tables(copied):
+    path = copied / "networks" / ids(copied)[2] / "outputs.safetensors"
+    tensors, header = files.read_tensors(path)
+    files.write_tensors(path, {**tensors, "test.last": tensors["test.last"] * torch.inf}, header)
+    seal(path.parent)
+    rows = strict(good("evaluate", copied, "--json"))[0]["rows"]
+    assert [row["nll"] for row in rows if 2 in row["generations"]] == [None] * 3
+    assert all(row["nll"] > 0 for row in rows if 2 not in row["generations"])
+    strict(good("insight", copied, "--format", "json"))
+    (line,) = [line for line in good("evaluate", copied).splitlines() if "generation 2" in line]
+    assert line.split()[-3:] == ["-"] * 3
+    assert "nan" not in good("insight", copied)
+
+
+def test_a_network_whose_weights_are_too_large_is_predicted_in_json_and_shown(copied, place):
+    folder = copied / "networks" / ids(copied)[2]
+    tensors, header = files.read_tensors(folder / "weights.safetensors")
+    huge = {
+        name: torch.full_like(value, 3e38) if value.is_floating_point() else value
+        for name, value in tensors.items()
+    }
+    files.write_tensors(folder / "weights.safetensors", huge, header)
+    seal(folder)
+    (said,) = strict(good("predict", copied, place / "0.png", "--format", "json"))
+    assert set(said["probabilities"].values()) == {None}
+    line = good("predict", copied, place / "0.png", "--format", "csv").splitlines()[1]
+    assert line.endswith(",-")
+
+    record = json.loads((folder / "done.json").read_text())
+    record["test"] |= {"error": None, "nll": float("nan")}
+    (folder / "done.json").write_text(json.dumps(record))
+    seal(folder)
+    assert "test error - %" in good("show", copied)
+    assert '"nll": null' in good("show", copied, folder.name)
+
+
+@pytest.mark.parametrize(
     ("key", "value"),
     [
         ("model", 3),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anew.core.text import clean, csv_table, table
+from anew.core.text import clean, csv_table, in_digits, json_text, table
 
 HARMFUL = re.compile(
     "[\x00-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
@@ -68,6 +68,19 @@ def test_no_cell_is_a_formula_and_the_table_is_read_back(rows):
             # A number, a dash, or an interval of two numbers.
             words = cell.removesuffix(" %").replace(",", "").split(" to ")
             assert cell == "-" or [float(word) for word in words]
+
+
+def test_json_of_numbers_that_are_not_finite_is_null():
+    value = {"a": (1.5, float("nan")), "b": [{"c": float("-inf")}], "d": "NaN"}
+    expected = {"a": [1.5, None], "b": [{"c": None}], "d": "NaN"}
+    read = json.loads(json_text(value), parse_constant=lambda name: pytest.fail(name))
+    assert read == expected
+    assert [in_digits(one, 2) for one in (1.005, None, float("nan"), float("inf"))] == [
+        "1.00",
+        "-",
+        "-",
+        "-",
+    ]
 
 
 def test_numbers_stay_and_formulas_are_quoted():

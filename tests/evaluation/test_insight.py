@@ -702,7 +702,7 @@ def test_json_says_all_and_no_nan(family):
     }
     evaluated = json.loads(good("evaluate", family, "--json"))[0]["rows"]
     for one, row in zip(said["calibration"], evaluated, strict=True):
-        assert all(row[name] == value for name, value in one["scores"].items())
+        assert all(row.get(name) == value for name, value in one["scores"].items())
     assert [one["epoch"] for one in said["gradients"]] == [2, 3, 2, 3]
     assert set(said["gradients"][0]["ban"]["dark_share"]) == {"value", "low", "high"}
 

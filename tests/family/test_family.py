@@ -259,6 +259,18 @@ def test_a_file_is_hashed_once_in_a_process(family, monkeypatch):
     assert hashed == [folder.weights]
 
 
+def test_a_record_of_numbers_that_are_not_finite_is_json_with_its_hash(family):
+    folder = family.begin(SPEC)
+    at = len(folder.write_metrics(0, {"epoch": 1, "validation_nll": 0.25}))
+    folder.write_metrics(at, {"epoch": 2, "validation_nll": float("inf")})
+    folder.finish({"id": SPEC.id, "test": {"nll": float("nan"), "error": 12.5}})
+    for line in (folder.done_file.read_text(), *folder.metrics.read_text().splitlines()):
+        json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    found = NetworkFolder(folder.path)
+    assert found.done["test"] == {"nll": None, "error": 12.5}
+    assert [row["validation_nll"] for row in found.read_metrics()] == [0.25, None]
+
+
 def test_a_damaged_network_is_set_aside_and_nothing_is_removed(family):
     folder = finished(family, SPEC)
     before = {path.name: path.read_bytes() for path in folder.path.iterdir()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,7 +10,7 @@ from cyclopts import Parameter
 from anew.cli.options import AS_RECORDED, WHOLE, Moved, execution_from, takes_execution
 from anew.cli.streams import Terminal
 from anew.core.errors import AnewError
-from anew.core.text import csv_table
+from anew.core.text import csv_table, in_digits, json_text
 
 FamilyFolder = Annotated[Path, Parameter(help="The folder that `anew train --out` wrote.")]
 
@@ -65,7 +64,7 @@ def evaluate(
             }
             for lineage, rows in evaluated
         ]
-        print(json.dumps(entries, indent=1))
+        print(json_text(entries))
         return
 
     console = Terminal()
@@ -132,7 +131,7 @@ def insight(
         )
 
     if form == "json":
-        print(json.dumps(measured.to_json(), indent=1))
+        print(json_text(measured.to_json()))
         return
     if form == "markdown":
         print(wording.markdown(measured))
@@ -196,10 +195,10 @@ def predict(
         predictions = prediction.predict_files(networks, list(pictures), device)
 
     if form == "json":
-        print(json.dumps([predicted.to_json() for predicted in predictions], indent=1))
+        print(json_text([predicted.to_json() for predicted in predictions]))
         return
     lines = [
-        [str(predicted.path), str(rank + 1), name, f"{probability:.4f}"]
+        [str(predicted.path), str(rank + 1), name, in_digits(probability, 4)]
         for predicted in predictions
         for rank, (name, probability) in enumerate(predicted.ranked[:top])
     ]
@@ -243,7 +242,7 @@ def show(family: Path, network: str = "", /) -> None:
         if record:
             # The units of pictures, their mean and deviation are in the network's file alone.
             shown["inputs"] = saving.read_signature(folders[0].weights).inputs()
-        console.print_json(json.dumps(shown))
+        console.print_json(json_text(shown))
     else:
         console.print(terminal.lineage_tree(str(family), specs, records))
 

@@ -20,7 +20,7 @@ from anew.cli.streams import Terminal
 from anew.core.callbacks import Callback
 from anew.core.recipe import Recipe
 from anew.core.spec import Spec
-from anew.core.text import clean
+from anew.core.text import clean, in_digits
 
 if TYPE_CHECKING:
     from anew.evaluation import Row
@@ -91,7 +91,9 @@ class Lines(Callback):
             origin = f"{record['seconds']:.1f} s"
 
         seed = f", seed {spec.seed}" if self._several else ""
-        self.log(f"{_title(spec)}{seed}: test error {record['test']['error']:.2f} % ({origin})")
+        self.log(
+            f"{_title(spec)}{seed}: test error {in_digits(record['test']['error'], 2)} % ({origin})"
+        )
 
 
 class Bars(Lines):
@@ -254,9 +256,9 @@ def lineage_tree(
 
 def _tested(scores: Mapping[str, Any]) -> str:
     """Return a network's test error in words, with the balanced one where classes are uneven."""
-    words = f"test error {scores['error']:.2f} %"
+    words = f"test error {in_digits(scores['error'], 2)} %"
     if "balanced_error" in scores:
-        words += f" (mean over classes {scores['balanced_error']:.2f} %)"
+        words += f" (mean over classes {in_digits(scores['balanced_error'], 2)} %)"
     return words
 
 

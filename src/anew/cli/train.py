@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +11,7 @@ from anew.cli.options import DEFAULT_FAMILY, RUN, WHOLE, settings_from, takes_re
 from anew.cli.streams import Terminal
 from anew.core import fields
 from anew.core.errors import AnewError
+from anew.core.text import json_text
 
 RecipeFile = Annotated[
     Path | None,
@@ -93,7 +93,7 @@ def bench(
 
     measured = costs.measure(whole, load_data(whole.data), execution, rounds, steps)
     if as_json:
-        print(json.dumps(measured.to_json(), indent=1))
+        print(json_text(measured.to_json()))
         return
 
     lines = [

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from anew.core.errors import AnewError
 from anew.core.parsing import parse_json
+from anew.core.text import json_text
 
 _HEADER = "anew"
 TensorSize = tuple[str, int, tuple[int, ...]]
@@ -114,8 +115,8 @@ def check_regular(path: Path) -> None:
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a mapping as indented JSON, atomically."""
-    write_bytes(path, (json.dumps(value, indent=1) + "\n").encode())
+    """Write a mapping as indented JSON, atomically; numbers that are not finite become null."""
+    write_bytes(path, (json_text(value) + "\n").encode())
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -220,7 +221,7 @@ def write_line(
     its own file under the name by then, nothing of that file is changed. Raises `AnewError` if the
     file cannot be written, is a link, or ends before `at`.
     """
-    line = (json.dumps(value) + "\n").encode()
+    line = (json_text(value, None) + "\n").encode()
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | NO_LINK, 0o666)
         with os.fdopen(descriptor, "r+b") as file:

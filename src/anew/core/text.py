@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import csv
 import io
+import json
 import math
 import re
 import unicodedata
@@ -102,6 +103,16 @@ def plain(value: Any) -> Any:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [plain(item) for item in value]
     return value
+
+
+def json_text(value: Any, indent: int | None = 1) -> str:
+    """Return a value as JSON of its `plain` form, which any program reads: it knows no NaN."""
+    return json.dumps(plain(value), indent=indent, allow_nan=False)
+
+
+def in_digits(value: float | None, digits: int) -> str:
+    """Return a number with so many digits after its point; `-` for none and one not finite."""
+    return "-" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
 
 
 def generations_name(generations: Sequence[int]) -> str:

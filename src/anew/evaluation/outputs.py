@@ -120,4 +120,23 @@ def outputs_in(
         raise AnewError(
             f"{folder.path}: no validation split was held out; train with --data.validation 0.1"
         )
-    return tensors[f"{split}.{epoch}"], tensors[f"{split}.labels"]
+
+    logits, labels = tensors[f"{split}.{epoch}"], tensors[f"{split}.labels"]
+    if not _belong_together(logits, labels):
+        raise AnewError(
+            f"{folder.outputs}: its {split} labels, {labels.dtype} {tuple(labels.shape)}, are none "
+            f"of the classes of its logits, {logits.dtype} {tuple(logits.shape)}; restore it from "
+            "a copy"
+        )
+    return logits, labels
+
+
+def _belong_together(logits: Tensor, labels: Tensor) -> bool:
+    """Whether there is one of the classes for each row of logits."""
+    return (
+        logits.is_floating_point()
+        and labels.dtype == torch.int64
+        and logits.shape[:-1] == labels.shape
+        and int(labels.min()) >= 0
+        and int(labels.max()) < logits.shape[-1]
+    )

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from anew.core.errors import AnewError
 from anew.core.spec import Spec
-from anew.core.text import generations_name
+from anew.core.text import generations_name, in_digits
 from anew.evaluation import ensemble, metrics
 from anew.evaluation.metrics import Scores
 from anew.evaluation.outputs import read_outputs
@@ -80,13 +80,13 @@ def score_table(rows: Iterable[Row]) -> tuple[list[str], list[list[str]]]:
 def _in_words(scores: Scores, *, balanced: bool) -> list[str]:
     beside: list[str] = []
     if balanced:
-        beside = ["" if scores.balanced_error is None else f"{scores.balanced_error:.2f}"]
+        beside = ["" if scores.balanced_error is None else in_digits(scores.balanced_error, 2)]
     return [
-        f"{scores.error:.2f}",
+        in_digits(scores.error, 2),
         *beside,
-        f"{scores.nll:.4f}",
-        f"{scores.ece:.2f}",
-        f"{scores.brier:.4f}",
+        in_digits(scores.nll, 4),
+        in_digits(scores.ece, 2),
+        in_digits(scores.brier, 4),
     ]
 
 

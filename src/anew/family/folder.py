@@ -24,6 +24,7 @@ from anew.core import files
 from anew.core.errors import AnewError
 from anew.core.parsing import parse_json
 from anew.core.spec import Spec
+from anew.core.text import plain
 from anew.family.lock import NetworkLock
 
 FORMAT = 1
@@ -265,7 +266,8 @@ class NetworkFolder:
             if path.exists()
         }
 
-        whole = {"format": FORMAT, **record, "files": hashes}
+        # As it will be read: the hash is of what the file holds.
+        whole = plain({"format": FORMAT, **record, "files": hashes})
         self.check_ours()
         files.write_json(self.done_file, {**whole, "sha256": files.sha256_of_json(whole)})
         self.clear_state()

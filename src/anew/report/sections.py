@@ -124,7 +124,7 @@ def _over_training(
     """Return the chart of a measure over epochs; None if no network has it."""
     series: list[Series] = []
     for network in networks:
-        rows = [row for row in network.curve if measure in row]
+        rows = [row for row in network.curve if row.get(measure) is not None]
         if rows:
             series.append(
                 Series(

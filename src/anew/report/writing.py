@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from anew.core import files
 from anew.core.errors import AnewError, in_one_line
 from anew.core.spec import Spec
+from anew.core.text import json_text
 from anew.data import Data
 from anew.family import Family, choose_lineage
 from anew.report import page
@@ -30,7 +30,7 @@ def write(report: Report, path: Path) -> None:
 
 def as_json(report: Report) -> str:
     """Return a report's data as JSON."""
-    return json.dumps(report.to_json(), indent=1)
+    return json_text(report.to_json())
 
 
 def write_after_training(family: Family, chosen: Sequence[Spec], data: Data) -> str:

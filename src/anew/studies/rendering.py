@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping
 
-from anew.core.text import clean, csv_table, plain, table
+from anew.core.text import clean, csv_table, json_text, table
 from anew.evaluation.statistics import Difference, Estimate, Judged
 from anew.studies.results import Cell, Results
 
@@ -236,7 +235,7 @@ def latex(results: Results) -> str:
 
 def as_json(results: Results) -> str:
     """Return the table as JSON, whole."""
-    return json.dumps(plain(results.to_json()), indent=1)
+    return json_text(results.to_json())
 
 
 FORMATS: Mapping[str, Callable[[Results], str]] = {

@@ -153,7 +153,9 @@ def check_model(model: ModelSpec, data: Data, batch_size: int) -> None:
 
 def _is_still_falling(folder: NetworkFolder) -> bool:
     """Whether the validation loss fell clearly between the last two tenths of the epochs."""
-    losses = [row["validation_nll"] for row in folder.read_metrics() if "validation_nll" in row]
+    found = [row.get("validation_nll") for row in folder.read_metrics()]
+    # It is null where it was not finite.
+    losses = [loss for loss in found if loss is not None]
     tenth = max(1, len(losses) // 10)
     if len(losses) < 2 * tenth:
         return False

@@ -6,7 +6,7 @@ import itertools
 import math
 from dataclasses import dataclass
 
-from anew.core.text import table
+from anew.core.text import in_digits, table
 from anew.evaluation.insight.collecting import Insight
 from anew.evaluation.insight.gradients import Pull
 from anew.evaluation.statistics import Interval
@@ -121,8 +121,8 @@ def _dark_knowledge(insight: Insight) -> Section:
             _share(network.correct),
             _number(network.entropy, 3),
             _number(network.dark_entropy, 3),
-            _plain(network.agreement, 2),
-            _plain(network.agreement_permuted, 2),
+            in_digits(network.agreement, 2),
+            in_digits(network.agreement_permuted, 2),
         ]
         for network in insight.dark_knowledge
     ]
@@ -179,8 +179,8 @@ def _second_thoughts(insight: Insight) -> Section:
             [
                 f"{insight.split} {thought.example}",
                 insight.classes[thought.label],
-                f"{first} {100 * thought.first_probability:.0f} %",
-                f"{second} {100 * thought.second_probability:.0f} %",
+                f"{first} {in_digits(100 * thought.first_probability, 0)} %",
+                f"{second} {in_digits(100 * thought.second_probability, 0)} %",
             ]
         )
 
@@ -199,17 +199,17 @@ def _calibration(insight: Insight) -> Section:
         at_temperature = ["-", "-", "-"]
         if scaled is not None:
             at_temperature = [
-                f"{network.temperature:.3f}",
-                f"{scaled.nll:.4f}",
-                f"{network.scaled_ece_equal_mass:.2f}",
+                in_digits(network.temperature, 3),
+                in_digits(scaled.nll, 4),
+                in_digits(network.scaled_ece_equal_mass, 2),
             ]
         rows.append(
             [
                 network.name,
-                f"{scores.error:.2f}",
-                f"{scores.nll:.4f}",
-                f"{scores.brier:.4f}",
-                f"{network.ece_equal_mass:.2f}",
+                in_digits(scores.error, 2),
+                in_digits(scores.nll, 4),
+                in_digits(scores.brier, 4),
+                in_digits(network.ece_equal_mass, 2),
                 *at_temperature,
             ]
         )
@@ -257,11 +257,11 @@ def _pairs(insight: Insight) -> Section:
         rows.append(
             [
                 f"generations {older} and {younger}",
-                f"{alike.agreement[older][younger]:.2f}",
-                f"{alike.kl[older][younger]:.4f}",
-                f"{alike.kl[younger][older]:.4f}",
-                f"{alike.disagreement[older][younger]:.2f}",
-                f"{alike.double_faults[older][younger]:.2f}",
+                in_digits(alike.agreement[older][younger], 2),
+                in_digits(alike.kl[older][younger], 4),
+                in_digits(alike.kl[younger][older], 4),
+                in_digits(alike.disagreement[older][younger], 2),
+                in_digits(alike.double_faults[older][younger], 2),
             ]
         )
 
@@ -278,12 +278,12 @@ def _ensembles(insight: Insight) -> Section:
     rows = [
         [
             together.name,
-            f"{together.error:.2f}",
-            f"{together.mean_member_error:.2f}",
-            f"{together.best_member_error:.2f}",
+            in_digits(together.error, 2),
+            in_digits(together.mean_member_error, 2),
+            in_digits(together.best_member_error, 2),
             _number(together.gain, 2),
-            f"{together.disagreement:.2f}",
-            f"{together.double_faults:.2f}",
+            in_digits(together.disagreement, 2),
+            in_digits(together.double_faults, 2),
         ]
         for together in insight.fidelity.ensembles
     ]
@@ -305,7 +305,3 @@ def _number(interval: Interval, digits: int) -> str:
     if math.isnan(interval.value):
         return "-"
     return f"{interval.value:.{digits}f} ({interval.low:.{digits}f} to {interval.high:.{digits}f})"
-
-
-def _plain(value: float, digits: int) -> str:
-    return "-" if math.isnan(value) else f"{value:.{digits}f}"

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 
-from anew.core.text import in_bytes, in_count, in_time, table
+from anew.core.text import in_bytes, in_count, in_time, json_text, table
 from anew.studies.planning.plan import Plan
 
 COLUMNS = (
@@ -99,7 +98,7 @@ def markdown(plan: Plan) -> str:
 
 def as_json(plan: Plan) -> str:
     """Return the plan as JSON, whole."""
-    return json.dumps(plan.to_json(), indent=1)
+    return json_text(plan.to_json())
 
 
 FORMATS: Mapping[str, Callable[[Plan], str]] = {"markdown": markdown, "json": as_json}
