@@ -27,9 +27,10 @@ from anew.core.errors import AnewError
 from anew.core.execution import TABLE, Execution
 from anew.core.recipe import Recipe, override
 from anew.core.settings import Keywords, nest_keywords, read_settings
-from anew.core.spec import Spec
+from anew.core.spec import DataSpec, Spec
 from anew.data import Data, Source
 from anew.data.loading import load_data
+from anew.data.sources.layout_names import SPLITS, SplitName
 from anew.data.storage import Storage
 from anew.evaluation import Row
 from anew.evaluation import insight as insights
@@ -97,7 +98,8 @@ class Result:
             options = insights.Options(split, examples, where, trusted)
             if data is None or isinstance(data, str):
                 return insights.collect_with_data(self.family, self.lineage, options, source=data)
-            prepared = data_sources.prepare(_source(data), self.lineage[-1].data)
+            spec = self.lineage[-1].data
+            prepared = data_sources.prepare(_source(data, spec), spec)
             return insights.collect(self.family, self.lineage, options, prepared)
 
     def report(self, path: str | Path) -> Path:
@@ -172,29 +174,47 @@ def _data(given: Examples | None, recipe: Recipe, storage: Storage) -> Data:
     """Return the prepared data: those given, or those of the recipe's source."""
     if given is None or isinstance(given, str):
         return load_data(recipe.data, storage)
-    source = _source(given)
     named = override(recipe, {"data": {"source": "arrays"}}).data
+    source = _source(given, named, storage)
+    for note in source.notes:
+        storage.log(f"data: {note}")
     return data_sources.prepare(source, named)
 
 
-def _source(given: Any) -> Source:
-    """Return the source of arrays, data sets or a source."""
+def _source(given: Any, spec: DataSpec, storage: Storage | None = None) -> Source:
+    """Return the source of arrays, data sets, splits of either by name, or a source."""
     if isinstance(given, Source):
         return given
-    if isinstance(given, Dataset):
-        return data_sources.from_dataset(given)
+    if data_sources.is_hugging_face(given):
+        reading = data_sources.Reading(spec, Path(), storage or Storage())
+        return data_sources.from_hugging_face(given, reading)
+    splits = _splits(given)
 
-    if isinstance(given, tuple) and len(given) == 2:
-        if isinstance(given[0], Dataset):
-            return data_sources.from_dataset(given[0], given[1])
-        return data_sources.from_arrays(given)
-    if isinstance(given, tuple) and len(given) == 4:
-        return data_sources.from_arrays(given[:2], given[2:])
-
+    if splits and all(isinstance(one, Dataset) for one in splits.values()):
+        return data_sources.from_datasets(splits, spec)
+    if splits and all(isinstance(one, tuple) and len(one) == 2 for one in splits.values()):
+        return data_sources.from_arrays(
+            splits["train"], splits.get("test"), validation=splits.get("validation")
+        )
     raise AnewError(
-        f"data must be a source's name, (x, y), (x, y, x_test, y_test) or a torch data set, got "
+        "data must be a source's name, (x, y), (x, y, x_test, y_test), a torch data set, a data "
+        "set of Hugging Face, or a mapping of train, validation and test to such, got "
         f"{type(given).__name__}"
     )
+
+
+def _splits(given: Any) -> dict[SplitName, Any]:
+    """Return what is given for each split; nothing if that cannot be told."""
+    if isinstance(given, Dataset):
+        return {"train": given}
+    if isinstance(given, tuple) and len(given) == 2:
+        is_pair_of_sets = isinstance(given[0], Dataset)
+        return {"train": given[0], "test": given[1]} if is_pair_of_sets else {"train": given}
+    if isinstance(given, tuple) and len(given) == 4:
+        return {"train": given[:2], "test": given[2:]}
+    if isinstance(given, Mapping) and "train" in given and set(given) <= set(SPLITS):
+        return dict(given)
+    return {}
 
 
 def _model_name(model: str | Callable[..., nn.Module]) -> str:

@@ -9,11 +9,13 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
+import torch
 from PIL import Image
+from torch.utils.data import ConcatDataset, Dataset, Subset
 
 from anew.core.errors import AnewError
 from anew.core.spec import DataSpec
-from anew.data import load, prepare
+from anew.data import Reading, from_dataset, from_hugging_face, load, prepare
 from anew.data.sources.layout_names import split_called, split_of_shard
 
 CLASSES = ("ant", "bee", "cat")
@@ -427,3 +429,91 @@ def test_an_archive_that_is_not_unpacked_is_named(tmp_path, kind, file):
     (tmp_path / file).write_bytes(b"x")
     with pytest.raises(AnewError, match=f"but {tmp_path / file} is: unpack it"):
         load(kind, tmp_path)
+
+
+class Items(Dataset):
+    """A data set of PIL pictures of several modes and sizes."""
+
+    classes = CLASSES
+
+    def __init__(self, modes=("RGB",), sizes=((6, 5),), random=False):
+        self.modes, self.sizes, self.random = modes, sizes, random
+
+    def __len__(self):
+        return 12
+
+    def __getitem__(self, index):
+        size = self.sizes[index % len(self.sizes)]
+        value = int(torch.randint(256, ())) if self.random else 20 * index
+        picture = Image.fromarray(np.full((*size, 3), value, np.uint8))
+        return picture.convert(self.modes[index % len(self.modes)]), index % 3
+
+
+@pytest.mark.parametrize("modes", [("L", "RGB"), ("RGBA", "RGB"), ("CMYK",), ("LA", "RGB")])
+def test_pil_pictures_of_several_modes_are_in_colour(modes):
+    source = from_dataset(Items(modes))
+    assert source.train.inputs.shape == (12, 3, 6, 5)
+    assert source.train.inputs[:, 1, 0, 0].tolist() == [20 * index for index in range(12)]
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "1"])
+def test_grey_pil_pictures_stay_grey(mode):
+    assert from_dataset(Items((mode,))).train.inputs.shape == (12, 1, 6, 5)
+
+
+def test_pil_pictures_of_several_sizes_need_a_size():
+    items = Items(sizes=((20, 30), (40, 25)))
+    with pytest.raises(AnewError, match="of 2 sizes, such as 30x20 and 25x40; give a size"):
+        from_dataset(items)
+    assert from_dataset(items, size=16).train.inputs.shape == (12, 3, 16, 16)
+
+
+def test_class_names_survive_subset_and_concatenation():
+    first, second = Subset(Items(), range(6)), Subset(Items(), range(6, 12))
+    assert from_dataset(first, second).classes == CLASSES
+    assert from_dataset(ConcatDataset([first, second])).classes == CLASSES
+    assert from_dataset(Subset(Items(), [0, 2, 3, 5])).classes == ("ant", "cat")
+
+
+def test_a_data_set_that_changes_from_read_to_read_is_refused():
+    with pytest.raises(AnewError, match="item 0 is another one each time it is read"):
+        from_dataset(Items(random=True))
+
+
+def test_a_validation_set_may_be_given_from_python():
+    source = from_dataset(Items(), validation=Subset(Items(), [0, 1, 2]))
+    data = prepare(source, DataSpec(source=source.name))
+    assert (source.test, data.validation.labels.tolist()) == (None, [0, 1, 2])
+
+
+def hugging_face(names=CLASSES):
+    """Splits as the library `datasets` holds them."""
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features(
+        {"picture": datasets.Image(), "labels": datasets.ClassLabel(names=list(names))}
+    )
+    splits = {}
+    for number, split in enumerate(("train", "validation", "test"), 1):
+        rows = range(6 * number)
+        pictures = [Image.fromarray(np.full((6, 5, 3), 9 * row, np.uint8)) for row in rows]
+        columns = {"picture": pictures, "labels": [row % 3 for row in rows]}
+        splits[split] = datasets.Dataset.from_dict(columns, features)
+    return datasets.DatasetDict(splits)
+
+
+@pytest.mark.parametrize("view", [lambda data: data, lambda data: data.with_format("torch")])
+def test_hugging_face_data_sets_are_read(tmp_path, view):
+    data = view(hugging_face())
+    reading = Reading(DataSpec(source="arrays"), tmp_path)
+    whole = from_hugging_face(data, reading)
+    assert [len(one) for one in (whole.train, whole.validation, whole.test)] == [6, 12, 18]
+    assert whole.classes == CLASSES
+    assert whole.validation.show(slice(None))[:, 0, 0, 0].tolist() == [9 * row for row in range(12)]
+    alone = from_hugging_face(data["train"].select([1, 2, 4, 5]), reading)
+    assert (alone.test, alone.classes, len(alone.notes)) == (None, ("bee", "cat"), 1)
+
+
+def test_a_hugging_face_folder_is_read(tmp_path):
+    hugging_face().save_to_disk(tmp_path / "saved")
+    source = load(f"hf:{tmp_path / 'saved'}")
+    assert (len(source.train), len(source.validation), source.classes) == (6, 12, CLASSES)

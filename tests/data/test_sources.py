@@ -882,7 +882,6 @@ class Dictionaries(Dataset):
         TensorDataset(torch.randn(12, 7), torch.eye(12)),
         TensorDataset(torch.randn(12, 7)),
         TensorDataset(torch.randn(0, 7), torch.zeros(0, dtype=torch.long)),
-        Pictures([*GREY[:6], *GREY[6:, :3]]),
         Pictures(GREY, ["a"] * 12),
         Pictures(GREY, range(20)),
     ],

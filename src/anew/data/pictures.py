@@ -91,13 +91,21 @@ def decode(name: str, content: Path | bytes, form: Form) -> Pixels:
     Raises `PictureError` if it cannot be decoded.
     """
     with _opened(name, content) as picture:
-        deep = _is_deep(picture)
-        _check_depth(name, picture)
-        upright = _upright(picture)
-        flat = _deep(upright) if deep else _eight_bits(name, upright, form.channels)
-        if form.size is not None:
-            flat = _fitted(flat, form.size, form.shown or form.size)
-        pixels = np.asarray(flat, np.float32 if deep else np.uint8)
+        return pixels_of(name, picture, form)
+
+
+def pixels_of(name: str, picture: Image.Image, form: Form) -> Pixels:
+    """Return an open picture (H, W, C) in a form, as `decode` does.
+
+    Raises `PictureError` for 32 bits a pixel, and for 16 in several channels.
+    """
+    deep = _is_deep(picture)
+    _check_depth(name, picture)
+    upright = _upright(picture)
+    flat = _deep(upright) if deep else _eight_bits(name, upright, form.channels)
+    if form.size is not None:
+        flat = _fitted(flat, form.size, form.shown or form.size)
+    pixels = np.asarray(flat, np.float32 if deep else np.uint8)
 
     pixels = pixels if pixels.ndim == 3 else pixels[:, :, None]
     if deep and form.channels not in (None, 1):

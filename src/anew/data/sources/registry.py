@@ -11,6 +11,7 @@ from anew.core import fields
 from anew.core.errors import AnewError, did_you_mean
 from anew.core.spec import DataSpec
 from anew.data.sources.folder import read_folder
+from anew.data.sources.hugging_face import read_hugging_face
 from anew.data.sources.memory import read_digits
 from anew.data.sources.npz import read_npz
 from anew.data.sources.parquet import read_parquet
@@ -117,6 +118,10 @@ SOURCES: Mapping[str, SourceKind] = {
         "parquet:PATH, Parquet files of image bytes and labels, by split, or one file",
         read_parquet,
         True,
+    ),
+    "hf": SourceKind(
+        "hf:NAME or hf:PATH, what datasets.load_dataset reads, or save_to_disk wrote",
+        read_hugging_face,
     ),
     "npz": SourceKind(
         "npz:PATH, NumPy arrays x_train, y_train, x_val, y_val, x_test, y_test, or x and y",
