@@ -675,7 +675,7 @@ def test_commands_refuse_what_is_not_there(wrong, family, arguments, says):
         ("text.png", "text.png: is no picture that can be read"),
         ("cut.png", "cut.png: is a damaged picture"),
         ("good.png nowhere.png", "nowhere.png: is not there"),
-        (".", "anew: .: "),
+        ("empty", "empty: holds no picture files"),
         ("", "no picture was given"),
         *(
             (f"good.png --generations {text}", f"got '{text}'; set --generations")
@@ -703,8 +703,28 @@ def test_predict_refuses_what_is_no_picture_or_no_choice(
     shutil.copy(place / "0.png", tmp_path / "good.png")
     Image.fromarray(np.zeros((8, 9), np.uint8)).save(tmp_path / "wide.png")
     (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "empty").mkdir()
     (tmp_path / "cut.png").write_bytes((tmp_path / "good.png").read_bytes()[:60])
     assert says in wrong("predict", family, *arguments.split())
+
+
+def test_predict_takes_folders_and_names_what_it_cannot_read(family, place, tmp_path, command):
+    inner = tmp_path / "some" / "deeper"
+    inner.mkdir(parents=True)
+    for number in (2, 0):
+        shutil.copy(place / f"{number}.png", inner / f"{number}.png")
+    (inner / "1.png").write_text("no picture")
+    Image.fromarray(np.zeros((8, 9), np.uint8)).save(inner / "wide.png")
+    (inner / "notes.txt").write_text("passed over")
+    done = command("predict", family, tmp_path / "some", "--format", "csv", "--top", "1", check=2)
+    rows = list(csv.DictReader(done.out.splitlines()))
+    assert [Path(row["picture"]).name for row in rows] == ["0.png", "2.png"]
+    alone = csv.DictReader(
+        good("predict", family, place / "0.png", "--format", "csv", "--top", "1").splitlines()
+    )
+    assert next(alone)["probability"] == rows[0]["probability"]
+    assert done.err.startswith("anew: 2 of 4 files cannot be read: ")
+    assert "1.png: is no picture" in done.err and "wide.png: is 9x8" in done.err
 
 
 def test_of_several_lineages_predict_wants_one_named(copied, place, wrong):

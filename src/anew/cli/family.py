@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -11,6 +12,9 @@ from anew.cli.options import AS_RECORDED, WHOLE, Moved, execution_from, takes_ex
 from anew.cli.streams import Terminal
 from anew.core.errors import AnewError
 from anew.core.text import csv_table, in_digits, json_text
+
+if TYPE_CHECKING:
+    from anew.evaluation.prediction import Prediction
 
 FamilyFolder = Annotated[Path, Parameter(help="The folder that `anew train --out` wrote.")]
 
@@ -150,9 +154,7 @@ def insight(
 def predict(
     family: FamilyFolder,
     /,
-    *pictures: Annotated[
-        Path, Parameter(help="Picture files, of the size that the networks were trained on.")
-    ],
+    *pictures: Annotated[Path, Parameter(help="Picture files, or folders with such.")],
     network: Annotated[
         str,
         Parameter(
@@ -176,7 +178,7 @@ def predict(
     """Print the classes that a generation, or the mean of several, sees in pictures, with their
     probabilities.
     """
-    from anew.cli import terminal
+    from anew.data.kept import some_of
     from anew.evaluation import prediction
     from anew.family import Family
     from anew.training.device import settings
@@ -192,7 +194,22 @@ def predict(
         networks = prediction.load_generations(
             Family.open(family), network, generations, execution.trust
         )
-        predictions = prediction.predict_files(networks, list(pictures), device)
+        files = prediction.picture_files(pictures)
+        predictions, unread = prediction.predict_files(networks, files, device)
+
+    if predictions:
+        _print_predictions(predictions, top, form)
+    if unread:
+        others = "; the others are predicted, replace these" if predictions else "; give others"
+        counted = f"{len(unread):,} of {len(files):,} files cannot be read: "
+        several = counted if len(files) > 1 else ""
+        raise AnewError(f"{several}{some_of(unread)}{others}")
+
+
+def _print_predictions(
+    predictions: Sequence[Prediction], top: int, form: Literal["table", "csv", "json"]
+) -> None:
+    from anew.cli import terminal
 
     if form == "json":
         print(json_text([predicted.to_json() for predicted in predictions]))
