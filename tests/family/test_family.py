@@ -259,6 +259,24 @@ def test_a_file_is_hashed_once_in_a_process(family, monkeypatch):
     assert hashed == [folder.weights]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="named pipes")
+def test_a_named_pipe_is_never_waited_for(family):
+    folder = family.begin(SPEC)
+    os.mkfifo(folder.metrics)
+    with pytest.raises(AnewError, match=r"metrics.jsonl: is no file \(a pipe"):
+        folder.read_metrics()
+    with pytest.raises(AnewError, match=r"metrics.jsonl: is no file \(a pipe"):
+        folder.finish({"id": SPEC.id})
+    folder.metrics.unlink()
+    folder.metrics.touch()
+    folder.finish({"id": SPEC.id})
+    folder.metrics.unlink()
+    # As long as what was recorded: nothing.
+    os.mkfifo(folder.metrics)
+    (wrong,) = NetworkFolder(folder.path).verify()
+    assert wrong.endswith("metrics.jsonl: is no file")
+
+
 def test_a_record_of_numbers_that_are_not_finite_is_json_with_its_hash(family):
     folder = family.begin(SPEC)
     at = len(folder.write_metrics(0, {"epoch": 1, "validation_nll": 0.25}))

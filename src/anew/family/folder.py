@@ -174,6 +174,8 @@ class NetworkFolder:
             return f"{path}: is not among the files that were recorded"
         try:
             size = path.stat().st_size
+            if not path.is_file():
+                return f"{path}: is no file"
             if size != recorded["bytes"]:
                 return f"{path}: has {size:,} bytes, {recorded['bytes']:,} were written"
             if _hash_of(path) != recorded["sha256"]:
@@ -191,7 +193,7 @@ class NetworkFolder:
         is_recorded = self.is_done and self.metrics.name in self.done["files"]
         if not is_recorded and not self.metrics.exists():
             return []
-        self.checked(self.metrics)
+        files.check_regular(self.checked(self.metrics))
 
         lines = self.metrics.read_bytes().split(b"\n")
         # While a network is trained, the last line may be half-written. A resumed run replaces it.

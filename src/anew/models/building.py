@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import inspect
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +17,10 @@ from anew.data.signature import Signature
 from anew.models.architectures import ARCHITECTURES, Architecture, Shape
 
 Scalar = bool | int | float | str
+# Sizes that builders of timm and torchvision take before a model's class is called.
+_TAKEN_BY_BUILDERS = frozenset(
+    {"bn_eps", "bn_momentum", "dilated", "norm_eps", "pad_type", "reduced_tail", "width_mult"}
+)
 
 
 @dataclass(frozen=True)
@@ -171,6 +177,7 @@ def _build_timm(signature: Signature, name: str, options: dict[str, Scalar]) -> 
             f"timm.list_models() lists them"
         )
     _check_picture(signature, name)
+    _check_foreign_options(name, timm.models.model_entrypoint(inner), options)
 
     given: dict[str, Any] = {"in_chans": input_shape[0], "num_classes": classes, **options}
     try:
@@ -195,6 +202,7 @@ def _build_torchvision(signature: Signature, name: str, options: dict[str, Scala
             "torchvision.models.list_models() lists them"
         )
     _check_picture(signature, name)
+    _check_foreign_options(name, torchvision.models.get_model_builder(inner), options)
     if input_shape[0] != 3:
         raise AnewError(
             f"model '{name}': torchvision's models take 3 channels, the pictures have "
@@ -206,6 +214,29 @@ def _build_torchvision(signature: Signature, name: str, options: dict[str, Scala
         # These two answer with several tensors while they train, for a loss of their own.
         given |= {"aux_logits": False, "init_weights": True}
     return _call(name, lambda: torchvision.models.get_model(inner, **given, **options))
+
+
+def _check_foreign_options(
+    name: str, builder: Callable[..., Any], options: dict[str, Scalar]
+) -> None:
+    """Raise `AnewError` for an option that is none of the sizes of somebody else's model.
+
+    Builders also take names of files and of weights to load (`checkpoint_path`, `pretrained`,
+    `weights`, `cache_dir`), and a stored description may come from anybody. What the classes beside
+    a builder are called with are sizes and parts.
+    """
+    allowed = set(_TAKEN_BY_BUILDERS)
+    for one in vars(sys.modules[builder.__module__]).values():
+        if inspect.isclass(one) and issubclass(one, nn.Module):
+            allowed |= inspect.signature(one.__init__).parameters.keys()
+
+    foreign = sorted(options.keys() - allowed)
+    if foreign:
+        raise AnewError(
+            f"model '{name}': has no option '{foreign[0]}'{did_you_mean(foreign[0], allowed)} of "
+            "its sizes, and others are not taken, since they may load files; drop it from "
+            "--model.options"
+        )
 
 
 def _build_own(signature: Signature, name: str, options: dict[str, Scalar]) -> nn.Module:
