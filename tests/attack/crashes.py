@@ -137,4 +137,4 @@ def _again(reference: Reference, place: Path) -> Outcome:
 
 def _plain(path: str) -> str:
     """Return a path without what differs from run to run: ids and process numbers."""
-    return re.sub(r"\.\d+\.tmp", ".N.tmp", re.sub(r"[0-9a-f]{16}", "ID", path))
+    return re.sub(r"\.\d+(-[0-9a-f]{8})?\.tmp", ".N.tmp", re.sub(r"[0-9a-f]{16}", "ID", path))

@@ -923,6 +923,24 @@ def test_weights_with_a_damaged_header_are_named(copied, place, wrong, key, valu
     assert f"{path}: has no '{key}' in its header" in wrong("predict", copied, place / "0.png")
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("test", None), ("test", {}), ("test", {"error": "x"}), ("checks", []), ("teacher", [1])],
+)
+def test_a_record_without_its_results_is_named(copied, wrong, key, value):
+    path = copied / "networks" / ids(copied)[2] / "done.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({**record, key: value}))
+    seal(path.parent)
+    for command in ("show", "evaluate", "insight", "verify"):
+        assert f"{path}: is damaged (no " in wrong(command, copied)
+
+
+def test_subsets_of_very_many_generations_are_refused(copied, wrong, monkeypatch):
+    monkeypatch.setattr("anew.evaluation.scoring.SUBSETS_UP_TO", 2)
+    assert "have 2^3 subsets" in wrong("evaluate", copied, "--all-subsets")
+
+
 def test_a_family_with_no_finished_network(copied, place, wrong):
     for path in copied.glob("networks/*/done.json"):
         path.unlink()

@@ -92,6 +92,38 @@ def test_which_ensembles():
     assert list(ensemble.consecutive(1)) == []
 
 
+def test_a_short_lineage_lists_every_run_and_a_long_one_so_many_as_it_has_generations():
+    assert ensemble.listed(9) == list(ensemble.consecutive(9)) and ensemble.listed(0) == []
+    assert ensemble.notice_of_listed(9) == ""
+    ten = ensemble.listed(10)
+    assert ten[:4] == [(0, 1), (8, 9), (0, 1, 2), (7, 8, 9)]
+    assert ten[-3:] == [tuple(range(2, 10)), tuple(range(9)), tuple(range(10))]
+    assert len(ten) == 9 + 7 and len(ensemble.listed(60)) == 59 + 7
+    assert "Of 10 generations only" in ensemble.notice_of_listed(10)
+
+
+@pytest.mark.parametrize("networks", [3, 9, 10, 14])
+def test_listed_means_are_means_of_probabilities(networks):
+    logits = np.random.default_rng(networks).normal(size=(networks, 20, 7)) * 5
+    means = list(ensemble.listed_means([torch.from_numpy(one) for one in logits]))
+    assert [run for run, _ in means] == ensemble.listed(networks)
+    for run, mean in means:
+        expected = softmax(logits[list(run)]).mean(0)
+        np.testing.assert_allclose(mean.exp().numpy(), expected, rtol=1e-11)
+
+
+def test_twice_as_many_generations_take_twice_as_many_softmaxes(monkeypatch):
+    counted = []
+    genuine = torch.nn.functional.log_softmax
+    monkeypatch.setattr(
+        ensemble.F, "log_softmax", lambda one, dim: counted.append(len(one)) or genuine(one, dim)
+    )
+    for networks in (30, 60):
+        list(ensemble.listed_means([torch.randn(5, 3)] * networks))
+    # First ones and last ones, each network once for either.
+    assert len(counted) == 30 + 8 + 60 + 8
+
+
 def test_a_balanced_error_is_the_mean_of_the_classes_errors_where_they_are_uneven():
     rng = np.random.default_rng(0)
     labels = rng.permutation(np.repeat([0, 1, 2], [60, 30, 10]))

@@ -42,7 +42,7 @@ def family(tmp_path):
 def finished(family, spec):
     folder = family.begin(spec)
     files.write_tensors(folder.weights, {"w": torch.arange(6.0)}, {"id": spec.id})
-    folder.finish({"id": spec.id})
+    folder.finish({"id": spec.id, "test": {"error": 10.0}})
     return folder
 
 
@@ -143,12 +143,16 @@ def test_a_line_goes_into_no_link_and_no_pipe(tmp_path):
     assert other.read_text() == "somebody's"
 
 
-def test_a_file_is_not_written_through_a_planted_link(tmp_path):
+def test_a_file_is_not_written_through_a_planted_link(tmp_path, monkeypatch):
     other = tmp_path / "other"
     other.write_text("somebody's")
-    (tmp_path / f".x.{os.getpid()}.tmp").symlink_to(other)
+    monkeypatch.setattr(files.secrets, "token_hex", lambda size: "0" * 2 * size)
+    (tmp_path / f".x.{os.getpid()}-00000000.tmp").symlink_to(other)
+    with pytest.raises(AnewError, match="File exists"):
+        files.write_bytes(tmp_path / "x", b"content")
+    assert other.read_text() == "somebody's" and not (tmp_path / "x").exists()
+    monkeypatch.undo()
     files.write_bytes(tmp_path / "x", b"content")
-    assert other.read_text() == "somebody's" and (tmp_path / "x").read_bytes() == b"content"
     assert sorted(one.name for one in tmp_path.iterdir()) == ["other", "x"]
 
 

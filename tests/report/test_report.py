@@ -29,7 +29,7 @@ from anew.data import Resident, from_arrays, prepare
 from anew.evaluation import statistics
 from anew.evaluation.statistics import Difference
 from anew.family import Family, choose_lineage, replicas
-from anew.report import gallery, headline, page, sections, writing
+from anew.report import figures, gallery, headline, page, sections, writing
 from anew.report.charts import Chart, Series
 from anew.report.content import Comparison
 from conftest import quick
@@ -518,12 +518,33 @@ def test_what_a_killed_process_left_of_a_page_goes_and_nothing_else(hostile, tmp
     ended = subprocess.Popen(["true"])
     ended.wait()
     left = tmp_path / f".r.html.{ended.pid}.tmp"
+    (tmp_path / f".r.html.{ended.pid}-0123abcd.tmp").write_text("mine")
     others = [f".r.html.{os.getppid()}.tmp", ".r.html.x.tmp", f".other.html.{ended.pid}.tmp"]
     for path in (left, *(tmp_path / name for name in others)):
         path.write_text("mine")
     files.sweep(tmp_path / "r.html")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(others)
     files.sweep(tmp_path / "no" / "r.html")
+
+
+def test_what_a_killed_process_left_of_json_and_of_figures_goes(
+    hostile, gathered, tmp_path, command
+):
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    for name in ("r.json", "errors.svg", "errors.png"):
+        (tmp_path / f".{name}.{ended.pid}-0123abcd.tmp").write_text("half")
+    figures.write(gathered, tmp_path)
+    command(
+        "report",
+        hostile.family.path,
+        "--no-pictures",
+        "--format",
+        "json",
+        "-o",
+        tmp_path / "r.json",
+    )
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_names_that_are_not_utf_8_are_written_out_on_the_page(gathered, tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ from scipy import stats
 
 from anew import AnewError, studies
 from anew.core import files
+from anew.core import spec as spec_module
 from anew.core.callbacks import Callback
 from anew.core.execution import Execution
 from anew.core.spec import DataSpec, ModelSpec, ObjectiveSpec, TrainingSpec
@@ -497,3 +498,21 @@ def test_every_format_says_what_must_be_said(small, tmp_path):
         text = render(results)
         assert "scaled down by me" in text and str(small.data.source) in text, form
         assert "Teacher" in text
+
+
+def test_a_chain_of_columns_costs_an_id_a_network(monkeypatch):
+    counted = []
+    genuine = spec_module.fields.write
+    monkeypatch.setattr(
+        spec_module.fields, "write", lambda *args, **kw: counted.append(1) or genuine(*args, **kw)
+    )
+    data = DataSpec(fingerprint="0" * 16)
+    for columns in (60, 120):
+        counted.clear()
+        chain = {f"G{n}": Column(teacher=f"G{n - 1}" if n else "") for n in range(columns)}
+        study = Study("chain", "", {"row": ModelSpec("lenet")}, chain, seeds=(0,), reference="G0")
+        specs = study.specs(lambda seed: data)
+        assert [spec.generation for spec in specs] == list(range(columns))
+        # Four parts of a spec: model, data, training, objective.
+        assert len(counted) == 4 * columns
+        assert study.cell("row", "G59", 0, data)[0] is specs[59]

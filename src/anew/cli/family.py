@@ -38,11 +38,12 @@ def evaluate(
         Parameter(name="--json", negative=(), help="Print JSON, a list with one entry a lineage."),
     ] = False,
 ) -> None:
-    """Print the scores of every generation and of every ensemble of consecutive generations: error,
-    NLL, ECE and Brier score.
+    """Print the scores of every generation and of ensembles of consecutive generations: error, NLL,
+    ECE and Brier score. Of more than 9 generations, those of the first and of the last ones.
     """
     from anew import evaluation
     from anew.cli import terminal
+    from anew.evaluation import ensemble
     from anew.family import Family
 
     opened = Family.open(family)
@@ -78,6 +79,9 @@ def evaluate(
         heading = f"{last.model.name}, {last.objective.name}, seed {last.seed}: {ids}"
         console.print(heading, markup=False, highlight=False)
         console.print(terminal.scores_table(rows, split))
+        left_out = "" if all_subsets else ensemble.notice_of_listed(len(lineage))
+        if left_out:
+            console.print(left_out, markup=False, highlight=False)
 
 
 @takes_execution("device", "threads", "trust")

@@ -109,6 +109,7 @@ def report(
         return
     target = out or family / "reports" / f"{Path(study).stem or 'report'}.html"
     if form == "json":
+        files.sweep(target)
         files.write_bytes(target, writing.as_json(content).encode() + b"\n")
     else:
         reports.write(content, target)

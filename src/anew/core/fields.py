@@ -13,6 +13,7 @@ import types
 import typing
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeVar
 
 import tomli_w
@@ -232,7 +233,7 @@ def write(described: Any, *, identity: bool = False) -> dict[str, Any]:
     """
     always: Collection[str] = getattr(type(described), ALWAYS_WRITTEN, ())
     written: dict[str, Any] = {}
-    for field in _instance_fields(described):
+    for field in _own_fields(type(described)):
         name, value = field.path[-1], getattr(described, field.path[-1])
         if identity and not field.constraint.identity:
             continue
@@ -441,7 +442,8 @@ def _in_words(option: Option) -> str:
     return words + (" or none" if _allows_none(option.type) else "")
 
 
-def _described_fields(described: type) -> dict[str, tuple[Any, Constraint]]:
+@cache
+def _described_fields(described: type) -> Mapping[str, tuple[Any, Constraint]]:
     """Return the type and the constraint of every field made by `option`."""
     kinds = typing.get_type_hints(described)
     return {
@@ -451,15 +453,20 @@ def _described_fields(described: type) -> dict[str, tuple[Any, Constraint]]:
     }
 
 
-def _instance_fields(described: Any) -> Iterator[Option]:
-    """Yield the fields of a dataclass's instance, with the defaults of its class."""
+# Looked up once a class: the types of annotations cost more than all else of an id.
+@cache
+def _own_fields(described: type) -> tuple[Option, ...]:
+    """Return the fields of a dataclass, with its defaults, without those of nested dataclasses."""
+    found: list[Option] = []
+    kinds = typing.get_type_hints(described)
     for field in dataclasses.fields(described):
         if "constraint" in field.metadata:
-            kind = typing.get_type_hints(type(described))[field.name]
             default = field.default
             if field.default_factory is not dataclasses.MISSING:
                 default = field.default_factory()
-            yield Option((field.name,), kind, default, field.metadata["constraint"])
+            constraint = field.metadata["constraint"]
+            found.append(Option((field.name,), kinds[field.name], default, constraint))
+    return tuple(found)
 
 
 def _is_union(kind: Any) -> bool:

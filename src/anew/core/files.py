@@ -7,6 +7,7 @@ import json
 import math
 import os
 import re
+import secrets
 import shutil
 import stat
 from collections.abc import Callable, Iterable, Mapping
@@ -27,6 +28,10 @@ TensorSize = tuple[str, int, tuple[int, ...]]
 """A tensor in a file: its name, its bytes an element, and its shape."""
 NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 """Flags that open no link and wait for no named pipe; Windows has neither."""
+HALF_WRITTEN = r"([0-9]{1,9})(?:-[0-9a-f]{8})?\.tmp"
+"""How the name of a half-written file ends: its process, and since version 0.2 what tells hosts
+apart that share a folder.
+"""
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -35,12 +40,11 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises `AnewError` if the folder cannot be written or the disk is full; the old file, if any,
     is then untouched.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Processes of two hosts may have one number.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     ensure_folder(path.parent)
 
     try:
-        # What lies under that name was left by a dead process, or is a link to somebody's file.
-        temporary.unlink(missing_ok=True)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_LINK, 0o666)
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
@@ -59,7 +63,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def sweep(path: Path) -> None:
     """Remove what processes that died while they wrote a file have left beside it."""
-    temporary = re.compile(rf"\.{re.escape(path.name)}\.([0-9]{{1,9}})\.tmp")
+    temporary = re.compile(rf"\.{re.escape(path.name)}\.{HALF_WRITTEN}")
     beside = path.parent.iterdir() if path.parent.is_dir() else ()
     for other in list(beside):
         named = temporary.fullmatch(other.name)

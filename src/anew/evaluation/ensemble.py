@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from anew.models.matching import conform
 from anew.models.network import Network
 from anew.objectives import mean_of_teachers
+
+ALL_RUNS_UP_TO = 9
+"""The most generations of which every run of neighbours is listed; there are 36 of them."""
+LAST_RUNS_UP_TO = 8
+"""The length of the longest ensemble of the last generations that a longer lineage lists."""
 
 
 class Ensemble(nn.Module):
@@ -53,6 +60,59 @@ def consecutive(count: int) -> Iterator[tuple[int, ...]]:
     for length in range(2, count + 1):
         for first in range(count - length + 1):
             yield tuple(range(first, first + length))
+
+
+def listed(count: int) -> list[tuple[int, ...]]:
+    """Return the ensembles of neighbours that are listed of so many generations, short ones first.
+
+    Every run of up to `ALL_RUNS_UP_TO` generations. Of more there are too many, n (n - 1) / 2, so
+    that only the first k are listed, for every k, and the last k, up to `LAST_RUNS_UP_TO`.
+    """
+    if count <= ALL_RUNS_UP_TO:
+        return list(consecutive(count))
+    runs: list[tuple[int, ...]] = []
+    for length in range(2, count + 1):
+        runs.append(tuple(range(length)))
+        if length <= LAST_RUNS_UP_TO:
+            runs.append(tuple(range(count - length, count)))
+    return runs
+
+
+def listed_means(
+    logits: Sequence[Float[Tensor, "*examples classes"]],
+) -> Iterator[tuple[tuple[int, ...], Float[Tensor, "*examples classes"]]]:
+    """Yield each of the ensembles that `listed` names, with its `log_mean`.
+
+    Those of long lineages are sums that grow by one network, so that all together take a time that
+    is linear in the number of generations.
+    """
+    runs = listed(len(logits))
+    if len(logits) <= ALL_RUNS_UP_TO:
+        yield from ((run, log_mean([logits[member] for member in run])) for run in runs)
+        return
+
+    first, last = _growing_means(logits), _growing_means(logits[::-1])
+    for run in runs:
+        yield run, next(first if run[0] == 0 else last)
+
+
+def notice_of_listed(count: int) -> str:
+    """Return a sentence on the ensembles of so many generations that are left out, "" if none."""
+    if count <= ALL_RUNS_UP_TO:
+        return ""
+    return (
+        f"Of {count} generations only the ensembles of the first k and of the last 2 to "
+        f"{LAST_RUNS_UP_TO} are listed; any other is `anew.evaluation.ensemble.log_mean` of "
+        "stored outputs (`anew.evaluation.read_outputs`)."
+    )
+
+
+def _growing_means(logits: Sequence[Tensor]) -> Iterator[Tensor]:
+    """Yield the log of the mean of the first 2, 3, ... networks' probabilities, in float64."""
+    total = F.log_softmax(logits[0].double(), dim=-1)
+    for count, member in enumerate(logits[1:], 2):
+        total = torch.logaddexp(total, F.log_softmax(member.double(), dim=-1))
+        yield total - math.log(count)
 
 
 def subsets(count: int) -> Iterator[tuple[int, ...]]:

@@ -21,6 +21,9 @@ from anew.family import Family
 
 BALANCED_COLUMN = "balanced error %"
 
+SUBSETS_UP_TO = 14
+"""The most generations whose subsets are all scored: there are 16,369 ensembles of 14."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -100,11 +103,18 @@ def score_logits(
 def evaluate_lineage(
     family: Family, lineage: Sequence[Spec], split: str = "test", *, all_subsets: bool = False
 ) -> list[Row]:
-    """Return the scores of a lineage: every generation, then every ensemble of consecutive ones.
+    """Return the scores of a lineage: every generation, then ensembles of consecutive ones.
 
-    With `all_subsets`, ensembles of every subset. The scores come from stored outputs, without data
-    or networks. Raises `AnewError` if the generations have outputs of different examples.
+    Of which ones, says `ensemble.listed`. With `all_subsets`, ensembles of every subset. The scores
+    come from stored outputs, without data or networks. Raises `AnewError` if the generations have
+    outputs of different examples, or too many subsets.
     """
+    if all_subsets and len(lineage) > SUBSETS_UP_TO:
+        raise AnewError(
+            f"{family.path}: {len(lineage)} generations have 2^{len(lineage)} subsets, and those "
+            f"of at most {SUBSETS_UP_TO} are scored; drop --all-subsets"
+        )
+
     outputs = [read_outputs(family.folder(spec.id), split) for spec in lineage]
     labels = outputs[0][1]
     if any(not torch.equal(labels, other) for _, other in outputs):
@@ -120,8 +130,8 @@ def evaluate_lineage(
             best = score_logits(*read_outputs(family.folder(spec.id), split, "best"))
         rows.append(Row((number,), (spec.id,), spec.origin, score_logits(logits, labels), best))
 
-    for members in _ensembles(len(lineage), all_subsets):
-        mean = ensemble.log_mean([outputs[member][0] for member in members])
+    logits = [generation for generation, _ in outputs]
+    for members, mean in _ensembles(logits, all_subsets=all_subsets):
         ids = tuple(lineage[member].id for member in members)
         rows.append(Row(members, ids, "", metrics.scores(mean, labels)))
     return rows
@@ -140,8 +150,15 @@ def evaluate_networks(family: Family, specs: Sequence[Spec], split: str = "test"
     return rows
 
 
-def _ensembles(count: int, all_subsets: bool) -> Iterator[tuple[int, ...]]:
-    yield from ensemble.subsets(count) if all_subsets else ensemble.consecutive(count)
+def _ensembles(
+    logits: Sequence[Tensor], *, all_subsets: bool
+) -> Iterator[tuple[tuple[int, ...], Tensor]]:
+    """Yield the ensembles that are scored, with the log of their mean probabilities."""
+    if not all_subsets:
+        yield from ensemble.listed_means(logits)
+        return
+    for members in ensemble.subsets(len(logits)):
+        yield members, ensemble.log_mean([logits[member] for member in members])
 
 
 def accuracy(

@@ -15,6 +15,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -37,7 +38,7 @@ _FILE_NAME = re.compile(
     r"spec\.json|metrics\.jsonl|(weights|best|outputs|epoch-[0-9]{1,9})\.safetensors"
 )
 _HALF_WRITTEN = re.compile(
-    rf"\.({_FILE_NAME.pattern}|done\.json|lock|state\.safetensors)\.\d+\.tmp"
+    rf"\.({_FILE_NAME.pattern}|done\.json|lock|state\.safetensors)\.{files.HALF_WRITTEN}"
 )
 _MEND = (
     "restore it from a copy, or set this network aside with `anew verify FAMILY --set-aside`, and "
@@ -147,6 +148,11 @@ class NetworkFolder:
             raise AnewError(
                 f"{self.done_file}: has changed since it was written (its hash differs); "
                 f"{_MEND.format(self.path)}"
+            )
+        missing = _missing_in(record)
+        if missing:
+            raise AnewError(
+                f"{self.done_file}: is damaged (no {missing}); {_MEND.format(self.path)}"
             )
         return record
 
@@ -335,6 +341,21 @@ def _is_hash(recorded: object) -> bool:
         return False
     sha256, size = recorded.get("sha256"), recorded.get("bytes")
     return isinstance(sha256, str) and type(size) is int and size >= 0
+
+
+def _missing_in(record: Mapping[str, Any]) -> str:
+    """Return what a record of results lacks that every reader relies on, "" if nothing.
+
+    A given network has no checks, no teacher and no environments.
+    """
+    test, teacher = record.get("test"), record.get("teacher")
+    if not isinstance(test, dict) or type(test.get("error")) not in (int, float):
+        return "'test' with its 'error'"
+    if not isinstance(record.get("checks", {}), dict):
+        return "'checks' by name"
+    if not isinstance(record.get("environments", []), list):
+        return "list of 'environments'"
+    return "" if teacher is None or isinstance(teacher, dict) else "'teacher'"
 
 
 def _hash_of(path: Path) -> str:

@@ -70,6 +70,7 @@ def write(report: Report, folder: Path) -> list[Path]:
         drawn = draw(chart)
         for form in ("svg", "png"):
             path = folder / f"{chart.name}.{form}"
+            files.sweep(path)
             files.write_bytes(path, as_bytes(drawn, form))
             paths.append(path)
     return paths

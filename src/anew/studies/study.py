@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from anew import objectives
 from anew.core.errors import AnewError, did_you_mean
@@ -160,14 +161,15 @@ class Study:
                 f"drop it"
             )
 
-        chain, at = [name], column
+        # A table's keys are found at once, and keep their order.
+        chain, at = {name: None}, column
         while at.teacher:
             if at.teacher in chain:
                 raise AnewError(
                     f"{where}: learns from itself ({' < '.join([*chain, at.teacher])}); mend its "
                     f"teachers"
                 )
-            chain.append(at.teacher)
+            chain[at.teacher] = None
             following = self.column(row, at.teacher) if at.teacher in self.columns else None
             # The teacher's own check reports that the row does not have its teacher.
             if following is None:
@@ -179,14 +181,36 @@ class Study:
 
         `data` is the data's description as it was found for this seed.
         """
+        # From the labels on, without recursion, and each network once: a chain may be long.
+        missing = [name]
+        while (row, missing[-1], seed, data) not in self._made:
+            column = self.column(row, missing[-1])
+            assert column is not None and not column.ensemble, "only networks have a spec"
+            if not column.teacher:
+                break
+            missing.append(column.teacher)
+
+        for one in reversed(missing):
+            key = (row, one, seed, data)
+            if key not in self._made:
+                self._made[key] = self._student(row, one, seed, data)
+        return self._made[row, name, seed, data]
+
+    @cached_property
+    def _made(self) -> dict[tuple[str, str, int, DataSpec], Spec]:
+        """The specs that were made, by row, column, seed and data."""
+        return {}
+
+    def _student(self, row: str, name: str, seed: int, data: DataSpec) -> Spec:
+        """Return the spec of a network whose teacher's is made."""
         column = self.column(row, name)
-        assert column is not None and not column.ensemble, "only networks have a spec"
+        assert column is not None, "checked by the caller"
 
         epochs = max(1, round(self.training.epochs * column.epochs)) if column.epochs else 0
         teachers: tuple[Spec, ...] = ()
         objective = ObjectiveSpec.of("label", smoothing=column.label_smoothing)
         if column.teacher:
-            teachers = (self.spec(row, column.teacher, seed, data),)
+            teachers = (self._made[row, column.teacher, seed, data],)
             objective = objectives.fill(column.objective)
         return Spec(
             column.model or self.rows[row],

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -147,16 +148,18 @@ def reliability(
     for part in torch.argsort(confidence, stable=True).tensor_split(CALIBRATION_BINS):
         if len(part):
             right = int(correct[part].sum())
-            interval = stats.binomtest(right, len(part)).proportion_ci(
-                statistics.CONFIDENCE, method="wilson"
-            )
+            low, high = _wilson(right, len(part))
             mean = confidence[part].mean().item()
-            bins.append(
-                ReliabilityBin(
-                    mean, right / len(part), float(interval.low), float(interval.high), len(part)
-                )
-            )
+            bins.append(ReliabilityBin(mean, right / len(part), low, high, len(part)))
     return tuple(bins)
+
+
+# SciPy takes a millisecond, and the bins of many networks hold few different counts.
+@lru_cache(maxsize=4096)
+def _wilson(right: int, count: int) -> tuple[float, float]:
+    """Return the interval of a share of so many examples (Wilson 1927)."""
+    interval = stats.binomtest(right, count).proportion_ci(statistics.CONFIDENCE, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def expected_error(bins: Sequence[ReliabilityBin]) -> float:

@@ -6,7 +6,8 @@ examples, and at kept epochs, the networks are run on unaugmented examples in ev
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import itertools
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -91,7 +92,7 @@ class Insight:
     dark_knowledge: tuple[DarkKnowledge, ...]
     """Of every generation."""
     calibration: tuple[Calibration, ...]
-    """Of every generation, then of every ensemble of neighbours."""
+    """Of every generation, then of ensembles of neighbours: see `ensemble.listed`."""
     harm: tuple[Harm, ...]
     """Teacher to student by generation; then first to last, and first to the whole ensemble."""
     fidelity: Fidelity
@@ -353,15 +354,18 @@ class _Collector:
         return tuple(measured)
 
     def calibration(self, seen: _Seen) -> tuple[Calibration, ...]:
-        """Measure every generation, then every ensemble of neighbours."""
-        count, held_out = len(self._lineage), self._held_out()
+        """Measure every generation, then the ensembles of neighbours."""
+        left_out = ensemble.notice_of_listed(len(self._lineage))
+        if left_out:
+            self.notices.append(left_out)
+
+        held_out = self._held_out()
+        logits, labels = held_out if held_out is not None else ([], seen.labels)
         measured: list[Calibration] = []
-        for members in [*((number,) for number in range(count)), *ensemble.consecutive(count)]:
-            validation = None
-            if held_out is not None:
-                logits, labels = held_out
-                validation = (_log_probabilities([logits[number] for number in members]), labels)
-            log_p = _log_probabilities([seen.logits[number] for number in members])
+        # Without held-out examples the second sequence has no members, and ends at once.
+        both = itertools.zip_longest(_singles_and_means(seen.logits), _singles_and_means(logits))
+        for (members, log_p), other in both:
+            validation = (other[1], labels) if other is not None else None
             measured.append(calibration.measure(members, log_p, seen.labels, validation))
         return tuple(measured)
 
@@ -471,6 +475,13 @@ def _log_probabilities(logits: Sequence[Tensor]) -> Float[Tensor, "examples clas
     if len(logits) == 1:
         return F.log_softmax(logits[0].double(), dim=-1)
     return ensemble.log_mean(logits)
+
+
+def _singles_and_means(logits: Sequence[Tensor]) -> Iterator[tuple[tuple[int, ...], Tensor]]:
+    """Yield every network, then the ensembles of neighbours, with their log-probabilities."""
+    for number, one in enumerate(logits):
+        yield (number,), _log_probabilities([one])
+    yield from ensemble.listed_means(logits)
 
 
 def _harm(seen: _Seen, classes: Sequence[str]) -> tuple[Harm, ...]:

@@ -54,7 +54,7 @@ class Fidelity:
     double_faults: Matrix
     """Share of the examples, in percent, that both get wrong."""
     ensembles: tuple[EnsembleGain, ...]
-    """Of every run of neighbours in the lineage, shorter first."""
+    """Of runs of neighbours in the lineage, shorter first: see `ensemble.listed`."""
 
 
 def measure(
@@ -78,21 +78,19 @@ def measure(
         disagreement=matrix(lambda i, j: _percent(right[i] ^ right[j])),
         double_faults=matrix(lambda i, j: _percent(~right[i] & ~right[j])),
         ensembles=tuple(
-            _gain(members, logits, right, labels) for members in ensemble.consecutive(len(logits))
+            _gain(members, mean.argmax(-1) == labels, right)
+            for members, mean in ensemble.listed_means(logits)
         ),
     )
 
 
-def _gain(
-    members: tuple[int, ...], logits: Sequence[Tensor], right: Sequence[Tensor], labels: Tensor
-) -> EnsembleGain:
-    """Return what an ensemble gains; `right` says which examples each network gets right."""
-    together = ensemble.log_mean([logits[member] for member in members]).argmax(-1) == labels
+def _gain(members: tuple[int, ...], together: Tensor, right: Sequence[Tensor]) -> EnsembleGain:
+    """Return what an ensemble gains: which examples it gets right, and which each network."""
     own = torch.stack([right[member] for member in members]).double()
     gains = together.double() - own.mean(0)
     intervals = statistics.bootstrap({"gain": 100 * gains.numpy()}, lambda mean: mean)
 
-    pairs = list(itertools.combinations(members, 2))
+    one_right, both_wrong = _mean_over_pairs([right[member] for member in members])
     errors = [_percent(~right[member]) for member in members]
     return EnsembleGain(
         generations=members,
@@ -101,9 +99,25 @@ def _gain(
         mean_member_error=sum(errors) / len(errors),
         gain=intervals["gain"],
         best_member_error=min(errors),
-        disagreement=sum(_percent(right[i] ^ right[j]) for i, j in pairs) / len(pairs),
-        double_faults=sum(_percent(~right[i] & ~right[j]) for i, j in pairs) / len(pairs),
+        disagreement=one_right,
+        double_faults=both_wrong,
     )
+
+
+def _mean_over_pairs(right: Sequence[Tensor]) -> tuple[float, float]:
+    """Return how often exactly one of a pair is right, and both wrong: percent, mean over pairs."""
+    if len(right) <= ensemble.ALL_RUNS_UP_TO:
+        pairs = list(itertools.combinations(right, 2))
+        one_right = sum(_percent(first ^ second) for first, second in pairs)
+        return one_right / len(pairs), sum(_percent(~i & ~j) for i, j in pairs) / len(pairs)
+
+    # Of r networks that are right and w that are wrong, r w pairs differ: no pair is looked at.
+    rights = torch.stack(list(right)).double().sum(0)
+    wrong = len(right) - rights
+    pair_count = len(right) * (len(right) - 1) / 2
+    differing, faults = rights * wrong, wrong * (wrong - 1) / 2
+    percent = 100 / pair_count
+    return percent * differing.mean().item(), percent * faults.mean().item()
 
 
 def _percent(chosen: Tensor) -> float:

@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 
 from anew.core.text import in_digits, table
+from anew.evaluation import ensemble
 from anew.evaluation.insight.collecting import Insight
 from anew.evaluation.insight.gradients import Pull
 from anew.evaluation.statistics import Interval
@@ -253,7 +254,11 @@ def _harm(insight: Insight) -> Section:
 def _pairs(insight: Insight) -> Section:
     alike = insight.fidelity
     rows: list[list[str]] = []
-    for older, younger in itertools.combinations(range(len(insight.lineage)), 2):
+    count = len(insight.lineage)
+    pairs = itertools.combinations(range(count), 2)
+    if count > ensemble.ALL_RUNS_UP_TO:
+        pairs = ((older, younger) for older, younger in pairs if older in (0, younger - 1))
+    for older, younger in pairs:
         rows.append(
             [
                 f"generations {older} and {younger}",
@@ -268,7 +273,8 @@ def _pairs(insight: Insight) -> Section:
     return Section(
         "How alike they are",
         "Same class given, in percent; KL in nats, of the older from the younger and back; one "
-        "right: exactly one of the two is; both wrong, in percent.",
+        "right: exactly one of the two is; both wrong, in percent."
+        + (" Neighbours, and the first with each." if count > ensemble.ALL_RUNS_UP_TO else ""),
         ("", "same class", "KL older|younger", "KL younger|older", "one right", "both wrong"),
         rows,
     )
