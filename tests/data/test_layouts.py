@@ -16,6 +16,7 @@ from torch.utils.data import ConcatDataset, Dataset, Subset
 from anew.core.errors import AnewError
 from anew.core.spec import DataSpec
 from anew.data import Reading, from_dataset, from_hugging_face, load, prepare
+from anew.data.sources.encoded_source import NO_TEST
 from anew.data.sources.layout_names import split_called, split_of_shard
 
 CLASSES = ("ant", "bee", "cat")
@@ -70,7 +71,7 @@ def test_without_a_test_set_one_is_cut_off_from_training_and_validation_stays(tm
     data = prepare(source, DataSpec(source=source.name))
     assert (len(data.training), len(data.validation), len(data.test)) == (24, 6, 6)
     assert numbers(data.validation) == sorted([10, 11] * 3)
-    assert "val/ is the validation set, and a test set is cut off from train/" in source.notes
+    assert source.notes == (NO_TEST,)
 
 
 def test_the_validation_set_is_part_of_the_fingerprint(tmp_path):

@@ -15,6 +15,8 @@ from anew.data.sources.source import Reading, Source, checked_source, cut_out
 from anew.data.streamed import Streamed, settled
 from anew.data.views import Views
 
+NO_TEST = "there is a validation set and no test set: one is cut off from the training examples"
+
 
 @dataclass(frozen=True)
 class Labelled:
@@ -39,6 +41,8 @@ def source_of(found: Labelled, reading: Reading) -> Source:
     """
     pictures = Pictures(found.encoded, reading.form, reading.storage)
     notes = list(found.notes)
+    if found.validation is not None and found.test is None:
+        notes.append(NO_TEST)
     out: set[int] = set()
     if reading.spec.skip_damaged:
         damaged = pictures.damaged()

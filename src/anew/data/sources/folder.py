@@ -130,11 +130,6 @@ class _Tree:
                 labels[split] = [label for label, files in mine for _ in files]
                 paths += [file for _, files in mine for file in files]
         self._note_rest(train, [splits[split] for split in labels])
-        if "validation" in labels and "test" not in labels:
-            self._notes.append(
-                f"{splits['validation'].name}/ is the validation set, and a test set is cut off "
-                f"from {train.name}/"
-            )
 
         return Labelled(
             PictureFiles(paths),

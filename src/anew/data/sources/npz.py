@@ -17,6 +17,7 @@ from anew.core import files, memory
 from anew.core.errors import AnewError, did_you_mean, in_one_line
 from anew.data.kept import some_of
 from anew.data.sources.arrays import check_lengths
+from anew.data.sources.encoded_source import NO_TEST
 from anew.data.sources.labels import Labels, numbered
 from anew.data.sources.layout_names import SPLITS, SplitName, split_called
 from anew.data.sources.memory import from_arrays
@@ -72,6 +73,8 @@ def read_npz(reading: Reading) -> Source:
     others = [key for key in shapes if key not in used and key not in NAMES]
     if others:
         notes.append(f"arrays that are passed over: {some_of(others)}")
+    if source.validation is not None and source.test is None:
+        notes.append(NO_TEST)
     if source.train.kind == "picture" and reading.spec.views is None:
         notes.append(
             "pictures in arrays are shown as they are; --views crop+flip shows them as picture "
