@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ from anew.cli.options import WHOLE
 from anew.cli.streams import Terminal
 from anew.core.errors import AnewError
 from anew.core.spec import HUGE
-from anew.core.text import clean
+from anew.core.text import clean, in_bytes
 
 
 def models(
@@ -81,6 +82,7 @@ def data(source: str = "", /, *, root: Path = Path("data"), download: bool = Fal
         Fetch a missing torchvision data set into the root.
     """
     from anew.cli import terminal
+    from anew.core import memory
     from anew.data import sources
     from anew.data.classes import class_sizes
     from anew.data.units import find_units, units_in_words
@@ -106,6 +108,11 @@ def data(source: str = "", /, *, root: Path = Path("data"), download: bool = Fal
         print(clean(class_sizes(loaded.train.labels, loaded.classes).in_words()))
     if loaded.train.kind == "picture":
         print(f"units: {units_in_words(find_units(loaded.train, loaded.units))}")
+    size = sum(
+        len(one) * math.prod(one.input_shape) * one.show(slice(0, 1)).element_size()
+        for one in loaded.splits
+    )
+    print(f"in memory: {in_bytes(size)}; {in_bytes(memory.free_bytes())} are free here")
     print(f"views: {loaded.views}; fingerprint: {loaded.fingerprint}")
     for note in loaded.notes:
         print(f"note: {clean(note)}")

@@ -35,7 +35,7 @@ def numbered(
     least = min(int(values.min()) for values in found.values())
     used = set(np.unique(found["train"]).tolist())
     if names is None and least == 1 and used == set(range(1, largest + 1)):
-        notes.append(f"labels are 1 to {largest}: class 1 becomes number 0, and is still called 1")
+        notes.append(f"labels are 1 to {largest}: class 1 becomes number 0")
         names = tuple(str(number) for number in range(1, largest + 1))
         for split, values in labels.items():
             found[split] = values.astype(np.int64) - 1

@@ -87,7 +87,8 @@ def _check_suffix(name: str, files: Iterable[Path]) -> None:
     arrow = next((file for file in files if file.suffix == ".arrow"), None)
     if arrow is not None:
         raise AnewError(
-            f"data '{name}': {arrow} is an Arrow file of save_to_disk, no Parquet file; write it "
-            "with datasets.load_from_disk(FOLDER)['train'].to_parquet('train.parquet'), each split "
+            f"data '{name}': {arrow} is an Arrow file of save_to_disk, no Parquet file; give "
+            f"hf:{name.partition(':')[2]} (pip install 'anew[hf]'), or write it with "
+            " datasets.load_from_disk(FOLDER)['train'].to_parquet('train.parquet'), each split "
             "into a file of its own"
         )
