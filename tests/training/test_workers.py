@@ -5,6 +5,8 @@ teachers are there.
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -111,6 +113,34 @@ def test_a_worker_that_is_killed_again_and_again_fails_its_networks_alone(one, t
         and "3 times with the same networks" in said
     )
     assert len(gone) == 3
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+import torch
+from anew.cli import main
+if __name__ == "__main__":
+    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (taken + (900 << 20),) * 2)
+    main.main(sys.argv[1:])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits a process's memory as Linux does")
+def test_a_worker_without_enough_memory_says_so_in_one_line(one, tmp_path):
+    # Workers import the script again, so it is a file. They have its limit.
+    script = tmp_path / "limited.py"
+    script.write_text(LIMITED)
+    # The command holds no weights; each worker those of a network of 290 MB, and its gradients.
+    options = ["--epochs", 1, "--generations", 1, "--jobs", 2, "--model", "mlp"]
+    options += ["--model.options", "hidden=6000", "--model.options", "layers=3"]
+    command = ["train", "--data", f"npz:{one[1]}", "--out", tmp_path / "f", *options]
+    words = [sys.executable, str(script), *map(str, command)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.splitlines()[-1].startswith("anew: out of memory: ")
+    assert "Traceback" not in done.stderr
 
 
 def test_workers_end_with_a_process_that_is_killed_and_the_command_goes_on(one, tmp_path):

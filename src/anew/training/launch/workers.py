@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from anew.core import memory
 from anew.core.callbacks import Callback
 from anew.core.errors import AnewError
 from anew.core.execution import Execution
@@ -83,16 +84,22 @@ def run_group_elsewhere(
 ) -> dict[str, str]:
     """Train a group in a session of its own and return the errors of its networks, by id.
 
-    Workers in other processes and on other machines call this. The family must exist. Raises
-    `Interrupted` after saving.
+    Workers in other processes and on other machines call this. The family must exist. Memory that
+    does not suffice here is an error of the networks. Raises `Interrupted` after saving.
     """
     try:
         # The family is never made here: a folder that another machine lacks is not shared.
         Family.open(family)
         with open_session(family, execution, callback) as session:
             finished = run_group(session, specs, data)
+
     except Interrupted:
         raise
     except AnewError as error:
         return {spec.id: str(error) for spec in specs}
+    except (MemoryError, RuntimeError) as error:
+        refused = memory.refusal(error)
+        if refused is None:
+            raise
+        return {spec.id: str(refused) for spec in specs}
     return {name: str(error) for name, error in finished.failed.items()}
