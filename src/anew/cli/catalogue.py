@@ -114,5 +114,7 @@ def data(source: str = "", /, *, root: Path = Path("data"), download: bool = Fal
     )
     print(f"in memory: {in_bytes(size)}; {in_bytes(memory.free_bytes())} are free here")
     print(f"views: {loaded.views}; fingerprint: {loaded.fingerprint}")
+    if source.startswith("npz:") and loaded.train.kind == "picture":
+        print("note: arrays are shown as they are; --views crop+flip shows them as files are")
     for note in loaded.notes:
         print(f"note: {clean(note)}")

@@ -75,11 +75,6 @@ def read_npz(reading: Reading) -> Source:
         notes.append(f"arrays that are passed over: {some_of(others)}")
     if source.validation is not None and source.test is None:
         notes.append(NO_TEST)
-    if source.train.kind == "picture" and reading.spec.views is None:
-        notes.append(
-            "pictures in arrays are shown as they are; --views crop+flip shows them as picture "
-            "files are"
-        )
     return replace(source, notes=tuple(notes))
 
 
