@@ -215,6 +215,15 @@ def test_a_folder_that_cannot_be_written(tmp_path):
         Family.create(Path(place))
 
 
+@pytest.mark.parametrize("target", ["done.json", "nothing"])
+def test_a_record_that_is_a_broken_link_is_damage(family, target):
+    folder = finished(family, SPEC)
+    folder.done_file.unlink()
+    folder.done_file.symlink_to(target)
+    checked, wrong = family.verify()
+    assert checked == 1 and f"{folder.done_file}: cannot be read" in wrong[0]
+
+
 @pytest.mark.parametrize("harm", ["changed", "shorter", "missing", "spec"])
 def test_verify_finds_harm(family, harm):
     folder = finished(family, SPEC)

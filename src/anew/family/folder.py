@@ -113,7 +113,8 @@ class NetworkFolder:
     @property
     def is_done(self) -> bool:
         """Whether the network is trained to its end and all its files are written."""
-        return self.done_file.exists()
+        # A link that leads nowhere is a damaged record, and no network that is still to be trained.
+        return self.done_file.exists() or self.done_file.is_symlink()
 
     def check_done(self) -> None:
         """Raise `AnewError` if the network is not trained to its end."""
