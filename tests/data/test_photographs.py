@@ -330,3 +330,16 @@ def test_parquet_beyond_the_cache_is_copied_once_and_read_in_any_order(tmp_path,
     slow = prepare(open_source(spec, Storage("disk", 0, 100.0, said.append)), spec)
     assert torch.equal(slow.training.show(slice(0, 9)), held.training.show(slice(0, 9)))
     assert "raise --cache-budget" in said[-1]
+
+
+def test_pictures_too_many_to_decode_count_as_their_files(photographs, spec, monkeypatch):
+    plain = replace(spec, size=None, resize=None)
+    for place in (photographs / "train", photographs / "test"):
+        for file in place.rglob("*.*"):
+            Image.fromarray(smooth(8, 8)).save(file)
+    pixels = open_source(plain).fingerprint
+    monkeypatch.setattr("anew.data.kept.MUCH", 1000)
+    monkeypatch.setattr("anew.data.kept.decode", None)
+    monkeypatch.setenv("ANEW_CACHE", str(photographs.parent / "another"))
+    files = open_source(plain, Storage("disk", 0)).fingerprint
+    assert files == open_source(spec).fingerprint != pixels

@@ -27,6 +27,8 @@ PIECE = 16 << 20
 FEW = 256
 """So few pictures are decoded here: to start processes would take longer."""
 NAMED = 10
+MUCH = 16_000_000_000
+"""Bytes of decoded pictures that no version before could hold."""
 
 
 class Kept:
@@ -80,6 +82,7 @@ class Pictures:
         if storage.folder is not None:
             self.folder = storage.folder / key_of(encoded.stamp, form)
         self.facts = Facts(self.folder)
+        self._digests: list[bytes] = []
         self.layout = self._known_layout() or self._find_layout()
         self.kept = Kept(encoded, form, self.layout, self._open_cache())
 
@@ -162,8 +165,19 @@ class Pictures:
         self.facts.set("damaged", {str(number): text for number, text in found.items()})
         return found
 
+    @property
+    def counts_as_files(self) -> bool:
+        """Whether a fingerprint takes the bytes of files for pictures, not the pixels.
+
+        Those that are resized count so at any size, and those of which there are too many to
+        decode all of them only to tell what they are.
+        """
+        return self.form.size is not None or len(self) * self.layout.bytes > MUCH
+
     def digests(self) -> list[bytes]:
         """Return the SHA-256 of each picture's file."""
+        if self._digests:
+            return self._digests
         parts = [range(at, min(at + AT_ONCE, len(self))) for at in range(0, len(self), AT_ONCE)]
         tell = self.storage.progress("picture files read", len(self))
         digests: list[bytes] = []
@@ -206,9 +220,10 @@ class Pictures:
         headers: list[Header | None] = []
         errors: dict[int, str] = {}
         work = partial(_headers, self.encoded)
-        for found, wrong in in_order(work, parts, self.workers(len(self))):
+        for found, wrong, digests in in_order(work, parts, self.workers(len(self))):
             headers += found
             errors |= wrong
+            self._digests += digests
             tell(len(headers))
         return headers, errors
 
@@ -301,13 +316,17 @@ def _digests(encoded: Encoded, numbers: Sequence[int]) -> list[bytes]:
 
 def _headers(
     encoded: Encoded, numbers: Sequence[int]
-) -> tuple[list[Header | None], dict[int, str]]:
+) -> tuple[list[Header | None], dict[int, str], list[bytes]]:
+    """Return the headers, what is wrong with files that have none, and the files' SHA-256."""
     headers: list[Header | None] = []
     errors: dict[int, str] = {}
+    digests: list[bytes] = []
     for number in numbers:
+        content = encoded.content(number)
+        digests.append(hashlib.sha256(content).digest())
         try:
-            headers.append(read_header(encoded.name(number), encoded.content(number)))
+            headers.append(read_header(encoded.name(number), content))
         except PictureError as error:
             headers.append(None)
             errors[number] = str(error)
-    return headers, errors
+    return headers, errors, digests

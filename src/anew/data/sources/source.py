@@ -259,7 +259,7 @@ def _recorded(source: Source) -> tuple[Facts | None, str]:
 
 def _counts_as_files(examples: Examples) -> bool:
     """Return whether the fingerprint takes the bytes of files, which are resized, for pictures."""
-    return isinstance(examples, Streamed) and examples.pictures.form.size is not None
+    return isinstance(examples, Streamed) and examples.pictures.counts_as_files
 
 
 def _fingerprint(source: Source) -> str:
