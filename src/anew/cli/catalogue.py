@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import math
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-from anew.cli.options import WHOLE
+from anew.cli.options import WHOLE, settings_from, takes_data
 from anew.cli.streams import Terminal
 from anew.core.errors import AnewError
 from anew.core.spec import HUGE
 from anew.core.text import clean, in_bytes
+
+if TYPE_CHECKING:
+    from anew.data import Data
 
 
 def models(
@@ -69,7 +74,16 @@ def models(
     print("also timm:NAME, torchvision:NAME, and package.module:callable for your own")
 
 
-def data(source: str = "", /, *, root: Path = Path("data"), download: bool = False) -> None:
+@takes_data("storage", "workers", "cache_budget")
+def data(
+    source: str = "",
+    /,
+    *,
+    root: Path = Path("data"),
+    download: bool = False,
+    sheet: Path | None = None,
+    **given: Any,
+) -> None:
     """List the kinds of data, or read one and describe it.
 
     Parameters
@@ -80,11 +94,16 @@ def data(source: str = "", /, *, root: Path = Path("data"), download: bool = Fal
         The folder of torchvision's data sets.
     download
         Fetch a missing torchvision data set into the root.
+    sheet
+        Write a contact sheet of the training examples and their views to this PNG file.
+    given
+        The other options: what is read and how it is shown, as `anew train` takes them.
     """
     from anew.cli import terminal
     from anew.core import memory
-    from anew.data import sources
+    from anew.data import prepare, sources
     from anew.data.classes import class_sizes
+    from anew.data.storage import Storage
     from anew.data.units import find_units, units_in_words
 
     if not source:
@@ -92,7 +111,10 @@ def data(source: str = "", /, *, root: Path = Path("data"), download: bool = Fal
         Terminal().print(terminal.table(("data", "what"), rows, numbers_from=9))
         return
 
-    loaded = sources.load(source, root, download)
+    recipe, execution = settings_from(None, given)
+    spec = replace(recipe.data, source=source, root=str(root), download=download)
+    storage = Storage.of(execution, print)
+    loaded = sources.open_source(spec, storage)
     test = "no test set of its own (one is cut off)"
     if loaded.test is not None:
         test = f"{len(loaded.test):,} test"
@@ -113,8 +135,20 @@ def data(source: str = "", /, *, root: Path = Path("data"), download: bool = Fal
         for one in loaded.splits
     )
     print(f"in memory: {in_bytes(size)}; {in_bytes(memory.free_bytes())} are free here")
-    print(f"views: {loaded.views}; fingerprint: {loaded.fingerprint}")
+    print(f"views: {spec.complete().views or loaded.views}; fingerprint: {loaded.fingerprint}")
     if source.startswith("npz:") and loaded.train.kind == "picture":
         print("note: arrays are shown as they are; --views crop+flip shows them as files are")
     for note in loaded.notes:
         print(f"note: {clean(note)}")
+    if sheet is not None:
+        _write_sheet(sheet, prepare(loaded, spec))
+
+
+def _write_sheet(path: Path, prepared: Data) -> None:
+    from anew.core import files
+    from anew.data.sheet import contact_sheet
+
+    content = io.BytesIO()
+    contact_sheet(prepared).save(content, "PNG")
+    files.write_bytes(path, content.getvalue())
+    print(f"sheet: {path}")

@@ -84,6 +84,23 @@ def takes_recipe(*names: str) -> Callable[[Command], Command]:
     return extend
 
 
+def takes_data(*names: str) -> Callable[[Command], Command]:
+    """Give a command with `**given` the options of a data spec that say what is read and shown, and
+    the named options of `Execution`; `settings_from` reads them.
+    """
+
+    def extend(command: Command) -> Command:
+        described = [
+            option
+            for option in fields.options(Recipe)
+            if option.path[0] == "data" and option.path[-1] not in ("source", "root", "download")
+        ]
+        keywords = [_keyword(option) for option in [*described, *_execution_options(names)]]
+        return _extend(command, keywords)
+
+    return extend
+
+
 def _execution_options(names: tuple[str, ...]) -> list[fields.Option]:
     known = fields.options(Execution, (TABLE,))
     return [option for option in known if not names or option.path[-1] in names]

@@ -1,0 +1,81 @@
+"""A contact sheet: what training sees of a data set, on one picture to look at."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Int64, UInt8
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from anew.core.errors import AnewError
+from anew.core.text import clean
+from anew.data.examples import Examples
+from anew.data.split import Data
+
+CLASSES, STILLS, VIEWS = 12, 4, 4
+LEAST, MOST = 64, 160
+GAP, LABEL = 4, 14
+
+
+def contact_sheet(data: Data) -> Image.Image:
+    """Return a picture with a row for each class, at most twelve of them.
+
+    A row shows up to four training examples as evaluation shows them, then four views of the first
+    as an epoch of training draws them. Raises `AnewError` if the examples are no pictures.
+    """
+    examples = data.training
+    if examples.kind != "picture":
+        raise AnewError("data: a sheet shows pictures, and these examples are none; drop --sheet")
+    labels = examples.labels
+    classes = labels.unique().tolist()[:CLASSES]
+    height, width = examples.input_shape[1:]
+    scale = min(max(LEAST, max(height, width)), MOST) / max(height, width)
+    side = (max(1, round(width * scale)), max(1, round(height * scale)))
+
+    columns = STILLS + VIEWS
+    canvas = Image.new(
+        "RGB",
+        (columns * (side[0] + GAP) + 2 * GAP, len(classes) * (side[1] + LABEL + GAP) + GAP),
+        "white",
+    )
+    draw = ImageDraw.Draw(canvas)
+    low, high = _range(examples)
+    for row, label in enumerate(classes):
+        members = (labels == label).nonzero().flatten()[:STILLS]
+        top = GAP + row * (side[1] + LABEL + GAP)
+        name = clean(data.classes[label]).encode("latin-1", "replace").decode("latin-1")
+        draw.text((GAP, top), f"{name}: as evaluated, then views", fill="black")
+
+        shown = torch.cat([examples.show(members), _views(data, members[0])])
+        places = [*range(len(members)), *range(STILLS, columns)]
+        for place, pixels in zip(places, _bytes(shown, low, high), strict=True):
+            left = GAP + place * (side[0] + GAP) + (GAP if place >= STILLS else 0)
+            canvas.paste(_picture(pixels).resize(side), (left, top + LABEL))
+    return canvas
+
+
+def _views(data: Data, example: Int64[Tensor, ""]) -> Tensor:
+    """Return one example in the views of the first epochs."""
+    views = data.views
+    one = example.reshape(1)
+    numbers = [views.draw(data.spec.seed, epoch, one) for epoch in range(VIEWS)]
+    return data.training.show(one.repeat(VIEWS), torch.cat(numbers))
+
+
+def _range(examples: Examples) -> tuple[float, float]:
+    """Return the values that are shown black and white."""
+    first = examples.show(slice(0, 256))
+    if first.dtype == torch.uint8:
+        return 0.0, 255.0
+    return float(first.min()), max(float(first.max()), float(first.min()) + 1e-6)
+
+
+def _bytes(pictures: Tensor, low: float, high: float) -> UInt8[Tensor, "count height width c"]:
+    scaled = (pictures.float() - low) * (255 / (high - low))
+    return scaled.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+
+
+def _picture(pixels: Tensor) -> Image.Image:
+    array = np.ascontiguousarray(pixels.numpy())
+    return Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array[:, :, :3])
