@@ -279,10 +279,10 @@ def test_a_named_pipe_is_never_waited_for(family):
     with pytest.raises(AnewError, match=r"metrics.jsonl: is no file \(a pipe"):
         folder.read_metrics()
     with pytest.raises(AnewError, match=r"metrics.jsonl: is no file \(a pipe"):
-        folder.finish({"id": SPEC.id})
+        folder.finish({"id": SPEC.id, "test": {"error": 10.0}})
     folder.metrics.unlink()
     folder.metrics.touch()
-    folder.finish({"id": SPEC.id})
+    folder.finish({"id": SPEC.id, "test": {"error": 10.0}})
     folder.metrics.unlink()
     # As long as what was recorded: nothing.
     os.mkfifo(folder.metrics)

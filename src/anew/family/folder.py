@@ -350,7 +350,9 @@ def _missing_in(record: Mapping[str, Any]) -> str:
     A given network has no checks, no teacher and no environments.
     """
     test, teacher = record.get("test"), record.get("teacher")
-    if not isinstance(test, dict) or type(test.get("error")) not in (int, float):
+    # A number that was not finite is null in JSON.
+    known = (int, float, type(None))
+    if not isinstance(test, dict) or type(test.get("error", "")) not in known:
         return "'test' with its 'error'"
     if not isinstance(record.get("checks", {}), dict):
         return "'checks' by name"
