@@ -343,3 +343,10 @@ def test_pictures_too_many_to_decode_count_as_their_files(photographs, spec, mon
     monkeypatch.setenv("ANEW_CACHE", str(photographs.parent / "another"))
     files = open_source(plain, Storage("disk", 0)).fingerprint
     assert files == open_source(spec).fingerprint != pixels
+
+
+def test_headers_are_read_without_decoding(monkeypatch):
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", None)
+    for form in ("PNG", "JPEG", "BMP", "WEBP"):
+        header = read_header("x", encoded(smooth(20, 30), form))
+        assert (header.height, header.width, header.channels) == (20, 30, 3)

@@ -22,6 +22,8 @@ from anew.data.workers import in_order
 
 AT_ONCE = 64
 """Files in one piece of work of a process."""
+FILES = 256
+"""Files of which headers or hashes alone are read in one piece of work."""
 PIECE = 16 << 20
 """Bytes of pictures in one piece of work."""
 FEW = 256
@@ -178,7 +180,7 @@ class Pictures:
         """Return the SHA-256 of each picture's file."""
         if self._digests:
             return self._digests
-        parts = [range(at, min(at + AT_ONCE, len(self))) for at in range(0, len(self), AT_ONCE)]
+        parts = [range(at, min(at + FILES, len(self))) for at in range(0, len(self), FILES)]
         tell = self.storage.progress("picture files read", len(self))
         digests: list[bytes] = []
         work = partial(_digests, self.encoded)
@@ -215,7 +217,7 @@ class Pictures:
         return layout
 
     def _headers(self) -> tuple[list[Header | None], dict[int, str]]:
-        parts = [range(at, min(at + AT_ONCE, len(self))) for at in range(0, len(self), AT_ONCE)]
+        parts = [range(at, min(at + FILES, len(self))) for at in range(0, len(self), FILES)]
         tell = self.storage.progress("picture headers read", len(self))
         headers: list[Header | None] = []
         errors: dict[int, str] = {}

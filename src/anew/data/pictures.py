@@ -31,6 +31,7 @@ MOST_PIXELS = 178_956_970
 GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N")
 _ORIENTATION = 0x0112
 _TURNED = (5, 6, 7, 8)
+_EXIF = frozenset({"exif", "Raw profile type exif", "Raw profile type APP1"})
 _DEEP = re.compile(r"\b(RGB|RGBA|RGBX|LA|CMYK);16")
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 Size = tuple[int, int]
@@ -217,6 +218,9 @@ def _first_bytes(path: Path) -> bytes:
 
 
 def _orientation(picture: Image.Image) -> int:
+    # For EXIF data behind a PNG file's pixels PIL would decode them all: only those before count.
+    if picture.format == "PNG" and not _EXIF.intersection(picture.info):
+        return 1
     try:
         return int(picture.getexif().get(_ORIENTATION, 1))
     except Exception:  # damaged EXIF data raise nearly anything, and the picture may be sound
