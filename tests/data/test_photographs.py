@@ -341,8 +341,9 @@ def test_pictures_too_many_to_decode_count_as_their_files(photographs, spec, mon
     monkeypatch.setattr("anew.data.kept.MUCH", 1000)
     monkeypatch.setattr("anew.data.kept.decode", None)
     monkeypatch.setenv("ANEW_CACHE", str(photographs.parent / "another"))
-    files = open_source(plain, Storage("disk", 0)).fingerprint
-    assert files == open_source(spec).fingerprint != pixels
+    for budget in (20e9, 100.0):
+        opened = open_source(plain, Storage("disk", 0, budget))
+        assert opened.fingerprint == open_source(spec).fingerprint != pixels
 
 
 def test_headers_are_read_without_decoding(monkeypatch):

@@ -66,7 +66,7 @@ def source_of(found: Labelled, reading: Reading) -> Source:
         first += len(labels)
 
     # Without a cache pictures would be decoded for their fingerprint and once more to be held.
-    if reading.form.size is None and pictures.kept.cache is None:
+    if not pictures.counts_as_files and pictures.kept.cache is None:
         there = [one for one in splits if one is not None]
         held = iter(settled(there, f"data '{reading.name}'"))
         splits = [next(held) if one is not None else None for one in splits]
