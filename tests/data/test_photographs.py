@@ -351,3 +351,10 @@ def test_headers_are_read_without_decoding(monkeypatch):
     for form in ("PNG", "JPEG", "BMP", "WEBP"):
         header = read_header("x", encoded(smooth(20, 30), form))
         assert (header.height, header.width, header.channels) == (20, 30, 3)
+
+
+@pytest.mark.parametrize("way", ["memory", "disk"])
+def test_no_validation_split_is_no_picture(spec, way):
+    none = replace(spec, validation=0.0)
+    data = prepare(open_source(none, Storage(way, 0)), none)
+    assert len(data.validation) == 0 and len(data.training) == 30

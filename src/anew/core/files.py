@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -10,13 +11,15 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors
 import safetensors.torch
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from anew.core.errors import AnewError
@@ -76,6 +79,22 @@ def sweep(path: Path) -> None:
         except PermissionError:
             # Somebody else's process, which lives.
             continue
+
+
+def write_at(descriptor: int, content: bytes | memoryview, offset: int) -> None:
+    """Write all of some bytes at a place of an open file; OSError if the disk is full."""
+    while content:
+        written = os.pwrite(descriptor, content, offset)
+        content, offset = content[written:], offset + written
+
+
+def stretches(numbers: Sequence[int] | NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Yield start and end of each stretch of numbers that follow one another, none of no numbers.
+
+    What lies behind one another in a file is read and written together.
+    """
+    cuts = np.flatnonzero(np.diff(numbers) != 1) + 1
+    return itertools.pairwise(sorted({0, *cuts.tolist(), len(numbers)}))
 
 
 def ensure_folder(path: Path) -> None:

@@ -258,6 +258,11 @@ class DataSpec:
         return self.size[0], self.size[-1]
 
     @property
+    def cut_size(self) -> tuple[int, int] | None:
+        """Height and width of what is shown, None if that is all that is kept."""
+        return self.shown_size if self.shown_size != self.kept_size else None
+
+    @property
     def kept_size(self) -> tuple[int, int] | None:
         """Height and width of the pictures that are kept, from which views are made.
 

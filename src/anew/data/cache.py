@@ -18,9 +18,8 @@ import json
 import os
 import shutil
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +156,7 @@ class PictureCache:
         missing: list[int] = []
         try:
             checks = np.zeros(len(numbers), np.uint32)
-            for start, end in _stretches(numbers):
+            for start, end in files.stretches(numbers):
                 self._read("checks.u32", numbers[start], checks[start:end])
                 self._read("pictures.raw", numbers[start], into[start:end])
         except OSError:
@@ -200,9 +199,7 @@ class PictureCache:
     def _write(self, name: str, number: int, rows: np.ndarray) -> None:
         content = memoryview(np.ascontiguousarray(rows).data).cast("B")
         offset = number * (4 if name == "checks.u32" else self.layout.bytes)
-        while content:
-            written = os.pwrite(self._descriptor(name), content, offset)
-            content, offset = content[written:], offset + written
+        files.write_at(self._descriptor(name), content, offset)
 
     def _descriptor(self, name: str) -> int:
         """Return a file's descriptor; each process opens its own."""
@@ -237,9 +234,3 @@ def _evict(keep: Path, budget: float) -> None:
             return
         shutil.rmtree(folder, ignore_errors=True)
         total -= taken
-
-
-def _stretches(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Yield start and end of each stretch of numbers that follow one another."""
-    cuts = (np.flatnonzero(np.diff(np.asarray(numbers)) != 1) + 1).tolist()
-    return pairwise([0, *cuts, len(numbers)])

@@ -247,9 +247,7 @@ class OnHost:
         """Return inputs in the given views, or as they are, on the device."""
         places = indices.cpu() if isinstance(indices, Tensor) else indices
         shown = self.held.show(places, views.cpu() if views is not None else None)
-        if self.device.type == "cuda":
-            return shown.pin_memory().to(self.device, non_blocking=True)
-        return shown.to(self.device)
+        return moved(shown, self.device)
 
     def stream(self, requests: Sequence[Request]) -> Iterator[Num[Tensor, "chosen ..."]]:
         """Yield what `show` returns for each request."""
@@ -266,6 +264,13 @@ class OnHost:
     def to(self, device: torch.device) -> Examples:
         """Return the same examples, shown on another device."""
         return placed(self.held, device)
+
+
+def moved(shown: Num[Tensor, "chosen ..."], device: torch.device) -> Num[Tensor, "chosen ..."]:
+    """Return inputs on a device; to a GPU they are copied while it works on others."""
+    if device.type == "cuda":
+        return shown.pin_memory().to(device, non_blocking=True)
+    return shown.to(device)
 
 
 def placed(examples: Examples, device: torch.device) -> Examples:

@@ -16,8 +16,9 @@ from anew.data.cache import Facts, Layout, PictureCache, key_of
 from anew.data.encoded import Encoded
 from anew.data.moments import Moments, moments_of
 from anew.data.packed import packed
-from anew.data.pictures import Form, Header, PictureError, Pixels, decode, read_header
+from anew.data.pictures import Form, Header, PictureError, Pixels, Size, decode, read_header
 from anew.data.storage import Storage
+from anew.data.views.moves import centre
 from anew.data.workers import in_order
 
 AT_ONCE = 64
@@ -148,7 +149,7 @@ class Pictures:
             return Moments(known["pixels"], tuple(known["totals"]), tuple(known["squares"]))
 
         moments = moments_of(
-            (centre(pictures, shown) for pictures in self.pieces(numbers)), self.layout.channels
+            (_middle(pictures, shown) for pictures in self.pieces(numbers)), self.layout.channels
         )
         self.facts.set(name, asdict(moments))
         return moments
@@ -258,13 +259,12 @@ class DamagedError(PictureError):
         self.damaged = damaged
 
 
-def centre(pictures: Pixels, size: tuple[int, int] | None) -> Pixels:
-    """Return the centres (B, h, w, C) of pictures (B, H, W, C), as torchvision's CenterCrop."""
-    if size is None or pictures.shape[1:3] == size:
+def _middle(pictures: Pixels, shown: Size | None) -> Pixels:
+    """Return what is shown of pictures (B, H, W, C) without augmentation: their middle."""
+    if shown is None:
         return pictures
-    sizes = zip(pictures.shape[1:3], size, strict=True)
-    top, left = (round((have - want) / 2) for have, want in sizes)
-    return pictures[:, top : top + size[0], left : left + size[1]]
+    top, left = centre((pictures.shape[1], pictures.shape[2]), shown)
+    return pictures[:, top : top + shown[0], left : left + shown[1]]
 
 
 def damaged_error(damaged: dict[int, str], count: int) -> DamagedError:

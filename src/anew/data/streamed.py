@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Int64, Num
 from torch import Tensor
 
-from anew.data.examples import Examples, Indices, Request, Resident
+from anew.data.examples import Examples, Indices, Request, Resident, moved
 from anew.data.kept import DamagedError, Pictures, damaged_error
 from anew.data.moments import Moments
 from anew.data.signature import Kind
@@ -73,14 +73,14 @@ class Streamed:
         self, indices: Indices, views: Int64[Tensor, "chosen"] | None = None
     ) -> Num[Tensor, "chosen ..."]:
         """Return pictures in the given views, or as they are, on the device."""
-        return self._on_device(self.show_here(_request_on_cpu((indices, views))))
+        return moved(self.show_here(_request_on_cpu((indices, views))), self._device)
 
     def stream(self, requests: Sequence[Request]) -> Iterator[Num[Tensor, "chosen ..."]]:
         """Yield what `show` returns for each request, decoded ahead by processes."""
         plain = [_request_on_cpu(request) for request in requests]
         workers = self.pictures.workers(len(self)) if len(plain) > 1 else 0
         for shown in in_order(partial(_shown, self._on_cpu()), plain, workers):
-            yield self._on_device(shown)
+            yield moved(shown, self._device)
 
     def take(self, indices: Int64[Tensor, "chosen"]) -> Streamed:
         """Return the examples at the given places, in that order."""
@@ -124,11 +124,6 @@ class Streamed:
     def _on_cpu(self) -> Streamed:
         """Return the examples as other processes need them: without the device."""
         return self if self._device.type == "cpu" else self.to(torch.device("cpu"))
-
-    def _on_device(self, shown: Tensor) -> Tensor:
-        if self._device.type == "cuda":
-            return shown.pin_memory().to(self._device, non_blocking=True)
-        return shown.to(self._device)
 
 
 def settled(splits: Sequence[Examples], what: str) -> list[Examples]:

@@ -25,7 +25,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -210,8 +210,8 @@ class Store:
         # Neighbours on the disk are written together: whole stretches where there is one view,
         # single rows otherwise.
         descriptor = self._for_writing(self._rows_file)
-        for start, end in _stretches(positions):
-            _write_all(
+        for start, end in files.stretches(positions):
+            files.write_at(
                 descriptor, rows[start:end].tobytes(), int(positions[start]) * self._row_bytes
             )
         np.bitwise_or.at(
@@ -236,8 +236,8 @@ class Store:
         # Other processes set other bits of the same bytes: reading and writing back are one piece.
         with FileLock(self.folder / ".lock"):
             bits = self._filled[changed] | self._unflushed[changed]
-            for start, end in _stretches(changed):
-                _write_all(descriptor, bits[start:end].tobytes(), int(changed[start]) * width)
+            for start, end in files.stretches(changed):
+                files.write_at(descriptor, bits[start:end].tobytes(), int(changed[start]) * width)
             os.fsync(descriptor)
         self._unflushed[changed] = 0
 
@@ -438,18 +438,6 @@ def _unusable(folder: Path, what: str) -> AnewError:
     return AnewError(
         f"stored targets {folder}: {what}; the next student that needs them asks for them again"
     )
-
-
-def _stretches(numbers: Places) -> Iterable[tuple[int, int]]:
-    """Return start and end of each stretch of sorted numbers without a gap."""
-    cuts = np.flatnonzero(np.diff(numbers) != 1) + 1
-    return itertools.pairwise(sorted({0, *cuts.tolist(), len(numbers)}))
-
-
-def _write_all(descriptor: int, content: bytes, offset: int) -> None:
-    while content:
-        written = os.pwrite(descriptor, content, offset)
-        content, offset = content[written:], offset + written
 
 
 def _name(key: Mapping[str, Any]) -> str:

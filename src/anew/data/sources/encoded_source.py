@@ -11,7 +11,7 @@ from anew.core.errors import AnewError
 from anew.data.encoded import Encoded
 from anew.data.examples import Examples
 from anew.data.kept import Pictures, some_of
-from anew.data.sources.source import Reading, Source, checked_source, cut_out
+from anew.data.sources.source import Reading, Source, checked_source
 from anew.data.streamed import Streamed, settled
 from anew.data.views import Views
 
@@ -62,7 +62,7 @@ def source_of(found: Labelled, reading: Reading) -> Source:
         kept = torch.tensor(labels, dtype=torch.int64)[numbers - first]
         if not len(numbers):
             raise AnewError(f"data '{reading.name}': no picture is left; give others")
-        splits.append(Streamed(pictures, numbers, kept, Views(size=cut_out(reading.spec))))
+        splits.append(Streamed(pictures, numbers, kept, Views(size=reading.spec.cut_size)))
         first += len(labels)
 
     # Without a cache pictures would be decoded for their fingerprint and once more to be held.

@@ -30,11 +30,6 @@ def form_of(spec: DataSpec) -> Form:
     return Form(spec.kept_size, shown=spec.shown_size)
 
 
-def cut_out(spec: DataSpec) -> tuple[int, int] | None:
-    """Return the size that is shown, None if that is all that is kept."""
-    return spec.shown_size if spec.shown_size != spec.kept_size else None
-
-
 @dataclass(frozen=True)
 class Reading:
     """What a source is asked for: the data's description, and how pictures are held."""

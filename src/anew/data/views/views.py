@@ -69,9 +69,7 @@ class Views:
             for field in fields(cls)
             if field.name not in ("kind", "size")
         }
-        # The size that is shown, where more is kept.
-        size = spec.shown_size if spec.shown_size != spec.kept_size else None
-        return cls(spec.views, size=size, **given)
+        return cls(spec.views, size=spec.cut_size, **given)
 
     @property
     def parts(self) -> tuple[str, ...]:
