@@ -135,11 +135,30 @@ def test_sixteen_bits_in_several_channels_are_refused():
         decode("x", png, Form())
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("budget", [0.0, 1e9])
+@pytest.mark.parametrize("mode", ["RGB", "L", "I;16"])
+@pytest.mark.parametrize("size", [*SIZES, (24, 31), (7, 9)])
+def test_a_part_has_the_bits_of_the_whole(size, mode):
+    picture = smooth(*size, 1 if mode != "RGB" else 3)
+    if mode == "I;16":
+        picture = picture.astype(np.uint16) * 251
+    content = encoded(picture if mode == "RGB" else picture[..., 0])
+    random = np.random.default_rng(size[0])
+    for form in (Form((24, 24)), Form((28, 24), shown=(20, 18)), Form((64, 31))):
+        whole = decode("x", content, form)
+        for _ in range(10):
+            top, left = random.integers(0, form.size)
+            height = random.integers(1, form.size[0] - top + 1)
+            width = random.integers(1, form.size[1] - left + 1)
+            part = decode("x", content, form, (int(top), int(left), int(height), int(width)))
+            assert np.array_equal(part, whole[top : top + height, left : left + width])
+
+
+@pytest.mark.parametrize("views", ["none", "flip", "crop+flip", "resized-crop+flip+erase"])
+@pytest.mark.parametrize("workers, budget", [(0, 0.0), (2, 0.0), (2, 1e9)])
 def test_pictures_on_the_disk_have_the_bits_of_those_in_memory(
-    spec, workers, budget, monkeypatch, tmp_path
+    spec, views, workers, budget, monkeypatch, tmp_path
 ):
+    spec = replace(spec, views=views)
     monkeypatch.setenv("ANEW_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("anew.data.kept.FEW", 0)
     held = prepare(open_source(spec, Storage("memory", 0, 0.0)), spec)

@@ -16,7 +16,7 @@ from anew.data.cache import Facts, Layout, PictureCache, key_of
 from anew.data.encoded import Encoded
 from anew.data.moments import Moments, moments_of
 from anew.data.packed import packed
-from anew.data.pictures import Form, Header, PictureError, Pixels, Size, decode, read_header
+from anew.data.pictures import Form, Header, Part, PictureError, Pixels, Size, decode, read_header
 from anew.data.storage import Storage
 from anew.data.views.moves import centre
 from anew.data.workers import in_order
@@ -46,13 +46,26 @@ class Kept:
     def __len__(self) -> int:
         return len(self.encoded)
 
-    def pixels(self, numbers: Sequence[int], into: Pixels | None = None) -> Pixels:
+    def pixels(
+        self,
+        numbers: Sequence[int],
+        into: Pixels | None = None,
+        parts: Sequence[Part] | None = None,
+    ) -> Pixels:
         """Return pictures (B, H, W, C), in new memory or in `into`.
 
-        Raises `PictureError` if one cannot be decoded or, where sizes must be equal, has another.
+        Where only `parts` of them are asked for, one for each, what lies beyond them has no
+        meaning. Raises `PictureError` if one cannot be decoded or, where sizes must be equal, has
+        another.
         """
         if into is None:
             into = np.empty((len(numbers), *self.layout.shape), self.layout.dtype)
+        if self.cache is None and parts is not None and self._form.size is not None:
+            for row, (top, left, height, width) in enumerate(parts):
+                picture = self._decode(numbers[row], parts[row])
+                into[row, top : top + height, left : left + width] = picture
+            return into
+
         missing = range(len(numbers)) if self.cache is None else self.cache.read(numbers, into)
         for row in missing:
             into[row] = self._decode(numbers[row])
@@ -60,10 +73,10 @@ class Kept:
                 self.cache.write(numbers[row], into[row])
         return into
 
-    def _decode(self, number: int) -> Pixels:
+    def _decode(self, number: int, part: Part | None = None) -> Pixels:
         name = self.encoded.name(number)
-        picture = decode(name, self.encoded.content(number), self._form)
-        if picture.shape != self.layout.shape:
+        picture = decode(name, self.encoded.content(number), self._form, part)
+        if part is None and picture.shape != self.layout.shape:
             raise PictureError(_another_size(name, picture.shape[:2], self.layout))
         return picture.astype(self.layout.dtype, copy=False)
 

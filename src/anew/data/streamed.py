@@ -13,6 +13,7 @@ from torch import Tensor
 from anew.data.examples import Examples, Indices, Request, Resident, moved
 from anew.data.kept import DamagedError, Pictures, damaged_error
 from anew.data.moments import Moments
+from anew.data.pictures import Part
 from anew.data.signature import Kind
 from anew.data.views import Views
 from anew.data.workers import in_order
@@ -116,10 +117,21 @@ class Streamed:
         """Return what `show` returns for a request on the CPU, without a device."""
         indices, views = request
         chosen = self.numbers[indices]
-        kept = torch.from_numpy(self.pictures.kept.pixels(chosen.tolist())).permute(0, 3, 1, 2)
+        pixels = self.pictures.kept.pixels(chosen.tolist(), parts=self._seen(len(chosen), views))
+        kept = torch.from_numpy(pixels).permute(0, 3, 1, 2)
         if views is None:
             return self._views.still(kept)
         return self._views.show(kept, torch.arange(len(kept)), views)
+
+    def _seen(self, count: int, views: Tensor | None) -> list[Part] | None:
+        """Return the part of each kept picture that is shown; None for all of them."""
+        layout = self.pictures.layout
+        kept = (layout.height, layout.width)
+        if views is None:
+            middle = self._views.middle(kept)
+            return None if middle is None else [middle] * count
+        boxes = self._views.seen(views, kept)
+        return None if boxes is None else boxes.tolist()
 
     def _on_cpu(self) -> Streamed:
         """Return the examples as other processes need them: without the device."""

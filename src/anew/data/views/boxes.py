@@ -37,6 +37,11 @@ class Boxes:
     height: Int64[Tensor, "batch"]
     width: Int64[Tensor, "batch"]
 
+    def tolist(self) -> list[tuple[int, int, int, int]]:
+        """Return first row, first column, height and width of each rectangle."""
+        sides = (self.top, self.left, self.height, self.width)
+        return list(zip(*(side.tolist() for side in sides), strict=True))
+
     def mask(self, rows: int, columns: int) -> Bool[Tensor, "batch 1 rows columns"]:
         """Return which places of a picture (rows, columns) lie within each rectangle."""
         device = self.top.device

@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Int64, Num
 from torch import Tensor
 
+from anew.data.views.boxes import Boxes
+
 Size = tuple[int, int]
 
 
@@ -47,6 +49,18 @@ class Moves:
         rows, columns = self.places(kept)
         return rows * columns * (2 if self.flips else 1)
 
+    def within(self, numbers: Int64[Tensor, "batch"], kept: Size) -> Boxes:
+        """Return the rectangle that each view shows of a picture that is kept larger (H, W)."""
+        assert self.size is not None, "only a part of a picture lies within it"
+        starts, (top, left) = self.places(kept), self._first(kept)
+        crop = numbers % (starts[0] * starts[1])
+        return Boxes(
+            top + torch.div(crop, starts[1], rounding_mode="floor"),
+            left + crop % starts[1],
+            torch.full_like(crop, self.size[0]),
+            torch.full_like(crop, self.size[1]),
+        )
+
     def show(
         self,
         pictures: Num[Tensor, "examples channels kept_rows kept_columns"],
@@ -67,8 +81,8 @@ class Moves:
 
         top, left = self._first(kept)
         if self.size not in (None, kept) and pictures.device.type == "cpu":
-            tops = top + torch.div(crop, starts[1], rounding_mode="floor")
-            return _cut(pictures, indices, (tops, left + crop % starts[1], flip), (height, width))
+            seen = self.within(numbers, kept)
+            return _cut(pictures, indices, (seen.top, seen.left, flip), (height, width))
 
         device = pictures.device
         rows = torch.arange(height, device=device).expand(len(indices), height)

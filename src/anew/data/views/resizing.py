@@ -60,10 +60,8 @@ def show(
         dtype=pictures.dtype,
         memory_format=torch.channels_last,
     )
-    told = (indices, crops.top, crops.left, crops.height, crops.width, flips)
-    for place, (index, top, left, height, width, flip) in enumerate(
-        zip(*(values.tolist() for values in told), strict=True)
-    ):
+    told = zip(indices.tolist(), crops.tolist(), flips.tolist(), strict=True)
+    for place, (index, (top, left, height, width), flip) in enumerate(told):
         piece = pictures[index : index + 1, :, top : top + height, left : left + width]
         resized = F.interpolate(piece, size=size, mode="bilinear", antialias=True)
         shown[place] = (resized.flip(-1) if flip else resized)[0]

@@ -18,6 +18,7 @@ from anew.core.errors import AnewError
 from anew.core.spec import VIEWS, DataSpec
 from anew.data.signature import Kind
 from anew.data.views import colour, erasing, mixing, operations, resizing
+from anew.data.views.boxes import Boxes
 from anew.data.views.mixing import Mixture
 from anew.data.views.moves import Moves, Size, centre
 
@@ -158,6 +159,8 @@ class Views:
     def _check_options(self) -> None:
         """Raise `AnewError` if something is set that belongs to another part of views."""
         for field in fields(self):
+            if field.name in ("kind", "size"):
+                continue
             parts = _PARTS_OF.get(field.name, self.parts)
             is_default = getattr(self, field.name) == field.default
             if not is_default and not set(parts) & set(self.parts):
@@ -208,10 +211,38 @@ class Views:
 
     def still(self, pictures: Num[Tensor, "chosen ..."]) -> Num[Tensor, "chosen ..."]:
         """Return pictures (B, C, H, W) as evaluation shows them: the middle, where kept larger."""
-        if self.size is None:
+        middle = self.middle((pictures.shape[-2], pictures.shape[-1]))
+        if middle is None:
             return pictures
-        top, left = centre((pictures.shape[-2], pictures.shape[-1]), self.size)
-        return pictures[..., top : top + self.size[0], left : left + self.size[1]]
+        top, left, height, width = middle
+        return pictures[..., top : top + height, left : left + width]
+
+    def middle(self, kept: Size) -> tuple[int, int, int, int] | None:
+        """Return the rectangle of a kept picture (H, W) that evaluation shows: first row, first
+        column, height, width. None for all.
+        """
+        if self.size in (None, kept):
+            return None
+        return (*centre(kept, self.size), *self.size)
+
+    def seen(self, numbers: Int64[Tensor, "batch"], kept: Size) -> Boxes | None:
+        """Return the rectangle of a kept picture (H, W) that each view is made of; None for all."""
+        if "resized-crop" in self.parts:
+            return resizing.draw(numbers, self.crop_area, kept)
+        if self.size in (None, kept):
+            return None
+        moves, numbers = self._moves(numbers, kept)
+        return moves.within(numbers, kept)
+
+    def _moves(self, numbers: Tensor, kept: Size) -> tuple[Moves, Tensor]:
+        """Return the crops and flips of a picture (H, W), and their numbers of views' numbers."""
+        moves = Moves(
+            "crop" in self.parts, "flip" in self.parts, self.padding, self.padding_mode, self.size
+        )
+        if not self.is_countable:
+            stream = randomness.key("crop and flip")
+            numbers = randomness.below(stream, numbers, moves.count(kept))
+        return moves, numbers
 
     def _placed(self, pictures: Tensor, indices: Tensor, numbers: Tensor) -> Tensor:
         """Return crops and flips of pictures, in the shown size."""
@@ -223,10 +254,5 @@ class Views:
             crops = resizing.draw(numbers, self.crop_area, kept)
             return resizing.show(pictures, indices, crops, flips, self.shown(kept))
 
-        moves = Moves(
-            "crop" in self.parts, "flip" in self.parts, self.padding, self.padding_mode, self.size
-        )
-        if not self.is_countable:
-            stream = randomness.key("crop and flip")
-            numbers = randomness.below(stream, numbers, moves.count(kept))
+        moves, numbers = self._moves(numbers, kept)
         return moves.show(pictures, indices, numbers)
