@@ -72,6 +72,11 @@ def of_units(network: Network, units: Units) -> Network:
     return _as(network, signature, network.columns)
 
 
+def of_probabilities(network: Network) -> Network:
+    """Return the same network, its model's answers taken for probabilities."""
+    return _as(network, network.signature, network.columns, probabilities=True)
+
+
 def normalising(network: Network, mean: tuple[float, ...], std: tuple[float, ...]) -> Network:
     """Return the same network with another mean and deviation, for pictures in 0..1 or bytes.
 
@@ -111,9 +116,17 @@ def is_near(one: Signature, other: Signature) -> bool:
     )
 
 
-def _as(network: Network, signature: Signature, columns: tuple[int, ...]) -> Network:
+def _as(
+    network: Network,
+    signature: Signature,
+    columns: tuple[int, ...],
+    *,
+    probabilities: bool | None = None,
+) -> Network:
     """Return the same model, in the same mode, behind another signature."""
-    same = Network(network.model, network.spec, signature, network.frozen, columns)
+    if probabilities is None:
+        probabilities = network.probabilities
+    same = Network(network.model, network.spec, signature, network.frozen, columns, probabilities)
     # A module is made in training mode; whoever restores that would set the shared model to it.
     return same.train(network.training)
 

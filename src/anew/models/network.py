@@ -22,6 +22,8 @@ from anew.data.signature import Signature
 from anew.models.frozen import frozen_tensors, outline
 
 Logits = Float[Tensor, "batch *positions classes"]
+# The logarithm of a probability of 0 is taken of the smallest float instead.
+_LEAST_PROBABILITY = float(torch.finfo(torch.float32).tiny)
 
 
 class Network(nn.Module):
@@ -29,7 +31,8 @@ class Network(nn.Module):
 
     The modules of the model named in `frozen` have no gradients. They stay in evaluation mode, so
     that batch norms in them keep their statistics too. `columns` puts the model's outputs in the
-    order of the classes: class k has output `columns[k]`; () if they are in order.
+    order of the classes: class k has output `columns[k]`; () if they are in order. A model that
+    answers with `probabilities` is one of logits too: their logarithms, whose softmax they are.
     """
 
     def __init__(
@@ -39,6 +42,7 @@ class Network(nn.Module):
         signature: Signature,
         frozen: tuple[str, ...] = (),
         columns: tuple[int, ...] = (),
+        probabilities: bool = False,
     ) -> None:
         super().__init__()
 
@@ -46,6 +50,7 @@ class Network(nn.Module):
         if columns and tuple(sorted(columns)) != in_order:
             raise ValueError("the columns are no order of the classes")
         self.columns = () if columns == in_order else columns
+        self.probabilities = probabilities
 
         self.model, self.spec, self.signature, self.frozen = model, spec, signature, frozen
         for name in frozen:
@@ -62,6 +67,8 @@ class Network(nn.Module):
     def forward(self, inputs: Num[Tensor, "batch ..."]) -> Logits:
         """Return the logits (B, *positions, C) of stored inputs (B, ...)."""
         logits = self.model(self.signature.prepare(inputs, self.mean, self.scale))
+        if self.probabilities:
+            logits = logits.float().clamp_min(_LEAST_PROBABILITY).log()
         return logits.index_select(-1, self.order) if self.columns else logits
 
     def train(self, mode: bool = True) -> Network:
@@ -84,7 +91,11 @@ class Network(nn.Module):
 
     def _header(self, about: Mapping[str, Any]) -> dict[str, Any]:
         header = {**about, "model": fields.write(self.spec), **self.signature.to_header()}
-        return {**header, "columns": self.columns} if self.columns else header
+        if self.columns:
+            header["columns"] = self.columns
+        if self.probabilities:
+            header["answers"] = "probabilities"
+        return header
 
 
 @dataclass(frozen=True)

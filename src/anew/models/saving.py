@@ -39,13 +39,22 @@ def restore(
         signature = Signature.from_header(header)
         check_trusted(spec.name, trusted, path)
         columns = whole_numbers({"columns": (), **header}, "columns")
+        probabilities = _answers_with_probabilities(header)
 
     network = build_empty(spec, signature)
     fill(network, tensors, path)
-    if not columns:
+    if not (columns or probabilities):
         return network
     with _reading(path):
-        return Network(network.model, spec, signature, columns=columns)
+        return Network(network.model, spec, signature, (), columns, probabilities)
+
+
+def _answers_with_probabilities(header: Mapping[str, Any]) -> bool:
+    """Return whether a file's model answers with probabilities; ValueError if it says neither."""
+    answers = header.get("answers", "logits")
+    if answers not in ("logits", "probabilities"):
+        raise ValueError(f"unknown answers {answers!r}")
+    return answers == "probabilities"
 
 
 def read_signature(path: Path) -> Signature:

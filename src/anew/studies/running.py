@@ -96,7 +96,7 @@ def checked_specs(study: Study, data: StudyData, out: Path, execution: Execution
 
     models = {(spec.model, spec.data.fingerprint): spec for spec in specs}
     for spec in models.values():
-        check_model(spec.model, data.of(spec), spec.training.batch_size)
+        check_model(spec.model, data.of(spec), spec.training.batch_size, force=execution.force)
     for spec in specs:
         frozen.check_frozen(spec, data.of(spec).signature)
     return specs

@@ -21,6 +21,7 @@ from anew.evaluation import Row
 from anew.family import Family, NetworkFolder
 from anew.models import frozen, network
 from anew.teachers.shuffled import check_shuffled
+from anew.training import answers
 from anew.training.launch import local
 from anew.training.launch.scheduler import train_groups
 from anew.training.pretrained import find_teacher
@@ -51,7 +52,7 @@ def train_lineage(
     """
     recipe = replace(recipe, objective=objectives.fill(recipe.objective))
     # Mistakes in the recipe show before anything is written.
-    _check_sound(recipe, data)
+    notices = _check_sound(recipe, data, force=execution.force)
 
     pretrained = None
     if recipe.teacher is not None:
@@ -69,7 +70,7 @@ def train_lineage(
     with open_session(out, execution, progress) as session, local.executor(session) as executor:
         family = session.family
         brought = pretrained.notices if pretrained is not None else ()
-        for notice in (*data.notices, *brought):
+        for notice in (*data.notices, *notices, *brought):
             session.progress.log(notice)
         if pretrained is not None:
             session.world.in_turn(lambda: pretrained.bring(family, data, session.device))
@@ -104,14 +105,17 @@ def filled_siblings(recipe: Recipe, spec: Spec) -> list[Spec]:
     ]
 
 
-def _check_sound(recipe: Recipe, data: Data) -> None:
+def _check_sound(recipe: Recipe, data: Data, *, force: bool) -> list[str]:
     """Build the recipe's models once and check its objectives.
 
-    Raises `AnewError` if a model does not fit the data or an objective's setting is wrong.
+    Returns what is to be said of the models. Raises `AnewError` if one does not fit the data or an
+    objective's setting is wrong.
     """
-    for model in (recipe.model, recipe.teacher_model):
-        if model is not None:
-            check_model(model, data, recipe.training.batch_size)
+    trained = [recipe.model]
+    # That of a teacher that is given is tried with its weights.
+    if recipe.teacher_model is not None and recipe.teacher is None:
+        trained.append(recipe.teacher_model)
+    tried = [check_model(model, data, recipe.training.batch_size, force=force) for model in trained]
 
     for name in recipe.siblings:
         if "teacher" not in objectives.find(name).needs:
@@ -129,16 +133,20 @@ def _check_sound(recipe: Recipe, data: Data) -> None:
             f"objective.top_k must be smaller than the number of classes, {len(data.classes)}, got "
             f"{top_k}; drop --objective.top-k"
         )
+    return [notice for notice in tried if notice]
 
 
-def check_model(model: ModelSpec, data: Data, batch_size: int) -> None:
-    """Build a model once.
+def check_model(model: ModelSpec, data: Data, batch_size: int, *, force: bool) -> str:
+    """Build a model once, and try models that are not anew's own on some examples.
 
-    Raises `AnewError` if it is not known, or does not fit the data or batches of one example.
+    Returns what is to be said of it, "" if nothing. Raises `AnewError` if it is not known, does not
+    fit the data or batches of one example, or answers as `answers.check_new` refuses it.
     """
     built = network.build_empty(model, data.signature)
+    said = answers.check_new(built, data, force=force) if ":" in model.name else ""
+
     if min(batch_size, len(data.training)) > 1:
-        return
+        return said
     try:
         with torch.no_grad(), randomness.torch_generator(0):
             built.train()(data.training.show(slice(0, 1)))
@@ -149,6 +157,7 @@ def check_model(model: ModelSpec, data: Data, batch_size: int) -> None:
                 f"training.batch_size: batch norm of model '{model.name}' has no variance of a "
                 "single example of so few pixels; set --batch-size 2 or more"
             ) from error
+    return said
 
 
 def _is_still_falling(folder: NetworkFolder) -> bool:

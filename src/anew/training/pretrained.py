@@ -20,6 +20,7 @@ from anew.data.units import units_in_words
 from anew.family import Family, NetworkFolder
 from anew.models import matching, network, saving
 from anew.models.network import Network
+from anew.training import answers
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,8 @@ def _from_file(
         given = network.build_empty(recipe.teacher_model or recipe.model, data.signature)
         saving.fill(given, tensors, path)
         teacher = given
+    teacher, said = answers.as_logits(teacher, data, f"teacher {path}", force=force)
+    notices += [said] if said else []
 
     weights = files.sha256(path)
     changes = _changes(given, teacher)
@@ -224,6 +227,8 @@ def _changes(given: Network, teacher: Network) -> dict[str, Any]:
         changes["columns"] = teacher.columns
     if teacher.signature.mean != given.signature.mean:
         changes["units"] = teacher.signature.units
+    if teacher.probabilities != given.probabilities:
+        changes["answers"] = "probabilities"
     return changes
 
 

@@ -1,0 +1,93 @@
+"""What models answer, tried on real examples before anything is written.
+
+That a model answers twice alike, and with logits rather than probabilities.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Num
+from torch import Tensor
+
+from anew.core.errors import AnewError, in_one_line
+from anew.data import Data
+from anew.models import answers, matching
+from anew.models.network import Network
+
+TRIED_EXAMPLES = 16
+
+
+def check_new(network: Network, data: Data, *, force: bool) -> str:
+    """Check the model of a network that is to be trained, its first weights in place.
+
+    Returns what is to be said of it, "" if nothing. Raises `AnewError` if it answers otherwise when
+    it is asked twice, or, without `force`, with probabilities: the objective takes their softmax.
+    """
+    name = f"model '{network.spec.name}'"
+    inputs = _some(data)
+    _check_alike(network, inputs, name)
+
+    kind = answers.kind_of_model(network, inputs)
+    if kind in ("logits", "log-probabilities"):
+        return ""
+    ends = "a softmax" if kind == "probabilities" else "a sigmoid"
+    says = (
+        f"{name}: ends in {ends}, and its answers are taken for logits, whose softmax is taken "
+        "again: no probability can come near 1"
+    )
+    if not force:
+        raise AnewError(f"{says}; return what goes into {ends}, or go on with --force")
+    return says
+
+
+def as_logits(teacher: Network, data: Data, name: str, *, force: bool) -> tuple[Network, str]:
+    """Return a given teacher as one that answers with logits, and what is to be said of it.
+
+    Of probabilities the logarithms are taken, which is exact. Raises `AnewError` if it answers
+    otherwise when it is asked twice, or, without `force`, if its answers are neither logits nor
+    probabilities.
+    """
+    inputs = _some(data)
+    _check_alike(teacher, inputs, name)
+
+    kind = answers.kind_of(answers.ask(teacher, inputs))
+    if kind == "probabilities":
+        return matching.of_probabilities(teacher), (
+            f"{name}: answers with probabilities (they add up to 1), as after a softmax; their "
+            "logarithms are taken for its logits"
+        )
+    if kind != "shares":
+        return teacher, ""
+
+    says = f"{name}: answers with numbers in 0..1 that do not add up to 1, as after sigmoids"
+    if not force:
+        raise AnewError(
+            f"{says}: these are no logits of one class among several; give a model that returns "
+            "what goes into the sigmoids, or take them for logits with --force"
+        )
+    return teacher, f"{says}; --force takes them for logits"
+
+
+def _some(data: Data) -> Num[Tensor, "some ..."]:
+    """Return some training examples, evenly spread, as they are stored."""
+    count = len(data.training)
+    some = min(count, TRIED_EXAMPLES)
+    return data.training.show(torch.arange(some) * count // some)
+
+
+def _check_alike(network: Network, inputs: Tensor, name: str) -> None:
+    """Raise `AnewError` if a network answers otherwise when it is asked twice, or not at all."""
+    try:
+        apart = answers.differs_from_itself(network, inputs)
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise AnewError(
+            f"{name}: fails on examples of the data ({in_one_line(error)}); mend the model, or "
+            "give another"
+        ) from error
+
+    if apart > answers.SAME:
+        raise AnewError(
+            f"{name}: answers otherwise when it is asked twice about the same examples (by "
+            f"{apart:.0%} of its logits' size): it draws random numbers in evaluation mode, as "
+            "F.dropout without training=self.training does; let it do so in training mode alone"
+        )
