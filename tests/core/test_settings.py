@@ -57,7 +57,7 @@ def test_keywords_and_toml_say_the_same(tmp_path):
 def test_a_path_is_a_teacher_and_a_name_keeps_other_options():
     nested = nest_keywords({"teacher": Path("a/b.safetensors"), "objective": "cwtm"})
     recipe, _ = read_settings(None, {"objective": {"top_k": 3}}, nested)
-    assert recipe.teacher == str(Path("a/b.safetensors"))
+    assert recipe.teacher == (str(Path("a/b.safetensors")),)
     assert (recipe.objective.name, recipe.objective.top_k) == ("cwtm", 3)
 
 

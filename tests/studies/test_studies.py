@@ -516,3 +516,34 @@ def test_a_chain_of_columns_costs_an_id_a_network(monkeypatch):
         # Four parts of a spec: model, data, training, objective.
         assert len(counted) == 4 * columns
         assert study.cell("row", "G59", 0, data)[0] is specs[59]
+
+
+def test_an_ensemble_teaches_a_column():
+    columns = {
+        "Teacher": Column(),
+        "BAN1": Column("Teacher"),
+        "BAN2": Column("BAN1"),
+        "Ens": Column(ensemble=("Teacher", "BAN1", "BAN2")),
+        "Student": Column("Ens"),
+        "Later": Column("Student"),
+    }
+    study = Study("s", "S", {"small": ModelSpec("small_cnn")}, columns, seeds=(0,))
+    members = study.cell("small", "Ens", 0, on(0))
+    (student,) = study.cell("small", "Student", 0, on(0))
+    assert student.teachers == members and student.generation == 3
+    (later,) = study.cell("small", "Later", 0, on(0))
+    assert later.lineage == (*members, student, later)
+    # Members that are no column of their own choice are trained all the same.
+    assert set(study.only(columns=("Student",)).specs(on)) == {*members, student}
+    # A control's compute is that of the student with all its ancestors.
+    assert "Teacher, 5x epochs" in with_controls(study).columns
+
+
+def test_an_ensemble_cannot_teach_its_own_member():
+    columns = {
+        "Teacher": Column(),
+        "Ens": Column(ensemble=("Teacher", "Student")),
+        "Student": Column("Ens"),
+    }
+    with pytest.raises(AnewError, match="learns from itself .Student < Student."):
+        Study("s", "S", {"small": ModelSpec("small_cnn")}, columns)

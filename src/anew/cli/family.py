@@ -54,7 +54,13 @@ def evaluate(
         )
 
     evaluated = [
-        (lineage, evaluation.evaluate_lineage(opened, lineage, split, all_subsets=all_subsets))
+        (
+            lineage,
+            [
+                *evaluation.evaluate_lineage(opened, lineage, split, all_subsets=all_subsets),
+                *evaluation.evaluate_networks(opened, lineage[-1].beside_lineage, split),
+            ],
+        )
         for lineage in lineages
     ]
     if as_json:
@@ -169,8 +175,8 @@ def predict(
     generations: Annotated[
         str,
         Parameter(
-            help="Which generations: `last`, `all`, one such as 2, a range such as 0-2, or "
-            "a list such as 0,2."
+            help="Which generations: `last`, `all`, one such as 2, a range such as 0-2, a "
+            "list such as 0,2, or the last few, such as last-2."
         ),
     ] = "last",
     top: Annotated[int, WHOLE, Parameter(help="How many classes to print for each picture.")] = 3,

@@ -131,7 +131,7 @@ def _keyword(option: fields.Option, group: Group | None = None) -> inspect.Param
         negative_iterable=(),
         consume_multiple=False,
         metavar=option.kind,
-        converter=_join if option.kind == "LIST" else None,
+        converter={"LIST": _join, "TEXTS": _collect}.get(option.kind),
     )
 
     return inspect.Parameter(
@@ -146,12 +146,19 @@ def _option_type(option: fields.Option) -> Any:
     """Return how an option is read: as text, which its rule checks as it checks a TOML file."""
     if option.type is bool:
         return bool | None
-    return list[str] | None if option.kind in ("LIST", "KEY=VALUE") else str | None
+    is_list = option.kind in ("LIST", "TEXTS", "KEY=VALUE")
+    return list[str] | None if is_list else str | None
 
 
 def _join(kind: Any, tokens: Sequence[Token]) -> str:
     """Read a list that may be given at once, `a,b`, or by repeating its option."""
     return ",".join(token.value for token in tokens)
+
+
+def _collect(kind: Any, tokens: Sequence[Token]) -> str | list[str]:
+    """Read a list that is given by repeating its option; one value alone may be `none`."""
+    values = [token.value for token in tokens]
+    return values[0] if len(values) == 1 else values
 
 
 def _option_help(option: fields.Option, *, sentence: bool) -> str:

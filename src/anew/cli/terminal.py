@@ -163,7 +163,7 @@ class _Rate(ProgressColumn):
 
 def recipe_in_words(recipe: Recipe, out: Path) -> str:
     """Return two lines for a log: what a recipe trains, and the file with all its settings."""
-    teacher = recipe.teacher or ""
+    teacher = ", ".join(recipe.teacher or ())
     if not teacher and recipe.teacher_model is not None:
         teacher = recipe.teacher_model.name
 
@@ -234,7 +234,7 @@ def scores_table(rows: Sequence[Row], split: str) -> Table:
 def lineage_tree(
     path: str, specs: Sequence[Spec], records: Mapping[str, dict[str, Any] | None]
 ) -> Tree:
-    """Return the tree of networks, each below its first teacher.
+    """Return the tree of networks, each below its chief teacher.
 
     `records` holds the record of each finished network, None of one that is not finished.
     """
@@ -245,9 +245,9 @@ def lineage_tree(
         state = "not finished" if record is None else _tested(record["test"])
 
         parent = tree
-        if spec.teachers:
+        if spec.chief_teacher is not None:
             # A network that is shown alone has no branch for its teacher.
-            parent = branches.get(spec.teachers[0].id, tree)
+            parent = branches.get(spec.chief_teacher.id, tree)
         branches[spec.id] = parent.add(
             Text(f"{spec.id}  {_title(spec)}, seed {spec.seed}: {state}")
         )

@@ -55,6 +55,10 @@ class Parts:
         return tuple(word for word in self.words if word in given)
 
 
+class WholeTexts:
+    """Texts of which each may hold commas, such as names of files: a list is given item by item."""
+
+
 @dataclass(frozen=True)
 class Constraint:
     """What a field may hold, and where it is set."""
@@ -70,24 +74,28 @@ class Constraint:
     """Of a table: its keys may stand beside the other fields; the help of those with own flags."""
     parts: Parts | None = None
     """Of a text of several words: the words, which are its choices."""
+    commas: bool = True
+    """Of a list: whether a text is cut at its commas; False where an item may hold one."""
 
 
 def option(
     default: Any,
     help: str,
     *,
-    allowed: Range | Sequence[str] | Parts = (),
+    allowed: Range | Sequence[str] | Parts | WholeTexts = (),
     flag: str = "",
     identity: bool = True,
     keys: Mapping[str, str] | None = None,
 ) -> Any:
     """Make a dataclass field with its constraint; `allowed` is a range of numbers, the choices,
-    or words that may be joined.
+    words that may be joined, or that the texts of a list are whole.
 
     A class as the default is a nested dataclass. The other arguments are those of `Constraint`.
     """
     if isinstance(allowed, Range):
         constraint = Constraint(help, allowed, (), flag, identity, keys)
+    elif isinstance(allowed, WholeTexts):
+        constraint = Constraint(help, Range(), (), flag, identity, keys, commas=False)
     elif isinstance(allowed, Parts):
         constraint = Constraint(help, Range(), allowed.choices, flag, identity, keys, allowed)
     else:
@@ -121,12 +129,12 @@ class Option:
 
     @property
     def kind(self) -> str:
-        """The value as help shows it: INT, NUMBER, TEXT, LIST or KEY=VALUE."""
+        """The value as help shows it: INT, NUMBER, TEXT, LIST, TEXTS or KEY=VALUE."""
         kind = _without_none(self.type)
         if kind == Table:
             return "KEY=VALUE"
         if typing.get_origin(kind) is tuple:
-            return "LIST"
+            return "LIST" if self.constraint.commas else "TEXTS"
         return {int: "INT", float: "NUMBER"}.get(kind, "TEXT")
 
     def fail(self, must: str, value: object) -> AnewError:
@@ -215,7 +223,9 @@ def check(option: Option, value: Any) -> Any:
     if kind == Table:
         return _read_table(option, value)
     if typing.get_origin(kind) is tuple:
-        items = value.split(",") if isinstance(value, str) else value
+        items = value
+        if isinstance(value, str):
+            items = value.split(",") if option.constraint.commas else [value]
         if isinstance(items, int | float) and not isinstance(items, bool):
             items = (items,)
         if not isinstance(items, Sequence):

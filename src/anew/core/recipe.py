@@ -6,17 +6,20 @@ that the command line answers at once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from anew.core import fields
 from anew.core.errors import AnewError
-from anew.core.fields import option
+from anew.core.fields import WholeTexts, option
 from anew.core.parsing import parse_toml
 from anew.core.ranges import Range
 from anew.core.spec import SEEDS, DataSpec, ModelSpec, ObjectiveSpec, Spec, TrainingSpec
+
+MOST_GENERATIONS = 1000
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,9 @@ class Recipe:
     objective: ObjectiveSpec = option(ObjectiveSpec, "what the students minimise")
     training: TrainingSpec = option(TrainingSpec, "how every network is trained")
     generations: int = option(
-        3, "students trained one after another, after generation 0", allowed=Range(0, 1000)
+        3,
+        "students trained one after another, after generation 0",
+        allowed=Range(0, MOST_GENERATIONS),
     )
     seed: int = option(0, "seed of the weights and of dropout", allowed=SEEDS)
     siblings: tuple[str, ...] = option(
@@ -50,43 +55,93 @@ class Recipe:
     teacher_model: ModelSpec | None = option(
         None, "architecture of generation 0, where it is another one"
     )
-    teacher: str | None = option(
+    teacher: tuple[str, ...] | None = option(
         None,
-        "a trained network to start from in place of generation 0: FAMILY:ID, or a safetensors "
-        "state dict",
+        "trained networks to start from in place of generation 0 (repeat for several, which teach "
+        "together by the mean of their probabilities): a safetensors state dict, FAMILY:ID, or "
+        "generations of a family: FAMILY:all, FAMILY:0-2, FAMILY:last-3; FAMILY:ID:all where it "
+        "holds several lineages",
+        allowed=WholeTexts(),
+    )
+    teacher_weights: tuple[float, ...] = option(
+        (),
+        "the share of each given network in the mean, in their order; equal where not given",
+        allowed=Range(0.0, above=True),
+    )
+    taught_by: str = option(
+        "last",
+        "who teaches a student, from generation 2 on: the last generation alone, all before it, or "
+        "the last few, such as last-2; several teach together",
     )
 
+    @property
+    def taught_by_last(self) -> int | None:
+        """How many generations before a student teach it; None for all of them.
 
-def lineage_of(recipe: Recipe, data: DataSpec, teacher: Spec | None = None) -> tuple[Spec, ...]:
+        Raises `AnewError` if `taught_by` says neither.
+        """
+        if self.taught_by in ("last", "all"):
+            return 1 if self.taught_by == "last" else None
+        word, _, count = self.taught_by.partition("-")
+        if word == "last" and count.isdecimal() and 1 <= int(count) <= MOST_GENERATIONS:
+            return int(count)
+        raise AnewError(
+            f"taught_by must be last, all, or last-K such as last-2, got '{self.taught_by}'; set "
+            "--taught-by"
+        )
+
+
+def lineage_of(recipe: Recipe, data: DataSpec, teachers: Sequence[Spec] = ()) -> tuple[Spec, ...]:
     """Return the specs of a recipe's lineage, oldest first.
 
-    `data` is the recipe's with the fingerprint of what was read. `teacher` is a network that was
-    given: it takes the place of generation 0. Objective options must be filled in. Raises
+    `data` is the recipe's with the fingerprint of what was read. `teachers` are networks that were
+    given: they take the place of generation 0. Objective options must be filled in. Raises
     `AnewError` if settings do not fit together.
     """
-    _check(recipe, teacher)
-    first = teacher or Spec(
-        model=recipe.teacher_model or recipe.model,
-        data=data,
-        training=recipe.training,
-        objective=ObjectiveSpec.of("label", smoothing=recipe.label_smoothing),
-        seed=recipe.seed,
+    _check(recipe, teachers)
+    given = tuple(teachers) or (
+        Spec(
+            model=recipe.teacher_model or recipe.model,
+            data=data,
+            training=recipe.training,
+            objective=ObjectiveSpec.of("label", smoothing=recipe.label_smoothing),
+            seed=recipe.seed,
+        ),
     )
-
-    specs = [*first.lineage]
-    frozen = tuple(sorted(set(recipe.frozen)))
+    # Who taught so far: the given ones together, and then each student.
+    taught: list[tuple[Spec, ...]] = [given]
+    shares, count = _shares(recipe.teacher_weights, given), recipe.taught_by_last
     for _ in range(recipe.generations):
+        together = taught if count is None else taught[-count:]
         student = Spec(
             recipe.model,
             data,
             recipe.training,
             recipe.objective,
             recipe.seed,
-            teachers=(specs[-1],),
-            frozen=frozen,
+            teachers=tuple(chain.from_iterable(together)),
+            frozen=tuple(sorted(set(recipe.frozen))),
+            teacher_weights=shares if len(taught) == 1 else (),
         )
-        specs.append(student)
-    return tuple(specs)
+        taught.append((student,))
+    return max(taught[-1], key=lambda spec: spec.generation).lineage
+
+
+def _shares(weights: Sequence[float], teachers: Sequence[Spec]) -> tuple[float, ...]:
+    """Return the teachers' shares in their mean, which add up to 1; () if all are equal.
+
+    Raises `AnewError` unless there is one for each teacher.
+    """
+    if weights and len(weights) != len(teachers):
+        raise AnewError(
+            f"teacher_weights: are {len(weights)} for {len(teachers)} "
+            f"network{'s' if len(teachers) > 1 else ''} that teach together; give one for each, in "
+            "the order of --teacher"
+        )
+    if len(set(weights)) < 2:
+        return ()
+    # Rounded, so that 1,2,2 and 0.2,0.4,0.4 are the same shares.
+    return tuple(round(weight / sum(weights), 12) for weight in weights)
 
 
 def siblings_of(recipe: Recipe, spec: Spec) -> tuple[Spec, ...]:
@@ -137,7 +192,7 @@ def override(recipe: Recipe, given: Mapping[str, Any], where: str = "") -> Recip
     return fields.override(recipe, given, where)
 
 
-def _check(recipe: Recipe, teacher: Spec | None) -> None:
+def _check(recipe: Recipe, teachers: Sequence[Spec]) -> None:
     """Raise `AnewError` if a recipe's settings do not fit together."""
     # Students need a teacher's objective and epochs.
     if recipe.objective.name == "label" and recipe.generations > 0:
@@ -151,7 +206,20 @@ def _check(recipe: Recipe, teacher: Spec | None) -> None:
             "--epochs, or --generations 0 for an untrained network alone"
         )
 
-    if teacher is not None and recipe.teacher_model is not None and not teacher.weights:
+    if recipe.teacher_weights and not (teachers and recipe.generations):
+        raise AnewError(
+            "teacher_weights: are those of given networks that teach a student; give --teacher and "
+            "--generations, or drop --teacher-weights"
+        )
+    if recipe.teacher_weights and recipe.generations > 1 and recipe.taught_by_last != 1:
+        raise AnewError(
+            f"teacher_weights: are those of the given networks, and with taught_by "
+            f"'{recipe.taught_by}' students teach beside them; set --generations 1 or drop "
+            "--teacher-weights"
+        )
+
+    built_here = [one for one in teachers if not one.weights]
+    if teachers and recipe.teacher_model is not None and len(built_here) == len(teachers):
         raise AnewError(
             "teacher_model: the given teacher brings its own architecture; drop --teacher-model"
         )

@@ -27,7 +27,9 @@ class Keywords(TypedDict, total=False):
     sibling_seeds: Sequence[int] | None
     label_smoothing: float | None
     frozen: Sequence[str] | None
-    teacher: str | Path | None
+    teacher: str | Path | Sequence[str | Path] | None
+    teacher_weights: Sequence[float] | None
+    taught_by: str | None
     teacher_model: str | Mapping[str, Any] | None
     # Its data.
     limit: int | None
@@ -104,8 +106,17 @@ def nest_keywords(given: Mapping[str, Any]) -> dict[str, Any]:
             # As objective={"name": "kd", "temperature": 4}: the whole table.
             table.update(typing.cast("Mapping[str, Any]", value))
         else:
-            table[name] = str(value) if isinstance(value, Path) else value
+            table[name] = _as_text(value)
     return nested
+
+
+def _as_text(value: Any) -> Any:
+    """Return a value with text in place of paths."""
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, list | tuple):
+        return [_as_text(item) for item in typing.cast("Sequence[Any]", value)]
+    return value
 
 
 def read_settings(path: Path | None, *given: Mapping[str, Any]) -> tuple[Recipe, Execution]:

@@ -417,10 +417,14 @@ class ObjectiveSpec:
 class Spec:
     """One network to train: everything that decides its weights, with its teachers.
 
-    The outputs of several teachers are averaged. `weights` is the hash of a checkpoint that was
-    given and not trained here; then training and objective have no meaning. `frozen` names modules
-    of the model that are copied from the first teacher and not trained. Raises `AnewError` if a
-    network without a teacher has frozen modules.
+    The probabilities of several teachers are averaged, with `teacher_weights` that add up to 1,
+    equally if there are none. `weights` is the hash of a checkpoint that was given and not trained
+    here; then training and objective have no meaning. `frozen` names modules of the model that are
+    copied from the first teacher and not trained. Raises `AnewError` if a network without a teacher
+    has frozen modules.
+
+    Specs with the same id, of data at the same place, are equal; so no teachers are compared one by
+    one, whose number of paths to the labels may be huge.
     """
 
     model: ModelSpec
@@ -431,6 +435,15 @@ class Spec:
     teachers: tuple[Spec, ...] = ()
     weights: str = ""
     frozen: tuple[str, ...] = ()
+    teacher_weights: tuple[float, ...] = ()
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Spec):
+            return NotImplemented
+        return self is other or (self.id == other.id and self.data == other.data)
+
+    def __hash__(self) -> int:
+        return hash(self.id)
 
     def __post_init__(self) -> None:
         # Known as soon as the teachers' are: no chain is too long to be walked by recursion.
@@ -462,6 +475,8 @@ class Spec:
         if self.frozen:
             # Left out at its default, as the parts' fields that are not in `FORMAT_1`.
             identity["frozen"] = list(self.frozen)
+        if self.teacher_weights:
+            identity["teacher_weights"] = list(self.teacher_weights)
         return identity
 
     @cached_property
@@ -483,16 +498,40 @@ class Spec:
             return "given"
         if self.is_untrained:
             return "untrained"
+        several = f" of {len(self.teachers)} teachers" if len(self.teachers) > 1 else ""
         shuffled = ", shuffled teacher" if self.objective.shuffled else ""
-        return f"{self.objective.name}{shuffled}"
+        return f"{self.objective.name}{several}{shuffled}"
+
+    @property
+    def chief_teacher(self) -> Spec | None:
+        """The teacher in the network's lineage: of several the first of the largest generation."""
+        return max(self.teachers, key=lambda teacher: teacher.generation, default=None)
 
     @property
     def lineage(self) -> tuple[Spec, ...]:
-        """The chain of first teachers and, last, this network."""
+        """The chain of chief teachers and, last, this network: one network a generation."""
         chain: list[Spec] = [self]
-        while chain[-1].teachers:
-            chain.append(chain[-1].teachers[0])
+        while (teacher := chain[-1].chief_teacher) is not None:
+            chain.append(teacher)
         return tuple(reversed(chain))
+
+    @property
+    def ancestry(self) -> tuple[Spec, ...]:
+        """All networks that this one descends from, each after its teachers, and itself."""
+        found: dict[str, Spec] = {}
+        missing: list[Spec] = [self]
+        while missing:
+            spec = missing.pop()
+            if spec.id not in found:
+                found[spec.id] = spec
+                missing += spec.teachers
+        return tuple(sorted(found.values(), key=lambda spec: spec.generation))
+
+    @property
+    def beside_lineage(self) -> tuple[Spec, ...]:
+        """The networks that this one descends from beside its lineage, oldest first."""
+        lineage = {spec.id for spec in self.lineage}
+        return tuple(spec for spec in self.ancestry if spec.id not in lineage)
 
     def to_json(self) -> dict[str, Any]:
         """Return the spec as it is saved: its identity, with the place of the data."""
@@ -517,4 +556,5 @@ class Spec:
             teachers=teachers,
             weights=written["weights"],
             frozen=tuple(written.get("frozen", ())),
+            teacher_weights=tuple(written.get("teacher_weights", ())),
         )

@@ -46,13 +46,15 @@ class Ensemble(nn.Module):
 
 
 def log_mean(
-    logits: Sequence[Float[Tensor, "*examples classes"]], dtype: torch.dtype = torch.float64
+    logits: Sequence[Float[Tensor, "*examples classes"]],
+    dtype: torch.dtype = torch.float64,
+    weights: Sequence[float] = (),
 ) -> Float[Tensor, "*examples classes"]:
     """Return log(1/n sum_i softmax(z_i)), the logarithm of the mean of networks' probabilities.
 
-    The result is in `dtype`.
+    The result is in `dtype`. `weights` that add up to 1 are the networks' shares in the mean.
     """
-    return mean_of_teachers(torch.stack([member.to(dtype) for member in logits]))
+    return mean_of_teachers(torch.stack([member.to(dtype) for member in logits]), weights)
 
 
 def consecutive(count: int) -> Iterator[tuple[int, ...]]:

@@ -3,6 +3,7 @@
 from anew.family.family import Family
 from anew.family.folder import FORMAT, NetworkFolder
 from anew.family.lineages import choose_generations, choose_lineage, replicas
+from anew.family.named import named_networks, split_name
 
 __all__ = [
     "FORMAT",
@@ -10,5 +11,7 @@ __all__ = [
     "NetworkFolder",
     "choose_generations",
     "choose_lineage",
+    "named_networks",
     "replicas",
+    "split_name",
 ]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
-from anew.core import fields
+from anew.core import files
 from anew.core.errors import AnewError
 from anew.core.spec import Spec
 from anew.family.family import Family
@@ -52,11 +52,11 @@ def choose_lineage(
     return lineages[0]
 
 
-def choose_generations(text: str, count: int) -> tuple[int, ...]:
-    """Read which of `count` generations are meant: `last`, `all`, `2`, `0-2` or `0,2`.
+def choose_generations(text: str, count: int, *, setting: str = "--generations") -> tuple[int, ...]:
+    """Read which of `count` generations are meant: `last`, `all`, `2`, `0-2`, `0,2` or `last-2`.
 
-    Raises `AnewError` if the text is none of these, or names a generation twice or one that does
-    not exist.
+    `setting` is the option that an error names. Raises `AnewError` if the text is none of these, or
+    names a generation twice or one that does not exist.
     """
     if text == "last":
         return (count - 1,)
@@ -64,7 +64,10 @@ def choose_generations(text: str, count: int) -> tuple[int, ...]:
         return tuple(range(count))
 
     try:
-        if "-" in text:
+        if text.startswith("last-"):
+            last = int(text.removeprefix("last-"))
+            chosen = tuple(range(count - last, count)) if last <= count else ()
+        elif "-" in text:
             first, last = map(int, text.split("-"))
             # A huge last number must not make a huge range before it is refused.
             chosen = tuple(range(first, last + 1)) if last < count else ()
@@ -77,7 +80,8 @@ def choose_generations(text: str, count: int) -> tuple[int, ...]:
     if not chosen or not exist or len(set(chosen)) < len(chosen):
         raise AnewError(
             f"generations must be last, all, one of 0 to {count - 1}, a range such as "
-            f"0-{count - 1} or a list such as 0,{count - 1}, got '{text}'; set --generations"
+            f"0-{count - 1}, a list such as 0,{count - 1} or the last few such as last-{count}, "
+            f"got '{text}'; set {setting}"
         )
     return chosen
 
@@ -89,24 +93,27 @@ def replicas(family: Family, chosen: Sequence[Spec]) -> list[tuple[Spec, ...]]:
     independent repetition.
     """
     lineages = [tuple(chosen)]
-    wanted = _without_seeds(chosen[-1])
+    known: dict[str, str] = {}
+    wanted = _without_seeds(chosen[-1], known)
     for spec in family.finished():
         lineage = spec.lineage
-        if len(lineage) != len(chosen) or _without_seeds(spec) != wanted:
+        if len(lineage) != len(chosen) or _without_seeds(spec, known) != wanted:
             continue
         if all(lineage[0].id != other[0].id for other in lineages):
             lineages.append(lineage)
     return lineages
 
 
-def _without_seeds(spec: Spec) -> dict[str, Any]:
-    """Return everything that decides a network's weights but the seeds, its teachers' too."""
-    identity = {
-        name: value for name, value in spec.identity.items() if name not in ("seed", "teachers")
-    }
-    data = fields.write(spec.data, identity=True)
-    return {
-        **identity,
-        "data": {**data, "seed": None},
-        "teachers": [_without_seeds(teacher) for teacher in spec.teachers],
-    }
+def _without_seeds(spec: Spec, known: dict[str, str]) -> str:
+    """Return a hash of all that decides a network's weights but its seeds and its teachers'.
+
+    `known` are the hashes by id of those that were looked at before, and it grows.
+    """
+    for one in spec.ancestry:
+        if one.id in known:
+            continue
+        identity = {name: value for name, value in one.identity.items() if name != "seed"}
+        identity["data"] = {**identity["data"], "seed": None}
+        identity["teachers"] = [known[teacher.id] for teacher in one.teachers]
+        known[one.id] = files.sha256_of_json(identity)
+    return known[spec.id]

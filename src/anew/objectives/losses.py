@@ -12,6 +12,7 @@ into them.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -202,14 +203,20 @@ def permute_dark_knowledge(values: Logits, permutation: Int64[Tensor, "*batch cl
     return torch.zeros_like(values).scatter(-1, places, values.gather(-1, sources))
 
 
-def mean_of_teachers(logits: Float[Tensor, "networks *batch classes"]) -> Logits:
+def mean_of_teachers(
+    logits: Float[Tensor, "networks *batch classes"], weights: Sequence[float] = ()
+) -> Logits:
     """Return the log of the mean of the networks' probabilities, log(1/n sum_i softmax(t_i)).
 
-    Its softmax is that mean. Everywhere in anew it is the answer of several teachers. (..., C) from
-    (n, ..., C).
+    With `weights` w_i, which add up to 1, it is log(sum_i w_i softmax(t_i)). Its softmax is that
+    mean. Everywhere in anew it is the answer of several teachers. (..., C) from (n, ..., C).
     """
     log_probabilities = F.log_softmax(_at_least_float32(logits), dim=-1)
-    return torch.logsumexp(log_probabilities, dim=0) - math.log(logits.shape[0])
+    if not weights:
+        return torch.logsumexp(log_probabilities, dim=0) - math.log(logits.shape[0])
+    shares = log_probabilities.new_tensor([math.log(weight) for weight in weights])
+    shares = shares.view(-1, *[1] * (logits.ndim - 1))
+    return torch.logsumexp(log_probabilities + shares, dim=0)
 
 
 def _at_least_float32(logits: Tensor) -> Tensor:

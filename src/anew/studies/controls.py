@@ -12,10 +12,11 @@ from anew.studies.study import Column, Study
 def with_controls(study: Study) -> Study:
     """Return a study with the controls of distillation, which are columns like any other.
 
-    A second label-only network; one with the whole compute of the longest lineage; an ensemble of
-    as many independent label-only networks as that lineage has generations; labels smoothed as much
-    as the teacher is unsure on the whole; a student of the teacher whose answers are exchanged
-    between examples of the same predicted class; an untrained network with a student of its own.
+    A second label-only network; one with the whole compute of the student with most ancestors; an
+    ensemble of as many independent label-only networks as that student and its ancestors are;
+    labels smoothed as much as the teacher is unsure on the whole; a student of the teacher whose
+    answers are exchanged between examples of the same predicted class; an untrained network with a
+    student of its own.
     Raises `AnewError` if the study has a column of such a name.
     """
     longest = max(_depth(study, row, name) for row in study.rows for name in study.columns)
@@ -53,8 +54,12 @@ def with_controls(study: Study) -> Study:
 
 
 def _depth(study: Study, row: str, name: str) -> int:
-    """Return how many teachers a cell's network descends from."""
-    column = study.column(row, name)
-    if column is None or column.ensemble or not column.teacher:
-        return 0
-    return 1 + _depth(study, row, column.teacher)
+    """Return how many networks a cell's network descends from."""
+    found: set[str] = set()
+    missing = [*study.taught_by(row, name)]
+    while missing:
+        one = missing.pop()
+        if one not in found:
+            found.add(one)
+            missing += study.taught_by(row, one)
+    return len(found)

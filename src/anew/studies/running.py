@@ -205,6 +205,7 @@ def siblings(specs: Sequence[Spec]) -> list[list[Spec]]:
             "generation": f"{spec.generation:06d}",
             "data": fields.write(spec.data, identity=True),
             "teachers": [teacher.id for teacher in spec.teachers],
+            "teacher_weights": spec.teacher_weights,
             "batch_size": training.batch_size,
             "asked": (
                 training.precision,

@@ -25,11 +25,14 @@ REFERENCE = "Teacher"
 class Column:
     """What a column trains on every row.
 
-    A network from labels, a student of another column, or an ensemble of columns.
+    A network from labels, a student of another column (also of an ensemble), or an ensemble of
+    columns.
     """
 
     teacher: str = option(
-        "", "the column that teaches; without one, the network learns from the labels"
+        "",
+        "the column that teaches, a network or an ensemble, whose mean then teaches; without one, "
+        "the network learns from the labels",
     )
     objective: ObjectiveSpec = option(ObjectiveSpec, "what a student minimises")
     ensemble: tuple[str, ...] = option(
@@ -137,7 +140,9 @@ class Study:
             self._check_teacher(row, name, column, where)
 
     def _check_others(self, row: str, column: Column, where: str) -> None:
-        """Raise `AnewError` if a column names columns that are missing, or ensembles."""
+        """Raise `AnewError` if a column names columns that are missing, or an ensemble's members
+        are ensembles.
+        """
         for other in (*column.ensemble, *([column.teacher] if column.teacher else [])):
             if other not in self.columns or self.column(row, other) is None:
                 raise AnewError(
@@ -145,7 +150,7 @@ class Study:
                     f"{did_you_mean(other, self.columns)}; columns: {', '.join(self.columns)}"
                 )
             target = self.column(row, other)
-            if target is not None and target.ensemble:
+            if column.ensemble and target is not None and target.ensemble:
                 raise AnewError(f"{where}: names '{other}', which is an ensemble; name its members")
 
     def _check_teacher(self, row: str, name: str, column: Column, where: str) -> None:
@@ -161,20 +166,34 @@ class Study:
                 f"drop it"
             )
 
-        # A table's keys are found at once, and keep their order.
-        chain, at = {name: None}, column
-        while at.teacher:
-            if at.teacher in chain:
-                raise AnewError(
-                    f"{where}: learns from itself ({' < '.join([*chain, at.teacher])}); mend its "
-                    f"teachers"
-                )
-            chain[at.teacher] = None
-            following = self.column(row, at.teacher) if at.teacher in self.columns else None
-            # The teacher's own check reports that the row does not have its teacher.
-            if following is None:
-                return
-            at = following
+        # From column to teacher, without recursion; a table's keys are found at once, and keep
+        # their order.
+        way, followed = {name: iter(self.taught_by(row, name))}, set[str]()
+        while way:
+            current = next(reversed(way))
+            for other in way[current]:
+                if other in way:
+                    raise AnewError(
+                        f"{where}: learns from itself ({' < '.join([*way, other])}); mend its "
+                        f"teachers"
+                    )
+                if other not in followed:
+                    way[other] = iter(self.taught_by(row, other))
+                    break
+            else:
+                followed.add(current)
+                del way[current]
+
+    def taught_by(self, row: str, name: str) -> tuple[str, ...]:
+        """Return the columns that teach one: its teacher, or the members of the ensemble that is.
+
+        () without a teacher, or if the row has no such column, which its own check reports.
+        """
+        column = self.column(row, name) if name in self.columns else None
+        if column is None or not column.teacher:
+            return ()
+        teacher = self.column(row, column.teacher) if column.teacher in self.columns else None
+        return teacher.ensemble if teacher is not None and teacher.ensemble else (column.teacher,)
 
     def spec(self, row: str, name: str, seed: int, data: DataSpec) -> Spec:
         """Return the spec of a column's network on a row.
@@ -183,17 +202,19 @@ class Study:
         """
         # From the labels on, without recursion, and each network once: a chain may be long.
         missing = [name]
-        while (row, missing[-1], seed, data) not in self._made:
-            column = self.column(row, missing[-1])
-            assert column is not None and not column.ensemble, "only networks have a spec"
-            if not column.teacher:
-                break
-            missing.append(column.teacher)
-
-        for one in reversed(missing):
-            key = (row, one, seed, data)
-            if key not in self._made:
-                self._made[key] = self._student(row, one, seed, data)
+        while missing:
+            current = missing[-1]
+            lacking = [
+                one
+                for one in self.taught_by(row, current)
+                if (row, one, seed, data) not in self._made
+            ]
+            if (row, current, seed, data) not in self._made and not lacking:
+                self._made[row, current, seed, data] = self._network(row, current, seed, data)
+            if lacking:
+                missing += lacking
+            else:
+                missing.pop()
         return self._made[row, name, seed, data]
 
     @cached_property
@@ -201,16 +222,14 @@ class Study:
         """The specs that were made, by row, column, seed and data."""
         return {}
 
-    def _student(self, row: str, name: str, seed: int, data: DataSpec) -> Spec:
-        """Return the spec of a network whose teacher's is made."""
+    def _network(self, row: str, name: str, seed: int, data: DataSpec) -> Spec:
+        """Return the spec of a network whose teachers' are made."""
         column = self.column(row, name)
-        assert column is not None, "checked by the caller"
+        assert column is not None and not column.ensemble, "only networks have a spec"
 
         epochs = max(1, round(self.training.epochs * column.epochs)) if column.epochs else 0
-        teachers: tuple[Spec, ...] = ()
         objective = ObjectiveSpec.of("label", smoothing=column.label_smoothing)
         if column.teacher:
-            teachers = (self._made[row, column.teacher, seed, data],)
             objective = objectives.fill(column.objective)
         return Spec(
             column.model or self.rows[row],
@@ -218,7 +237,7 @@ class Study:
             replace(self.training, epochs=epochs),
             objective,
             SEEDS_APART * seed + column.seed,
-            teachers,
+            tuple(self._made[row, one, seed, data] for one in self.taught_by(row, name)),
             frozen=tuple(sorted(set(column.frozen))),
         )
 
@@ -239,7 +258,7 @@ class Study:
             for row in self.rows:
                 for name in self.shown or self.columns:
                     for member in self.cell(row, name, seed, data(seed)):
-                        networks |= {spec.id: spec for spec in member.lineage}
+                        networks |= {spec.id: spec for spec in member.ancestry}
         return sorted(networks.values(), key=lambda spec: spec.generation)
 
     def only(self, rows: tuple[str, ...] = (), columns: tuple[str, ...] = ()) -> Study:

@@ -21,10 +21,15 @@ class LiveTeacher:
         precision: str,
         compile: bool,
         features: Sequence[str] = (),
+        weights: Sequence[float] = (),
     ) -> None:
-        """Freeze the networks in evaluation mode; `features` names modules of the only network."""
+        """Freeze the networks in evaluation mode; `features` names modules of the only network.
+
+        `weights` are the networks' shares in the mean, equal if there are none.
+        """
         assert len(networks) == 1 or not features, "features of several networks have no mean"
-        self.networks = networks
+        assert len(weights) in (0, len(networks)), "a share for each network"
+        self.networks, self.weights = networks, tuple(weights)
         self.signature = networks[0].signature
         self.features = tuple(features)
         self._runners = [
@@ -43,4 +48,6 @@ class LiveTeacher:
     def logits(self, inputs: Num[Tensor, "batch ..."]) -> Float[Tensor, "batch *positions classes"]:
         """Return the teacher's logits (B, *positions, C) for inputs as they are stored."""
         answers = [run(inputs).logits for run in self._runners]
-        return answers[0] if len(answers) == 1 else mean_of_teachers(torch.stack(answers))
+        if len(answers) == 1:
+            return answers[0]
+        return mean_of_teachers(torch.stack(answers), self.weights)

@@ -64,19 +64,29 @@ def asking(specs: Sequence[Spec]) -> Spec:
     return replace(specs[0], training=replace(specs[0].training, epochs=epochs))
 
 
+def check_teachers(spec: Spec) -> tuple[str, ...]:
+    """Return the names of the features that a student's objective takes of its teacher.
+
+    Raises `AnewError` if it compares features and there are several teachers.
+    """
+    features = objectives.find(spec.objective.name).features_of(spec.teachers[0].model)
+    if features and len(spec.teachers) > 1:
+        raise AnewError(
+            f"objective '{spec.objective.name}': compares features with one teacher's, got "
+            f"{len(spec.teachers)} teachers; choose another --objective"
+        )
+    return features
+
+
 def teacher_parts(networks: Sequence[Network], spec: Spec, batches: Batches) -> TeacherParts:
     """Return the parts of a student's teacher. `networks` are its teachers, on their device.
 
     Raises `AnewError` if the objective compares features and there are several teachers.
     """
-    training = spec.training
-    features = objectives.find(spec.objective.name).features_of(spec.teachers[0].model)
-    if features and len(networks) > 1:
-        raise AnewError(
-            f"objective '{spec.objective.name}': compares features with one teacher's, got "
-            f"{len(networks)} teachers; choose another --objective"
-        )
-    live = LiveTeacher(networks, training.precision, training.compile, features)
+    training, features = spec.training, check_teachers(spec)
+    live = LiveTeacher(
+        networks, training.precision, training.compile, features, spec.teacher_weights
+    )
     encoding = Encoding(len(live.signature.classes), spec.objective.top_k)
     key = store_key(
         spec, len(batches.labels), batches.batch_size, encoding, live.signature.positions

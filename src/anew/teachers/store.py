@@ -70,13 +70,17 @@ class StoreKey:
     by: str = "view"
     """What numbers the answers about an example: its `view`, or the `epoch` in which it is shown
     where views cannot be counted; `views` is the number of epochs then."""
+    teacher_weights: tuple[float, ...] = ()
+    """The networks' shares in the mean; () if they are equal."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the key as the header holds it."""
         key = json.loads(json.dumps(asdict(self)))
+        # The first stores did not say these.
         if self.by == "view":
-            # The first stores did not say it.
             del key["by"]
+        if not self.teacher_weights:
+            del key["teacher_weights"]
         return key
 
     @property
@@ -127,6 +131,7 @@ def store_key(
         words=encoding.width * math.prod(positions),
         targets=targets,
         by="view" if views.is_countable else "epoch",
+        teacher_weights=spec.teacher_weights,
     )
 
 

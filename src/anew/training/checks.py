@@ -118,7 +118,8 @@ def knowledge(
     is_uniform = len(data.validation.labels.unique()) < 2
     on = "training" if is_uniform else "validation"
     examples = _spread(data.training if is_uniform else data.validation, CHECKED_EXAMPLES)
-    predicted, labels = _answers(teacher.live.networks, examples, device), examples.labels.flatten()
+    predicted = _answers(teacher.live.networks, examples, device, teacher.live.weights)
+    labels = examples.labels.flatten()
 
     counts = torch.bincount(labels, minlength=len(data.classes)).double()
     chance = (counts.max() / counts.sum()).item()
@@ -145,10 +146,15 @@ def _spread(examples: Examples, most: int) -> Examples:
     return examples.take(torch.arange(most) * len(examples) // most)
 
 
-def _answers(networks: Sequence[Network], examples: Examples, device: torch.device) -> Tensor:
+def _answers(
+    networks: Sequence[Network],
+    examples: Examples,
+    device: torch.device,
+    weights: Sequence[float] = (),
+) -> Tensor:
     """Return the classes that networks name together (N x positions), on the CPU."""
     answers = torch.stack([predict(network, examples, device) for network in networks])
-    return objectives.mean_of_teachers(answers).argmax(-1).flatten()
+    return objectives.mean_of_teachers(answers, weights).argmax(-1).flatten()
 
 
 def _advice(teacher: Teacher, data: Data, device: torch.device, found: Knowledge) -> str:
@@ -157,8 +163,8 @@ def _advice(teacher: Teacher, data: Data, device: torch.device, found: Knowledge
     Causes are tried on training examples: the classes in another order, and inputs in other units.
     """
     examples = _spread(data.training, ADVICE_EXAMPLES)
-    networks, labels = teacher.live.networks, examples.labels
-    predicted = _answers(networks, examples, device)
+    networks, labels, weights = teacher.live.networks, examples.labels, teacher.live.weights
+    predicted = _answers(networks, examples, device, weights)
     order = evidence.better_order(predicted, labels, len(data.classes))
     if order is not None:
         moved = ", ".join(
@@ -176,7 +182,7 @@ def _advice(teacher: Teacher, data: Data, device: torch.device, found: Knowledge
     for mean, std in USUAL_STATISTICS:
         if len(mean) in (1, data.input_shape[0]):
             asked = [matching.normalising(one, mean, std).to(device) for one in networks]
-            right = int((_answers(asked, examples, device) == labels).sum())
+            right = int((_answers(asked, examples, device, weights) == labels).sum())
             if evidence.factor_for_chance(right, len(labels), found.chance) < SURE:
                 given = (",".join(f"{value:g}" for value in values) for values in (mean, std))
                 return (

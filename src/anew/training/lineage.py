@@ -20,11 +20,12 @@ from anew.data import Data
 from anew.evaluation import Row
 from anew.family import Family, NetworkFolder
 from anew.models import frozen, network
+from anew.teachers.opening import check_teachers
 from anew.teachers.shuffled import check_shuffled
 from anew.training import answers
 from anew.training.launch import local
 from anew.training.launch.scheduler import train_groups
-from anew.training.pretrained import find_teacher
+from anew.training.pretrained import find_teachers
 from anew.training.session import open_session
 
 STILL_FALLING = 0.02
@@ -54,26 +55,26 @@ def train_lineage(
     # Mistakes in the recipe show before anything is written.
     notices = _check_sound(recipe, data, force=execution.force)
 
-    pretrained = None
-    if recipe.teacher is not None:
-        named = [model.name for model in (recipe.model, recipe.teacher_model) if model is not None]
-        trusted = [*named, *execution.trust]
-        pretrained = find_teacher(recipe, data, trusted, force=execution.force)
-    first = pretrained.spec if pretrained is not None else None
-    lineage = lineage_of(recipe, data.spec, first)
-    generations = [filled_siblings(recipe, spec) for spec in lineage]
-    if recipe.frozen:
-        for spec in lineage[-recipe.generations :]:
+    named = [model.name for model in (recipe.model, recipe.teacher_model) if model is not None]
+    trusted = [*named, *execution.trust]
+    pretrained = find_teachers(recipe, data, trusted, force=execution.force)
+    lineage = lineage_of(recipe, data.spec, [teacher.spec for teacher in pretrained])
+    students = lineage[len(lineage) - recipe.generations :]
+    built = students if pretrained else lineage
+    generations = [filled_siblings(recipe, spec) if spec in built else [spec] for spec in lineage]
+    for spec in students:
+        check_teachers(spec)
+        if recipe.frozen:
             frozen.check_frozen(spec, data.signature)
 
     failures: list[AnewError] = []
     with open_session(out, execution, progress) as session, local.executor(session) as executor:
         family = session.family
-        brought = pretrained.notices if pretrained is not None else ()
+        brought = [notice for teacher in pretrained for notice in teacher.notices]
         for notice in (*data.notices, *notices, *brought):
             session.progress.log(notice)
-        if pretrained is not None:
-            session.world.in_turn(lambda: pretrained.bring(family, data, session.device))
+        for teacher in pretrained:
+            session.world.in_turn(lambda one=teacher: one.bring(family, data, session.device))
 
         for spec, siblings in zip(lineage, generations, strict=True):
             was_held = family.folder(spec.id).is_done
@@ -93,7 +94,10 @@ def train_lineage(
                 )
 
     rows = evaluation.evaluate_lineage(family, lineage)
-    others = [spec for siblings in generations for spec in siblings[1:]]
+    others = [
+        *lineage[-1].beside_lineage,
+        *(spec for siblings in generations for spec in siblings[1:]),
+    ]
     rows += evaluation.evaluate_networks(family, others)
     return Trained(family, lineage, rows, failures)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from anew.core.spec import ObjectiveSpec, Spec, TrainingSpec
 from anew.data import Data
 from anew.data.signature import Signature
 from anew.data.units import units_in_words
-from anew.family import Family, NetworkFolder
+from anew.family import Family, NetworkFolder, named_networks, split_name
 from anew.models import matching, network, saving
 from anew.models.network import Network
 from anew.training import answers
@@ -39,7 +39,7 @@ class PretrainedTeacher:
     def bring(self, family: Family, data: Data, device: torch.device) -> None:
         """Copy the teacher into a family, with its ancestors, or with its outputs on this data."""
         if self.family is not None:
-            for ancestor in self.spec.lineage:
+            for ancestor in self.spec.ancestry:
                 if not family.folder(ancestor.id).is_done:
                     family.check_plain(ancestor.id)
                     _copy(self.family.folder(ancestor.id), family.folder(ancestor.id))
@@ -59,49 +59,79 @@ class PretrainedTeacher:
             )
 
 
-def find_teacher(
+def find_teachers(
     recipe: Recipe, data: Data, trusted: Collection[str] = (), *, force: bool = False
-) -> PretrainedTeacher:
-    """Find the network that `recipe.teacher` names, and check that it can teach this data.
+) -> tuple[PretrainedTeacher, ...]:
+    """Find the networks that `recipe.teacher` names, and check that they can teach this data.
 
     A network of a family whose spec is of the same data keeps its spec and its ancestors. Any other
     checkpoint gets a spec that holds the hash of its weights, and is brought to the data's units
     and the order of its classes. With `force` classes of other names are taken in their order.
     `trusted` are models of the user's own that a file may name. Nothing is written. Raises
-    `AnewError` if there is no such teacher, or it does not fit the data.
+    `AnewError` if there is no such teacher, it does not fit the data, or it is named twice.
     """
-    assert recipe.teacher is not None
-    path = Path(recipe.teacher)
-    if recipe.teacher and path.is_file():
-        return _from_file(path, recipe, data, trusted, force=force)
+    found: dict[str, tuple[str, PretrainedTeacher]] = {}
+    for name in recipe.teacher or ():
+        for teacher in _find(name, recipe, data, trusted, force=force):
+            twice = found.get(teacher.spec.id)
+            if twice is not None:
+                raise AnewError(
+                    f"teacher '{name}': network {teacher.spec.id} is there twice (also of "
+                    f"'{twice[0]}'); name each network once, and weigh them with --teacher-weights"
+                )
+            found[teacher.spec.id] = name, teacher
+    return tuple(teacher for _, teacher in found.values())
 
-    place, _, start = recipe.teacher.rpartition(":")
-    if path.is_dir() and path.parent.name == "networks":
-        place, start = str(path.parent.parent), path.name
-    if not place or not Path(place).is_dir():
+
+def _find(
+    name: str, recipe: Recipe, data: Data, trusted: Collection[str], *, force: bool
+) -> list[PretrainedTeacher]:
+    """Find the networks that one name stands for."""
+    path = Path(name)
+    if name and path.is_file():
+        return [_from_file(path, recipe, data, trusted, force=force)]
+
+    named = split_name(name)
+    if named is None:
         raise AnewError(
-            f"teacher '{recipe.teacher}': is no file and no network of a family; give a "
-            "safetensors file, or FAMILY:ID with an id that `anew show FAMILY` lists"
+            f"teacher '{name}': is no file and no network of a family; give a safetensors file, or "
+            f"FAMILY:ID with an id that `anew show FAMILY` lists{_several_in_one(name)}"
         )
 
-    other = Family.open(Path(place))
-    folder = other.find(start)
-    if not folder.is_done:
-        raise AnewError(
-            f"teacher '{recipe.teacher}': is not trained to its end; finish it with its own "
-            f"command first"
-        )
-    wrong = folder.verify()
-    if wrong:
-        raise AnewError(f"teacher '{recipe.teacher}': {wrong[0]}; restore it from a copy")
+    other, end, what = named
+    specs, notice = named_networks(other, end, what)
+    found: list[PretrainedTeacher] = []
+    for spec in specs:
+        folder = other.folder(spec.id)
+        if not folder.is_done:
+            raise AnewError(
+                f"teacher '{name}': is not trained to its end; finish it with its own command first"
+            )
+        wrong = folder.verify()
+        if wrong:
+            raise AnewError(f"teacher '{name}': {wrong[0]}; restore it from a copy")
 
-    spec = other.spec(folder.id)
-    if not spec.data.is_same(data.spec):
-        return _from_file(folder.weights, recipe, data, trusted, force=force)
-    if recipe.teacher_model is not None:
-        raise _brings_its_own(recipe.teacher)
-    saving.check_trusted(spec.model.name, trusted, folder.path)
-    return PretrainedTeacher(spec, folder.id, family=other)
+        if not spec.data.is_same(data.spec):
+            found.append(_from_file(folder.weights, recipe, data, trusted, force=force))
+            continue
+        if recipe.teacher_model is not None:
+            raise _brings_its_own(name)
+        saving.check_trusted(spec.model.name, trusted, folder.path)
+        found.append(PretrainedTeacher(spec, folder.id, family=other))
+    if notice:
+        found[0] = replace(found[0], notices=(notice, *found[0].notices))
+    return found
+
+
+def _several_in_one(name: str) -> str:
+    """Return a hint if a name seems to be several with commas between them."""
+    parts = name.split(",")
+    exist = [Path(part.strip().partition(":")[0]).exists() for part in parts]
+    return (
+        "; several are given one by one, each with --teacher"
+        if len(parts) > 1 and all(exist)
+        else ""
+    )
 
 
 def _from_file(

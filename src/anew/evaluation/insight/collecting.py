@@ -269,7 +269,8 @@ class _Collector:
                 f"measures one answer an example"
             )
         teachers = [
-            _together([says[teacher.id] for teacher in spec.teachers]) for spec in self._lineage[1:]
+            _together([says[teacher.id] for teacher in spec.teachers], spec.teacher_weights)
+            for spec in self._lineage[1:]
         ]
         seen = _Seen(
             places=places,
@@ -467,8 +468,11 @@ def _permutation(lineage: Sequence[Spec], places: Tensor, classes: int) -> Tenso
     return randomness.bits(randomness.key(lineage[-1].data.seed, "insight permutation"), counters)
 
 
-def _together(logits: Sequence[Tensor]) -> Float[Tensor, "examples classes"]:
-    return logits[0] if len(logits) == 1 else ensemble.log_mean(logits)
+def _together(
+    logits: Sequence[Tensor], weights: Sequence[float]
+) -> Float[Tensor, "examples classes"]:
+    """Return what teachers say together."""
+    return logits[0] if len(logits) == 1 else ensemble.log_mean(logits, weights=weights)
 
 
 def _log_probabilities(logits: Sequence[Tensor]) -> Float[Tensor, "examples classes"]:
