@@ -108,6 +108,7 @@ def lineage_of(recipe: Recipe, data: DataSpec, teachers: Sequence[Spec] = ()) ->
             seed=recipe.seed,
         ),
     )
+
     # Who taught so far: the given ones together, and then each student.
     taught: list[tuple[Spec, ...]] = [given]
     shares, count = _shares(recipe.teacher_weights, given), recipe.taught_by_last
