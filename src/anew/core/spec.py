@@ -472,8 +472,9 @@ class Spec:
             "teachers": [teacher.id for teacher in self.teachers],
             "weights": self.weights,
         }
+
+        # Left out at their defaults, as the parts' fields that are not in `FORMAT_1`.
         if self.frozen:
-            # Left out at its default, as the parts' fields that are not in `FORMAT_1`.
             identity["frozen"] = list(self.frozen)
         if self.teacher_weights:
             identity["teacher_weights"] = list(self.teacher_weights)

@@ -209,6 +209,7 @@ class Study:
                 for one in self.taught_by(row, current)
                 if (row, one, seed, data) not in self._made
             ]
+
             if (row, current, seed, data) not in self._made and not lacking:
                 self._made[row, current, seed, data] = self._network(row, current, seed, data)
             if lacking:
