@@ -116,12 +116,18 @@ class Signature:
         return torch.tensor(self.mean).view(shape), (1 / torch.tensor(self.std)).view(shape)
 
     def arrange(self, value: Arranged, memory_format: str = "channels_last") -> Arranged:
-        """Return a batch of inputs, or a module, in a memory format; only pictures have several."""
+        """Return a batch of inputs, or a module, in a memory format; only pictures have several.
+
+        Of a module only tensors of four dimensions have that format; others stay as they are.
+        """
         if memory_format != "channels_last" or not self.is_picture:
             return value
-        if isinstance(value, nn.Module):
-            return value.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return value.contiguous(memory_format=torch.channels_last)
+        if isinstance(value, Tensor):
+            return value.contiguous(memory_format=torch.channels_last)
+        for tensor in (*value.parameters(), *value.buffers()):
+            if tensor.ndim == 4:
+                tensor.data = tensor.data.to(memory_format=torch.channels_last)
+        return value
 
     def in_units(self, units: Units) -> Signature:
         """Return the signature of the same inputs in other units, mean and deviation with them.

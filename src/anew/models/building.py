@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from anew.core.errors import AnewError, did_you_mean, in_one_line
 from anew.data.signature import Signature
 from anew.models.architectures import ARCHITECTURES, Architecture, Shape
+from anew.models.trying import try_blank
 
 Scalar = bool | int | float | str
 # Sizes that builders of timm and torchvision take before a model's class is called.
@@ -55,7 +56,7 @@ def build_for(
     Returns a model from (B, *input_shape) to logits (B, *positions, C).
     """
     model = _build(signature, name, options)
-    _try(signature, name, model)
+    try_blank(signature, name, model)
     return model
 
 
@@ -277,32 +278,6 @@ def _cannot_build(name: str, error: Exception) -> AnewError:
     return AnewError(
         f"model '{name}': cannot be built ({in_one_line(error)}); a callable is called with "
         "input_shape=, classes= and the model's options"
-    )
-
-
-def _try(signature: Signature, name: str, model: nn.Module) -> None:
-    """Run the model once on two blank inputs: it must return one logit for each class."""
-    training = model.training
-    try:
-        with torch.no_grad():
-            logits = model.eval()(signature.blank(2))
-    except Exception as error:  # somebody else's forward, or a picture too small for a known one
-        raise AnewError(
-            f"model '{name}': fails on inputs {signature.in_words()} ({in_one_line(error)}); "
-            "choose another --model"
-        ) from error
-    model.train(training)
-
-    wanted = (2, *signature.output_shape)
-    if not isinstance(logits, Tensor):
-        gave = f"a {type(logits).__name__}"
-    elif logits.shape != wanted:
-        gave = f"shape {tuple(logits.shape)}"
-    else:
-        return
-    raise AnewError(
-        f"model '{name}': must return logits of shape {wanted} for 2 inputs, gave {gave}; return "
-        "one logit for each class"
     )
 
 

@@ -20,6 +20,7 @@ from anew.core.errors import AnewError, did_you_mean
 from anew.core.spec import ModelSpec, Spec
 from anew.data.signature import Signature
 from anew.models.frozen import frozen_tensors, outline
+from anew.models.returns import find_logits
 
 Logits = Float[Tensor, "batch *positions classes"]
 # The logarithm of a probability of 0 is taken of the smallest float instead.
@@ -66,7 +67,8 @@ class Network(nn.Module):
 
     def forward(self, inputs: Num[Tensor, "batch ..."]) -> Logits:
         """Return the logits (B, *positions, C) of stored inputs (B, ...)."""
-        logits = self.model(self.signature.prepare(inputs, self.mean, self.scale))
+        answer = self.model(self.signature.prepare(inputs, self.mean, self.scale))
+        logits = find_logits(answer, self.signature.output_shape)
         if self.probabilities:
             logits = logits.float().clamp_min(_LEAST_PROBABILITY).log()
         return logits.index_select(-1, self.order) if self.columns else logits

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from anew import models
 from anew.core import fields, files
@@ -95,8 +95,10 @@ def fill(network: Network, tensors: dict[str, Tensor], path: Path) -> None:
     """Put a state dict into a network's model.
 
     Raises `AnewError` if a tensor is missing, extra, of another shape or type, or not finite.
+    What holds infinity when the model is built, such as a mask of -inf, may hold it.
     """
     wanted = network.model.state_dict()
+    infinite = infinite_tensors(network.model)
     _check_names(network.spec.name, wanted.keys(), tensors.keys(), path)
 
     for key, tensor in tensors.items():
@@ -114,12 +116,31 @@ def fill(network: Network, tensors: dict[str, Tensor], path: Path) -> None:
                 "trained, not one that was quantised"
             )
         # As the model will hold it: large float64 numbers are infinite in float32.
-        if not bool(tensor.to(wanted[key].dtype).isfinite().all()):
+        if not _is_sound(tensor.to(wanted[key].dtype), key in infinite):
             raise AnewError(
                 f"{path}: tensor '{key}' holds NaN or infinity; give a checkpoint of a sound "
                 "network"
             )
     network.model.load_state_dict(tensors)
+
+
+def infinite_tensors(model: nn.Module) -> set[str]:
+    """Return the names of what a model holds and does not learn, and that is infinite.
+
+    Masks of -inf are, as buffers or as parameters without a gradient.
+    """
+    learned = {name for name, tensor in model.named_parameters() if tensor.requires_grad}
+    state = model.state_dict()
+    return {name for name, value in state.items() if name not in learned and _is_infinite(value)}
+
+
+def _is_infinite(tensor: Tensor) -> bool:
+    return bool(tensor.isinf().any())
+
+
+def _is_sound(tensor: Tensor, may_be_infinite: bool) -> bool:
+    sound = ~tensor.isnan() if may_be_infinite else tensor.isfinite()
+    return bool(sound.all())
 
 
 def _can_hold(wanted: torch.dtype, given: torch.dtype) -> bool:

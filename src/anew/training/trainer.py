@@ -58,6 +58,8 @@ class Trainer:
         copied = teacher.model if teacher is not None else None
         _check_frozen(spec, teacher)
         self.network = self._place(network.build(spec, data.signature, copied))
+        # Masks of -inf, say: no sign of a training that went wrong.
+        self._infinite = saving.infinite_tensors(self.network.model)
         self.objective = StudentObjective(spec, self.network, teacher)
         self._parameters = [*self.network.parameters(), *self._own_parameters()]
         self.optimizer = optim.optimizer(self._parameters, spec.training, batches.device)
@@ -377,7 +379,12 @@ class Trainer:
 
         A finite loss can leave such weights.
         """
-        tensors = [*self.network.model.state_dict().values(), *self.objective.state().values()]
+        weights = [
+            value
+            for name, value in self.network.model.state_dict().items()
+            if name not in self._infinite
+        ]
+        tensors = [*weights, *self.objective.state().values()]
         values = [value for value in tensors if value.is_floating_point()]
         if not bool(torch.nn.utils.get_total_norm(values).isfinite()):
             raise self._not_finite("the weights are no longer finite", self.step - 1)
