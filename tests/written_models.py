@@ -2,8 +2,10 @@
 
 import collections
 import math
+import random
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -160,3 +162,125 @@ class NamesClasses(Plain):
     def forward(self, x):
         logits = super().forward(x)
         return F.one_hot(logits.argmax(1), logits.shape[1])
+
+
+class NothingToTrain(nn.Module):
+    def __init__(self, input_shape, classes):
+        super().__init__()
+        self.classes = classes
+
+    def forward(self, x):
+        return x.flatten(1)[:, : self.classes]
+
+
+class AllFrozen(Plain):
+    def __init__(self, input_shape, classes):
+        super().__init__(input_shape, classes)
+        self.requires_grad_(False)
+
+
+class TextInState(Plain):
+    def get_extra_state(self):
+        return {"version": 3}
+
+    def set_extra_state(self, state):
+        pass
+
+
+class NormOfOnePixel(Plain):
+    def __init__(self, input_shape, classes):
+        super().__init__(input_shape, classes)
+        self.norm = nn.BatchNorm1d(8)
+
+    def features(self, x):
+        return self.norm(super().features(x))
+
+
+class FailsInTraining(Plain):
+    def forward(self, x):
+        assert not self.training, "only for inference"
+        return super().forward(x)
+
+
+class NotFinite(Plain):
+    def forward(self, x):
+        return super().forward(x).log()
+
+
+class SteepAtZero(Plain):
+    """Its answers are finite, and the gradient of a root at 0 is not."""
+
+    def forward(self, x):
+        return super().forward(x) + (0 * self.head.bias).sqrt()
+
+
+class NoGradient(Plain):
+    def forward(self, x):
+        return super().forward(x).detach()
+
+
+class WritesOver(Plain):
+    def forward(self, x):
+        positive = super().forward(x).exp()
+        positive += 1
+        return positive
+
+
+class IdleHead(Plain):
+    def __init__(self, input_shape, classes):
+        super().__init__(input_shape, classes)
+        self.other = nn.Linear(8, classes)
+
+
+class OfNumPy(Plain):
+    def __init__(self, input_shape, classes):
+        super().__init__(input_shape, classes)
+        self.head.bias.data.copy_(torch.from_numpy(np.random.randn(classes)))
+        self.head.weight.data[0, 0] = random.random()
+
+
+class OfTheSystem(Plain):
+    def __init__(self, input_shape, classes):
+        super().__init__(input_shape, classes)
+        self.head.bias.data.copy_(torch.from_numpy(np.random.default_rng().normal(size=classes)))
+
+
+class MixedOutside(Plain):
+    """A random projection that is neither a parameter nor in the state dict."""
+
+    def __init__(self, input_shape, classes):
+        super().__init__(input_shape, classes)
+        self.mixing = torch.randn(8, 8)
+
+    def features(self, x):
+        return super().features(x) @ self.mixing
+
+
+class ChangesItsState(Plain):
+    def forward(self, x):
+        if self.training and not hasattr(self, "calls"):
+            self.register_buffer("calls", torch.zeros(()))
+        return super().forward(x)
+
+
+class RandomDepth(Plain):
+    """Skips its layer by Python's random numbers, and scales it by NumPy's."""
+
+    def features(self, x):
+        scale = np.random.rand() if self.training and random.random() < 0.5 else 1.0
+        return scale * super().features(x)
+
+
+class OfACorner(Plain):
+    """One pixel of each 4x4."""
+
+    def __init__(self, input_shape, classes):
+        super().__init__(input_shape, classes)
+        self.conv = nn.Conv2d(input_shape[0], 8, 1, 4)
+
+
+class Pooled(Plain):
+    """Sees all pixels, though the gradient of one picture only reaches the largest."""
+
+    def features(self, x):
+        return super().features(F.max_pool2d(x, 2))

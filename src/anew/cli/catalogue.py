@@ -38,6 +38,8 @@ def models(
     """
     from anew import models as architectures
     from anew.cli import terminal
+    from anew.data.signature import Signature
+    from anew.models import coverage
 
     try:
         shape = tuple(int(size) for size in input.split("x"))
@@ -57,6 +59,8 @@ def models(
             model = architectures.build(name, shape, classes)
             count = sum(parameter.numel() for parameter in model.parameters())
             print(f"{name}: {count:,} parameters with inputs {input} and {classes} classes")
+            for note in coverage.say(name, model, Signature.of_shape(shape, classes)):
+                print(f"note: {note}")
             return
         entries = architectures.catalogue(shape, classes)
     except (RuntimeError, MemoryError) as error:

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 from collections.abc import Generator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
@@ -67,24 +69,31 @@ def order(stream: int, count: int) -> Int64[Tensor, "count"]:
 
 @contextmanager
 def torch_generator(stream: int, device: torch.device | None = None) -> Generator[None]:
-    """Seed torch's global generators from a stream for a block, and restore them after it.
+    """Seed the global generators from a stream for a block, and restore them after it.
 
-    Initialisers and dropout draw from the global generators and take no other, in anew's modules
-    and in a user's. Only this scope, and `reseed` within it, sets them.
+    Initialisers and dropout draw from torch's and take no other, in anew's modules and in a user's.
+    A user's modules may draw from Python's and NumPy's as well. Only this scope, and `reseed`
+    within it, sets them.
     """
     kept = [(generator, generator.get_state()) for generator in _generators(device)]
+    of_python, of_numpy = random.getstate(), np.random.get_state()
     try:
         reseed(stream, device)
         yield
     finally:
         for generator, state in kept:
             generator.set_state(state)
+        random.setstate(of_python)
+        np.random.set_state(of_numpy)
 
 
 def reseed(stream: int, device: torch.device | None = None) -> None:
     """Move the generators of a `torch_generator` scope to another stream, as before each step."""
     for generator in _generators(device):
         generator.manual_seed(stream)
+    random.seed(stream)
+    # NumPy's takes words of 32 bits.
+    np.random.seed([stream >> 32, stream & 0xFFFF_FFFF])
 
 
 def _generators(device: torch.device | None) -> list[torch.Generator]:

@@ -11,6 +11,7 @@ from anew.models.building import (
 )
 from anew.models.densenet import DenseNet
 from anew.models.matched_resnet import MatchedResNet
+from anew.models.own_code import changes, code_of
 from anew.models.pre_activation_resnet import PreActivationResNet
 from anew.models.resnet import ResNet
 from anew.models.small import MLP, LeNet, SmallCNN
@@ -29,6 +30,8 @@ __all__ = [
     "build",
     "build_for",
     "catalogue",
+    "changes",
+    "code_of",
     "is_own_code",
     "outline",
     "outline_for",

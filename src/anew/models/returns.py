@@ -54,16 +54,15 @@ def describe(answer: Any, output_shape: Sequence[int]) -> str:
     if isinstance(answer, Tensor):
         return ""
     name, _ = _find(answer, output_shape)
-    return f"{name} of {in_words(answer)}"
+    return f"'{name}' of {in_words(answer)}"
 
 
 def in_words(answer: Any) -> str:
-    """Return what a model's answer is, with its parts: `a dict of loss (), logits (2, 10)`."""
+    """Return what a model's answer is: `dict(loss float, logits (2, 10))`, `tensor (2, 10)`."""
     if isinstance(answer, Tensor):
-        return f"a tensor {_shape(answer)}"
-    what = "nothing (None)" if answer is None else f"a {type(answer).__name__}"
+        return f"tensor {_shape(answer)}"
     named = [f"{name} {_shape(value)}" for name, value in _parts(answer)]
-    return f"{what} of {', '.join(named)}" if named else what
+    return f"{type(answer).__name__}({', '.join(named)})" if named else repr(answer)[:60]
 
 
 def _find(answer: Any, output_shape: Sequence[int]) -> tuple[str, Tensor]:

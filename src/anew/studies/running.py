@@ -23,12 +23,13 @@ from anew.studies.planning.needs import GroupNeeds
 from anew.studies.study import SEEDS_APART, Study, data_of_seed
 from anew.teachers import StoreKey
 from anew.teachers.store import count_held
+from anew.training.code import check_finished
 from anew.training.launch import local, slurm
 from anew.training.launch.scheduler import train_groups
 from anew.training.launch.slurm import Scripts
 from anew.training.launch.workers import ExecutorFactory
-from anew.training.lineage import check_model
 from anew.training.session import open_session
+from anew.training.trial import try_model
 
 
 class StudyData:
@@ -80,23 +81,29 @@ def run(
     and `Interrupted`, after saving.
     """
     data = data or StudyData(study)
-    specs = checked_specs(study, data, out, execution)
+    specs = checked_specs(study, data, out, execution, progress)
     return _train(specs, data.of, out, execution, progress, open_executor)
 
 
-def checked_specs(study: Study, data: StudyData, out: Path, execution: Execution) -> list[Spec]:
-    """Return a study's networks, oldest first.
+def checked_specs(
+    study: Study, data: StudyData, out: Path, execution: Execution, progress: Callback
+) -> list[Spec]:
+    """Return a study's networks, oldest first; what is to be said of their models is logged.
 
-    Raises `AnewError` if the disk at `out` has no room for them, or a model does not fit the data.
+    Raises `AnewError` if the disk at `out` has no room for them, or a model cannot be trained on
+    the data.
     """
     specs = study.specs(data)
+    models = {(spec.model, spec.data.fingerprint): spec for spec in specs}
+    for spec in models.values():
+        for notice in try_model(spec.model, data.of(spec), spec.training, force=execution.force):
+            progress.log(notice)
+    for notice in check_finished(specs, out, force=execution.force):
+        progress.log(notice)
+
     if not execution.force:
         missing = needs(siblings(specs), out, data.contents, execution)
         planning.check_room(study.name, missing, execution.jobs, out)
-
-    models = {(spec.model, spec.data.fingerprint): spec for spec in specs}
-    for spec in models.values():
-        check_model(spec.model, data.of(spec), spec.training.batch_size, force=execution.force)
     for spec in specs:
         frozen.check_frozen(spec, data.of(spec).signature)
     return specs
@@ -110,7 +117,7 @@ def write_slurm_scripts(
     Returns the scripts, submit.sh last; none if all networks are trained. The family is made, with
     the spec of each network. Raises `AnewError` if the study cannot run.
     """
-    specs = checked_specs(study, data, out, execution)
+    specs = checked_specs(study, data, out, execution, Callback())
     family = Family.create(out)
     missing = [spec for spec in specs if not family.begin(spec).is_done]
     # The study's file is the user's, who so named them; what a family holds may be anybody's.

@@ -17,10 +17,10 @@ from anew.models.network import Network
 TRIED_EXAMPLES = 16
 
 
-def check_new(network: Network, data: Data, *, force: bool) -> str:
+def check_new(network: Network, data: Data, *, force: bool) -> list[str]:
     """Check the model of a network that is to be trained, its first weights in place.
 
-    Returns what is to be said of it, "" if nothing. Raises `AnewError` if it answers otherwise when
+    Returns what is to be said of it. Raises `AnewError` if it answers otherwise when
     it is asked twice, or, without `force`, with probabilities: the objective takes their softmax.
     """
     name = f"model '{network.spec.name}'"
@@ -29,7 +29,7 @@ def check_new(network: Network, data: Data, *, force: bool) -> str:
 
     kind = answers.kind_of_model(network, inputs)
     if kind in ("logits", "log-probabilities"):
-        return ""
+        return []
     ends = "a softmax" if kind == "probabilities" else "a sigmoid"
     says = (
         f"{name}: ends in {ends}, and its answers are taken for logits, whose softmax is taken "
@@ -37,7 +37,7 @@ def check_new(network: Network, data: Data, *, force: bool) -> str:
     )
     if not force:
         raise AnewError(f"{says}; return what goes into {ends}, or go on with --force")
-    return says
+    return [says]
 
 
 def as_logits(teacher: Network, data: Data, name: str, *, force: bool) -> tuple[Network, str]:

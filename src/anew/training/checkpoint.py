@@ -56,6 +56,8 @@ class Standing:
     """The metrics of the epoch with the least validation error; empty if it is not kept."""
     kept: dict[str, str] = field(default_factory=dict[str, str])
     """The SHA-256 of the weights of kept epochs, by the name of their file."""
+    code: dict[str, str] = field(default_factory=dict[str, str])
+    """The hashes of the definitions of a model of the user's own (`own_code.code_of`)."""
 
 
 @dataclass(frozen=True)
@@ -133,9 +135,9 @@ class Checkpoint:
 def _standing(header: Mapping[str, Any], path: Path) -> Standing:
     """Return how far a network got from a header. Raises `AnewError` if a value is missing or odd.
 
-    Files of the first versions have no `teaching` and no `kept`.
+    Files of the first versions have no `teaching`, no `kept` and no `code`.
     """
-    header = {"teaching": {}, "kept": {}, **header}
+    header = {"teaching": {}, "kept": {}, "code": {}, **header}
     for key in fields(Standing):
         if key.name not in header:
             raise _damaged(path, f"it has no '{key.name}'")
@@ -158,6 +160,10 @@ def _is_amount(value: object) -> bool:
 
 def _is_table(value: object, of: Callable[[object], bool] = lambda one: True) -> bool:
     return isinstance(value, dict) and all(map(of, value.values()))
+
+
+def _is_table_of_texts(value: object) -> bool:
+    return _is_table(value, lambda one: isinstance(one, str))
 
 
 def _is_best_row(value: object) -> bool:
@@ -185,7 +191,8 @@ _IS_SOUND: dict[str, Callable[[Any], bool]] = {
     "teaching": lambda value: _is_table(value, _is_count),
     "environments": _are_environments,
     "best_row": _is_best_row,
-    "kept": lambda value: _is_table(value, lambda one: isinstance(one, str)),
+    "kept": _is_table_of_texts,
+    "code": _is_table_of_texts,
 }
 
 

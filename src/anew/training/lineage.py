@@ -7,26 +7,24 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import torch
-
 from anew import evaluation, objectives
-from anew.core import randomness
 from anew.core.callbacks import Callback
 from anew.core.errors import AnewError
 from anew.core.execution import Execution
 from anew.core.recipe import Recipe, lineage_of, siblings_of
-from anew.core.spec import ModelSpec, Spec
+from anew.core.spec import Spec
 from anew.data import Data
 from anew.evaluation import Row
 from anew.family import Family, NetworkFolder
-from anew.models import frozen, network
+from anew.models import frozen
 from anew.teachers.opening import check_teachers
 from anew.teachers.shuffled import check_shuffled
-from anew.training import answers
+from anew.training.code import check_finished
 from anew.training.launch import local
 from anew.training.launch.scheduler import train_groups
 from anew.training.pretrained import find_teachers
 from anew.training.session import open_session
+from anew.training.trial import try_model
 
 STILL_FALLING = 0.02
 
@@ -66,6 +64,9 @@ def train_lineage(
         check_teachers(spec)
         if recipe.frozen:
             frozen.check_frozen(spec, data.signature)
+
+    wanted = [spec for siblings in generations for spec in siblings]
+    notices += check_finished(wanted, out, force=execution.force)
 
     failures: list[AnewError] = []
     with open_session(out, execution, progress) as session, local.executor(session) as executor:
@@ -110,16 +111,20 @@ def filled_siblings(recipe: Recipe, spec: Spec) -> list[Spec]:
 
 
 def _check_sound(recipe: Recipe, data: Data, *, force: bool) -> list[str]:
-    """Build the recipe's models once and check its objectives.
+    """Try the recipe's models and check its objectives.
 
-    Returns what is to be said of the models. Raises `AnewError` if one does not fit the data or an
-    objective's setting is wrong.
+    Returns what is to be said of the models. Raises `AnewError` if one cannot be trained on the
+    data, or an objective's setting is wrong.
     """
     trained = [recipe.model]
     # That of a teacher that is given is tried with its weights.
     if recipe.teacher_model is not None and recipe.teacher is None:
         trained.append(recipe.teacher_model)
-    tried = [check_model(model, data, recipe.training.batch_size, force=force) for model in trained]
+    said = [
+        notice
+        for model in trained
+        for notice in try_model(model, data, recipe.training, force=force)
+    ]
 
     for name in recipe.siblings:
         if "teacher" not in objectives.find(name).needs:
@@ -137,30 +142,6 @@ def _check_sound(recipe: Recipe, data: Data, *, force: bool) -> list[str]:
             f"objective.top_k must be smaller than the number of classes, {len(data.classes)}, got "
             f"{top_k}; drop --objective.top-k"
         )
-    return [notice for notice in tried if notice]
-
-
-def check_model(model: ModelSpec, data: Data, batch_size: int, *, force: bool) -> str:
-    """Build a model once, and try models that are not anew's own on some examples.
-
-    Returns what is to be said of it, "" if nothing. Raises `AnewError` if it is not known, does not
-    fit the data or batches of one example, or answers as `answers.check_new` refuses it.
-    """
-    built = network.build_empty(model, data.signature)
-    said = answers.check_new(built, data, force=force) if ":" in model.name else ""
-
-    if min(batch_size, len(data.training)) > 1:
-        return said
-    try:
-        with torch.no_grad(), randomness.torch_generator(0):
-            built.train()(data.training.show(slice(0, 1)))
-    except ValueError as error:
-        # Other errors are not of the batch, and training shows them.
-        if "more than 1 value per channel" in str(error):
-            raise AnewError(
-                f"training.batch_size: batch norm of model '{model.name}' has no variance of a "
-                "single example of so few pixels; set --batch-size 2 or more"
-            ) from error
     return said
 
 

@@ -96,7 +96,7 @@ class _Siblings:
             if session.world.is_main:
                 trainer.folder.sweep()
             if trainer.folder.state.exists():
-                trainer.restore(session.progress)
+                trainer.restore(session.progress, force=session.execution.force)
             elif teacher is not None:
                 given = any(one.weights for one in trainer.spec.teachers)
                 knowledge = knowledge or checks.knowledge(

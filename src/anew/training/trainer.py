@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from anew import evaluation
+from anew import evaluation, models
 from anew.core import files, randomness
 from anew.core.callbacks import Callback
 from anew.core.distributed import World
@@ -29,6 +29,7 @@ from anew.teachers import Teacher
 from anew.training import checks, optim
 from anew.training.checkpoint import MEND, Checkpoint, Standing
 from anew.training.checks import Knowledge
+from anew.training.code import check_code
 from anew.training.device import environment
 from anew.training.objective import StudentObjective
 
@@ -73,7 +74,9 @@ class Trainer:
         self.steps = spec.training.epochs * batches.steps
         """The number of steps from the first to the last."""
         self.standing = Standing(
-            spec.id, environments=[environment(batches.device, self.world.size)]
+            spec.id,
+            environments=[environment(batches.device, self.world.size)],
+            code=models.code_of(spec.model.name),
         )
         self._metrics = b""
         self._best: dict[str, Tensor] = {}
@@ -239,13 +242,17 @@ class Trainer:
             ).write(self.folder.state)
         self._saved = time.monotonic()
 
-    def restore(self, progress: Callback) -> None:
+    def restore(self, progress: Callback, *, force: bool = False) -> None:
         """Resume from the last save.
 
-        Raises `AnewError` if it is damaged, or if what was written before it has changed since.
+        Raises `AnewError` if it is damaged, if what was written before it has changed since, or,
+        without `force`, if the code of the model has.
         """
         checkpoint = Checkpoint.read(self.folder.state, self.spec.id)
         self._check_fits(checkpoint)
+        code = self.standing.code
+        for notice in check_code(self.spec, checkpoint.standing.code, force=force):
+            progress.log(notice)
         saving.fill(self.network, checkpoint.model, self.folder.state)
         optim.restore_optimizer(self.optimizer, checkpoint.optimizer, self.folder.state)
         self.objective.restore(checkpoint.objective, self.folder.state)
@@ -254,7 +261,7 @@ class Trainer:
         }
 
         now, before = self.standing.environments[0], checkpoint.standing.environments[-1]
-        self.standing = checkpoint.standing
+        self.standing = replace(checkpoint.standing, code=code)
         self._restore_metrics(checkpoint)
         self._taught_before = dict(checkpoint.standing.teaching)
         progress.log(
@@ -324,6 +331,8 @@ class Trainer:
             "seconds": round(self._seconds_so_far(), 3),
             "environments": self.standing.environments,
         }
+        if self.standing.code:
+            record["code"] = self.standing.code
         self.folder.finish(record)
 
     def _forward(self, batch: Batch) -> Outputs:
