@@ -75,16 +75,16 @@ def torch_generator(stream: int, device: torch.device | None = None) -> Generato
     A user's modules may draw from Python's and NumPy's as well. Only this scope, and `reseed`
     within it, sets them.
     """
-    kept = [(generator, generator.get_state()) for generator in _generators(device)]
     of_python, of_numpy = random.getstate(), np.random.get_state()
+    kept = [(generator, generator.get_state()) for generator in _generators(device)]
     try:
         reseed(stream, device)
         yield
     finally:
         for generator, state in kept:
             generator.set_state(state)
-        random.setstate(of_python)
         np.random.set_state(of_numpy)
+        random.setstate(of_python)
 
 
 def reseed(stream: int, device: torch.device | None = None) -> None:

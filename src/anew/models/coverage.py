@@ -16,7 +16,9 @@ from anew.models.returns import NoLogitsError, find_logits
 ENOUGH = 0.95
 """A model that sees less than this share of a picture is told of."""
 _EXAMPLES = 2
-_ROUNDS = 16
+_ROUNDS = 32
+# Where only the largest of some pixels has a gradient, as under a pooling, they come one by one.
+_PATIENCE = 3
 
 
 def say(name: str, model: nn.Module, signature: Signature) -> list[str]:
@@ -54,6 +56,7 @@ def seen_share(model: nn.Module, signature: Signature) -> float:
             if not bool(parameter.any()):
                 nn.init.normal_(parameter, std=0.02)
 
+        idle = 0
         seen = torch.zeros(signature.input_shape[1:], dtype=torch.bool)
         for _ in range(_ROUNDS):
             try:
@@ -61,10 +64,9 @@ def seen_share(model: nn.Module, signature: Signature) -> float:
             except (RuntimeError, NoLogitsError):
                 # It cannot be differentiated in evaluation mode.
                 return 1.0
-            if torch.equal(found, seen):
-                break
+            idle = idle + 1 if torch.equal(found, seen) else 0
             seen = found
-            if bool(seen.all()):
+            if idle == _PATIENCE or bool(seen.all()):
                 break
         return seen.double().mean().item() if bool(seen.any()) else 1.0
 
