@@ -165,6 +165,14 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str
 
     Equal content gives equal bytes. Raises `AnewError` as `write_bytes` does.
     """
+    # One metadata key: safetensors writes several in no fixed order, and the hash of the file must
+    # not vary.
+    metadata = {_HEADER: json.dumps(header, sort_keys=True)}
+    write_bytes(path, safetensors.torch.save(_unshared(tensors), metadata))
+
+
+def _unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors on the CPU as a safetensors file holds them."""
     content: dict[str, Tensor] = {}
     memory: set[int] = set()
     for name, tensor in tensors.items():
@@ -173,11 +181,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str
         shared = plain.untyped_storage().data_ptr() in memory
         content[name] = plain.clone() if shared else plain
         memory.add(plain.untyped_storage().data_ptr())
-
-    # One metadata key: safetensors writes several in no fixed order, and the hash of the file must
-    # not vary.
-    metadata = {_HEADER: json.dumps(header, sort_keys=True)}
-    write_bytes(path, safetensors.torch.save(content, metadata))
+    return content
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -227,6 +231,11 @@ def sha256_of_tensors(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) 
         digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def sha256_as_file(tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 that a safetensors file of nothing but these tensors has."""
+    return hashlib.sha256(safetensors.torch.save(_unshared(tensors))).hexdigest()
 
 
 def sizes_of(tensors: Mapping[str, Tensor]) -> list[TensorSize]:
@@ -292,8 +301,8 @@ def _what_it_is(path: Path) -> str:
         start = file.read(4)
     if start.startswith(b"PK") or start[:1] == b"\x80":
         return (
-            "is a pickle (torch.save), which could run code and is never loaded; convert it with "
-            "safetensors"
+            "is a file of torch.save, which could run code and is never loaded here; convert it "
+            "with safetensors"
         )
     return "is truncated or no safetensors file"
 

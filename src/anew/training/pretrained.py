@@ -18,7 +18,8 @@ from anew.data import Data
 from anew.data.signature import Signature
 from anew.data.units import units_in_words
 from anew.family import Family, NetworkFolder, named_networks, split_name
-from anew.models import matching, network, saving
+from anew.models import checkpoints, fitting, matching, misfits, network, saving
+from anew.models.checkpoints import Checkpoint
 from anew.models.network import Network
 from anew.training import answers
 
@@ -87,15 +88,16 @@ def _find(
     name: str, recipe: Recipe, data: Data, trusted: Collection[str], *, force: bool
 ) -> list[PretrainedTeacher]:
     """Find the networks that one name stands for."""
-    path = Path(name)
-    if name and path.is_file():
-        return [_from_file(path, recipe, data, trusted, force=force)]
+    place = checkpoints.locate(name)
+    if place is not None:
+        checkpoint = checkpoints.read(*place)
+        return [_from_file(checkpoint, recipe, data, trusted, force=force)]
 
     named = split_name(name)
     if named is None:
         raise AnewError(
-            f"teacher '{name}': is no file and no network of a family; give a safetensors file, or "
-            f"FAMILY:ID with an id that `anew show FAMILY` lists{_several_in_one(name)}"
+            f"teacher '{name}': is no file and no network of a family; give a file or folder of "
+            f"weights, or FAMILY:ID with an id that `anew show FAMILY` lists{_several_in_one(name)}"
         )
 
     other, end, what = named
@@ -112,7 +114,8 @@ def _find(
             raise AnewError(f"teacher '{name}': {wrong[0]}; restore it from a copy")
 
         if not spec.data.is_same(data.spec):
-            found.append(_from_file(folder.weights, recipe, data, trusted, force=force))
+            weights = checkpoints.read(folder.weights)
+            found.append(_from_file(weights, recipe, data, trusted, force=force))
             continue
         if recipe.teacher_model is not None:
             raise _brings_its_own(name)
@@ -135,30 +138,27 @@ def _several_in_one(name: str) -> str:
 
 
 def _from_file(
-    path: Path, recipe: Recipe, data: Data, trusted: Collection[str], *, force: bool
+    checkpoint: Checkpoint, recipe: Recipe, data: Data, trusted: Collection[str], *, force: bool
 ) -> PretrainedTeacher:
-    """Read a checkpoint.
+    """Make a teacher of a checkpoint.
 
     The header of one that anew wrote names its model; any other is a state dict of the recipe's
     teacher model, or of the students' model.
     """
-    tensors, header = files.read_tensors(path)
-    notices: list[str] = []
-    if header:
+    path, notices = checkpoint.path, list[str]()
+    if checkpoint.header:
         if recipe.teacher_model is not None:
             raise _brings_its_own(str(path))
-        given = saving.restore(tensors, header, path, trusted)
+        given = saving.restore(checkpoint.tensors, checkpoint.header, path, trusted)
         _check_shapes(given, data, path)
-        teacher = _in_order(given, data, path, notices, force=force)
-        teacher = _in_units(teacher, data, path, notices)
+        weights = files.sha256(path)
     else:
-        given = network.build_empty(recipe.teacher_model or recipe.model, data.signature)
-        saving.fill(given, tensors, path)
-        teacher = given
+        given, weights = _fitted(checkpoint, recipe, data, notices)
+
+    teacher = _in_order(given, data, path, notices, force=force)
+    teacher = _in_units(teacher, data, path, notices)
     teacher, said = answers.as_logits(teacher, data, f"teacher {path}", force=force)
     notices += [said] if said else []
-
-    weights = files.sha256(path)
     changes = _changes(given, teacher)
     if changes:
         # Another network than the file's own: it must not be taken for one that was brought as it
@@ -167,6 +167,32 @@ def _from_file(
     label = ObjectiveSpec.of("label", smoothing=0.0)
     spec = Spec(teacher.spec, data.spec, TrainingSpec(), label, weights=weights)
     return PretrainedTeacher(spec, path.name, network=teacher, notices=tuple(notices))
+
+
+def _fitted(
+    checkpoint: Checkpoint, recipe: Recipe, data: Data, notices: list[str]
+) -> tuple[Network, str]:
+    """Return the network of a state dict, and the hash by which it is known.
+
+    It is the hash of the file if that is safetensors and fits as it is, and else the one that a
+    safetensors file of the tensors that were taken would have, by the model's names: the same
+    weights are the same network in any container.
+    """
+    path, called = checkpoint.path, f"teacher {checkpoint.path}"
+    network_of_names = recipe.teacher_model or recipe.model
+    given = network.build_empty(network_of_names, data.signature)
+    fit = fitting.fit(given.model, checkpoint, called)
+    if fit.wrong:
+        flag = "" if recipe.teacher_model is not None else "--teacher-model"
+        raise misfits.misfit(fit, given, called, flag)
+    notices += [f"{called}: {notice}" for notice in (*checkpoint.said(fit.key), *fit.notices)]
+    saving.fill(given, fit.tensors, path)
+
+    if len(checkpoint.classes) == len(data.classes):
+        given = matching.named(given, checkpoint.classes)
+    if checkpoint.is_safetensors and fit.is_exact:
+        return given, files.sha256(path)
+    return given, files.sha256_as_file(fit.taken)
 
 
 def _check_shapes(teacher: Network, data: Data, path: Path) -> None:
