@@ -15,6 +15,7 @@ import cyclopts
 from cyclopts import App
 
 from anew.cli import streams
+from anew.cli.adopt import adopt
 from anew.cli.catalogue import data, models
 from anew.cli.family import evaluate, insight, predict, show, verify
 from anew.cli.report import report
@@ -124,6 +125,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     show,
     report,
     verify,
+    adopt,
     bench,
     models,
     data,

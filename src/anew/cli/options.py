@@ -101,6 +101,23 @@ def takes_data(*names: str) -> Callable[[Command], Command]:
     return extend
 
 
+def takes_model_and_data() -> Callable[[Command], Command]:
+    """Give a command with `**given` an option for every value of a recipe's model and data, and
+    those of `Execution` that reading and asking depend on; `settings_from` reads them.
+    """
+
+    def extend(command: Command) -> Command:
+        described = [
+            option for option in fields.options(Recipe) if option.path[0] in ("model", "data")
+        ]
+        run = _execution_options(
+            ("device", "threads", "force", "trust", "storage", "workers", "cache_budget")
+        )
+        return _extend(command, [_keyword(option) for option in [*described, *run]])
+
+    return extend
+
+
 def _execution_options(names: tuple[str, ...]) -> list[fields.Option]:
     known = fields.options(Execution, (TABLE,))
     return [option for option in known if not names or option.path[-1] in names]

@@ -160,14 +160,17 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any] | None
+) -> None:
     """Write tensors and a JSON header as one safetensors file, atomically.
 
-    Equal content gives equal bytes. Raises `AnewError` as `write_bytes` does.
+    Equal content gives equal bytes; without a header their hash is `sha256_as_file`. Raises
+    `AnewError` as `write_bytes` does.
     """
     # One metadata key: safetensors writes several in no fixed order, and the hash of the file must
     # not vary.
-    metadata = {_HEADER: json.dumps(header, sort_keys=True)}
+    metadata = None if header is None else {_HEADER: json.dumps(header, sort_keys=True)}
     write_bytes(path, safetensors.torch.save(_unshared(tensors), metadata))
 
 

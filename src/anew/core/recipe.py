@@ -17,7 +17,15 @@ from anew.core.errors import AnewError
 from anew.core.fields import WholeTexts, option
 from anew.core.parsing import parse_toml
 from anew.core.ranges import Range
-from anew.core.spec import SEEDS, DataSpec, ModelSpec, ObjectiveSpec, Spec, TrainingSpec
+from anew.core.spec import (
+    FROM_TEACHER,
+    SEEDS,
+    DataSpec,
+    ModelSpec,
+    ObjectiveSpec,
+    Spec,
+    TrainingSpec,
+)
 
 MOST_GENERATIONS = 1000
 
@@ -58,7 +66,8 @@ class Recipe:
     teacher: tuple[str, ...] | None = option(
         None,
         "trained networks to start from in place of generation 0 (repeat for several, which teach "
-        "together by the mean of their probabilities): a safetensors state dict, FAMILY:ID, or "
+        "together by the mean of their probabilities): a file or folder of weights (safetensors, "
+        "torch.save, shards, save_pretrained), with :KEY behind it for a part of it; FAMILY:ID; or "
         "generations of a family: FAMILY:all, FAMILY:0-2, FAMILY:last-3; FAMILY:ID:all where it "
         "holds several lineages",
         allowed=WholeTexts(),
@@ -67,6 +76,13 @@ class Recipe:
         (),
         "the share of each given network in the mean, in their order; equal where not given",
         allowed=Range(0.0, above=True),
+    )
+    start_from: str | None = option(
+        None,
+        "weights that every network of the model starts from in place of fresh ones: teacher (its "
+        "own first teacher's), pretrained (timm's or torchvision's, from their local cache), "
+        "FAMILY:ID, or a file or folder as for --teacher",
+        flag="--from",
     )
     taught_by: str = option(
         "last",
@@ -91,12 +107,15 @@ class Recipe:
         )
 
 
-def lineage_of(recipe: Recipe, data: DataSpec, teachers: Sequence[Spec] = ()) -> tuple[Spec, ...]:
+def lineage_of(
+    recipe: Recipe, data: DataSpec, teachers: Sequence[Spec] = (), start: str = ""
+) -> tuple[Spec, ...]:
     """Return the specs of a recipe's lineage, oldest first.
 
     `data` is the recipe's with the fingerprint of what was read. `teachers` are networks that were
-    given: they take the place of generation 0. Objective options must be filled in. Raises
-    `AnewError` if settings do not fit together.
+    given: they take the place of generation 0. `start` is the start of the networks of the recipe's
+    model, as a spec has it: generation 0 has it too, unless it is of another model. Objective
+    options must be filled in. Raises `AnewError` if settings do not fit together.
     """
     _check(recipe, teachers)
     given = tuple(teachers) or (
@@ -106,6 +125,7 @@ def lineage_of(recipe: Recipe, data: DataSpec, teachers: Sequence[Spec] = ()) ->
             training=recipe.training,
             objective=ObjectiveSpec.of("label", smoothing=recipe.label_smoothing),
             seed=recipe.seed,
+            start=start if recipe.teacher_model is None and start != FROM_TEACHER else "",
         ),
     )
 
@@ -123,6 +143,7 @@ def lineage_of(recipe: Recipe, data: DataSpec, teachers: Sequence[Spec] = ()) ->
             teachers=tuple(chain.from_iterable(together)),
             frozen=tuple(sorted(set(recipe.frozen))),
             teacher_weights=shares if len(taught) == 1 else (),
+            start=start,
         )
         taught.append((student,))
     return max(taught[-1], key=lambda spec: spec.generation).lineage
@@ -223,6 +244,11 @@ def _check(recipe: Recipe, teachers: Sequence[Spec]) -> None:
     if teachers and recipe.teacher_model is not None and len(built_here) == len(teachers):
         raise AnewError(
             "teacher_model: the given teacher brings its own architecture; drop --teacher-model"
+        )
+    if recipe.start_from == FROM_TEACHER and not recipe.generations:
+        raise AnewError(
+            "start_from: students start from their teacher's weights, and there are no students; "
+            "drop --from"
         )
     if recipe.frozen and not recipe.generations:
         raise AnewError(

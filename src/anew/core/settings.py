@@ -5,6 +5,7 @@ The keywords of `anew.train` are the flags of `anew train` that have no dot: one
 
 from __future__ import annotations
 
+import keyword as python_keyword
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,6 +32,7 @@ class Keywords(TypedDict, total=False):
     teacher_weights: Sequence[float] | None
     taught_by: str | None
     teacher_model: str | Mapping[str, Any] | None
+    start_from: str | Path | None
     # Its data.
     limit: int | None
     views: str | None
@@ -77,6 +79,9 @@ def keywords() -> dict[str, fields.Option]:
     settings = [*fields.options(Recipe), *fields.options(Execution, (TABLE,))]
     for setting in settings:
         keyword = setting.flag.removeprefix("--").replace("-", "_")
+        if python_keyword.iskeyword(keyword):
+            # `from` cannot be an argument's name.
+            keyword = setting.path[-1]
         if "." not in keyword and keyword not in POSITIONAL:
             by_keyword[keyword] = setting
     return by_keyword

@@ -24,6 +24,8 @@ HUGE = 10_000_000
 PHOTOGRAPH = 64
 """Pictures of at least so many pixels a side are taken for photographs, not for thumbnails."""
 SEEDS = Range(0, 2**63 - 1)
+FROM_TEACHER = "teacher"
+"""The start of a network that begins with the weights of its first teacher."""
 
 VIEWS = Parts(
     (
@@ -420,8 +422,10 @@ class Spec:
     The probabilities of several teachers are averaged, with `teacher_weights` that add up to 1,
     equally if there are none. `weights` is the hash of a checkpoint that was given and not trained
     here; then training and objective have no meaning. `frozen` names modules of the model that are
-    copied from the first teacher and not trained. Raises `AnewError` if a network without a teacher
-    has frozen modules.
+    copied from the first teacher and not trained. `start` says from which weights training starts:
+    "" from fresh ones, `FROM_TEACHER` from the first teacher's, else the hash of weights that were
+    given. Raises `AnewError` if a network without a teacher has frozen modules or starts from its
+    teacher.
 
     Specs with the same id, of data at the same place, are equal; so no teachers are compared one by
     one, whose number of paths to the labels may be huge.
@@ -436,6 +440,7 @@ class Spec:
     weights: str = ""
     frozen: tuple[str, ...] = ()
     teacher_weights: tuple[float, ...] = ()
+    start: str = ""
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Spec):
@@ -452,6 +457,11 @@ class Spec:
             raise AnewError(
                 f"frozen: {', '.join(self.frozen)} are parts of a teacher, and there is none; drop "
                 f"them"
+            )
+        if self.start == FROM_TEACHER and not self.teachers:
+            raise AnewError(
+                "start_from: a network without a teacher cannot start from its teacher's weights; "
+                "drop --from"
             )
 
     @cached_property
@@ -478,6 +488,8 @@ class Spec:
             identity["frozen"] = list(self.frozen)
         if self.teacher_weights:
             identity["teacher_weights"] = list(self.teacher_weights)
+        if self.start:
+            identity["start"] = self.start
         return identity
 
     @cached_property
@@ -501,7 +513,10 @@ class Spec:
             return "untrained"
         several = f" of {len(self.teachers)} teachers" if len(self.teachers) > 1 else ""
         shuffled = ", shuffled teacher" if self.objective.shuffled else ""
-        return f"{self.objective.name}{several}{shuffled}"
+        start = ", from given weights" if self.start else ""
+        if self.start == FROM_TEACHER:
+            start = ", from its teacher's weights"
+        return f"{self.objective.name}{several}{shuffled}{start}"
 
     @property
     def chief_teacher(self) -> Spec | None:
@@ -558,4 +573,5 @@ class Spec:
             weights=written["weights"],
             frozen=tuple(written.get("frozen", ())),
             teacher_weights=tuple(written.get("teacher_weights", ())),
+            start=written.get("start", ""),
         )

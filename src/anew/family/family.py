@@ -3,6 +3,7 @@
 family.json      format version
 networks/<id>/   one folder a network, named by its spec's id (see `folder`)
 teachers/<id>/   stored targets
+starts/          weights that networks start from, by their hash
 reports/
 """
 
@@ -15,7 +16,7 @@ from typing import Any, cast
 from anew.core import files
 from anew.core.errors import AnewError, did_you_mean
 from anew.core.spec import Spec
-from anew.family.folder import FORMAT, NetworkFolder, spec_record, write_spec
+from anew.family.folder import FORMAT, NetworkFolder, spec_record, start_file, write_spec
 
 
 class Family:
@@ -87,6 +88,10 @@ class Family:
     def stores(self) -> Path:
         """The folder of stored targets, by teacher."""
         return self.path / "teachers"
+
+    def start_file(self, start: str) -> Path:
+        """The weights that networks start from, by the hash that a spec has."""
+        return start_file(self.path, start)
 
     def folder(self, network_id: str) -> NetworkFolder:
         """Return the folder of a network, whether or not it exists yet."""

@@ -76,6 +76,10 @@ class NetworkFolder:
         """The weights of the epoch that validation picked."""
         return self.path / "best.safetensors"
 
+    def start_file(self, start: str) -> Path:
+        """The weights that networks of the family start from, by the hash that a spec has."""
+        return start_file(self.path.parent.parent, start)
+
     def at_epoch(self, epoch: int) -> Path:
         """The weights after so many epochs, if they were kept."""
         return self.path / f"epoch-{epoch}.safetensors"
@@ -335,6 +339,11 @@ class NetworkFolder:
             if _FILE_NAME.fullmatch(path.name) and path != self.spec_file:
                 path.rename(place / path.name)
         return place
+
+
+def start_file(family: Path, start: str) -> Path:
+    """Return the file in a family's folder with the weights of a start, by its hash."""
+    return family / "starts" / f"{start}.safetensors"
 
 
 def _is_hash(recorded: object) -> bool:

@@ -22,6 +22,10 @@ Scalar = bool | int | float | str
 _TAKEN_BY_BUILDERS = frozenset(
     {"bn_eps", "bn_momentum", "dilated", "norm_eps", "pad_type", "reduced_tail", "width_mult"}
 )
+# Options of builders that load weights.
+_PRETRAINED = frozenset(
+    {"pretrained", "weights", "checkpoint_path", "pretrained_cfg", "weights_backbone"}
+)
 
 
 @dataclass(frozen=True)
@@ -214,7 +218,7 @@ def _build_torchvision(signature: Signature, name: str, options: dict[str, Scala
     if inner in ("googlenet", "inception_v3"):
         # These two answer with several tensors while they train, for a loss of their own.
         given |= {"aux_logits": False, "init_weights": True}
-    return _call(name, lambda: torchvision.models.get_model(inner, **given, **options))
+    return _call(name, lambda: torchvision.models.get_model(inner, **{**given, **options}))
 
 
 def _check_foreign_options(
@@ -231,6 +235,13 @@ def _check_foreign_options(
         if inspect.isclass(one) and issubclass(one, nn.Module):
             allowed |= inspect.signature(one.__init__).parameters.keys()
 
+    pretrained = sorted(options.keys() & _PRETRAINED)
+    if pretrained:
+        raise AnewError(
+            f"model '{name}': option '{pretrained[0]}' would load weights, and a model's options "
+            "are its sizes; networks start from pretrained weights with --from pretrained (those "
+            "in the local cache) or --from FILE; drop it from --model.options"
+        )
     foreign = sorted(options.keys() - allowed)
     if foreign:
         raise AnewError(

@@ -60,13 +60,14 @@ class Fit:
         return self.taken | self.filled
 
 
-def fit(model: nn.Module, checkpoint: Checkpoint, name: str) -> Fit:
+def fit(model: nn.Module, checkpoint: Checkpoint, name: str, fresh_classes: int = 0) -> Fit:
     """Return how a checkpoint fits a model: the one way in which it does, or else the nearest.
 
-    `name` is what the user named the checkpoint by. Raises `AnewError` if several of its tables
-    fit, or several parts of one: the user chooses.
+    `name` is what the user named the checkpoint by. With `fresh_classes` the model is to be trained
+    on: its classifier of so many classes may be missing or of others, and is left out then. Raises
+    `AnewError` if several of its tables fit, or several parts of one: the user chooses.
     """
-    wanted = _Wanted.of(model)
+    wanted = _Wanted.of(model, fresh_classes)
     ways = [
         way for key, tensors in checkpoint.tables.items() for way in _ways(wanted, key, tensors)
     ]
@@ -100,9 +101,11 @@ class _Wanted:
     """Buffers that no state dict holds, since the model computes them."""
     same: dict[str, tuple[str, ...]]
     """The other names of a tensor that has several, by each of them."""
+    fresh: frozenset[str] = frozenset()
+    """Tensors of the classifier, if it may start fresh."""
 
     @classmethod
-    def of(cls, model: nn.Module) -> _Wanted:
+    def of(cls, model: nn.Module, fresh_classes: int) -> _Wanted:
         tensors: Tensors = dict(model.state_dict(keep_vars=True))
         buffers = dict(model.named_buffers(remove_duplicate=False))
         names: dict[int, list[str]] = {}
@@ -113,7 +116,20 @@ class _Wanted:
             {name: tensor for name, tensor in buffers.items() if name in tensors},
             {name: tensor for name, tensor in buffers.items() if name not in tensors},
             {name: tuple(group) for group in names.values() if len(group) > 1 for name in group},
+            _classifier(tensors, fresh_classes) if fresh_classes else frozenset(),
         )
+
+
+def _classifier(tensors: Tensors, classes: int) -> frozenset[str]:
+    """Return the tensors of the last module, and of others called heads, with an output a class."""
+    weights = [
+        name
+        for name, tensor in tensors.items()
+        if name.endswith("weight") and tensor.ndim > 1 and len(tensor) == classes
+    ]
+    places = {name.rpartition(".")[0] for name in weights[-1:]}
+    places |= {place for name in weights if (place := name.rpartition(".")[0]).startswith("head")}
+    return frozenset(name for name in tensors if name.rpartition(".")[0] in places)
 
 
 def _ways(wanted: _Wanted, key: str, tensors: Tensors) -> list[Fit]:
@@ -212,6 +228,7 @@ def _way(
         notices.append(f"{_some(respelt)} have the older or newer names of weight norm")
     filled = _fill_gaps(wanted, taken, notices)
     _drop_extras(wanted, taken, notices)
+    fresh = _leave_out_classifier(wanted, taken, notices)
     if others:
         notices.append(f"{_some(others)} outside of '{removed}' {_is(others)} not used")
 
@@ -219,7 +236,7 @@ def _way(
     wrong = [
         name
         for name, tensor in wanted.tensors.items()
-        if name not in known or known[name].shape != tensor.shape
+        if name not in fresh and (name not in known or known[name].shape != tensor.shape)
     ]
     wrong += [name for name in taken if name not in wanted.tensors]
     inner = ".".join(filter(None, (key, removed.rstrip("."))))
@@ -278,6 +295,31 @@ def _drop_extras(wanted: _Wanted, taken: Tensors, notices: list[str]) -> None:
             notices.append(f"{_some(names)} {_is(names)} not used: {why}")
         for name in names:
             del taken[name]
+
+
+def _leave_out_classifier(wanted: _Wanted, taken: Tensors, notices: list[str]) -> frozenset[str]:
+    """Leave out a classifier of other classes where it may start fresh; return its tensors."""
+    other = {
+        name
+        for name in wanted.fresh
+        if name not in taken or taken[name].shape != wanted.tensors[name].shape
+    }
+    if not other:
+        return frozenset()
+
+    classes = {len(taken[name]) for name in other if name in taken and taken[name].ndim}
+    why = f"it has {min(classes)} classes" if classes else "it has none"
+    names = [name for name in wanted.tensors if name in wanted.fresh]
+    notices.append(f"the classifier, {_some(names)}, starts fresh: {why}")
+    for name in wanted.fresh:
+        taken.pop(name, None)
+    tops = {name.partition(".")[0] for name in wanted.tensors}
+    beside = [name for name in taken if name.partition(".")[0] not in tops]
+    if beside:
+        notices.append(f"{_some(beside)} {_is(beside)} not used")
+    for name in beside:
+        del taken[name]
+    return wanted.fresh
 
 
 def _helpers(wanted: Mapping[str, Tensor], extra: Iterable[str]) -> list[str]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from anew.core.errors import AnewError
 from anew.core.text import listed
+from anew.data.signature import Signature
 from anew.models.architectures import ARCHITECTURES
 from anew.models.building import outline_for
 from anew.models.fitting import Fit
@@ -101,11 +102,10 @@ def _advice(
         )
 
     if share >= SAME and _kinds(missing) <= _kinds(taken) and _kinds(extra) <= _kinds(wanted):
-        if not missing:
-            how = "it is deeper"
-        else:
-            how = "it is of another depth" if extra else "it is less deep, or not whole"
-        return f"{how} than {model}: give the model of its own depth, by its name or its options"
+        return (
+            f"it is of another depth than {model}, or not whole: give the model of its own depth, "
+            "by its name or its options"
+        )
     known = _architecture_of(taken, network) if share < SAME else ""
     if known:
         named = f"name it with {flag}" if flag else "name that model"
@@ -125,21 +125,36 @@ def _kinds(names: Collection[str]) -> set[str]:
 
 def _architecture_of(taken: Mapping[str, Tensor], network: Network) -> str:
     """Return the name of a known architecture whose tensors these are, "" if none is found."""
-    names = [example for one in ARCHITECTURES for example in one.examples]
-    names += [f"torchvision:resnet{depth}" for depth in (18, 34, 50, 101)]
-    shapes = {name: _shape(tensor) for name, tensor in taken.items()}
-    for name in names:
-        try:
-            with torch.device("meta"):
-                state = outline_for(network.signature, name).state_dict()
-        except (AnewError, RuntimeError, NotImplementedError):
-            # Of other inputs.
-            continue
-        own = {key: _shape(value) for key, value in state.items()}
+    shapes = _learned_shapes(taken)
+    for name, outline in _outlines(network.signature):
+        own = _learned_shapes(outline.state_dict())
         # Classifiers may differ.
         if own.keys() == shapes.keys() and all(own[key][1:] == shapes[key][1:] for key in own):
             return name
     return ""
+
+
+def _outlines(signature: Signature) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the names and outlines of anew's own architectures and of torchvision's ResNets."""
+    for name in (example for one in ARCHITECTURES for example in one.examples):
+        try:
+            yield name, outline_for(signature, name)
+        except AnewError:
+            # It is for other inputs.
+            continue
+    if signature.is_picture and signature.input_shape[0] == 3:
+        import torchvision
+
+        for depth in (18, 34, 50, 101, 152):
+            with torch.device("meta"):
+                yield (
+                    f"torchvision:resnet{depth}",
+                    torchvision.models.get_model(f"resnet{depth}", weights=None),
+                )
+
+
+def _learned_shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: _shape(tensor) for name, tensor in tensors.items() if tensor.ndim}
 
 
 def _shape(tensor: Tensor) -> tuple[int, ...]:

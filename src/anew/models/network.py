@@ -155,14 +155,21 @@ def _module(network: nn.Module, name: str) -> nn.Module:
         ) from None
 
 
-def build(spec: Spec, signature: Signature, teacher: nn.Module | None = None) -> Network:
+def build(
+    spec: Spec,
+    signature: Signature,
+    teacher: nn.Module | None = None,
+    start: Mapping[str, Tensor] | None = None,
+) -> Network:
     """Build a network with the first weights of its spec, on the CPU.
 
-    They come from the stream of its seed and generation. What the spec freezes is copied from
-    `teacher`, the model of its first teacher.
+    They come from the stream of its seed and generation, but those in `start`, by their names in
+    the state dict. What the spec freezes is copied from `teacher`, the model of its first teacher.
     """
     with randomness.torch_generator(randomness.key(spec.seed, "weights", spec.generation)):
         model = models.build_for(signature, spec.model.name, dict(spec.model.options))
+    if start:
+        model.load_state_dict(start, strict=False)
     if spec.frozen:
         assert teacher is not None, "frozen parts are copied from a teacher"
         model.load_state_dict(frozen_tensors(spec, model, teacher), strict=False)

@@ -34,8 +34,8 @@ def restore(
     tensors: dict[str, Tensor], header: Mapping[str, Any], path: Path, trusted: Collection[str]
 ) -> Network:
     """Return a network from the tensors and the header of its file, as `load` does."""
+    spec = model_of(header, path)
     with _reading(path):
-        spec = fields.read(ModelSpec, header["model"], str(path), prefix=("model",))
         signature = Signature.from_header(header)
         check_trusted(spec.name, trusted, path)
         columns = whole_numbers({"columns": (), **header}, "columns")
@@ -55,6 +55,12 @@ def _answers_with_probabilities(header: Mapping[str, Any]) -> bool:
     if answers not in ("logits", "probabilities"):
         raise ValueError(f"unknown answers {answers!r}")
     return answers == "probabilities"
+
+
+def model_of(header: Mapping[str, Any], path: Path) -> ModelSpec:
+    """Return the model that the header of a network's file names, as `restore` reads it."""
+    with _reading(path):
+        return fields.read(ModelSpec, header["model"], str(path), prefix=("model",))
 
 
 def read_signature(path: Path) -> Signature:

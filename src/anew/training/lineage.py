@@ -24,6 +24,7 @@ from anew.training.launch import local
 from anew.training.launch.scheduler import train_groups
 from anew.training.pretrained import find_teachers
 from anew.training.session import open_session
+from anew.training.start import check_start, find_start
 from anew.training.trial import try_model
 
 STILL_FALLING = 0.02
@@ -56,7 +57,8 @@ def train_lineage(
     named = [model.name for model in (recipe.model, recipe.teacher_model) if model is not None]
     trusted = [*named, *execution.trust]
     pretrained = find_teachers(recipe, data, trusted, force=execution.force)
-    lineage = lineage_of(recipe, data.spec, [teacher.spec for teacher in pretrained])
+    start = find_start(recipe, data)
+    lineage = lineage_of(recipe, data.spec, [teacher.spec for teacher in pretrained], start.key)
     students = lineage[len(lineage) - recipe.generations :]
     built = students if pretrained else lineage
     generations = [filled_siblings(recipe, spec) if spec in built else [spec] for spec in lineage]
@@ -64,6 +66,7 @@ def train_lineage(
         check_teachers(spec)
         if recipe.frozen:
             frozen.check_frozen(spec, data.signature)
+        check_start(spec, data.signature)
 
     wanted = [spec for siblings in generations for spec in siblings]
     notices += check_finished(wanted, out, force=execution.force)
@@ -72,8 +75,9 @@ def train_lineage(
     with open_session(out, execution, progress) as session, local.executor(session) as executor:
         family = session.family
         brought = [notice for teacher in pretrained for notice in teacher.notices]
-        for notice in (*data.notices, *notices, *brought):
+        for notice in (*data.notices, *notices, *brought, *start.notices):
             session.progress.log(notice)
+        session.world.in_turn(lambda: start.bring(family))
         for teacher in pretrained:
             session.world.in_turn(lambda one=teacher: one.bring(family, data, session.device))
 

@@ -13,7 +13,7 @@ from anew import evaluation
 from anew.core import files
 from anew.core.errors import AnewError
 from anew.core.recipe import Recipe
-from anew.core.spec import ObjectiveSpec, Spec, TrainingSpec
+from anew.core.spec import ModelSpec, ObjectiveSpec, Spec, TrainingSpec
 from anew.data import Data
 from anew.data.signature import Signature
 from anew.data.units import units_in_words
@@ -135,6 +135,24 @@ def _several_in_one(name: str) -> str:
         if len(parts) > 1 and all(exist)
         else ""
     )
+
+
+def own_model(named: str, trusted: Collection[str] = ()) -> ModelSpec | None:
+    """Return the model that a checkpoint which anew saved names in its header; None of any other.
+
+    Raises `AnewError` if there is no such checkpoint, or if it names code that is not `trusted`.
+    """
+    found = checkpoints.locate(named)
+    if found is None:
+        raise AnewError(
+            f"checkpoint '{named}': is no file and no folder of weights; give one of these"
+        )
+    checkpoint = checkpoints.read(*found)
+    if not checkpoint.header:
+        return None
+    model = saving.model_of(checkpoint.header, checkpoint.path)
+    saving.check_trusted(model.name, trusted, checkpoint.path)
+    return model
 
 
 def _from_file(

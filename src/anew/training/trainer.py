@@ -32,6 +32,7 @@ from anew.training.checks import Knowledge
 from anew.training.code import check_code
 from anew.training.device import environment
 from anew.training.objective import StudentObjective
+from anew.training.start import first_weights
 
 # Reading a loss waits for the device, so they are read this many at a time.
 READ_LOSSES_EVERY = 50
@@ -53,12 +54,15 @@ class Trainer:
         world: World | None = None,
         teacher: Network | None = None,
     ) -> None:
-        """Build the network. What its spec freezes is copied from `teacher`, its first."""
+        """Build the network. What its spec freezes, or starts from, is copied from `teacher`, its
+        first.
+        """
         self.spec, self.data, self.batches, self.folder = spec, data, batches, folder
         self.world = world or World()
         copied = teacher.model if teacher is not None else None
         _check_frozen(spec, teacher)
-        self.network = self._place(network.build(spec, data.signature, copied))
+        start = first_weights(spec, folder, teacher)
+        self.network = self._place(network.build(spec, data.signature, copied, start))
         # Masks of -inf, say: no sign of a training that went wrong.
         self._infinite = saving.infinite_tensors(self.network.model)
         self.objective = StudentObjective(spec, self.network, teacher)
