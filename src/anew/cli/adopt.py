@@ -49,7 +49,7 @@ def adopt(
             f"adopt: {checkpoint} does not say of which model its weights are; name it with --model"
         )
 
-    recipe = replace(recipe, teacher=checkpoint, generations=0)
+    recipe = replace(recipe, teacher=(checkpoint,), generations=0)
     with terminal.watching(Terminal(stderr=True), "", several=False) as watcher:
         data = load_data(recipe.data, Storage.of(execution, watcher.log))
         adopted = lineage.train_lineage(recipe, data, out, execution, watcher)
