@@ -223,6 +223,7 @@ def _below(key: str, tables: Mapping[str, Tensors], path: Path) -> Tensors:
         for place, tensors in tables.items()
         for name, tensor in tensors.items()
     }
+
     start = key.rstrip(".") + "."
     below = {
         name.removeprefix(start): value for name, value in whole.items() if name.startswith(start)
@@ -267,6 +268,7 @@ def _classes(loaded: object, level: int = 0) -> tuple[str, ...]:
             names = cast("list[object]", list(cast("Any", listed)))
             if all(isinstance(one, str) for one in names):
                 return tuple(map(str, names))
+
     for name in _CLASS_NUMBERS:
         numbered = _in_order({place: one for one, place in _items(values.get(name))})
         if numbered:
@@ -275,6 +277,7 @@ def _classes(loaded: object, level: int = 0) -> tuple[str, ...]:
         named = _in_order(dict(_items(values.get(name))))
         if named:
             return named
+
     inner = (values.get(name) for name in ("meta", "dataset_meta", "hyper_parameters", "config"))
     return next(filter(None, (_classes(one, level + 1) for one in inner)), ())
 

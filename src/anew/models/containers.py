@@ -221,6 +221,7 @@ def _refusal(path: Path, said: str) -> AnewError:
             f"weights_only=True says: {_first_line(reason[1] if reason else said)}); save the "
             "network's state_dict() with torch.save"
         )
+
     name = found[1]
     return AnewError(
         f"{path}: holds code beside or in place of weights, the Python name '{name}', and no file "

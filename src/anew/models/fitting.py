@@ -286,6 +286,7 @@ def _drop_extras(wanted: _Wanted, taken: Tensors, notices: list[str]) -> None:
         for name in extra
         if name in wanted.computed and _is_equal(taken[name], wanted.computed[name])
     ]
+
     for names, why in (
         (counters, "counters that no output depends on"),
         (helpers, "a classifier that only helps to train, and the model is built without it"),

@@ -82,6 +82,7 @@ def _located(named: str) -> tuple[Path, str]:
     found = checkpoints.locate(named)
     if found is not None:
         return found
+
     place, _, start = named.rpartition(":")
     path = Path(named)
     if path.is_dir() and path.parent.name == "networks":
