@@ -79,6 +79,33 @@ def test_the_bootstrap_interval_is_that_of_drawn_examples():
     assert (found.low, found.high) == pytest.approx(np.quantile(by_hand, [0.025, 0.975]), abs=0.3)
 
 
+def test_what_a_comparison_needed_is_where_its_verdict_turns():
+    """Values with the same spread and a mean a hair above `needed` are shown, a hair below not."""
+    generator = np.random.default_rng(3)
+    spread = generator.normal(0, 1, 4)
+    spread -= spread.mean()
+    others = [statistics.over_seeds([9.0, 5.0, 2.0, 4.0], [1.0, 7.0, 3.0, 9.0])] * 4
+    for shift, shown in ((1.001, "worse"), (0.999, "no difference shown")):
+        first = statistics.over_seeds(spread, np.zeros(4))
+        needed = statistics.needed(first, 5)
+        moved = statistics.over_seeds(spread + shift * needed, np.zeros(4))
+        judged = statistics.judge([moved, *others])[0]
+        assert judged.verdict == shown
+        assert judged.needed == pytest.approx(needed)
+        # By hand: t at 1 - 0.05 / (2 x 5) with 3 degrees of freedom, times the standard error.
+        by_hand = stats.t.ppf(1 - 0.05 / 10, 3) * spread.std(ddof=1) / 2
+        assert needed == pytest.approx(by_hand)
+
+
+def test_what_a_comparison_over_examples_needed_is_about_mcnemars():
+    ours, theirs = np.zeros(2000, bool), np.zeros(2000, bool)
+    ours[:60], theirs[60:110] = True, True
+    needed = statistics.needed(statistics.over_examples(ours, theirs), 1)
+    # Of 110 examples that one of both gets wrong, how uneven a split McNemar's exact test shows.
+    least = next(k for k in range(55, 111) if stats.binomtest(k, 110).pvalue < 0.05)
+    assert needed == pytest.approx(100 * (2 * least - 110) / 2000, rel=0.12)
+
+
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=10))
 def test_holm_is_the_step_down_by_hand(values):
     found = statistics.holm(values)

@@ -9,9 +9,12 @@ import torch
 from torch import nn
 
 from anew import AnewError
-from anew.models import WideResNet, build, catalogue
+from anew.core.spec import ModelSpec
+from anew.data.signature import Signature
+from anew.models import WideResNet, build, catalogue, outline, outline_for, spelled
 from anew.models.architectures import ARCHITECTURES
-from anew.models.densenet import Transition
+from anew.models.densenet import DenseLayer, Transition
+from anew.studies.networks import DENSE_ROWS
 
 SMALL = ("wide_resnet-10-1", "densenet-10-4", "resnet18", "lenet", "mlp", "small_cnn")
 OWN = """
@@ -62,7 +65,9 @@ def count(name, classes=10, shape=(3, 32, 32), **options):
     with torch.device("meta"):
         for one in ARCHITECTURES:
             if (numbers := one.read_numbers(name)) is not None:
-                return parameters(one.build(shape, classes, numbers, options))
+                return parameters(
+                    one.build(shape, classes, numbers, {**one.spelled(numbers), **options})
+                )
     raise AssertionError(name)
 
 
@@ -116,10 +121,9 @@ def resnet_count(blocks, bottleneck, classes, channels=3):
         ("wide_resnet-28-2", 100, "1.479"),
         ("wide_resnet-28-5", 100, "9.162"),
         ("wide_resnet-28-10", 100, "36.537"),
-        ("densenet-90-60", 100, "16.12"),
-        ("densenet-80-80", 10, "22.41"),
-        ("densenet-80-80", 100, "22.58"),
-        ("densenet-80-120", 100, "50.47"),
+        ("densenet-90-60", 10, "16.17"),
+        ("densenet-80-80", 10, "22.42"),
+        ("densenet-80-120", 10, "50.36"),
         ("densenet-112-33", 10, "6.27"),
         ("densenet-112-33", 100, "6.36"),
     ],
@@ -127,6 +131,35 @@ def resnet_count(blocks, bottleneck, classes, channels=3):
 def test_parameter_counts_are_the_papers(name, classes, millions):
     digits = len(millions.partition(".")[2])
     assert f"{count(name, classes) / 1e6:.{digits}f}" == millions
+
+
+def test_the_names_of_the_papers_densenets_are_the_networks_of_its_tables():
+    """The text gives a block of DenseNet-90-60 14 layers, and Table 5 three 1x1 convolutions."""
+    shape, classes = (3, 32, 32), 100
+    for name, spec in DENSE_ROWS.items():
+        written = ModelSpec(f"densenet-{name.partition('-')[2]}")
+        assert spelled(written) == spec
+        with torch.device("meta"):
+            assert parameters(build(written.name, shape, classes)) == count(
+                spec.name, classes, **dict(spec.options)
+            )
+    model = outline("densenet-90-60", shape, classes)
+    assert sum(isinstance(part, DenseLayer) for part in model.modules()) == 3 * 14
+    assert sum(isinstance(part, Transition) for part in model.modules()) == 3
+    # An option that is given stays.
+    assert dict(spelled(ModelSpec("densenet-90-60", (("layers", 2),))).options) == {
+        "first_channels": 120,
+        "layers": 2,
+        "transitions": 3,
+    }
+
+
+@pytest.mark.parametrize(
+    "name, millions", [("densenet-90-60", "16.12"), ("densenet-80-80", "22.58")]
+)
+def test_a_stored_specification_without_options_is_the_network_of_version_0_1(name, millions):
+    signature = Signature.of_shape((3, 32, 32), 100)
+    assert f"{parameters(outline_for(signature, name)) / 1e6:.2f}" == millions
 
 
 @pytest.mark.parametrize("depth, growth", [(10, 4), (40, 12), (100, 12), (190, 40)])
@@ -258,7 +291,11 @@ def test_dropout_drops_in_train_mode_only(name, options):
     [
         ("densenet-40-12", {"layers": 3}, densenet_count(3, 12, 24, 10)),
         ("densenet-40-12", {"first_channels": 10}, densenet_count(6, 12, 10, 10)),
-        ("densenet-80-80", {"layers": 2, "first_channels": 160}, densenet_count(2, 80, 160, 10)),
+        (
+            "densenet-80-80",
+            {"layers": 2, "first_channels": 160, "transitions": 2},
+            densenet_count(2, 80, 160, 10),
+        ),
         ("densenet-41-12", {"layers": 6}, densenet_count(6, 12, 24, 10)),
         ("mlp", {"hidden": 7, "layers": 3}, 3072 * 7 + 7 + 2 * (7 * 7 + 7) + 7 * 10 + 10),
         ("mlp", {"layers": 0}, 3072 * 10 + 10),

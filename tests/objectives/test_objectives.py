@@ -2,6 +2,7 @@
 properties.
 """
 
+import itertools
 import re
 import subprocess
 import sys
@@ -15,7 +16,8 @@ from hypothesis.extra import numpy as hnp
 from jaxtyping import TypeCheckError
 
 from anew import AnewError, objectives
-from anew.core.spec import ObjectiveSpec
+from anew.core.spec import DataSpec, ObjectiveSpec
+from anew.data import Batches, from_arrays, prepare
 from anew.objectives import OBJECTIVES, Context, fill_options, find
 
 # Multiples of 1/64: two logits are equal or clearly different, so that rounding never decides which
@@ -97,6 +99,10 @@ def numpy_loss_and_gradient(name, z, t, y, r, v=None, **options):
         c = p.max(-1).mean()
         target = np.where(hot == 1, c, (1 - c) / (classes - 1))
         return (v * cross(target, z)).mean(), each * (q - target) / count
+    if name == "argmax-smoothing":
+        c = p.max(-1, keepdims=True)
+        target = np.where(one_hot(p.argmax(-1), classes) == 1, c, (1 - c) / (classes - 1))
+        return cross(target, z).mean(), (q - target) / count
     target = permuted(p, r)
     return cross(target, z).mean(), (q - target) / count
 
@@ -105,7 +111,12 @@ OPTIONS = {
     "label": {"smoothing": st.floats(0, 1)},
     "kd": {"temperature": st.floats(0.3, 20), "alpha": st.floats(0, 1)},
     "ban+l": {"label_weight": st.floats(0, 1)},
+    # When the permutation is drawn; the permutation is given here.
+    "dkpp": {"redraw": st.sampled_from([0.0, 1.0])},
 }
+
+
+BY_ARGMAX = ("dkpp", "argmax-smoothing")
 
 
 def evaluate(name, z, t, y, r, v=None, **options):
@@ -240,7 +251,8 @@ def test_adding_a_constant_to_logits_changes_nothing(name, batch, shift):
     torch.testing.assert_close(before, after, rtol=1e-7, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", [name for name in OBJECTIVES if name != "dkpp"])
+# Of two classes that the teacher finds equally likely, the first is the argmax.
+@pytest.mark.parametrize("name", [name for name in OBJECTIVES if name not in BY_ARGMAX])
 @given(batch=batches(), data=st.data())
 @settings(deadline=None)
 def test_permuting_the_classes_permutes_the_gradient(name, batch, data):
@@ -271,6 +283,45 @@ def test_permuted_dark_knowledge_is_uniform_over_the_orders_of_the_rest():
     _, counts = new.unique(dim=0, return_counts=True)
     assert len(counts) == 6
     assert ((counts - 10_000).abs() < 5 * (10_000 * 5 / 6) ** 0.5).all()
+
+
+@given(batch=batches())
+@settings(deadline=None, max_examples=30)
+def test_permutations_of_dark_knowledge_average_out_to_a_smoothed_argmax(batch):
+    """The mean over all orders of the other classes, so what a permutation for each epoch is."""
+    z, t, _, _ = batch
+    orders = torch.tensor(list(itertools.permutations(range(z.shape[-1]))))
+    losses = [objectives.dkpp(z, t, order.expand(t.shape)) for order in orders]
+    expected = objectives.argmax_smoothing(z, t)
+    torch.testing.assert_close(torch.stack(losses).mean(), expected, rtol=1e-9, atol=1e-9)
+
+
+def test_a_permutation_is_redrawn_in_each_epoch_or_once_an_example():
+    data = prepare(
+        from_arrays((torch.arange(48).view(12, 2, 2) * 5, torch.arange(12) % 3)),
+        DataSpec(views="none"),
+    )
+    drawn: dict[str, list[dict[int, list[int]]]] = {"epoch": [], "example": []}
+    for redraw, found in drawn.items():
+        for epoch in (0, 1):
+            found.append({})
+            for batch in Batches(data, 4, torch.device("cpu")).epoch(epoch):
+                number = {"epoch": batch.epoch, "example": None}[redraw]
+                rows = batch.permutation(0, 5, number)
+                found[-1] |= dict(zip(batch.indices.tolist(), rows.tolist(), strict=True))
+    # The last, short batch of an epoch is not shown.
+    both = drawn["epoch"][0].keys() & drawn["epoch"][1].keys()
+    assert len(both) >= 4
+    assert all(drawn["example"][0][one] == drawn["example"][1][one] for one in both)
+    assert all(drawn["epoch"][0][one] != drawn["epoch"][1][one] for one in both)
+
+
+def test_when_a_permutation_is_redrawn_is_said_in_words_and_left_out_by_default():
+    once = ObjectiveSpec.of("dkpp", redraw="example")
+    assert objectives.fill(once).options == (("redraw", 0.0),)
+    assert objectives.fill(ObjectiveSpec.of("dkpp", redraw="epoch")) == ObjectiveSpec("dkpp")
+    with pytest.raises(AnewError, match="redraw must be epoch or example, got 'step'"):
+        objectives.fill(ObjectiveSpec.of("dkpp", redraw="step"))
 
 
 @given(batch=batches())

@@ -6,6 +6,7 @@ import csv
 import json
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,16 +17,19 @@ from anew.core import files
 from anew.core import spec as spec_module
 from anew.core.callbacks import Callback
 from anew.core.execution import Execution
+from anew.core.recipe import Recipe, lineage_of, override, read_toml
 from anew.core.spec import DataSpec, ModelSpec, ObjectiveSpec, TrainingSpec
 from anew.family import Family
 from anew.studies import STUDIES, Column, Study, StudyData, collect, rendering
 from anew.studies.controls import with_controls
 from anew.studies.running import siblings
 from anew.studies.scales import scaled
+from anew.training.lineage import filled
 from forks import fork
 from runs import finish, saved_steps, weights
 
 CPU = Execution("cpu", 1)
+ROOT = Path(__file__).parents[2]
 
 
 def on(seed):
@@ -104,11 +108,55 @@ def test_tables_1_and_3_and_the_slides_are_the_sources():
     assert bonus.data.views == "none" and bonus.training.weight_decay == 0
 
 
-def test_the_papers_training_is_the_papers():
-    training = STUDIES["table2"].training
+def test_the_slides_experiment_has_their_settings_and_says_what_was_published():
+    bonus = STUDIES["bonus"]
+    training, student = bonus.training, bonus.columns["generation 3"]
+    assert (training.optimizer, training.learning_rate, training.schedule) == (
+        "adamw",
+        0.01,
+        "constant",
+    )
+    assert (training.epochs, training.batch_size, training.weight_decay) == (50, 64, 0.0)
+    assert student.objective.name == "kd" and student.teacher == "generation 2"
+    assert dict(student.objective.options) == {"temperature": 20.0, "alpha": 0.9}
+    assert any("no students" in note for note in bonus.notes)
+
+
+@pytest.mark.parametrize("name", ["table1", "table2", "table3", "table4", "table5"])
+def test_the_papers_training_is_the_papers(name):
+    """Furlanello et al. 2018, section 4: the setting of Zagoruyko and Komodakis' code."""
+    training, data = STUDIES[name].training, STUDIES[name].data
     assert (training.epochs, training.batch_size, training.learning_rate) == (200, 128, 0.1)
     assert (training.momentum, training.nesterov, training.weight_decay) == (0.9, True, 5e-4)
     assert (training.schedule, training.milestones, training.drop) == ("step", (0.3, 0.6, 0.8), 0.2)
+    # Without views of its own a study takes the source's, CIFAR's are crop+flip.
+    assert (data.views, data.padding, data.padding_mode) == (None, 4, "reflect")
+    assert data.validation == 0 and data.limit is None
+
+
+def test_wide_resnets_at_full_size_have_dropout_and_others_none():
+    for study in STUDIES.values():
+        for spec in study.specs(on):
+            name, dropout = spec.model.name, dict(spec.model.options).get("dropout", 0)
+            assert dropout == (0.3 if "wide_resnet" in name else 0)
+
+
+def test_the_recipe_of_the_papers_settings_is_a_row_of_table_1():
+    recipe = override(Recipe(), read_toml(ROOT / "examples" / "recipes" / "paper.toml"))
+    lineage = lineage_of(filled(recipe), replace(recipe.data, fingerprint="f"))
+    (student,) = STUDIES["table1"].cell(
+        "Wide-ResNet-28-2", "BAN", 0, replace(STUDIES["table1"].data, fingerprint="f")
+    )
+    assert lineage[-1].id == student.id and lineage[0].id == student.teachers[0].id
+
+
+@pytest.mark.parametrize(
+    "scale, called", [("tiny", "scikit-learn's digits"), ("small", "CIFAR-10 (10,000 pictures)")]
+)
+def test_titles_name_the_data_of_the_scale(scale, called):
+    for study in STUDIES.values():
+        title = scaled(study, scale).title
+        assert called in title and "CIFAR-100" not in title
 
 
 def test_networks_are_trained_once_however_many_cells_need_them():
@@ -166,15 +214,17 @@ def test_controls_are_columns_like_any_other():
         "Teacher, 4x epochs",
         "4 independent",
         "labels smoothed by Teacher",
+        "Teacher's argmax smoothed",
         "BAN, Teacher shuffled",
         "Teacher untrained",
         "BAN, Teacher untrained",
     ]
     assert list(study.columns) == [*STUDIES["table2"].columns, *names]
-    teacher, ban, smoothed, shuffled, untrained, student = (
+    teacher, ban, smoothed, argmax, shuffled, untrained, student = (
         study.cell("DenseNet-90-60", name, 0, data)[0] for name in ("Teacher", "BAN", *names[5:])
     )
     assert smoothed == replace(ban, objective=ObjectiveSpec("teacher-smoothing"))
+    assert argmax == replace(ban, objective=ObjectiveSpec("argmax-smoothing"))
     assert shuffled == replace(ban, objective=ObjectiveSpec("ban", shuffled=True))
     assert (untrained.training.epochs, untrained.generation) == (
         0,
@@ -185,7 +235,7 @@ def test_controls_are_columns_like_any_other():
     # own.
     groups = siblings(study.specs(on))
     assert all(len({spec.objective.shuffled for spec in group}) == 1 for group in groups)
-    assert sorted(len(group) for group in groups if group[0].generation == 1) == [1] * 24 + [6] * 12
+    assert sorted(len(group) for group in groups if group[0].generation == 1) == [1] * 24 + [7] * 12
 
 
 def test_controls_are_known_as_such():

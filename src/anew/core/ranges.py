@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ class Number:
 
     default: float
     range: Range
+    words: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Words that may be given in place of numbers, with what they stand for."""
 
 
 def _plain(bound: float) -> str:

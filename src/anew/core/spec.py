@@ -384,7 +384,9 @@ class ObjectiveSpec:
     In TOML, JSON and on the command line an option stands beside the name: `temperature = 4`.
     """
 
-    name: str = option("ban", "label, kd, ban, ban+l, cwtm, teacher-smoothing or dkpp")
+    name: str = option(
+        "ban", "label, kd, ban, ban+l, cwtm, teacher-smoothing, argmax-smoothing or dkpp"
+    )
     options: Table = option(
         (),
         "an objective's own options, as key=value (repeat for several)",
@@ -393,6 +395,7 @@ class ObjectiveSpec:
             "temperature": "kd: temperature",
             "alpha": "kd: weight of the teacher",
             "label_weight": "ban+l: weight of the labels",
+            "redraw": "dkpp: when a permutation is redrawn, in each epoch or once an example",
         },
     )
     top_k: int | None = option(

@@ -62,15 +62,18 @@ class Batch:
             return self.labels
         return torch.where(self.share >= 0.5, self.labels, self.second.labels)
 
-    def permutation(self, seed: int, classes: int) -> Int64[Tensor, "batch *positions classes"]:
+    def permutation(
+        self, seed: int, classes: int, epoch: int | None
+    ) -> Int64[Tensor, "batch *positions classes"]:
         """Return the random integers that permute dark knowledge, (B, *positions, C).
 
-        Each example has a stream of its own in each epoch.
+        Each example has a stream of its own in each epoch; one for all epochs if that is None.
         """
+        purpose = ("dark knowledge", epoch) if epoch is not None else ("dark knowledge, once",)
         positions = self.labels.shape[1:]
         count = positions.numel() * classes
         counters = self.indices[:, None] * count + torch.arange(count, device=self.indices.device)
-        drawn = randomness.bits(randomness.key(seed, "dark knowledge", self.epoch), counters)
+        drawn = randomness.bits(randomness.key(seed, *purpose), counters)
         return drawn.view(len(self.indices), *positions, classes)
 
 

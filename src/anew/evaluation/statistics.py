@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 CONFIDENCE = 0.95
+OVER_SEEDS = "paired t over seeds"
 BOOTSTRAP_SAMPLES = 10_000
 MEANS_SAMPLES = 1_000
 DRAWN_AT_ONCE = 1_000_000
@@ -49,6 +50,11 @@ class Difference:
     p_rank: float = math.nan
     """The p-value of Wilcoxon's signed-rank test over seeds; it assumes no normal distribution."""
 
+    @property
+    def is_over_seeds(self) -> bool:
+        """Whether values of seeds were compared, not test examples of one seed."""
+        return self.test == OVER_SEEDS
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -57,6 +63,8 @@ class Judged:
     difference: Difference
     corrected_p: float
     verdict: str
+    needed: float
+    """The least difference, as large as a mean, that would have been shown: see `needed`."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +103,7 @@ def over_seeds(ours: Values, theirs: Values) -> Difference:
     # Equal differences in every seed: certain if they are not 0, and no evidence if they are.
     p = float(mean.mean == 0) if mean.deviation == 0 else _p(stats.ttest_1samp(differences, 0.0))
     rank = _p(stats.wilcoxon(differences)) if bool((differences != 0).any()) else 1.0
-    return Difference(mean.mean, mean.low, mean.high, p, "paired t over seeds", mean.count, rank)
+    return Difference(mean.mean, mean.low, mean.high, p, OVER_SEEDS, mean.count, rank)
 
 
 def over_examples(
@@ -183,9 +191,21 @@ def judge(differences: Sequence[Difference]) -> list[Judged]:
     """
     corrected = holm([difference.p for difference in differences])
     return [
-        Judged(difference, p, verdict(difference, p))
+        Judged(difference, p, verdict(difference, p), needed(difference, len(differences)))
         for difference, p in zip(differences, corrected, strict=True)
     ]
+
+
+def needed(difference: Difference, comparisons: int) -> float:
+    """Return the least difference that would have been shown, given how much this one varies.
+
+    It is the half interval at the level 5 % / `comparisons`, Holm's first step: Student's over
+    seeds, and by a normal approximation over examples.
+    """
+    half = (difference.high - difference.low) / 2
+    tail = (1 - CONFIDENCE) / 2
+    distribution = stats.t(difference.count - 1) if difference.is_over_seeds else stats.norm
+    return half * float(distribution.ppf(1 - tail / comparisons) / distribution.ppf(1 - tail))
 
 
 def verdict(difference: Difference, corrected_p: float) -> str:

@@ -8,6 +8,7 @@ from anew.models.building import (
     is_own_code,
     outline,
     outline_for,
+    spelled,
 )
 from anew.models.densenet import DenseNet
 from anew.models.matched_resnet import MatchedResNet
@@ -35,4 +36,5 @@ __all__ = [
     "is_own_code",
     "outline",
     "outline_for",
+    "spelled",
 ]

@@ -14,7 +14,7 @@ from torch import nn
 
 from anew.core.errors import AnewError
 from anew.core.ranges import Range
-from anew.models.densenet import PAPER, DenseNet, DenseSizes, block_growths, usual
+from anew.models.densenet import PAPER, USUAL, DenseNet, DenseSizes, block_growths, usual
 from anew.models.matched_resnet import MatchedResNet, MatchedSizes
 from anew.models.pre_activation_resnet import PreActivationResNet
 from anew.models.resnet import DEPTHS, ResNet
@@ -38,6 +38,8 @@ class Architecture:
     """The numbers in the name, in their order."""
     check: Callable[[str, tuple[int, ...], Options], None] = lambda name, numbers, options: None
     """Raises `AnewError` if numbers and options do not fit together."""
+    spelled: Callable[[tuple[int, ...]], Options] = lambda numbers: {}
+    """Returns the options that the name alone stands for, by its numbers."""
     smallest: int = 1
     """The least height and width of a picture."""
     takes_vectors: bool = False
@@ -86,7 +88,7 @@ def _check_wide_resnet(name: str, numbers: tuple[int, ...], options: Options) ->
 
 def _check_densenet(name: str, numbers: tuple[int, ...], options: Options) -> None:
     depth, growth = numbers
-    if (depth, growth) not in PAPER and "layers" not in options and (depth - 4) % 6:
+    if (depth, growth) not in USUAL and "layers" not in options and (depth - 4) % 6:
         lower = max(10, depth - (depth - 4) % 6)
         raise AnewError(
             f"model '{name}': depth must be 6 n + 4 (but for the paper's own networks), got "
@@ -189,6 +191,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
         },
         numbers={"depth": _DEPTH, "growth": Range(1, 1000, whole=True)},
         check=_check_densenet,
+        spelled=lambda numbers: PAPER.get((numbers[0], numbers[1]), {}),
         smallest=4,
         examples=(
             "densenet-40-12",

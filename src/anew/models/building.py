@@ -6,13 +6,14 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import nn
 
 from anew.core.errors import AnewError, did_you_mean, in_one_line
+from anew.core.spec import ModelSpec
 from anew.data.signature import Signature
 from anew.models.architectures import ARCHITECTURES, Architecture, Shape
 from anew.models.trying import try_blank
@@ -49,14 +50,15 @@ def build(
     Raises `AnewError` if the name, an option or the input does not fit, or if the model, tried on
     two blank inputs, does not return one logit for each class.
     """
-    return build_for(Signature.of_shape(input_shape, classes), name, options)
+    return build_for(Signature.of_shape(input_shape, classes), name, _spelled(name, options))
 
 
 def build_for(
     signature: Signature, name: str, options: Mapping[str, Scalar] | None = None
 ) -> nn.Module:
-    """Build a model by name as `build` does, for examples of any kind.
+    """Build the model of a specification as `build` does, for examples of any kind.
 
+    What a name of the paper stands for must be spelled out, see `spelled`.
     Returns a model from (B, *input_shape) to logits (B, *positions, C).
     """
     model = _build(signature, name, options)
@@ -72,7 +74,7 @@ def outline(
     Anew's own architectures take no memory. Raises `AnewError` if the name, an option or the input
     does not fit.
     """
-    return outline_for(Signature.of_shape(input_shape, classes), name, options)
+    return outline_for(Signature.of_shape(input_shape, classes), name, _spelled(name, options))
 
 
 def outline_for(
@@ -82,6 +84,24 @@ def outline_for(
     # Models of others may compute with numbers while they are built, so they get real ones.
     with torch.device("cpu" if ":" in name else "meta"):
         return _build(signature, name, options)
+
+
+def spelled(spec: ModelSpec) -> ModelSpec:
+    """Return a model as a user names it with the options that its name alone stands for.
+
+    `densenet-90-60` is the network of the paper's tables. A specification that was stored without
+    these options is version 0.1's, and is built as that did. Raises `AnewError` if the name is of
+    an architecture and not written as its pattern.
+    """
+    return replace(spec, options=tuple(sorted(_spelled(spec.name, dict(spec.options)).items())))
+
+
+def _spelled(name: str, options: Mapping[str, Scalar] | None) -> dict[str, Scalar]:
+    for architecture in ARCHITECTURES:
+        numbers = architecture.read_numbers(name)
+        if numbers is not None:
+            return {**architecture.spelled(numbers), **(options or {})}
+    return dict(options or {})
 
 
 def is_own_code(name: str) -> bool:
@@ -99,7 +119,8 @@ def catalogue(input_shape: Shape = (3, 32, 32), classes: int = 10) -> list[Entry
                 continue
             for name in architecture.examples:
                 numbers = architecture.read_numbers(name) or ()
-                model = architecture.build(input_shape, classes, numbers, {})
+                options = architecture.spelled(numbers)
+                model = architecture.build(input_shape, classes, numbers, options)
                 count = sum(parameter.numel() for parameter in model.parameters())
                 entries.append(Entry(name, architecture.summary, count))
     return entries

@@ -14,15 +14,21 @@ from torch import Tensor, nn
 
 from anew.models.layers import conv3x3, initialise
 
-# What the paper's parameter counts come out with: (layers in a block, channels of the first
-# convolution). Born-again networks' own code is not public; the usual rule, (depth - 4) / 6 layers
-# and 2 x growth channels, gives other counts. With a third transition it does nearly: the networks
-# of the tables, whose students need it (studies/networks.py).
-PAPER = {
+# Layers in a block and channels of the first convolution, where a specification names neither.
+# Version 0.1 read three of the paper's networks so, by their parameter counts alone. The text gives
+# DenseNet-90-60 14 layers a block, so their names are spelled out as `PAPER` says before they
+# become a specification; one that lacks the options was written by version 0.1.
+USUAL = {
     (112, 33): (17, 66),
     (90, 60): (15, 16),
     (80, 80): (13, 16),
     (80, 120): (13, 16),
+}
+# What the names of the paper's tables mean (studies/networks.py has the reasons).
+PAPER = {
+    (90, 60): {"first_channels": 120, "layers": 14, "transitions": 3},
+    (80, 80): {"first_channels": 160, "layers": 12, "transitions": 3},
+    (80, 120): {"first_channels": 240, "layers": 12, "transitions": 3},
 }
 
 
@@ -85,9 +91,9 @@ def block_growths(
 def usual(depth: int, growth: int) -> tuple[int, int]:
     """Return the layers of a block and the channels of the first convolution for a name.
 
-    They are the paper's if it has a network of that name, else (depth - 4) / 6 and 2 x growth.
+    They are (depth - 4) / 6 and 2 x growth, but for the names in `USUAL`.
     """
-    return PAPER.get((depth, growth), ((depth - 4) // 6, 2 * growth))
+    return USUAL.get((depth, growth), ((depth - 4) // 6, 2 * growth))
 
 
 @dataclass(frozen=True)
@@ -97,9 +103,9 @@ class DenseSizes:
     compression: float = 0.5
     """What a transition leaves of the channels."""
     layers: int = 0
-    """Layers in each block; 0 for those of the paper's network of that name, or (depth - 4) / 6."""
+    """Layers in each block; 0 for `usual` ones, (depth - 4) / 6."""
     first_channels: int = 0
-    """Channels of the first convolution; 0 for those of the paper's network, or 2 x growth."""
+    """Channels of the first convolution; 0 for `usual` ones, 2 x growth."""
     bottleneck: int = 4
     """The 1x1 convolution of a layer has bottleneck x growth channels."""
     dropout: float = 0.0

@@ -50,7 +50,7 @@ def label(
 def ban(student_logits: Logits, teacher_logits: Logits) -> Loss:
     """Cross-entropy to the teacher's output alone: mean of -sum_i p_i log q_i.
 
-    Its gradient with respect to z is (q - p) / B (Furlanello et al. 2018, equation 3). Choose it
+    Its gradient with respect to z is (q - p) / B (Furlanello et al. 2018, equation 5). Choose it
     first: it is what the paper calls BAN, without temperature and without labels.
 
     Raises `AnewError` if the shapes of the two differ, as all objectives with a teacher do.
@@ -137,9 +137,10 @@ def cwtm(
     """Confidence weighted by teacher max: sum_s (w_s / sum_u w_u) CE(y_s, q_s).
 
     Each example's label loss is weighted by the teacher's largest probability w_s = max_i p_{s,i},
-    right or wrong (Furlanello et al. 2018, equation 9). A control: it carries the teacher's
-    confidence and none of its dark knowledge. `weights` v multiply each example's loss as in
-    `label`: sum_s (w_s / sum_u w_u) v_s CE(y_s, q_s).
+    right or wrong (Furlanello et al. 2018, equation 10): it stands for the importance weight of
+    their equation 9, the teacher's probability of the right class. A control: it carries the
+    teacher's confidence and none of its dark knowledge. `weights` v multiply each example's loss
+    as in `label`: sum_s (w_s / sum_u w_u) v_s CE(y_s, q_s).
     """
     _same_shape(student_logits, teacher_logits)
     confidence = _probabilities(teacher_logits).amax(-1).flatten()
@@ -173,16 +174,35 @@ def teacher_smoothing(
     return losses.mean() if weights is None else (weights * losses).mean()
 
 
+def argmax_smoothing(student_logits: Logits, teacher_logits: Logits) -> Loss:
+    """Smoothing of the teacher's argmax by its own confidence: mean of -sum_i s_i log q_i.
+
+    The target s of an example is max_i p_i on the teacher's argmax, right or wrong, and the rest
+    spread evenly over the other classes. It is the mean of `dkpp`'s targets over all permutations,
+    and cross-entropy is linear in the target, so `dkpp` whose permutation is redrawn in each epoch
+    minimises this in expectation. The control for exactly that; `teacher_smoothing` keeps the
+    labels and one confidence for all.
+    """
+    _same_shape(student_logits, teacher_logits)
+    confidence, top = _probabilities(teacher_logits).max(-1)
+    log_q = F.log_softmax(_at_least_float32(student_logits), dim=-1)
+    on_top = log_q.gather(-1, top.unsqueeze(-1)).squeeze(-1)
+    elsewhere = (log_q.sum(-1) - on_top) / (log_q.shape[-1] - 1)
+    return -(confidence * on_top + (1 - confidence) * elsewhere).mean()
+
+
 def dkpp(
     student_logits: Logits, teacher_logits: Logits, permutation: Int64[Tensor, "*batch classes"]
 ) -> Loss:
     """Dark knowledge with permuted predictions: CE(p', q).
 
-    p' is p with all but its argmax permuted for each example (Furlanello et al. 2018, equation 10).
+    p' is p with all but its argmax permuted for each example (Furlanello et al. 2018, equation 11).
     `permutation` holds random integers, one per class of each example; their ranks are the
     permutation, so the function stays pure and the same view gets the same p' again. A control: it
     keeps the teacher's confidence and the shape of its dark knowledge and destroys which class
-    resembles which.
+    resembles which. Drawn anew in each epoch the permutations average out to `argmax_smoothing`;
+    drawn once for an example they are a fixed wrong similarity, which is another objective. The
+    paper does not say which it used.
     """
     _same_shape(student_logits, teacher_logits)
     return ban(student_logits, permute_dark_knowledge(teacher_logits, permutation))

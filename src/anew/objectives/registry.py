@@ -15,6 +15,8 @@ from anew.core.spec import ModelSpec, ObjectiveSpec
 from anew.objectives import losses
 from anew.objectives.losses import Labels, Logits, Loss, Weights
 
+# How often DKPP's permutation of an example is drawn.
+REDRAWN = {"epoch": 1.0, "example": 0.0}
 Need = Literal["teacher", "permutation", "features"]
 Shapes = Mapping[str, tuple[int, ...]]
 """The shapes of features of one example, by the name of the module that puts them out."""
@@ -155,7 +157,12 @@ def _teacher_smoothing_terms(context: Context) -> Terms:
     return Terms(teacher=_over_labels(context, loss))
 
 
-def _dkpp_terms(context: Context) -> Terms:
+def _argmax_smoothing_terms(context: Context) -> Terms:
+    return Terms(teacher=losses.argmax_smoothing(context.logits, context.teacher))
+
+
+def _dkpp_terms(context: Context, *, redraw: float) -> Terms:
+    # `redraw` decides which permutation the context holds.
     assert context.permutation is not None, "an objective must name its needs"
     return Terms(teacher=losses.dkpp(context.logits, context.teacher, context.permutation))
 
@@ -193,9 +200,15 @@ OBJECTIVES: Mapping[str, Objective] = {
             _teacher_smoothing_terms,
         ),
         Objective(
+            "argmax-smoothing",
+            "the teacher's argmax, smoothed by its confidence in each example",
+            _argmax_smoothing_terms,
+        ),
+        Objective(
             "dkpp",
             "teacher with its dark knowledge permuted",
             _dkpp_terms,
+            {"redraw": Number(REDRAWN["epoch"], Range(0, 1), words=REDRAWN)},
             needs=frozenset({"teacher", "permutation"}),
         ),
     )
@@ -244,11 +257,16 @@ def fill_options(spec: ObjectiveSpec) -> dict[str, float]:
                 f"objective.{option}"
             )
 
-        allowed = objective.options[option].range
-        if not allowed.holds(value):
+        number = objective.options[option]
+        value = number.words.get(value, value) if isinstance(value, str) else value
+        is_allowed = number.range.holds(value)
+        if number.words:
+            is_allowed = value in number.words.values()
+        if not is_allowed:
             given = f"{value:g}" if isinstance(value, float) else repr(value)
+            wanted = " or ".join(number.words) or number.range.bounds
             raise AnewError(
-                f"objective '{spec.name}': {option} must be {allowed.bounds}, got {given}; set "
+                f"objective '{spec.name}': {option} must be {wanted}, got {given}; set "
                 f"--objective.{option.replace('_', '-')}"
             )
         filled[option] = float(value)

@@ -14,9 +14,11 @@ def with_controls(study: Study) -> Study:
 
     A second label-only network; one with the whole compute of the student with most ancestors; an
     ensemble of as many independent label-only networks as that student and its ancestors are;
-    labels smoothed as much as the teacher is unsure on the whole; a student of the teacher whose
-    answers are exchanged between examples of the same predicted class; an untrained network with a
-    student of its own.
+    labels smoothed as much as the teacher is unsure on the whole, and the teacher's argmax by its
+    confidence in each example, which is what DKPP comes to; a student of the teacher whose answers
+    are exchanged between examples of the same predicted class; an untrained network with a student
+    of its own. Label-only networks have other first weights and dropout, and the same order, views
+    and split.
     Raises `AnewError` if the study has a column of such a name.
     """
     longest = max(_depth(study, row, name) for row in study.rows for name in study.columns)
@@ -27,17 +29,16 @@ def with_controls(study: Study) -> Study:
     ]
     members = (study.reference, *names[:longest])
     untrained = f"{study.reference} untrained"
+    # Table 5 compares with networks that learn from labels, and its students have another teacher.
+    teacher = next((one.teacher for one in study.columns.values() if one.teacher), study.reference)
 
     controls = {
         **dict(zip(names, again, strict=True)),
         f"{study.reference}, {longest + 1}x epochs": Column(seed=500, epochs=longest + 1),
         f"{longest + 1} independent": Column(ensemble=members),
-        f"labels smoothed by {study.reference}": Column(
-            study.reference, ObjectiveSpec("teacher-smoothing")
-        ),
-        f"BAN, {study.reference} shuffled": Column(
-            study.reference, ObjectiveSpec("ban", shuffled=True)
-        ),
+        f"labels smoothed by {teacher}": Column(teacher, ObjectiveSpec("teacher-smoothing")),
+        f"{teacher}'s argmax smoothed": Column(teacher, ObjectiveSpec("argmax-smoothing")),
+        f"BAN, {teacher} shuffled": Column(teacher, ObjectiveSpec("ban", shuffled=True)),
         untrained: Column(seed=500, epochs=0),
         f"BAN, {untrained}": Column(untrained, ObjectiveSpec("ban")),
     }

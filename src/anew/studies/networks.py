@@ -10,6 +10,8 @@ from anew.core.spec import ModelSpec
 from anew.studies.study import REFERENCE
 
 LAYERS, GROWTH = 14, 60
+DROPOUT = 0.3
+"""Wide-ResNet's, in the CIFAR-100 example of the code whose setting the paper takes."""
 
 
 def _dense_net(name: str, layers: int, first_channels: int, **options: float) -> ModelSpec:
@@ -65,13 +67,19 @@ def _hidden_sizes(layers: int, growth: int) -> dict[str, int]:
     }
 
 
-def residual_nets(layers: int, growth: int, depth: int, pre_units: int) -> dict[str, ModelSpec]:
-    """Return Table 5's networks by row: a plain one, and students of the teacher's hidden sizes."""
+def residual_nets(
+    layers: int, growth: int, depth: int, pre_units: int, dropout: float = 0.0
+) -> dict[str, ModelSpec]:
+    """Return Table 5's networks by row: a plain one, and students of the teacher's hidden sizes.
+
+    `dropout` is the Wide-ResNets'.
+    """
 
     def student(name: str, ratio: float) -> ModelSpec:
-        return ModelSpec(
-            name, tuple(sorted({**_hidden_sizes(layers, growth), "ratio": ratio}.items()))
-        )
+        options = {**_hidden_sizes(layers, growth), "ratio": ratio}
+        if dropout and name.startswith("matched_wide_resnet"):
+            options["dropout"] = dropout
+        return ModelSpec(name, tuple(sorted(options.items())))
 
     return {
         "Pre-activation ResNet-1001": ModelSpec(f"pre_activation_resnet-{depth}"),
@@ -85,10 +93,10 @@ def residual_nets(layers: int, growth: int, depth: int, pre_units: int) -> dict[
 
 
 DENSE_NETS = dense_nets(LAYERS, GROWTH)
-RESIDUAL_NETS = residual_nets(LAYERS, GROWTH, depth=1001, pre_units=14)
+RESIDUAL_NETS = residual_nets(LAYERS, GROWTH, depth=1001, pre_units=14, dropout=DROPOUT)
 
 WIDE_ROWS = {
-    f"Wide-ResNet-{name}": ModelSpec(f"wide_resnet-{name}")
+    f"Wide-ResNet-{name}": ModelSpec(f"wide_resnet-{name}", (("dropout", DROPOUT),))
     for name in ("28-1", "28-2", "28-5", "28-10")
 }
 DENSE_ROWS = {

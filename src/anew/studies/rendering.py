@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from statistics import median
 
 from anew.core.text import clean, csv_table, json_text, table
 from anew.evaluation.statistics import Difference, Estimate, Judged
@@ -19,6 +20,7 @@ COLUMNS = (
     "published %",
     "difference",
     "95 % interval of it",
+    "needed",
     "p (Holm)",
     "p (Wilcoxon)",
     "verdict",
@@ -31,6 +33,7 @@ CONTROLS_COLUMNS = (
     "control",
     "difference",
     "95 % interval of it",
+    "needed",
     "p (Holm)",
     "p (Wilcoxon)",
     "verdict",
@@ -57,7 +60,7 @@ def for_page(results: Results) -> tuple[list[str], list[list[str]]]:
     Columns without any value are left out, and those for which a page has no room.
     """
     whole = lines(results)
-    left_out = {"deviation", "p (Wilcoxon)"}
+    left_out = {"deviation", "needed", "p (Wilcoxon)"}
     for place, name in enumerate(COLUMNS):
         if all(line[place] == "-" for line in whole):
             left_out.add(name)
@@ -179,6 +182,7 @@ def about(results: Results) -> list[str]:
         f"Test error of the last epoch; nothing was chosen on test. Differences are to "
         f"'{study.reference}', paired {paired}; p-values are corrected for all comparisons with "
         f"the same column (Holm). Neither better nor worse: no difference shown.",
+        *_could_show(results),
         *study.notes,
     ]
     if study.published_parameters:
@@ -186,6 +190,21 @@ def about(results: Results) -> list[str]:
         notes.append(f"Parameters that are learned, in millions (published): {'; '.join(names)}.")
     missing = {why for cell in results.cells for why in cell.missing.values()}
     return notes + [f"missing: {why}" for why in sorted(missing)]
+
+
+def _could_show(results: Results) -> list[str]:
+    """Return the note that says which differences to the reference would have been shown."""
+    needed = [cell.comparison.needed for cell in results.cells if cell.comparison is not None]
+    if not needed:
+        return []
+    study = results.study
+    seeds = f"{len(study.seeds)} seeds" if len(study.seeds) > 1 else "one seed"
+    return [
+        f"What {seeds} could show: with {len(needed)} comparisons under Holm and the spread "
+        f"measured here, a difference to '{study.reference}' had to be {min(needed):.2f} to "
+        f"{max(needed):.2f} points large (median {median(needed):.2f}; column 'needed' of Markdown "
+        "and CSV)."
+    ]
 
 
 def markdown(results: Results) -> str:
@@ -264,13 +283,14 @@ def _line(cell: Cell, seeds: int) -> list[str]:
 
 
 def _compared(comparison: Judged | None) -> list[str]:
-    """Return a comparison's difference, interval, p by Holm and by Wilcoxon, and verdict."""
+    """Return a comparison's difference, interval, least difference to be shown, p, and verdict."""
     if comparison is None:
-        return ["-"] * 5
+        return ["-"] * 6
     difference = comparison.difference
     return [
         f"{difference.mean:+.2f}",
         f"{difference.low:+.2f} to {difference.high:+.2f}",
+        f"{comparison.needed:.2f}",
         f"{comparison.corrected_p:.3f}",
         "-" if math.isnan(difference.p_rank) else f"{difference.p_rank:.3f}",
         comparison.verdict,

@@ -68,6 +68,8 @@ class _Scale:
     networks: Mapping[ModelSpec, ModelSpec]
     epochs: int
     batch_size: int
+    called: str
+    """The data in a title."""
     note: str
     """What a reader of the table must know."""
 
@@ -86,6 +88,7 @@ TINY = _Scale(
     ).by_paper(),
     epochs=6,
     batch_size=32,
+    called="scikit-learn's digits",
     note="Scaled down (tiny): scikit-learn's digits, 6 epochs, batch 32; the paper's structure, "
     "not its figures.",
 )
@@ -103,8 +106,16 @@ SMALL = _Scale(
     ).by_paper(),
     epochs=15,
     batch_size=128,
+    called="CIFAR-10 (10,000 pictures)",
     note="Scaled down (small): 10,000 training pictures of CIFAR-10, 15 epochs; published figures "
     "are of the full size.",
+)
+
+
+_NAMES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}
+_UNLIKE_THE_PAPER = (
+    "Unlike full size: no dropout, zeros beyond the border of a crop, and 10 % of the training "
+    "examples held out for validation."
 )
 
 
@@ -127,12 +138,13 @@ def _scaled(study: Study, scale: _Scale, data: DataSpec) -> Study:
     which = ", ".join(f"{name} is {said(model)}" for name, model in named.items())
     return replace(
         study,
+        title=study.title.replace(_NAMES[study.data.source], scale.called),
         rows=rows,
         columns=columns,
         exceptions=exceptions,
         data=data,
         training=replace(study.training, epochs=scale.epochs, batch_size=scale.batch_size),
-        notes=(*study.notes, f"{scale.note} Networks: {which}."),
+        notes=(*study.notes, f"{scale.note} {_UNLIKE_THE_PAPER} Networks: {which}."),
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from anew import objectives
+from anew import models, objectives
 from anew.core.errors import AnewError, did_you_mean
 from anew.core.fields import option
 from anew.core.ranges import Range
@@ -233,7 +233,7 @@ class Study:
         if column.teacher:
             objective = objectives.fill(column.objective)
         return Spec(
-            column.model or self.rows[row],
+            models.spelled(column.model or self.rows[row]),
             data,
             replace(self.training, epochs=epochs),
             objective,

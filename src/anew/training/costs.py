@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 
-from anew import objectives
 from anew.core.errors import AnewError
 from anew.core.execution import Execution
 from anew.core.randomness import torch_generator
@@ -27,7 +26,7 @@ from anew.models.network import Network, Outputs
 from anew.teachers import Need, Store, Teacher, choose, teacher_parts
 from anew.teachers.choice import distinct_views
 from anew.training.device import settings
-from anew.training.lineage import filled_siblings
+from anew.training.lineage import filled, filled_siblings
 from anew.training.timing import in_rounds, timed
 from anew.training.trainer import Trainer
 
@@ -105,6 +104,7 @@ def measure(
     same. Nothing is kept. Raises `AnewError` as training does for what does not fit.
     """
     _check(recipe, rounds, steps)
+    recipe = filled(recipe)
     training = recipe.training
     with (
         settings(execution) as device,
@@ -172,7 +172,7 @@ class _Bench:
         teacher = replace(self._label_only, model=recipe.teacher_model or recipe.model)
         self._student = replace(
             self._label_only,
-            objective=objectives.fill(recipe.objective),
+            objective=recipe.objective,
             teachers=(teacher,),
             frozen=recipe.frozen,
         )

@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from anew import evaluation, objectives
+from anew import evaluation, models, objectives
 from anew.core.callbacks import Callback
 from anew.core.errors import AnewError
 from anew.core.execution import Execution
@@ -50,7 +50,7 @@ def train_lineage(
     Networks that the family holds already are not trained again. A sibling that fails does not stop
     the lineage. Raises `AnewError`, and `Interrupted` after saving.
     """
-    recipe = replace(recipe, objective=objectives.fill(recipe.objective))
+    recipe = filled(recipe)
     # Mistakes in the recipe show before anything is written.
     notices = _check_sound(recipe, data, force=execution.force)
 
@@ -105,6 +105,17 @@ def train_lineage(
     ]
     rows += evaluation.evaluate_networks(family, others)
     return Trained(family, lineage, rows, failures)
+
+
+def filled(recipe: Recipe) -> Recipe:
+    """Return a recipe with what its names and defaults stand for written out."""
+    teacher_model = recipe.teacher_model
+    return replace(
+        recipe,
+        model=models.spelled(recipe.model),
+        teacher_model=models.spelled(teacher_model) if teacher_model is not None else None,
+        objective=objectives.fill(recipe.objective),
+    )
 
 
 def filled_siblings(recipe: Recipe, spec: Spec) -> list[Spec]:

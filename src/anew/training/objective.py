@@ -38,7 +38,8 @@ class StudentObjective:
         """Return the terms for a whole batch: outputs (B, *positions, C) of student and teacher."""
         permutation = None
         if "permutation" in self._objective.needs:
-            permutation = batch.permutation(self._data_seed, student.logits.shape[-1])
+            epoch = batch.epoch if self._options.get("redraw", 1) else None
+            permutation = batch.permutation(self._data_seed, student.logits.shape[-1], epoch)
 
         second = batch.second
         context = Context(

@@ -1,13 +1,18 @@
 """What pulls on a student's logits: the teacher's right answer, its dark knowledge, the labels.
 
 Symbols as in `anew.objectives`, * for the right class y. Of one example, after Furlanello et al.
-2018 (their equations 3 and 4 are the first two):
+2018 (the first two are their equations 5 and 6; (3) is one example's part of the two sums of their
+equations 7 and 8; (4) is what their equation 9 says to be near p*):
 
     (1)  d ban / dz_i = q_i - p_i                       the distillation gradient g
     (2)  d label / dz_i = q_i - [i = *]                 the label gradient l
     (3)  g = (q* - p*) at * and (q_i - p_i) at i != *   its correct-class and dark-knowledge terms
     (4)  (q* - p*) / (q* - 1)                           the weight that makes l's correct-class
                                                         term g's
+
+A softmax's gradients add up to 0 over the classes: (q* - p*) is exactly minus the sum of the
+others. So the two sums of equation 7, as it is written, are opposite numbers for every batch, and
+comparing them says nothing; here the terms are compared by their norms and their energy.
 
 A label gradient with a weight for each example, as CWTM's, has the direction of l, whatever the
 weight. So the squares of g, summed over examples ("energy"), are taken apart by what weights can
