@@ -29,11 +29,14 @@ if TYPE_CHECKING:
     from anew.core.execution import Execution
     from anew.core.recipe import Recipe
     from anew.core.spec import Spec
+    from anew.estimator import BornAgainClassifier
     from anew.evaluation import ensemble, insight, metrics
     from anew.family import Family
+    from anew.teachers.outside import teacher
 
 __all__ = [
     "AnewError",
+    "BornAgainClassifier",
     "Callback",
     "Execution",
     "Family",
@@ -47,17 +50,20 @@ __all__ = [
     "metrics",
     "models",
     "objectives",
+    "teacher",
     "train",
 ]
 
 # Where each public name lives. It is loaded when it is first used.
 _HOMES = {
+    "BornAgainClassifier": "anew.estimator",
     "Callback": "anew.core.callbacks",
     "Execution": "anew.core.execution",
     "Family": "anew.family",
     "Recipe": "anew.core.recipe",
     "Result": "anew.api",
     "Spec": "anew.core.spec",
+    "teacher": "anew.teachers.outside",
     "train": "anew.api",
 }
 _MODULES = {

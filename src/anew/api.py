@@ -163,7 +163,7 @@ def train(
 
     whole, run = read_settings(path, *layers)
     if execution is not None:
-        run = replace(run, patience=execution.patience)
+        run = replace(run, patience=execution.patience, saves=execution.saves)
     callbacks = _callbacks(progress, run.jobs)
     examples = _data(data, whole, Storage.of(run, callbacks.log))
     trained = lineage.train_lineage(whole, examples, Path(out), run, callbacks)

@@ -100,6 +100,10 @@ class Execution:
     """Seconds to wait for a network that another process holds: on another machine a process may
     have died without giving it up.
     """
+    saves: bool = True
+    """Whether trainings are saved so that a stopped one resumes. In a folder that is removed at the
+    end nothing is lost by not saving, and small networks train several times as fast.
+    """
 
     def __post_init__(self) -> None:
         # The options' "defaults" are here the values of this execution.

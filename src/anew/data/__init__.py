@@ -1,6 +1,7 @@
 """Where examples come from, how they are split and augmented, and how they become batches."""
 
 from anew.data.batches import Batch, Batches
+from anew.data.epoch_views import EpochViews
 from anew.data.examples import Examples, Resident
 from anew.data.sources import (
     Contents,
@@ -24,6 +25,7 @@ __all__ = [
     "Batches",
     "Contents",
     "Data",
+    "EpochViews",
     "Examples",
     "MissingDataError",
     "Reading",

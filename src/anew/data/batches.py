@@ -137,6 +137,17 @@ class Batches:
         """Return what an epoch shows at positions of its order: this process's part of it."""
         return self._batch(epoch, positions, self.examples.show(*self._request(epoch, positions)))
 
+    def showing(self, indices: Int64[Tensor, "batch"], views: Int64[Tensor, "batch"]) -> Batch:
+        """Return views, by their numbers, of training examples, by their places.
+
+        Raises `AnewError` if views mix pictures: they are no function of one example's view.
+        """
+        self.views.check_unmixed()
+        indices, views = indices.to(self.device), views.to(self.device)
+        columns = views if self.views.is_countable else torch.full_like(views, NOWHERE)
+        inputs = self.examples.show(indices, views)
+        return Batch(inputs, self.labels[indices], indices, views, columns, epoch=0)
+
     def _request(self, epoch: int, positions: Tensor) -> Request:
         """Return which views of which examples this process's part of a batch is made of."""
         ordered = self._order(epoch)

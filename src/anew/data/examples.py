@@ -266,6 +266,22 @@ class OnHost:
         return placed(self.held, device)
 
 
+def in_equal_parts(
+    inputs: Num[Tensor, "asked ..."], size: int
+) -> Iterator[tuple[Num[Tensor, "size ..."], int]]:
+    """Yield inputs in parts of one fixed size, each with how many of it are inputs.
+
+    The last bits of a network may depend on the size of its batch, but not on an example's place.
+    The last part is padded with its own first input.
+    """
+    for part in inputs.split(size):
+        padding = size - len(part)
+        padded = part
+        if padding:
+            padded = torch.cat([part, part[:1].expand(padding, *part.shape[1:])])
+        yield padded, len(part)
+
+
 def moved(shown: Num[Tensor, "chosen ..."], device: torch.device) -> Num[Tensor, "chosen ..."]:
     """Return inputs on a device; to a GPU they are copied while it works on others."""
     if device.type == "cuda":

@@ -117,9 +117,12 @@ def outputs_in(
             f"keep it"
         )
     if len(tensors[f"{split}.labels"]) == 0:
-        raise AnewError(
-            f"{folder.path}: no validation split was held out; train with --data.validation 0.1"
+        held_out = "no validation split was held out; train with --data.validation 0.1"
+        no_test = (
+            "was trained without test examples; `anew evaluate` and `anew insight` take --split "
+            "validation"
         )
+        raise AnewError(f"{folder.path}: {held_out if split == 'validation' else no_test}")
 
     logits, labels = tensors[f"{split}.{epoch}"], tensors[f"{split}.labels"]
     if not _belong_together(logits, labels):

@@ -85,13 +85,14 @@ class Network(nn.Module):
 
         `about` goes into its header as well.
         """
-        files.write_tensors(path, self.model.state_dict(), self._header(about))
+        files.write_tensors(path, self.model.state_dict(), self.header(about))
 
     def saved_bytes(self, about: Mapping[str, Any]) -> int:
         """Return the size of the file that `save` writes; the network may be on the meta device."""
-        return files.file_bytes(files.sizes_of(self.model.state_dict()), self._header(about))
+        return files.file_bytes(files.sizes_of(self.model.state_dict()), self.header(about))
 
-    def _header(self, about: Mapping[str, Any]) -> dict[str, Any]:
+    def header(self, about: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the header of the network's file: what loads it again, and `about`."""
         header = {**about, "model": fields.write(self.spec), **self.signature.to_header()}
         if self.columns:
             header["columns"] = self.columns

@@ -14,6 +14,7 @@ from anew.core import randomness
 from anew.core.distributed import World
 from anew.core.errors import AnewError
 from anew.data.batches import Batch, Batches
+from anew.data.examples import in_equal_parts
 from anew.models.network import Outputs
 from anew.teachers.encoding import Encoding
 from anew.teachers.live import LiveTeacher
@@ -223,19 +224,12 @@ class Teacher:
         return max(self.world.size, min(AHEAD_BATCHES, AHEAD_BYTES // max(1, size)))
 
     def _ask(self, inputs: Num[Tensor, "asked ..."]) -> Int16[Tensor, "asked *positions words"]:
-        """Return the networks' encoded answers, asked in batches of the fixed size.
-
-        The last batch is padded with its own first example.
-        """
+        """Return the networks' encoded answers, asked in batches of the fixed size."""
         self.asked += len(inputs)
         answers: list[Tensor] = []
-        for part in inputs.split(self.batch_size):
-            asked = part
-            padding = self.batch_size - len(part)
-            if padding:
-                asked = torch.cat([part, part[:1].expand(padding, *part.shape[1:])])
-            asked = self.live.signature.arrange(asked)
-            answers.append(self.encoding.encode(self.live.logits(asked)[: len(part)]))
+        for part, count in in_equal_parts(inputs, self.batch_size):
+            asked = self.live.signature.arrange(part)
+            answers.append(self.encoding.encode(self.live.logits(asked)[:count]))
         return torch.cat(answers)
 
     def _keep(self, examples: np.ndarray, views: np.ndarray, rows: np.ndarray) -> None:

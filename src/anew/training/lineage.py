@@ -33,7 +33,7 @@ STILL_FALLING = 0.02
 @dataclass(frozen=True)
 class Trained:
     """A finished lineage: where it lies, its specs oldest first, its scores, and what failed beside
-    it.
+    it. Without test examples there are no scores.
     """
 
     family: Family
@@ -98,12 +98,14 @@ def train_lineage(
                     "would show"
                 )
 
-    rows = evaluation.evaluate_lineage(family, lineage)
-    others = [
-        *lineage[-1].beside_lineage,
-        *(spec for siblings in generations for spec in siblings[1:]),
-    ]
-    rows += evaluation.evaluate_networks(family, others)
+    rows: list[Row] = []
+    if len(data.test):
+        others = [
+            *lineage[-1].beside_lineage,
+            *(spec for siblings in generations for spec in siblings[1:]),
+        ]
+        rows = evaluation.evaluate_lineage(family, lineage)
+        rows += evaluation.evaluate_networks(family, others)
     return Trained(family, lineage, rows, failures)
 
 

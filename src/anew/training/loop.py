@@ -183,7 +183,8 @@ class _Siblings:
         if self._teacher is not None:
             self._teacher.flush(at_least_every=FLUSH_SECONDS)
             trainer.count_teaching(self._teacher, self._sharing)
-        trainer.save()
+        if self._session.execution.saves:
+            trainer.save()
 
     def _at_step(self, step: int) -> list[Trainer]:
         return [trainer for trainer in self._trainers if trainer.step == step]

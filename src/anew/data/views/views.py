@@ -148,6 +148,15 @@ class Views:
                 f"got {input_shape[1]}x{input_shape[2]}; lower --data.padding"
             )
 
+    def check_unmixed(self) -> None:
+        """Raise `AnewError` if views mix pictures: they are no function of one example's view."""
+        if self.mixes:
+            raise AnewError(
+                f"data: views '{self.kind}' mix each picture with the next of its epoch, so that "
+                "no single example has them; take whole batches of an epoch, or drop mixup and "
+                "cutmix from --views"
+            )
+
     def check_units(self, units: str, *, whole: bool) -> None:
         """Raise `AnewError` if pictures in these units have no such views; `whole`: of bytes."""
         if not _OF_COLOUR.isdisjoint(self.parts) and not whole and units != "unit":
