@@ -5,6 +5,7 @@ import pickle
 import signal
 import tempfile
 import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -196,14 +197,21 @@ def test_threads_of_one_process_fit_one_after_another(iris):
     assert all(np.array_equal(each.predict_proba(iris[0]), alone) for each in together)
 
 
-def test_ctrl_c_ends_a_search(iris):
+def test_ctrl_c_ends_a_search(iris, tmp_path):
     """Not as an error of the parameters, after which a search would go on with others."""
-    timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
-    search = GridSearchCV(tabular(), {"epochs": [100_000, 100_001]}, cv=2)
-    timer.start()
+
+    def press():
+        # Once an epoch is saved, the training listens.
+        while not list(tmp_path.glob("networks/*/state/*")):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    search = GridSearchCV(tabular(folder=tmp_path), {"epochs": [100_000, 100_001]}, cv=2)
+    threading.Thread(target=press, daemon=True).start()
     with pytest.raises(KeyboardInterrupt) as caught:
         search.fit(*iris)
     assert isinstance(caught.value.__cause__, Interrupted)
+    assert len(list(tmp_path.glob("networks/*"))) == 1
 
 
 def test_pictures_of_every_layout_are_the_same(arrays, of_pictures):

@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, no_type_check
 
 import numpy as np
 import torch
@@ -94,7 +94,8 @@ class BornAgainClassifier(ClassifierMixin, BaseEstimator):
     networks_: list[Network]
     input_shape_: tuple[int, ...]
 
-    # scikit-learn reads the parameters from this signature.
+    # scikit-learn reads the parameters from this signature. Whatever they are, `fit` looks at them.
+    @no_type_check
     def __init__(  # noqa: PLR0913
         self,
         model: str | Callable[..., nn.Module] | None = None,
