@@ -28,7 +28,7 @@ from anew.core.interruption import Interrupted
 from anew.estimator import ASKED_AT_ONCE
 from runs import weights
 
-TINY = {"generations": 1, "batch_size": 16, "device": "cpu"}
+TINY = {"generations": 1, "batch_size": 16, "learning_rate": 0.1, "device": "cpu"}
 
 
 def tabular(**given):
@@ -73,6 +73,7 @@ def test_the_networks_are_those_of_anew_train(iris, fitted, tmp_path):
         generations=2,
         epochs=4,
         batch_size=16,
+        learning_rate=0.1,
         device="cpu",
         out=tmp_path / "family",
         progress=False,
@@ -211,7 +212,7 @@ def test_ctrl_c_ends_a_search(iris, tmp_path):
     with pytest.raises(KeyboardInterrupt) as caught:
         search.fit(*iris)
     assert isinstance(caught.value.__cause__, Interrupted)
-    assert len(list(tmp_path.glob("networks/*"))) == 1
+    assert len(list(tmp_path.glob("networks/*/state"))) == 1
 
 
 def test_pictures_of_every_layout_are_the_same(arrays, of_pictures):
@@ -276,7 +277,7 @@ def test_wrong_arrays_are_value_errors(iris, fitted, arrays, of_pictures):
         fitted.predict(csr_matrix(inputs))
     with pytest.raises(ValueError, match="5 features"):
         fitted.predict(np.zeros((3, 5)))
-    with pytest.raises(ValueError, match="predict_with must be last, all"):
+    with pytest.raises(ValueError, match="got '3'; set the parameter predict_with"):
         replaced = pickle.loads(pickle.dumps(fitted)).set_params(predict_with=3)
         replaced.predict(inputs)
 

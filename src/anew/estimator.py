@@ -252,10 +252,11 @@ class BornAgainClassifier(ClassifierMixin, BaseEstimator):
         if isinstance(asked, Sequence) and not isinstance(asked, str):
             asked = ",".join(map(str, asked))
         try:
-            return choose_generations(str(asked), len(self.networks_))
+            return choose_generations(
+                str(asked), len(self.networks_), setting="the parameter predict_with"
+            )
         except AnewError as error:
-            rule = str(error).replace("--generations", "predict_with")
-            raise EstimatorError(f"predict_with {rule.removeprefix('generations ')}") from error
+            raise EstimatorError(str(error)) from error
 
 
 def _train(source: Source, folder: Path, settings: dict[str, Any]) -> Result:
