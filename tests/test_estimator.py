@@ -257,7 +257,7 @@ def test_differences_that_float32_loses_are_told(iris):
         ({"options": {"learning_rat": 1}}, "did you mean 'learning_rate'"),
         ({"objective": "bann"}, "did you mean 'ban'"),
         ({"generations": -1}, "generations must be"),
-        ({"model_options": {"widht": 3}}, "widht"),
+        ({"model_options": {"depths": 3}}, "depths"),
         ({"validation_fraction": 2.0}, "validation"),
     ],
 )
