@@ -16,7 +16,7 @@ from anew.core.errors import AnewError, did_you_mean, in_one_line
 from anew.core.spec import ModelSpec
 from anew.data.signature import Signature
 from anew.models.architectures import ARCHITECTURES, Architecture, Shape
-from anew.models.trying import try_blank
+from anew.models.trying import made_for, try_blank
 
 Scalar = bool | int | float | str
 # Sizes that builders of timm and torchvision take before a model's class is called.
@@ -211,9 +211,12 @@ def _build_timm(signature: Signature, name: str, options: dict[str, Scalar]) -> 
         return timm.create_model(inner, pretrained=False, img_size=tuple(input_shape[1:]), **given)
     except Exception as error:
         if not isinstance(error, TypeError) or "img_size" not in str(error):
-            raise _cannot_build(name, error) from error
+            raise _cannot_build_for(signature, name, error) from error
     # The model takes no size of picture.
-    return _call(name, lambda: timm.create_model(inner, pretrained=False, **given))
+    try:
+        return timm.create_model(inner, pretrained=False, **given)
+    except Exception as error:
+        raise _cannot_build_for(signature, name, error) from error
 
 
 def _build_torchvision(signature: Signature, name: str, options: dict[str, Scalar]) -> nn.Module:
@@ -239,7 +242,15 @@ def _build_torchvision(signature: Signature, name: str, options: dict[str, Scala
     if inner in ("googlenet", "inception_v3"):
         # These two answer with several tensors while they train, for a loss of their own.
         given |= {"aux_logits": False, "init_weights": True}
-    return _call(name, lambda: torchvision.models.get_model(inner, **{**given, **options}))
+    builder = torchvision.models.get_model_builder(inner)
+    height, width = input_shape[1:]
+    if height == width and "image_size" in _sizes_of(builder):
+        # Transformers are made for one size of picture and are told it.
+        given["image_size"] = height
+    try:
+        return torchvision.models.get_model(inner, **{**given, **options})
+    except Exception as error:
+        raise _cannot_build_for(signature, name, error) from error
 
 
 def _check_foreign_options(
@@ -251,11 +262,6 @@ def _check_foreign_options(
     `weights`, `cache_dir`), and a stored description may come from anybody. What the classes beside
     a builder are called with are sizes and parts.
     """
-    allowed = set(_TAKEN_BY_BUILDERS)
-    for one in vars(sys.modules[builder.__module__]).values():
-        if inspect.isclass(one) and issubclass(one, nn.Module):
-            allowed |= inspect.signature(one.__init__).parameters.keys()
-
     pretrained = sorted(options.keys() & _PRETRAINED)
     if pretrained:
         raise AnewError(
@@ -263,6 +269,7 @@ def _check_foreign_options(
             "are its sizes; networks start from pretrained weights with --from pretrained (those "
             "in the local cache) or --from FILE; drop it from --model.options"
         )
+    allowed = _sizes_of(builder)
     foreign = sorted(options.keys() - allowed)
     if foreign:
         raise AnewError(
@@ -270,6 +277,15 @@ def _check_foreign_options(
             "its sizes, and others are not taken, since they may load files; drop it from "
             "--model.options"
         )
+
+
+def _sizes_of(builder: Callable[..., Any]) -> set[str]:
+    """Return what the classes beside a builder of somebody else's are called with."""
+    sizes = set(_TAKEN_BY_BUILDERS)
+    for one in vars(sys.modules[builder.__module__]).values():
+        if inspect.isclass(one) and issubclass(one, nn.Module):
+            sizes |= inspect.signature(one.__init__).parameters.keys()
+    return sizes
 
 
 def _build_own(signature: Signature, name: str, options: dict[str, Scalar]) -> nn.Module:
@@ -310,6 +326,14 @@ def _cannot_build(name: str, error: Exception) -> AnewError:
     return AnewError(
         f"model '{name}': cannot be built ({in_one_line(error)}); a callable is called with "
         "input_shape=, classes= and the model's options"
+    )
+
+
+def _cannot_build_for(signature: Signature, name: str, error: Exception) -> AnewError:
+    return AnewError(
+        f"model '{name}': cannot be built for pictures of {signature.in_words()} "
+        f"({in_one_line(error)}){made_for(name)}; choose another --data.size, or other "
+        "--model.options"
     )
 
 

@@ -13,7 +13,7 @@ from anew.core import randomness
 from anew.data.signature import Signature
 from anew.models.returns import NoLogitsError, find_logits
 
-ENOUGH = 0.95
+ENOUGH = 0.9
 """A model that sees less than this share of a picture is told of."""
 _EXAMPLES = 2
 _ROUNDS = 32

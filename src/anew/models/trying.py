@@ -30,8 +30,8 @@ def try_blank(signature: Signature, name: str, model: nn.Module) -> Any:
         answer = _answer(model, signature.blank(COUNT))
     except Exception as error:  # somebody else's forward, or a picture too small for a known one
         raise AnewError(
-            f"model '{name}': fails on inputs {signature.in_words()} ({in_one_line(error)}); "
-            f"{_remedy(signature, name, model)}"
+            f"model '{name}': fails on inputs {signature.in_words()} ({in_one_line(error)})"
+            f"{made_for(name)}; {_remedy(signature, name, model)}"
         ) from error
     model.train(training)
 
@@ -99,12 +99,14 @@ def _remedy(signature: Signature, name: str, model: nn.Module) -> str:
         except Exception:  # it does not take these either
             continue
         return remedy
-    if signature.is_picture:
-        return (
-            "it is given float32 pictures (N, C, H, W): let it take them, choose another "
-            "--data.size, or choose another --model"
-        )
-    return "choose another --model"
+    if not signature.is_picture:
+        return "choose another --model"
+    if name.startswith(("timm:", "torchvision:")):
+        return "choose another --data.size, or another --model"
+    return (
+        "it is given float32 pictures (N, C, H, W): let it take them, choose another --data.size, "
+        "or choose another --model"
+    )
 
 
 def _others(signature: Signature) -> Iterator[tuple[Tensor, str]]:
@@ -139,6 +141,18 @@ def _others(signature: Signature) -> Iterator[tuple[Tensor, str]]:
             f"it takes pictures of {size}x{size}: set --data.size {size}, or choose another "
             "--model",
         )
+
+
+def made_for(name: str) -> str:
+    """Return for which pictures a model of timm's was made, in words; "" if it is not known."""
+    if not name.startswith("timm:"):
+        return ""
+    import timm
+
+    known = timm.models.get_pretrained_cfg(name.removeprefix("timm:"))
+    if known is None:
+        return ""
+    return f"; it was made for pictures of {'x'.join(map(str, known.input_size))}"
 
 
 @torch.no_grad()
