@@ -269,6 +269,7 @@ def _check_foreign_options(
             "are its sizes; networks start from pretrained weights with --from pretrained (those "
             "in the local cache) or --from FILE; drop it from --model.options"
         )
+
     allowed = _sizes_of(builder)
     foreign = sorted(options.keys() - allowed)
     if foreign:
