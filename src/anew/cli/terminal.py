@@ -243,6 +243,9 @@ def lineage_tree(
     for spec in sorted(specs, key=lambda spec: (spec.generation, spec.id)):
         record = records[spec.id]
         state = "not finished" if record is None else _tested(record["test"])
+        if record is not None and spec.is_soft_labels:
+            branches[spec.id] = tree.add(Text(clean(f"{spec.id}  {_soft_labels(record)}")))
+            continue
 
         parent = tree
         if spec.chief_teacher is not None:
@@ -252,6 +255,14 @@ def lineage_tree(
             Text(f"{spec.id}  {_title(spec)}, seed {spec.seed}: {state}")
         )
     return tree
+
+
+def _soft_labels(record: Mapping[str, Any]) -> str:
+    about = record.get("soft_labels", {})
+    return (
+        f"soft labels {record.get('given', '')}: {about.get('are', '')} of "
+        f"{about.get('examples', '')} training examples"
+    )
 
 
 def _tested(scores: Mapping[str, Any]) -> str:

@@ -84,6 +84,16 @@ class Recipe:
         "FAMILY:ID, or a file or folder as for --teacher",
         flag="--from",
     )
+    soft_labels: str | None = option(
+        None,
+        "a row of soft labels for each training example, in place of a teacher: .npy, .npz, "
+        ".safetensors, .parquet or .pt; FILE:NAME where it holds several",
+    )
+    soft_labels_are: str = option(
+        "auto",
+        "what the rows hold; auto finds it and says so",
+        allowed=("auto", "probabilities", "counts", "logits"),
+    )
     taught_by: str = option(
         "last",
         "who teaches a student, from generation 2 on: the last generation alone, all before it, or "
@@ -240,6 +250,8 @@ def _check(recipe: Recipe, teachers: Sequence[Spec]) -> None:
             "--teacher-weights"
         )
 
+    if any(one.is_soft_labels for one in teachers):
+        _check_soft_labels(recipe, len(teachers))
     built_here = [one for one in teachers if not one.weights]
     if teachers and recipe.teacher_model is not None and len(built_here) == len(teachers):
         raise AnewError(
@@ -254,3 +266,31 @@ def _check(recipe: Recipe, teachers: Sequence[Spec]) -> None:
         raise AnewError(
             "frozen: students copy these parts, and there are no students; drop --frozen"
         )
+
+
+def _check_soft_labels(recipe: Recipe, teachers: int) -> None:
+    """Raise `AnewError` if a recipe asks of soft labels what only a network has."""
+    if teachers > 1:
+        raise AnewError(
+            "soft_labels: teach alone, and another teacher is given with them; drop one, or put "
+            "the mean of both into the file"
+        )
+    if not recipe.generations:
+        raise AnewError(
+            "soft_labels: teach students, and there are none; set --generations 1 or more"
+        )
+    if recipe.generations > 1 and recipe.taught_by_last != 1:
+        raise AnewError(
+            f"taught_by: '{recipe.taught_by}' would have soft labels and networks teach together; "
+            "drop --taught-by, or set --generations 1"
+        )
+    if recipe.frozen:
+        raise AnewError(
+            "frozen: parts are copied from a network, and soft labels have none; drop --frozen"
+        )
+    if recipe.start_from == "teacher":
+        raise AnewError(
+            "start_from: 'teacher' names a network's weights, and soft labels have none; drop --from"
+        )
+    if recipe.teacher_model is not None:
+        raise AnewError("teacher_model: soft labels need no model; drop --teacher-model")

@@ -31,6 +31,8 @@ class Keywords(TypedDict, total=False):
     teacher: str | Path | Sequence[str | Path] | None
     teacher_weights: Sequence[float] | None
     taught_by: str | None
+    soft_labels: str | Path | None
+    soft_labels_are: str | None
     teacher_model: str | Mapping[str, Any] | None
     start_from: str | Path | None
     # Its data.

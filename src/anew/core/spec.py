@@ -83,6 +83,9 @@ that is added leaves all ids that were given before.
 """
 
 
+SOFT_LABELS = "soft-labels"
+"""The name in the place of a model for soft labels that were given, a row for each example."""
+
 PLACE = {"source", "root", "download"}
 """Where data lie: no part of an identity, and saved beside it."""
 COLUMNS = ("image_column", "label_column")
@@ -455,7 +458,7 @@ class Spec:
 
     def __post_init__(self) -> None:
         # Known as soon as the teachers' are: no chain is too long to be walked by recursion.
-        assert self.generation >= 0
+        assert self.generation <= self.depth
         if self.frozen and not self.teachers:
             raise AnewError(
                 f"frozen: {', '.join(self.frozen)} are parts of a teacher, and there is none; drop "
@@ -497,10 +500,27 @@ class Spec:
 
     @cached_property
     def generation(self) -> int:
-        """The distance from the labels: 0 without a teacher, else one more than the teachers'."""
+        """The distance from the labels: 0 without a teacher, else one more than the teachers'.
+
+        Soft labels are labels, so a network that they teach is of generation 0, they of -1.
+        """
         if not self.teachers:
-            return 0
+            return -1 if self.is_soft_labels else 0
         return 1 + max(teacher.generation for teacher in self.teachers)
+
+    @cached_property
+    def depth(self) -> int:
+        """How often something taught: the generation, and one more if it began with soft labels.
+
+        Streams of random numbers are keyed by it, so that soft labels teach as the network does
+        whose answers they are.
+        """
+        return 1 + max((teacher.depth for teacher in self.teachers), default=-1)
+
+    @property
+    def is_soft_labels(self) -> bool:
+        """Whether this stands for soft labels that were given, and for no network."""
+        return self.model.name == SOFT_LABELS and bool(self.weights)
 
     @property
     def is_untrained(self) -> bool:
@@ -511,10 +531,12 @@ class Spec:
     def origin(self) -> str:
         """What made the weights, in words: the objective, `given` or `untrained`."""
         if self.weights:
-            return "given"
+            return "soft labels" if self.is_soft_labels else "given"
         if self.is_untrained:
             return "untrained"
         several = f" of {len(self.teachers)} teachers" if len(self.teachers) > 1 else ""
+        if any(teacher.is_soft_labels for teacher in self.teachers):
+            several = " of soft labels"
         shuffled = ", shuffled teacher" if self.objective.shuffled else ""
         start = ", from given weights" if self.start else ""
         if self.start == FROM_TEACHER:
@@ -528,9 +550,12 @@ class Spec:
 
     @property
     def lineage(self) -> tuple[Spec, ...]:
-        """The chain of chief teachers and, last, this network: one network a generation."""
+        """The chain of chief teachers and, last, this network: one network a generation.
+
+        Soft labels are no network, and no part of the lineage of those that they teach.
+        """
         chain: list[Spec] = [self]
-        while (teacher := chain[-1].chief_teacher) is not None:
+        while (teacher := chain[-1].chief_teacher) is not None and not teacher.is_soft_labels:
             chain.append(teacher)
         return tuple(reversed(chain))
 
@@ -550,7 +575,8 @@ class Spec:
     def beside_lineage(self) -> tuple[Spec, ...]:
         """The networks that this one descends from beside its lineage, oldest first."""
         lineage = {spec.id for spec in self.lineage}
-        return tuple(spec for spec in self.ancestry if spec.id not in lineage)
+        beside = (spec for spec in self.ancestry if spec.id not in lineage)
+        return tuple(spec for spec in beside if not spec.is_soft_labels)
 
     def to_json(self) -> dict[str, Any]:
         """Return the spec as it is saved: its identity, with the place of the data."""

@@ -19,10 +19,12 @@ NOWHERE = -1
 
 @dataclass(frozen=True)
 class Second:
-    """The labels of what pictures are mixed with, and their weights in the label terms."""
+    """What pictures are mixed with: labels, their weights in the label terms, and places."""
 
     labels: Int64[Tensor, "batch"]
     weights: Float[Tensor, "batch"]
+    indices: Int64[Tensor, "batch"]
+    """The places of the examples among the training examples."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,7 @@ class Batches:
 
         following = ordered.examples[self._following(positions)]
         inputs, share = self._mixed(positions, numbers, shown)
-        second = Second(self.labels[following], 1 - share)
+        second = Second(self.labels[following], 1 - share, following)
         if self._weights is not None:
             second = replace(second, weights=second.weights * self._weights[following])
         first = share if weights is None else share * weights

@@ -23,6 +23,16 @@ from anew.data.views import Views
 
 
 @dataclass(frozen=True)
+class Places:
+    """Where the training examples stood among all that the source has for training."""
+
+    training: Tensor
+    """The place of each training example (N,), int64, in their order."""
+    count: int
+    """How many the source has, before any split."""
+
+
+@dataclass(frozen=True)
 class Data:
     """Examples ready for training: three disjoint sets, their classes and their normalisation."""
 
@@ -41,6 +51,8 @@ class Data:
     """In which units pictures are."""
     notices: tuple[str, ...] = ()
     """What is to be said of the data before anything is trained on them."""
+    places: Places | None = None
+    """Where the training examples stood in the source, for what is given by its rows."""
 
     @property
     def views(self) -> Views:
@@ -180,6 +192,7 @@ def prepare(source: Source, spec: DataSpec) -> Data:
         spec,
         units,
         notices,
+        Places(indices, len(everything)),
     )
 
 

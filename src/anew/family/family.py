@@ -227,7 +227,7 @@ class Family:
 
         A chain starts at the labels and ends at a network that taught no other.
         """
-        specs = self.finished()
+        specs = [spec for spec in self.finished() if not spec.is_soft_labels]
         taught = {teacher.id for spec in specs for teacher in spec.teachers}
         return [spec.lineage for spec in specs if spec.id not in taught]
 

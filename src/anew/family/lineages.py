@@ -35,7 +35,8 @@ def choose_lineage(
     if end:
         return family.lineage_to(end)
     if several == "longest":
-        chains = [spec.lineage for spec in family.finished(among)]
+        networks = [spec for spec in family.finished(among) if not spec.is_soft_labels]
+        chains = [spec.lineage for spec in networks]
         return max(chains, key=len, default=())
 
     lineages = family.lineages()

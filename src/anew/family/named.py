@@ -77,7 +77,7 @@ def _lineages_of_teachers(family: Family) -> list[tuple[Spec, ...]]:
     So the command that trains the student of a lineage's ensemble into the same family names the
     same networks once it is trained.
     """
-    finished = family.finished()
+    finished = [spec for spec in family.finished() if not spec.is_soft_labels]
     chiefs = {spec.chief_teacher.id for spec in finished if spec.chief_teacher is not None}
     kept = [spec for spec in finished if spec.id in chiefs or not _is_of_ensemble(spec)]
     taught = {teacher.id for spec in kept for teacher in spec.teachers}

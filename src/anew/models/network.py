@@ -164,10 +164,10 @@ def build(
 ) -> Network:
     """Build a network with the first weights of its spec, on the CPU.
 
-    They come from the stream of its seed and generation, but those in `start`, by their names in
+    They come from the stream of its seed and depth, but those in `start`, by their names in
     the state dict. What the spec freezes is copied from `teacher`, the model of its first teacher.
     """
-    with randomness.torch_generator(randomness.key(spec.seed, "weights", spec.generation)):
+    with randomness.torch_generator(randomness.key(spec.seed, "weights", spec.depth)):
         model = models.build_for(signature, spec.model.name, dict(spec.model.options))
     if start:
         model.load_state_dict(start, strict=False)

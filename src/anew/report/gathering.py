@@ -96,7 +96,7 @@ def answer_of(family: Family, chosen: Sequence[Spec]) -> Answer:
     for lineage in replicas(family, chosen):
         outputs = [evaluation.read_outputs(family.folder(spec.id), "test") for spec in lineage]
         lineages.append(([logits for logits, _ in outputs], outputs[0][1]))
-    return headline.of_lineages(lineages, bool(chosen[0].weights))
+    return headline.of_lineages(lineages, headline.what_is(chosen[0]))
 
 
 def gallery_of(outputs: Outputs, data: Data | AnewError | None) -> Gallery:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor
 
+from anew.core.spec import Spec
 from anew.core.text import capitalised, generations_in_words
 from anew.evaluation import ensemble, statistics
 from anew.evaluation.statistics import Difference
@@ -54,16 +55,16 @@ def wrong(outputs: Outputs, labels: Tensor, generations: Sequence[int]) -> NDArr
     return (logits.argmax(-1) != labels).flatten().numpy()
 
 
-def of_lineages(lineages: Sequence[tuple[Outputs, Tensor]], given: bool) -> Answer:
+def of_lineages(lineages: Sequence[tuple[Outputs, Tensor]], first: str) -> Answer:
     """Return the answer for a lineage and its replicas.
 
     Each has its generations' logits (N, C), oldest first, and the labels (N,); the lineage itself
     comes first. Comparisons are paired by seed if there are replicas, else by test example. Their
-    p-values are corrected together (Holm). `given`: generation 0 was not trained here.
+    p-values are corrected together (Holm). `first` is what generation 0 is, in words.
     """
     outputs, labels = lineages[0]
     if len(outputs) == 1:
-        return _alone(wrong(outputs, labels, (0,)), given)
+        return _alone(wrong(outputs, labels, (0,)), first)
 
     chosen = compared(len(outputs))
     judged = statistics.judge([_difference(lineages, generations) for generations in chosen])
@@ -80,8 +81,7 @@ def of_lineages(lineages: Sequence[tuple[Outputs, Tensor]], given: bool) -> Answ
 
     # Of two generations there is no mean of the students: the mean of both takes its place.
     last, mean = comparisons[len(outputs) - 2], comparisons[len(outputs) - 1]
-    against = "the given network" if given else "which learned from the labels"
-    text = sentence(last, mean, f"generation 0, {against}")
+    text = sentence(last, mean, f"generation 0, {first}")
     return Answer(text, _basis(lineages, len(comparisons)), comparisons)
 
 
@@ -161,13 +161,20 @@ def _difference(lineages: Sequence[tuple[Outputs, Tensor]], chosen: Sequence[int
     )
 
 
-def _alone(errs: NDArray[np.bool_], given: bool) -> Answer:
+def what_is(first: Spec) -> str:
+    """Return in words what a lineage's first network is."""
+    if first.weights:
+        return "the given network"
+    return f"which learned from {'soft labels' if first.teachers else 'the labels'}"
+
+
+def _alone(errs: NDArray[np.bool_], first: str) -> Answer:
     """Return the answer of a lineage of one network, from the examples that it gets wrong (N,)."""
     count, failures = len(errs), int(errs.sum())
     interval = stats.binomtest(failures, count).proportion_ci(method="wilson")
-    what = "The one finished network, which learned from the labels,"
-    if given:
-        what = "The given network"
+    what = (
+        f"The one finished network, {first}," if first.startswith("which") else "The given network"
+    )
     return Answer(
         f"{what} errs on {100 * failures / count:.1f} % of the test examples "
         f"({100 * interval.low:.1f} to {100 * interval.high:.1f} %); it has no finished student to "

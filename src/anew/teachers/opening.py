@@ -69,7 +69,15 @@ def check_teachers(spec: Spec) -> tuple[str, ...]:
 
     Raises `AnewError` if it compares features and there are several teachers.
     """
-    features = objectives.find(spec.objective.name).features_of(spec.teachers[0].model)
+    objective = objectives.find(spec.objective.name)
+    if any(teacher.is_soft_labels for teacher in spec.teachers):
+        if "features" in objective.needs:
+            raise AnewError(
+                f"objective '{spec.objective.name}': compares features with a network's, and soft "
+                "labels have none; choose another --objective"
+            )
+        return ()
+    features = objective.features_of(spec.teachers[0].model)
     if features and len(spec.teachers) > 1:
         raise AnewError(
             f"objective '{spec.objective.name}': compares features with one teacher's, got "

@@ -19,7 +19,7 @@ from anew.data.split import Data
 from anew.evaluation import evidence, predict
 from anew.models import matching
 from anew.models.network import Network, Runner
-from anew.teachers import Teacher
+from anew.teachers import RowTeacher, Teacher
 from anew.training.objective import StudentObjective, detached
 
 LEAST_SIGNAL = 1e-3
@@ -109,23 +109,38 @@ class Knowledge:
 
 
 def knowledge(
-    teacher: Teacher, data: Data, device: torch.device, *, given: bool = False
+    teacher: Teacher | RowTeacher, data: Data, device: torch.device, *, given: bool = False
 ) -> Knowledge:
     """Return a teacher's accuracy beside chance, on held-out examples; positions are counted.
 
-    Of one that was `given` it is also looked at whether another order of its classes would fit.
+    Soft labels are those of training examples. Of a teacher that was `given` it is also looked at
+    whether another order of its classes would fit.
     """
+    if isinstance(teacher, RowTeacher):
+        return _of_rows(teacher.predicted().cpu(), data)
+
     is_uniform = len(data.validation.labels.unique()) < 2
     on = "training" if is_uniform else "validation"
     examples = _spread(data.training if is_uniform else data.validation, CHECKED_EXAMPLES)
     predicted = _answers(teacher.live.networks, examples, device, teacher.live.weights)
-    labels = examples.labels.flatten()
 
-    counts = torch.bincount(labels, minlength=len(data.classes)).double()
+    found = _beside_chance(predicted, examples.labels, data.classes, on)
+    if not (found.is_at_chance or given) or examples.labels.ndim > 1:
+        return found
+    return replace(found, advice=_advice(teacher, data, device, found))
+
+
+def _beside_chance(
+    predicted: Tensor, labels_of: Tensor, classes: tuple[str, ...], on: str
+) -> Knowledge:
+    """Return how often predicted classes (N x positions) are right, and how often by chance."""
+    labels = labels_of.flatten()
+    counts = torch.bincount(labels, minlength=len(classes)).double()
     chance = (counts.max() / counts.sum()).item()
     right = int((predicted == labels).sum())
-    uneven = examples.labels.ndim == 1 and class_sizes(labels, data.classes).are_uneven
-    found = Knowledge(
+
+    uneven = labels_of.ndim == 1 and class_sizes(labels, classes).are_uneven
+    return Knowledge(
         accuracy=right / len(labels),
         chance=chance,
         chance_limit=chance + 2 * (chance * (1 - chance) / len(labels)) ** 0.5,
@@ -134,9 +149,30 @@ def knowledge(
         factor=evidence.factor_for_chance(right, len(labels), chance),
         association=evidence.association(predicted, labels),
     )
-    if not (found.is_at_chance or given) or examples.labels.ndim > 1:
-        return found
-    return replace(found, advice=_advice(teacher, data, device, found))
+
+
+def _of_rows(predicted: Tensor, data: Data) -> Knowledge:
+    """Return how often soft labels agree with the labels of their training examples."""
+    labels = data.training.labels
+    found = _beside_chance(predicted, labels, data.classes, "training")
+    advice = _advice_of_order(predicted, labels, data.classes)
+    if found.is_at_chance and not advice:
+        advice = "their rows seem to be in another order than the data's examples: give them in it"
+    return replace(found, advice=advice)
+
+
+def _advice_of_order(predicted: Tensor, labels: Tensor, classes: tuple[str, ...]) -> str:
+    """Return the advice if another order of the classes would fit, "" if it would not."""
+    order = evidence.better_order(predicted, labels, len(classes))
+    if order is None:
+        return ""
+    moved = ", ".join(f"'{classes[one]}' is '{classes[other]}'" for one, other in order.moved[:3])
+    more = f" and {len(order.moved) - 3} more" if len(order.moved) > 3 else ""
+    return (
+        f"its classes seem to be in another order than the data's: with {moved}{more} it gets "
+        f"{order.accuracy:.1%} of training examples right, not {order.now:.1%}; give a file "
+        "that names its classes as the data do, or the data's classes in its order"
+    )
 
 
 def _spread(examples: Examples, most: int) -> Examples:
@@ -165,17 +201,9 @@ def _advice(teacher: Teacher, data: Data, device: torch.device, found: Knowledge
     examples = _spread(data.training, ADVICE_EXAMPLES)
     networks, labels, weights = teacher.live.networks, examples.labels, teacher.live.weights
     predicted = _answers(networks, examples, device, weights)
-    order = evidence.better_order(predicted, labels, len(data.classes))
-    if order is not None:
-        moved = ", ".join(
-            f"'{data.classes[one]}' is '{data.classes[other]}'" for one, other in order.moved[:3]
-        )
-        more = f" and {len(order.moved) - 3} more" if len(order.moved) > 3 else ""
-        return (
-            f"its classes seem to be in another order than the data's: with {moved}{more} it gets "
-            f"{order.accuracy:.1%} of training examples right, not {order.now:.1%}; give a file "
-            "that names its classes as the data do, or the data's classes in its order"
-        )
+    advice = _advice_of_order(predicted, labels, data.classes)
+    if advice:
+        return advice
 
     if not data.signature.is_picture or data.units == "own" or not found.is_at_chance:
         return ""
@@ -204,7 +232,7 @@ def check_signal(name: str, ratio: float) -> None:
 
 
 def signal(
-    student: Network, teacher: Teacher, objective: StudentObjective, batches: Batches
+    student: Network, teacher: Teacher | RowTeacher, objective: StudentObjective, batches: Batches
 ) -> float:
     """Return |gradient of the teacher's term| / |gradient of the label term|.
 

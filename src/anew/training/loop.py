@@ -19,7 +19,15 @@ from anew.data.batches import Batch, Batches
 from anew.family.lock import NetworkLock
 from anew.models import network, saving
 from anew.models.network import Outputs
-from anew.teachers import FLUSH_SECONDS, Teacher, asking, open_teacher, teacher_parts
+from anew.teachers import (
+    FLUSH_SECONDS,
+    Rows,
+    RowTeacher,
+    Teacher,
+    asking,
+    open_teacher,
+    teacher_parts,
+)
 from anew.training import checks
 from anew.training.checks import CheckError, Knowledge
 from anew.training.session import Group, Session
@@ -64,7 +72,7 @@ class _Siblings:
         self,
         session: Session,
         batches: Batches,
-        teacher: Teacher | None,
+        teacher: Teacher | RowTeacher | None,
         locks: Mapping[str, NetworkLock],
     ) -> None:
         self.failures: dict[str, AnewError] = {}
@@ -78,7 +86,7 @@ class _Siblings:
         Raises the first error if the checks stop all.
         """
         session, teacher = self._session, self._teacher
-        copied = teacher.live.networks[0] if teacher is not None else None
+        copied = teacher.live.networks[0] if isinstance(teacher, Teacher) else None
         trainers = [
             Trainer(
                 spec,
@@ -211,7 +219,9 @@ def _lock(session: Session, spec: Spec) -> NetworkLock:
 
 
 @contextmanager
-def _teaching(session: Session, group: Group, batches: Batches) -> Generator[Teacher | None]:
+def _teaching(
+    session: Session, group: Group, batches: Batches
+) -> Generator[Teacher | RowTeacher | None]:
     """Open the group's teacher, or None if the group learns from labels, and close it afterwards.
 
     Raises `AnewError` if a teacher's file or table is damaged.
@@ -219,6 +229,12 @@ def _teaching(session: Session, group: Group, batches: Batches) -> Generator[Tea
     spec = group.specs[0]
     if not spec.teachers:
         yield None
+        return
+
+    if spec.teachers[0].is_soft_labels:
+        folder = session.family.folder(spec.teachers[0].id)
+        rows = Rows.load(folder.sound_weights)
+        yield RowTeacher(rows, spec, batches, session.progress.log)
         return
 
     networks = [
@@ -244,7 +260,7 @@ def _teaching(session: Session, group: Group, batches: Batches) -> Generator[Tea
 
 
 def _taught(
-    epoch: Iterable[Batch], teacher: Teacher | None
+    epoch: Iterable[Batch], teacher: Teacher | RowTeacher | None
 ) -> Iterator[tuple[Batch, Outputs | None]]:
     """Yield batches with the teacher's targets, None without a teacher."""
     if teacher is None:

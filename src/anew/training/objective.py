@@ -82,7 +82,7 @@ class StudentObjective:
         shapes = feature_shapes(student, self.features), feature_shapes(teacher, names)
 
         # A stream of its own, so that the student's first weights are those of any objective.
-        stream = randomness.key(spec.seed, "objective", spec.generation)
+        stream = randomness.key(spec.seed, "objective", spec.depth)
         with randomness.torch_generator(stream):
             module = self._objective.module(*shapes)
         return module.to(student.mean.device)

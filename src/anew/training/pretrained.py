@@ -21,7 +21,10 @@ from anew.family import Family, NetworkFolder, named_networks, split_name
 from anew.models import checkpoints, fitting, matching, misfits, network, saving
 from anew.models.checkpoints import Checkpoint
 from anew.models.network import Network
+from anew.teachers import label_files
+from anew.teachers.label_files import TABLES
 from anew.training import answers
+from anew.training.given_rows import GivenRows, find_rows
 
 
 @dataclass(frozen=True)
@@ -62,8 +65,8 @@ class PretrainedTeacher:
 
 def find_teachers(
     recipe: Recipe, data: Data, trusted: Collection[str] = (), *, force: bool = False
-) -> tuple[PretrainedTeacher, ...]:
-    """Find the networks that `recipe.teacher` names, and check that they can teach this data.
+) -> tuple[PretrainedTeacher | GivenRows, ...]:
+    """Find the networks or the soft labels that a recipe names, and check that they can teach.
 
     A network of a family whose spec is of the same data keeps its spec and its ancestors. Any other
     checkpoint gets a spec that holds the hash of its weights, and is brought to the data's units
@@ -71,8 +74,20 @@ def find_teachers(
     `trusted` are models of the user's own that a file may name. Nothing is written. Raises
     `AnewError` if there is no such teacher, it does not fit the data, or it is named twice.
     """
+    names = list(recipe.teacher or ())
+    # A table of numbers that is given as a teacher can only be soft labels.
+    tables = [name for name in names if label_files.split_name(name)[0].suffix in TABLES]
+    tables += [recipe.soft_labels] if recipe.soft_labels is not None else []
+    if tables and len({*names, *tables}) > 1:
+        raise AnewError(
+            f"soft_labels: '{tables[0]}' and another teacher are given together, and soft labels "
+            "teach alone; drop one, or put the mean of both into the file"
+        )
+    if tables:
+        return (find_rows(tables[0], recipe.soft_labels_are, data, force=force),)
+
     found: dict[str, tuple[str, PretrainedTeacher]] = {}
-    for name in recipe.teacher or ():
+    for name in names:
         for teacher in _find(name, recipe, data, trusted, force=force):
             twice = found.get(teacher.spec.id)
             if twice is not None:
@@ -113,6 +128,11 @@ def _find(
         if wrong:
             raise AnewError(f"teacher '{name}': {wrong[0]}; restore it from a copy")
 
+        if spec.is_soft_labels and (len(specs) > 1 or not spec.data.is_same(data.spec)):
+            raise AnewError(
+                f"teacher '{name}': network {spec.id} stands for soft labels of other data; give "
+                "their file with --soft-labels"
+            )
         if not spec.data.is_same(data.spec):
             weights = checkpoints.read(folder.weights)
             found.append(_from_file(weights, recipe, data, trusted, force=force))

@@ -25,7 +25,7 @@ from anew.data.split import Data
 from anew.family import NetworkFolder
 from anew.models import network, saving, whole_batch
 from anew.models.network import Network, Outputs, Runner
-from anew.teachers import Teacher
+from anew.teachers import RowTeacher, Teacher
 from anew.training import checks, optim
 from anew.training.checkpoint import MEND, Checkpoint, Standing
 from anew.training.checks import Knowledge
@@ -193,7 +193,12 @@ class Trainer:
             self.standing.kept[path.name] = files.sha256(path)
 
     def check_teacher(
-        self, teacher: Teacher, knowledge: Knowledge, progress: Callback, *, force: bool
+        self,
+        teacher: Teacher | RowTeacher,
+        knowledge: Knowledge,
+        progress: Callback,
+        *,
+        force: bool,
     ) -> None:
         """Check the teacher and the objective's term from it before the first step.
 
@@ -217,7 +222,7 @@ class Trainer:
             checks.check_signal(self.spec.objective.name, signal)
         self.standing.checks = {**knowledge.to_json(), "signal": signal, "forced": force}
 
-    def count_teaching(self, teacher: Teacher, siblings: int) -> None:
+    def count_teaching(self, teacher: Teacher | RowTeacher, siblings: int) -> None:
         """Count what the teacher was asked since this run's first step, shared among siblings."""
         counts = {
             "asked": round(teacher.asked * self.world.size / siblings),
@@ -365,7 +370,7 @@ class Trainer:
         """Move torch's generators, which dropout draws from, to this step's stream."""
         # Each of several processes has its own stream; a process alone has the stream without rank.
         rank = (self.world.rank,) if self.world.size > 1 else ()
-        stream = randomness.key(self.spec.seed, "step", self.spec.generation, self.step, *rank)
+        stream = randomness.key(self.spec.seed, "step", self.spec.depth, self.step, *rank)
         randomness.reseed(stream, self.batches.device)
 
     def _place(self, one: Network) -> Network:

@@ -218,7 +218,10 @@ class _Collector:
         self._family, self._lineage, self._options = family, lineage, options
         # A student's further teachers are beside the lineage.
         self._everybody = {
-            spec.id: spec for student in lineage for spec in (*student.teachers, student)
+            spec.id: spec
+            for student in lineage
+            for spec in (*student.teachers, student)
+            if not spec.is_soft_labels
         }
         self._folders = {spec.id: self._sound(spec) for spec in self._everybody.values()}
         self._outputs: dict[str, tuple[dict[str, Tensor], dict[str, Any]]] = {}
@@ -324,6 +327,11 @@ class _Collector:
         if len(self._lineage) == 1:
             self.notices.append(
                 "There is no student yet, so there are no gradients and nothing to compare."
+            )
+        if any(teacher.is_soft_labels for teacher in self._lineage[0].teachers):
+            self.notices.append(
+                "Generation 0 learned from soft labels, which say nothing of these examples: it "
+                "has no gradients."
             )
         for generation, spec in enumerate(self._lineage):
             if spec.objective.shuffled:
