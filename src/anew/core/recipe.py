@@ -284,13 +284,15 @@ def _check_soft_labels(recipe: Recipe, teachers: int) -> None:
             f"taught_by: '{recipe.taught_by}' would have soft labels and networks teach together; "
             "drop --taught-by, or set --generations 1"
         )
+
     if recipe.frozen:
         raise AnewError(
             "frozen: parts are copied from a network, and soft labels have none; drop --frozen"
         )
     if recipe.start_from == "teacher":
         raise AnewError(
-            "start_from: 'teacher' names a network's weights, and soft labels have none; drop --from"
+            "start_from: 'teacher' names a network's weights, and soft labels have none; drop "
+            "--from"
         )
     if recipe.teacher_model is not None:
         raise AnewError("teacher_model: soft labels need no model; drop --teacher-model")

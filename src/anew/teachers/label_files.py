@@ -125,6 +125,7 @@ def _arrays(path: Path, name: str) -> dict[str, Array]:
         ".pt": _read_torch,
         ".pth": _read_torch,
     }.get(path.suffix.lower())
+
     if path.suffix.lower() == ".parquet":
         return _read_parquet(path, name)
     if read is None:
@@ -142,6 +143,7 @@ def _read_numpy(path: Path) -> dict[str, Array]:
             return {"": cast(Array, loaded)}
         with loaded:
             return {key: loaded[key] for key in loaded.files}
+
     except OSError as error:
         raise AnewError(
             f"soft labels {path}: cannot be read ({error.strerror or error}); check the path"

@@ -77,6 +77,7 @@ def check_teachers(spec: Spec) -> tuple[str, ...]:
                 "labels have none; choose another --objective"
             )
         return ()
+
     features = objective.features_of(spec.teachers[0].model)
     if features and len(spec.teachers) > 1:
         raise AnewError(

@@ -65,6 +65,7 @@ class RowTeacher:
                 f"soft labels: have {len(rows.words)} rows, and there are {len(batches.labels)} "
                 "training examples; train with the data and the split that they were given for"
             )
+
         self.asked, self.served = 0, 0
         """No network is asked; and the examples of batches with targets."""
         self._words = rows.words.to(batches.device)
@@ -93,6 +94,7 @@ class RowTeacher:
         """Return the outputs that `teach` gives for a whole batch."""
         if self._shuffled is not None:
             batch = self._shuffled(batch)
+
         logits = self._logits(batch.indices)
         if batch.second is not None and batch.share is not None:
             both = [

@@ -180,6 +180,7 @@ def _kind(table: LabelTable) -> Kind:
 def _kind_of(table: LabelTable, values: Numbers) -> Kind:
     if np.isnan(values).any() or not (values >= 0).all():
         return "logits"
+
     sums = values.sum(-1)
     is_whole = bool((values == np.round(values)).all())
     is_share = (
@@ -244,14 +245,14 @@ def _check_values(
         if table.numbers is not None:
             _refuse(
                 table,
-                np.asarray(np.exp(values).sum(-1) > 1 + _SUM_IS_ONE),
+                np.exp(values).sum(-1) > 1 + _SUM_IS_ONE,
                 places,
                 "holds the k largest logits, which leave unknown what the others add up to; give "
                 "probabilities, or log-probabilities",
             )
         return
 
-    _refuse(table, (values < 0).any(-1), places, f"holds a number below 0 among {kind}")
+    _refuse(table, np.asarray((values < 0).any(-1)), places, f"holds a number below 0 among {kind}")
     sums = values.sum(-1)
     if kind == "counts":
         _refuse(table, sums <= 0, places, "counts nobody: it adds up to 0")
@@ -279,7 +280,7 @@ def _check_numbers(table: LabelTable, chosen: NDArray[np.int64], classes: int) -
     wrong = (numbers < 0).any(-1) | (numbers >= classes).any(-1) | (numbers % 1 != 0).any(-1)
     _refuse(table, wrong, chosen, f"names a class that is none of 0 to {classes - 1}")
     in_order = np.sort(numbers, axis=-1)
-    twice = np.asarray((np.diff(in_order, axis=-1) == 0).any(-1))
+    twice = (np.diff(in_order, axis=-1) == 0).any(-1)
     _refuse(table, twice, chosen, "names a class twice")
 
 
