@@ -25,7 +25,8 @@ def code_of(name: str) -> dict[str, str]:
     """Return the hashes of the definitions that `package.module:callable` uses, by their names.
 
     The module is imported already. Definitions of other modules count if these lie beside it: in
-    the folder of its package or file. Empty if the source cannot be read, as in a notebook.
+    the folder of its package or file. Empty if the source cannot be read, as in a notebook, and for
+    an installed package, which has a version.
     """
     place, _, attribute = name.partition(":")
     root = _root(place)
@@ -33,14 +34,19 @@ def code_of(name: str) -> dict[str, str]:
         return {}
 
     hashes: dict[str, str] = {}
+    sources: dict[str, _Source | None] = {}
     waiting: list[_Definition] = [(place, attribute)]
     reached: set[_Definition] = set()
     while waiting:
         current = waiting.pop()
-        source = _read(current[0], root)
-        if current in reached or source is None:
+        if current in reached:
             continue
         reached.add(current)
+        if current[0] not in sources:
+            sources[current[0]] = _read(current[0], root)
+        source = sources[current[0]]
+        if source is None:
+            continue
 
         nodes = source.definitions.get(current[1], [])
         if nodes:
@@ -175,7 +181,8 @@ def _read(place: str, root: Path) -> _Source | None:
     path = _file(place)
     if path is None or not path.is_relative_to(root):
         return None
-    if any(part in _INSTALLED for part in path.relative_to(root).parts):
+    # An environment may lie in the folder of the user's code.
+    if any(part in _INSTALLED for part in path.parts):
         return None
     return _parsed(place, path, path.stat().st_mtime_ns)
 
@@ -190,16 +197,14 @@ def _parsed(place: str, path: Path, time: int) -> _Source | None:
 
 
 def _root(place: str) -> Path | None:
-    """Return the folder whose modules are the user's: the one that a module is imported from."""
+    """Return the folder whose modules are the user's: the one that a module is imported from.
+
+    None if the module has no source, or is an installed package's.
+    """
     path = _file(place)
-    if path is None:
+    if path is None or any(part in _INSTALLED for part in path.parts):
         return None
-    parts = place.split(".")
-    above = path.parents[len(parts) - (path.name != "__init__.py")]
-    if above.name not in _INSTALLED:
-        return above
-    # Beside an installed package lie packages of others.
-    return above / parts[0] if len(parts) > 1 or path.name == "__init__.py" else path
+    return path.parents[place.count(".") + (path.name == "__init__.py")]
 
 
 def _file(place: str) -> Path | None:
