@@ -489,6 +489,7 @@ def test_helpers_of_training_and_counters_are_left_out(state, tmp_path):
     held = {
         **state,
         "aux1.conv.weight": torch.ones(3),
+        "aux1.bn.num_batches_tracked": torch.tensor(3),
         "AuxLogits.fc.bias": torch.ones(3),
         "total_ops": torch.tensor(3.0),
         "conv.total_params": torch.tensor(3.0),

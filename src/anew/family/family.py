@@ -256,6 +256,11 @@ class Family:
                     wrong += folder.verify()
             except AnewError as error:
                 wrong.append(str(error))
+
+        # Named by what they hold.
+        for path in sorted(self.start_file("").parent.glob("*.safetensors")):
+            if files.sha256(path) != path.stem:
+                wrong.append(f"{path}: has changed since it was written (its hash differs)")
         return checked, wrong
 
 

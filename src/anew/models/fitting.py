@@ -279,8 +279,9 @@ def _fill_gaps(wanted: _Wanted, taken: Tensors, notices: list[str]) -> Tensors:
 def _drop_extras(wanted: _Wanted, taken: Tensors, notices: list[str]) -> None:
     """Take out of a file's tensors what its model does without, and say it."""
     extra = [name for name in taken if name not in wanted.tensors]
-    counters = [name for name in extra if name.rpartition(".")[2] in (*_COUNTERS, _BATCHES)]
     helpers = _helpers(wanted.tensors, extra)
+    extra = [name for name in extra if name not in helpers]
+    counters = [name for name in extra if name.rpartition(".")[2] in (*_COUNTERS, _BATCHES)]
     computed = [
         name
         for name in extra
