@@ -111,8 +111,8 @@ class DataSpec:
 
     source: str = option(
         "digits",
-        "where examples come from; `anew data` lists the kinds, such as parquet:PATH or "
-        "folder:PATH",
+        "where examples come from; `anew data` lists the kinds, such as folder:PATH, parquet:PATH "
+        "or tar:PATH",
         identity=False,
     )
     root: str = option(
@@ -217,13 +217,13 @@ class DataSpec:
     image_column: str = option(
         "",
         "Parquet files and tables of labels: the column with the pictures, or with their files' "
-        "names; found by its name where not given",
+        "names; tar files: the suffix of the pictures; found by its name where not given",
         identity=False,
     )
     label_column: str = option(
         "",
-        "Parquet files and tables of labels: the column with the classes; found by its name where "
-        "not given",
+        "Parquet files and tables of labels: the column with the classes; tar files: the suffix of "
+        "the labels, or a field of the JSON; found by its name where not given",
         identity=False,
     )
 

@@ -34,8 +34,11 @@ from anew.data.pictures import Form, Pixels
 
 FORMAT = 1
 _MANIFEST = "manifest.json"
+INDEX = "tar.index"
+"""The index of tar files, in a folder of its own."""
 _FILES = (
     _MANIFEST,
+    INDEX,
     "pictures.raw",
     "checks.u32",
     "encoded.raw",

@@ -107,6 +107,13 @@ def split_of_shard(stem: str) -> SplitName | None:
     return split_called(word.group()) if word else None
 
 
+def split_in(stem: str) -> SplitName | None:
+    """Return the split that one word of a file's name says, as in `imagenet-val-000`."""
+    called = [split_called(word) for word in re.split(r"[-_. ]+", stem)]
+    said = [split for split in dict.fromkeys(called) if split is not None]
+    return said[0] if len(said) == 1 else None
+
+
 def column_called(columns: Sequence[str], names: Sequence[str]) -> str | None:
     """Return the first of the usual names that a table has, in any case."""
     plain = {column.strip().lower().replace(" ", "_"): column for column in reversed(columns)}

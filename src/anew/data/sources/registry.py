@@ -16,6 +16,7 @@ from anew.data.sources.memory import read_digits
 from anew.data.sources.npz import read_npz
 from anew.data.sources.parquet import read_parquet
 from anew.data.sources.source import Contents, Reading, Source, resized
+from anew.data.sources.tar import read_tar
 from anew.data.sources.torchvision import cifar_reader, idx_reader
 from anew.data.storage import Storage
 
@@ -43,6 +44,8 @@ class SourceKind:
     """Reads a source from its description and its place."""
     needs_place: bool = False
     """Whether the source is written with a place, as `folder:PATH`."""
+    takes_patterns: bool = False
+    """Whether the place may be a pattern of several files, which the reader looks for."""
     contents: Contents | None = None
     """The sizes of every such source, if they are known without its files."""
 
@@ -73,6 +76,11 @@ def open_source(spec: DataSpec, storage: Storage | None = None) -> Source:
     """
     spec, source = spec.complete(), spec.source
     name, _, place = source.partition(":")
+    if name in OTHER_NAMES:
+        raise AnewError(
+            f"data '{source}': such data are called {OTHER_NAMES[name]} here; write "
+            f"{OTHER_NAMES[name]}:{place or 'PATH'}"
+        )
     if name not in SOURCES:
         raise AnewError(
             f"data '{source}' is not known{did_you_mean(name, SOURCES)}; choose one of "
@@ -81,11 +89,21 @@ def open_source(spec: DataSpec, storage: Storage | None = None) -> Source:
     if SOURCES[name].needs_place and not place:
         raise AnewError(f"data '{source}': names no place; write {name}:PATH")
     path = Path(place).expanduser() if place else Path(spec.root).expanduser()
-    if SOURCES[name].needs_place and not path.exists():
+    looks_itself = SOURCES[name].takes_patterns
+    if SOURCES[name].needs_place and not path.exists() and not looks_itself:
         raise AnewError(f"data '{source}': there is nothing at {place}; check the path")
     reading = Reading(spec, path, storage or Storage())
     return resized(SOURCES[name].read(reading), reading.form)
 
+
+OTHER_NAMES = {
+    "webdataset": "tar",
+    "wds": "tar",
+    "imagefolder": "folder",
+    "huggingface": "hf",
+    "datasets": "hf",
+}
+"""What others call the kinds of sources."""
 
 SOURCES: Mapping[str, SourceKind] = {
     "digits": SourceKind("scikit-learn's 1,797 grey 8x8 digits, always at hand", read_digits),
@@ -118,6 +136,12 @@ SOURCES: Mapping[str, SourceKind] = {
         "parquet:PATH, Parquet files of image bytes and labels, by split, or one file",
         read_parquet,
         True,
+    ),
+    "tar": SourceKind(
+        "tar:PATH or tar:t-{00..47}.tar, WebDataset's pictures and labels",
+        read_tar,
+        True,
+        takes_patterns=True,
     ),
     "hf": SourceKind(
         "hf:NAME or hf:PATH, what datasets.load_dataset reads, or save_to_disk wrote",
