@@ -109,8 +109,11 @@ def split_of_shard(stem: str) -> SplitName | None:
 
 def split_in(stem: str) -> SplitName | None:
     """Return the split that one word of a file's name says, as in `imagenet-val-000`."""
-    called = [split_called(word) for word in re.split(r"[-_. ]+", stem)]
-    said = [split for split in dict.fromkeys(called) if split is not None]
+    said: list[SplitName] = []
+    for word in re.split(r"[-_. ]+", stem):
+        split = split_called(word)
+        if split is not None and split not in said:
+            said.append(split)
     return said[0] if len(said) == 1 else None
 
 
