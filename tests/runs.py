@@ -83,11 +83,15 @@ def interrupted_often(arrays, out, **given):
 
 
 def start(out, npz, *options, processes=1):
-    """Start `anew train` as a process of its own, or as several under torchrun."""
+    """Start `anew train` as a process of its own, or as several under torchrun.
+
+    `npz` is a file of arrays, or a source with its kind, such as `folder:PATH`.
+    """
     launcher = (
         ["torch.distributed.run", "--nproc-per-node", str(processes), "-m"] if processes > 1 else []
     )
-    common = ["--data", f"npz:{npz}", "--out", str(out), "--threads", "1", "--no-page"]
+    source = npz if str(npz).startswith("folder:") else f"npz:{npz}"
+    common = ["--data", source, "--out", str(out), "--threads", "1", "--no-page"]
     return subprocess.Popen(
         [sys.executable, "-m", *launcher, "anew", "train", *common, *map(str, options)],
         stdout=subprocess.DEVNULL,

@@ -43,9 +43,17 @@ from anew.training import lineage
 from anew.training.device import settings
 
 Array = Tensor | NDArray[Any]
-Examples = str | tuple[Array, Array] | tuple[Array, Array, Array, Array] | Dataset[Any] | Source
-"""A source's name, (x, y), (x, y, x_test, y_test), a torch data set of (input, label), or a
-`Source`.
+Examples = (
+    str
+    | tuple[Array, Array]
+    | tuple[Array, Array, Array, Array]
+    | Dataset[Any]
+    | tuple[Dataset[Any], Dataset[Any]]
+    | Mapping[str, Any]
+    | Source
+)
+"""A source's name, (x, y), (x, y, x_test, y_test), a torch data set of (input, label) or two for
+training and test, a mapping of train, validation and test to either, or a `Source`.
 """
 
 
@@ -191,7 +199,7 @@ def _source(given: Any, spec: DataSpec, storage: Storage | None = None) -> Sourc
     splits = _splits(given)
 
     if splits and all(isinstance(one, Dataset) for one in splits.values()):
-        return data_sources.from_datasets(splits, spec)
+        return data_sources.from_datasets(splits, spec, storage=storage)
     if splits and all(isinstance(one, tuple) and len(one) == 2 for one in splits.values()):
         return data_sources.from_arrays(
             splits["train"], splits.get("test"), validation=splits.get("validation")

@@ -29,6 +29,7 @@ FROM_TEACHER = "teacher"
 
 VIEWS = Parts(
     (
+        "fresh",
         "crop",
         "resized-crop",
         "flip",
@@ -142,7 +143,7 @@ class DataSpec:
     views: str | None = option(
         None,
         "augmentation, as parts joined by +, such as resized-crop+flip; the source's own where not "
-        "given",
+        "given; fresh reads a torch data set's items anew each time, for its own random transforms",
         allowed=VIEWS,
         flag="--views",
     )

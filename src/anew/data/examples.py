@@ -289,6 +289,15 @@ def moved(shown: Num[Tensor, "chosen ..."], device: torch.device) -> Num[Tensor,
     return shown.to(device)
 
 
+def on_cpu(request: Request) -> Request:
+    """Return a request whose tensors are on the CPU, as other processes take it."""
+    indices, views = request
+    return (
+        indices.cpu() if isinstance(indices, Tensor) else indices,
+        views.cpu() if views is not None else None,
+    )
+
+
 def placed(examples: Examples, device: torch.device) -> Examples:
     """Return examples shown on a device: in its memory if they take less than half of what is free.
 

@@ -204,8 +204,12 @@ class Pictures:
         return digests
 
     def workers(self, count: int) -> int:
-        """Return how many processes work on so many pictures."""
+        """Return how many processes work on so many pictures, before anything is trained."""
         return 0 if count <= FEW else self.storage.processes
+
+    def ahead(self, count: int) -> int:
+        """Return how many processes decode what a network is shown of so many pictures."""
+        return 0 if count <= FEW else self.storage.ahead
 
     def _known_layout(self) -> Layout | None:
         known = self.facts.get("layout")

@@ -12,6 +12,7 @@ from anew.core import randomness
 from anew.core.errors import AnewError
 from anew.core.spec import DataSpec
 from anew.data.examples import Examples, in_parts
+from anew.data.fresh import Fresh, measurable
 from anew.data.keeping import check_enough, keep_classes
 from anew.data.moments import moments_of
 from anew.data.signature import Signature, Units
@@ -19,7 +20,7 @@ from anew.data.sources import Contents, Source
 from anew.data.sources.source import form_of, resized
 from anew.data.streamed import Streamed, settled
 from anew.data.units import check_statistics, filled, find_units
-from anew.data.views import Views
+from anew.data.views import FRESH, Views
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,7 @@ def prepare(source: Source, spec: DataSpec) -> Data:
             "positions have no one class; drop --data.balance"
         )
 
+    _check_fresh(source, spec)
     everything, test = source.train, source.test
     strata = _Strata.of(everything.labels, len(source.classes))
     indices = torch.arange(len(everything))
@@ -177,11 +179,12 @@ def prepare(source: Source, spec: DataSpec) -> Data:
         ],
         f"data '{spec.source}'",
     )
-    units = find_units(training, source.units if spec.units == "auto" else spec.units)
+    measured = measurable(training)
+    units = find_units(measured, source.units if spec.units == "auto" else spec.units)
     views.check_units(units, whole=not training.show(slice(0, 1)).is_floating_point())
     spec, notices = filled(spec, units)
-    mean, std = _normalisation(training, spec)
-    notices += check_statistics(training, mean, std, spec, units)
+    mean, std = _normalisation(measured, spec)
+    notices += check_statistics(measured, mean, std, spec, units)
     return Data(
         training,
         validation,
@@ -194,6 +197,29 @@ def prepare(source: Source, spec: DataSpec) -> Data:
         notices,
         Places(indices, len(everything)),
     )
+
+
+def _check_fresh(source: Source, spec: DataSpec) -> None:
+    """Raise `AnewError` for views that read items afresh where that cannot be."""
+    asked = FRESH in (spec.views or "").split("+")
+    if asked and not isinstance(source.train, Fresh):
+        raise AnewError(
+            f"data '{spec.source}': views '{spec.views}' read a torch data set's items afresh, and "
+            "these examples are none; drop fresh from --views"
+        )
+    if not isinstance(source.train, Fresh):
+        return
+    if source.test is None:
+        raise AnewError(
+            "data: a test set cut off from a data set that is read afresh would be changed at "
+            "random; give one without random transforms: data=(train, test), or a mapping"
+        )
+    if source.validation is None and spec.validation > 0:
+        raise AnewError(
+            "data: a validation split of a data set that is read afresh would be changed at "
+            "random; give one without random transforms, data={'train': ..., 'validation': ..., "
+            "'test': ...}, or set data.validation 0"
+        )
 
 
 @dataclass(frozen=True)

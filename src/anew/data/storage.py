@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from anew.core import memory
 from anew.core.errors import AnewError
@@ -36,16 +37,28 @@ class Storage:
     budget: float = 20e9
     """Bytes that the cache of decoded pictures may take."""
     log: Callable[[str], None] = field(default=_unheard, compare=False)
+    jobs: int = 1
+    """How many networks are trained at once on this machine, each with processes of its own."""
 
     @classmethod
     def of(cls, execution: Execution, log: Callable[[str], None]) -> Storage:
         """Return what the settings of a run say."""
-        return cls(execution.storage, execution.workers, execution.cache_budget * 1e9, log)
+        budget = execution.cache_budget * 1e9
+        return cls(execution.storage, execution.workers, budget, log, execution.jobs)
 
     @property
     def processes(self) -> int:
         """The number of processes that decode; 0 if it is done by the one that trains."""
         return default_workers() if self.workers is None else self.workers
+
+    @property
+    def ahead(self) -> int:
+        """The number of processes that decode what one network is shown: its part of the cores."""
+        return max(1, default_workers() // self.jobs) if self.workers is None else self.workers
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Who hears of it stays in this process.
+        return {**self.__dict__, "log": _unheard}
 
     @property
     def folder(self) -> Path | None:

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Int64, Num
 from torch import Tensor
 
-from anew.data.examples import Examples, Indices, Request, Resident, moved
+from anew.data.examples import Examples, Indices, Request, Resident, moved, on_cpu
 from anew.data.kept import DamagedError, Pictures, damaged_error
 from anew.data.moments import Moments
 from anew.data.pictures import Part
@@ -74,12 +74,12 @@ class Streamed:
         self, indices: Indices, views: Int64[Tensor, "chosen"] | None = None
     ) -> Num[Tensor, "chosen ..."]:
         """Return pictures in the given views, or as they are, on the device."""
-        return moved(self.show_here(_request_on_cpu((indices, views))), self._device)
+        return moved(self.show_here(on_cpu((indices, views))), self._device)
 
     def stream(self, requests: Sequence[Request]) -> Iterator[Num[Tensor, "chosen ..."]]:
         """Yield what `show` returns for each request, decoded ahead by processes."""
-        plain = [_request_on_cpu(request) for request in requests]
-        workers = self.pictures.workers(len(self)) if len(plain) > 1 else 0
+        plain = [on_cpu(request) for request in requests]
+        workers = self.pictures.ahead(len(self)) if len(plain) > 1 else 0
         for shown in in_order(partial(_shown, self._on_cpu()), plain, workers):
             yield moved(shown, self._device)
 
@@ -171,14 +171,6 @@ def _held(examples: Examples, *, in_memory: bool) -> Examples:
         return examples.resident()
     examples.moments()
     return examples
-
-
-def _request_on_cpu(request: Request) -> Request:
-    indices, views = request
-    return (
-        indices.cpu() if isinstance(indices, Tensor) else indices,
-        views.cpu() if views is not None else None,
-    )
 
 
 def _shown(examples: Streamed, request: Request) -> Tensor:

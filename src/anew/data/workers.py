@@ -21,9 +21,13 @@ AHEAD = 3
 
 
 def default_workers() -> int:
-    """Return the number of processes that `auto` means: one for each core that may be used."""
+    """Return the number of processes that `auto` means: one for each core that may be used.
+
+    Under torchrun the processes of this machine share its cores.
+    """
     usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    return min(usable, 16)
+    here = os.environ.get("LOCAL_WORLD_SIZE", "")
+    return max(1, min(usable, 16) // (int(here) if here.isdigit() and int(here) else 1))
 
 
 def in_order(work: Callable[[Item], Done], items: Sequence[Item], workers: int) -> Iterator[Done]:

@@ -15,6 +15,7 @@ from anew.core.errors import AnewError
 from anew.core.spec import DataSpec
 from anew.data.cache import Facts
 from anew.data.examples import PART, Examples, Resident, in_parts
+from anew.data.fresh import Fresh
 from anew.data.pictures import Form, fit
 from anew.data.sources.arrays import names_of
 from anew.data.storage import Storage
@@ -179,7 +180,7 @@ def resized(source: Source, form: Form) -> Source:
     the size already. Raises `AnewError` if the examples are no pictures.
     """
     size = form.size
-    if size is None or isinstance(source.train, Streamed):
+    if size is None or isinstance(source.train, Streamed | Fresh):
         return source
     if source.train.kind != "picture":
         raise AnewError(
@@ -265,6 +266,8 @@ def _fingerprint(source: Source) -> str:
             digest.update(b"validation")
         if isinstance(examples, Streamed) and _counts_as_files(examples):
             _add_files(digest, examples)
+        elif isinstance(examples, Fresh):
+            _add_fresh(digest, examples)
         else:
             _add_inputs(digest, examples)
         digest.update(examples.labels.cpu().contiguous().numpy().data)
@@ -277,6 +280,12 @@ def _add_inputs(digest: Any, examples: Examples) -> None:
     for part in in_parts(examples):
         by_place = part.permute(0, 2, 3, 1) if examples.kind == "picture" else part
         digest.update(by_place.contiguous().numpy().data)
+
+
+def _add_fresh(digest: Any, examples: Fresh) -> None:
+    digest.update(f"{len(examples)} fresh items".encode())
+    for number in examples.numbers.tolist():
+        digest.update(examples.items.digests[number])
 
 
 def _add_files(digest: Any, examples: Streamed) -> None:

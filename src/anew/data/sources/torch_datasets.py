@@ -1,4 +1,4 @@
-"""Data sets of torch, read once into memory."""
+"""Data sets of torch: read once into memory, or afresh whenever an item is shown."""
 
 from __future__ import annotations
 
@@ -9,17 +9,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from anew.core.errors import AnewError, in_one_line
+from anew.core.errors import AnewError
 from anew.core.spec import DataSpec
-from anew.data.pictures import Form, pixels_of
+from anew.data.fresh import Fresh
+from anew.data.pictures import Form
+from anew.data.sources.arrays import as_examples, check_labels
+from anew.data.sources.fresh_items import FreshItems
 from anew.data.sources.labels import Labels, numbered
 from anew.data.sources.layout_names import SplitName
 from anew.data.sources.memory import from_arrays
-from anew.data.sources.source import Source, form_of
+from anew.data.sources.source import Source, checked_source, form_of
+from anew.data.sources.torch_items import as_input, class_names, from_pil, together, unread
+from anew.data.storage import Storage
+from anew.data.views import FRESH
 
 READ_TWICE = 8
 """So many items are read a second time, to see whether they are the same."""
@@ -49,26 +54,32 @@ def from_dataset(
 
 
 def from_datasets(
-    given: Mapping[SplitName, Dataset[Any]], spec: DataSpec, classes: Sequence[str] | None = None
+    given: Mapping[SplitName, Dataset[Any]],
+    spec: DataSpec,
+    classes: Sequence[str] | None = None,
+    storage: Storage | None = None,
 ) -> Source:
     """Return torch data sets by split as a source, PIL pictures of a spec's size.
 
-    Raises `AnewError` as `from_dataset` does.
+    With views that have the part `fresh` the items of the training set are read whenever they are
+    shown. Raises `AnewError` as `from_dataset` does.
     """
     form = form_of(spec.complete())
+    if FRESH in (spec.views or "").split("+"):
+        return _fresh_source(given, spec, form, classes, storage or Storage())
     items: dict[SplitName, tuple[list[Any], Tensor]] = {}
     for split, dataset in given.items():
         items[split] = _read_items(dataset, form)
-    in_colour = any(one.shape[2] == 3 for inputs, _ in items.values() for one in _pictures(inputs))
+    in_colour = any(one.shape[2] == 3 for inputs, _ in items.values() for one in from_pil(inputs))
     labels: Labels = {}
     inputs: dict[SplitName, Tensor] = {}
     for split in given:
         parts, numbers = items[split]
-        inputs[split], labels[split] = _together(parts, in_colour), numbers.numpy()
+        inputs[split], labels[split] = together(parts, in_colour), numbers.numpy()
 
     names, notes = (tuple(classes) if classes is not None else None), list[str]()
     if classes is None:
-        labels, names, notes = numbered("data set", labels, _class_names(given["train"]))
+        labels, names, notes = numbered("data set", labels, class_names(given["train"]))
     found = {split: (inputs[split], labels[split]) for split in inputs}
     source = from_arrays(
         found["train"],
@@ -80,18 +91,41 @@ def from_datasets(
     return replace(source, notes=tuple(notes))
 
 
-def _class_names(dataset: Any) -> Sequence[str] | None:
-    """Return the names of a data set's classes, also of one that Subset and the like hold."""
-    names = getattr(dataset, "classes", None)
-    if names is not None:
-        return names
-    inner = getattr(dataset, "datasets", None)
-    if isinstance(inner, Sequence) and inner:
-        several = [_class_names(one) for one in inner]
-        first = several[0]
-        return first if first and all(list(one or ()) == list(first) for one in several) else None
-    inside = getattr(dataset, "dataset", None)
-    return _class_names(inside) if inside is not None else None
+def _fresh_source(
+    given: Mapping[SplitName, Dataset[Any]],
+    spec: DataSpec,
+    form: Form,
+    classes: Sequence[str] | None,
+    storage: Storage,
+) -> Source:
+    """Return a training set that is read whenever it is shown, and other sets in memory."""
+    items = FreshItems.of(given["train"], form, storage)
+    others: dict[SplitName, tuple[list[Any], Tensor]] = {}
+    for split, dataset in given.items():
+        if split != "train":
+            others[split] = _read_items(dataset, form)
+    raw: Labels = {"train": np.array(items.labels, np.int64)}
+    for split, (_, numbers) in others.items():
+        raw[split] = numbers.numpy()
+    labels, names, notes = raw, tuple(classes) if classes is not None else None, list[str]()
+    if classes is None:
+        labels, names, notes = numbered("data set", raw, class_names(given["train"]))
+
+    count = len(names) if names is not None else None
+    train = Fresh(items, check_labels(labels["train"], "data set", count), items.workers)
+    if form.size is not None and train.input_shape[1:] != form.size:
+        raise AnewError(
+            f"data set: items that are read afresh are of shape {train.input_shape}, and only PIL "
+            "pictures are resized then; resize in the transforms, or drop --data.size"
+        )
+    held = {
+        split: as_examples(together(inputs, items.in_colour), labels[split], "data set", count)
+        for split, (inputs, _) in others.items()
+    }
+    source = checked_source(
+        "data set", train, held.get("test"), names, spec.views or FRESH, held.get("validation")
+    )
+    return replace(source, notes=tuple(notes))
 
 
 def _read_items(dataset: Dataset[Any], form: Form) -> tuple[list[Any], Tensor]:
@@ -101,14 +135,14 @@ def _read_items(dataset: Dataset[Any], form: Form) -> tuple[list[Any], Tensor]:
         count = len(dataset)  # type: ignore[arg-type]
         for number in range(count):
             item, label = dataset[number][:2]
-            inputs.append(_as_input(f"data set, item {number}", item, form))
+            inputs.append(as_input(f"data set, item {number}", item, form))
             labels.append(operator.index(label))
         places = range(0, count, max(1, count // READ_TWICE))
-        again = [_as_input("item", dataset[number][0], form) for number in places]
+        again = [as_input("item", dataset[number][0], form) for number in places]
     except AnewError:
         raise
     except Exception as error:  # whatever somebody else's code raises, and items that are no pairs
-        raise _unread(error) from error
+        raise unread(error) from error
 
     changed = [
         number
@@ -119,15 +153,10 @@ def _read_items(dataset: Dataset[Any], form: Form) -> tuple[list[Any], Tensor]:
         raise AnewError(
             f"data set: item {changed[0]} is another one each time it is read, as random "
             "transforms make it, and anew reads it once; leave random transforms out and ask for "
-            "views (--views crop+flip, or views='crop+flip'), which are drawn anew every epoch"
+            "views (views='crop+flip'), which are drawn anew every epoch, or have each item of the "
+            "training set read afresh every epoch (views='fresh')"
         )
     return inputs, torch.tensor(labels)
-
-
-def _as_input(name: str, item: Any, form: Form) -> Any:
-    if isinstance(item, Image.Image):
-        return pixels_of(name, item, form)
-    return item if isinstance(item, Tensor) else torch.as_tensor(np.asarray(item))
 
 
 def _is_same(first: Any, second: Any) -> bool:
@@ -135,41 +164,4 @@ def _is_same(first: Any, second: Any) -> bool:
         return np.array_equal(first, np.asarray(second))
     return first.shape == second.shape and bool(
         torch.equal(first.nan_to_num(), second.nan_to_num())
-    )
-
-
-def _pictures(inputs: Sequence[Any]) -> list[Any]:
-    return [one for one in inputs if isinstance(one, np.ndarray)]
-
-
-def _together(inputs: Sequence[Any], in_colour: bool) -> Tensor:
-    """Return inputs as one tensor; grey pictures get three channels where others have colour."""
-    if not inputs:
-        raise _unread(ValueError("it holds no items"))
-    pictures = _pictures(inputs)
-    sizes = dict.fromkeys(one.shape[:2] for one in pictures)
-    if len(sizes) > 1:
-        first, second, *_ = sizes
-        raise AnewError(
-            f"data set: pictures are of {len(sizes)} sizes, such as {first[1]}x{first[0]} and "
-            f"{second[1]}x{second[0]}; give a size to resize and cut all (size=224)"
-        )
-
-    try:
-        if len(pictures) < len(inputs):
-            return torch.stack([torch.as_tensor(one) for one in inputs])
-        alike = [
-            one.repeat(3, axis=2) if in_colour and one.shape[2] == 1 else one for one in pictures
-        ]
-        stacked = torch.from_numpy(np.stack(alike))
-        # Without the axis of its only channel a grey picture's shape is clear.
-        return stacked[..., 0] if stacked.shape[3] == 1 else stacked
-    except Exception as error:  # inputs of several shapes and types
-        raise _unread(error) from error
-
-
-def _unread(error: Exception) -> AnewError:
-    return AnewError(
-        f"data set: cannot be read ({in_one_line(error)}); it must be map-style, of pairs "
-        "(picture or tensor, whole-number label), all of one size"
     )

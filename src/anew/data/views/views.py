@@ -22,6 +22,8 @@ from anew.data.views.boxes import Boxes
 from anew.data.views.mixing import Mixture
 from anew.data.views.moves import Moves, Size, centre
 
+FRESH = "fresh"
+"""The part that is a torch data set's own random transforms, applied where its items are read."""
 _COUNTED = frozenset({"crop", "flip"})
 _OF_COLOUR = frozenset({"trivial", "rand", "colour"})
 _PARTS_OF = {
@@ -78,6 +80,11 @@ class Views:
         return VIEWS.of(self.kind)
 
     @property
+    def without_fresh(self) -> str:
+        """The kind of what is done to a torch data set's item after it was read."""
+        return "+".join(part for part in self.parts if part != FRESH) or "none"
+
+    @property
     def is_countable(self) -> bool:
         """Whether a picture has few enough views that a number counts them."""
         moves_within = self.size is not None and "crop" in self.parts
@@ -110,7 +117,7 @@ class Views:
 
         `positions` is the shape of one example's labels, () for one label.
         """
-        if self.kind != "none" and kind != "picture":
+        if self.without_fresh != "none" and kind != "picture":
             raise AnewError(
                 f"data: views '{self.kind}' need pictures, but the examples have shape "
                 f"{input_shape}; set --views none"

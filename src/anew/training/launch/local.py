@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 
 from anew.core.callbacks import Forward
-from anew.core.errors import AnewError
+from anew.core.errors import AnewError, in_one_line
 from anew.core.execution import Execution
 from anew.core.interruption import Interrupted
 from anew.core.spec import Spec
@@ -222,9 +222,8 @@ class _Worker:
         # Spawned and not forked: a forked process may hang in the parent's thread pools.
         context = get_context("spawn")
         pipe, theirs = context.Pipe()
-        process = context.Process(
-            target=_work, args=(theirs, family, execution, number), daemon=True
-        )
+        # No daemon: those may have no processes of their own, such as those that decode pictures.
+        process = context.Process(target=_work, args=(theirs, family, execution, number))
         process.start()
         theirs.close()
         return cls(process, pipe)
@@ -237,7 +236,14 @@ class _Worker:
         self.data = task.data
         # By value, not through shared memory, which in containers is often too small.
         try:
-            self.pipe.send_bytes(pickle.dumps((task.specs, new)))
+            content = pickle.dumps((task.specs, new))
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise AnewError(
+                f"data: cannot be given to other processes ({in_one_line(error)}); define a data "
+                "set and its transforms at the top of a module, or drop --jobs"
+            ) from error
+        try:
+            self.pipe.send_bytes(content)
         except ConnectionError:
             # The worker died; the next look at its pipe shows that.
             return
