@@ -209,6 +209,7 @@ def _check_fresh(source: Source, spec: DataSpec) -> None:
         )
     if not isinstance(source.train, Fresh):
         return
+
     if source.test is None:
         raise AnewError(
             "data: a test set cut off from a data set that is read afresh would be changed at "

@@ -118,6 +118,7 @@ def _see(dataset: Dataset[Any], form: Form, twice: int, places: Sequence[int]) -
             seen.append(_seen(*_item(dataset, place, form)))
             if place % twice:
                 continue
+
             randomness.reseed(number)
             if _seen(*_item(dataset, place, form)) != seen[-1]:
                 raise AnewError(

@@ -88,6 +88,7 @@ def open_source(spec: DataSpec, storage: Storage | None = None) -> Source:
         )
     if SOURCES[name].needs_place and not place:
         raise AnewError(f"data '{source}': names no place; write {name}:PATH")
+
     path = Path(place).expanduser() if place else Path(spec.root).expanduser()
     looks_itself = SOURCES[name].takes_patterns
     if SOURCES[name].needs_place and not path.exists() and not looks_itself:

@@ -113,6 +113,7 @@ def _spelt_out(name: str, pattern: str) -> list[str]:
         if braces is None:
             done.append(one)
             continue
+
         before, after = one[: braces.start()], one[braces.end() :]
         pending = [f"{before}{word}{after}" for word in _words(braces.group(1))] + pending
         if len(pending) + len(done) > MOST_FILES:

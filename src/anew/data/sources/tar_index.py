@@ -297,6 +297,7 @@ def _joined(pieces: Sequence[Piece]) -> TarIndex:
         }
         for piece in pieces
     ]
+
     return TarIndex(
         np.repeat(np.arange(len(pieces), dtype=np.int32), counts),
         np.array([offset for piece in pieces for offset in piece.offsets], np.int64),

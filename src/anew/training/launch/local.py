@@ -234,6 +234,7 @@ class _Worker:
         self.task = task
         new = None if task.data is self.data else task.data
         self.data = task.data
+
         # By value, not through shared memory, which in containers is often too small.
         try:
             content = pickle.dumps((task.specs, new))
