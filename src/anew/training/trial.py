@@ -65,7 +65,7 @@ def _say_place(model: ModelSpec, *, force: bool) -> list[str]:
     inner = model.name.removeprefix("__main__:")
     what = (
         f"model '{model.name}': lies in the script or notebook that runs now, so that no other "
-        "process finds it: not `anew evaluate`, not --jobs, not another script"
+        "process finds it: not `anew predict`, not --jobs, not another script"
     )
     if not force:
         raise AnewError(
