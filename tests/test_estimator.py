@@ -169,7 +169,7 @@ def test_a_folder_keeps_the_networks(iris, tmp_path, command, refused):
 
     # The family is one like others, without test examples.
     assert "every file as it was written" in command("verify", folder).out
-    assert "generation 1" in command("show", folder).out
+    assert "seed 0: trained without test examples" in command("show", folder).out
     assert "was trained without test examples" in refused("evaluate", folder)
     assert "validation, 15 examples" in command("evaluate", folder, "--split", "validation").out
 
@@ -238,6 +238,9 @@ def test_few_examples_are_all_trained_on():
     assert list(one.classes_) == ["high", "low"]
     # Mean and deviation are those of all of them: none was held out.
     assert one.networks_[0].signature.mean == (1.5,)
+    more = np.arange(12.0)[:, None]
+    alone = tabular(epochs=1, generations=0)
+    assert alone.fit(more, np.arange(12) % 4).networks_[0].signature.mean == (5.5,)
     assert tabular(epochs=1).fit(inputs[:2], [0, 1]).predict_proba(inputs).shape == (4, 2)
 
 
