@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from anew.core.spec import Spec
     from anew.estimator import BornAgainClassifier
     from anew.evaluation import ensemble, insight, metrics
+    from anew.evaluation.predictor import load
     from anew.family import Family
     from anew.teachers.outside import teacher
 
@@ -47,6 +48,7 @@ __all__ = [
     "data",
     "ensemble",
     "insight",
+    "load",
     "metrics",
     "models",
     "objectives",
@@ -63,6 +65,7 @@ _HOMES = {
     "Recipe": "anew.core.recipe",
     "Result": "anew.api",
     "Spec": "anew.core.spec",
+    "load": "anew.evaluation.predictor",
     "teacher": "anew.teachers.outside",
     "train": "anew.api",
 }

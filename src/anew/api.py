@@ -35,6 +35,8 @@ from anew.data.storage import Storage
 from anew.evaluation import Row
 from anew.evaluation import insight as insights
 from anew.evaluation.ensemble import Ensemble
+from anew.evaluation.predictor import Chosen
+from anew.export import check_target, export
 from anew.family import Family
 from anew.models import saving
 from anew.models.network import Network
@@ -87,6 +89,20 @@ class Result:
         examples = data_sources.Resident(given, torch.zeros(len(given), dtype=torch.int64))
         together = Ensemble([self.network(generation) for generation in generations])
         return evaluation.predict(together, examples, torch.device("cpu")).exp()
+
+    def export(
+        self, path: str | Path, generations: Sequence[int] = (-1,), *, calibrate: bool = False
+    ) -> Path:
+        """Write a generation, or the mean of several, as one file that works without anew.
+
+        The suffix says the format, as for `anew export`: .onnx, .pt2 or .safetensors. `calibrate`
+        puts a temperature inside, fitted on the validation examples. Returns the path. Raises
+        `AnewError` if the file cannot be written, or would not answer as anew does.
+        """
+        target = check_target(Path(path))
+        chosen = Chosen(self.family, tuple(self.lineage[number] for number in generations))
+        trusted = [spec.model.name for spec in chosen.specs]
+        return export(chosen.predictor(trusted, temperature=calibrate), target).path
 
     def insight(
         self,

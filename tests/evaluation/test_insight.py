@@ -31,6 +31,7 @@ from anew.evaluation.insight import (
     wording,
 )
 from anew.evaluation.insight.calibration import Answers
+from anew.evaluation.temperature import TEMPERATURES, fit_temperature
 from anew.family import Family, choose_lineage
 from anew.models import network, saving
 from commands import call, contents, good
@@ -379,7 +380,7 @@ def test_the_temperature_that_made_the_outputs_is_found(temperature):
     rng = np.random.default_rng(0)
     honest = rng.normal(size=(20_000, 4)) * 2
     labels = torch.from_numpy((honest + rng.gumbel(size=honest.shape)).argmax(-1))
-    found = calibration.fit_temperature(torch.from_numpy(honest * temperature), labels)
+    found = fit_temperature(torch.from_numpy(honest * temperature), labels)
     assert found == pytest.approx(temperature, rel=0.05)
     # No other is better: of a grid around it.
     logits = torch.from_numpy(honest * temperature)
@@ -392,8 +393,8 @@ def test_the_temperature_that_made_the_outputs_is_found(temperature):
 
 def test_where_validation_is_all_right_the_temperature_is_the_least_and_finite():
     z, _, _, _ = problem(0)
-    found = calibration.fit_temperature(z, z.argmax(-1))
-    assert found == pytest.approx(calibration.TEMPERATURES[0], rel=0.01)
+    found = fit_temperature(z, z.argmax(-1))
+    assert found == pytest.approx(TEMPERATURES[0], rel=0.01)
     found = calibration.measure((0,), log_soft(z), z.argmax(-1), (z, z.argmax(-1)))
     assert math.isfinite(found.scaled.nll) and found.name == "generation 0"
 
@@ -629,7 +630,7 @@ def test_insight_from_stored_outputs_alone(family, place):
     ]
     (temperature,) = {one.temperature for one in found.calibration if one.name == "generation 1"}
     logits, labels = evaluation.read_outputs(opened.folder(lineage[1].id), "validation")
-    assert temperature == calibration.fit_temperature(logits, labels)
+    assert temperature == fit_temperature(logits, labels)
     # What a student learns from is the generation before.
     q = [
         torch.softmax(evaluation.read_outputs(opened.folder(spec.id), "test")[0].double(), -1)

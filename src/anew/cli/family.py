@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from anew.cli.options import AS_RECORDED, WHOLE, Moved, execution_from, takes_execution
+from anew.cli.options import (
+    AS_RECORDED,
+    THE_LAST,
+    WHOLE,
+    Calibrate,
+    Chosen,
+    Coverage,
+    Moved,
+    execution_from,
+    takes_execution,
+)
 from anew.cli.streams import Terminal
 from anew.core.errors import AnewError
-from anew.core.text import csv_table, in_digits, json_text
+from anew.core.text import capitalised, csv_table, in_digits, json_text
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
+    from anew.core.spec import Spec
+    from anew.evaluation.calibrated import Asked, Calibrated
     from anew.evaluation.prediction import Prediction
+    from anew.family import Family
 
 FamilyFolder = Annotated[Path, Parameter(help="The folder that `anew train --out` wrote.")]
 
@@ -33,6 +50,8 @@ def evaluate(
             help="Ensembles of all subsets of the generations, not only of consecutive ones."
         ),
     ] = False,
+    calibrate: Calibrate = False,
+    conformal: Coverage = None,
     as_json: Annotated[
         bool,
         Parameter(name="--json", negative=(), help="Print JSON, a list with one entry a lineage."),
@@ -41,11 +60,16 @@ def evaluate(
     """Print the scores of every generation and of ensembles of consecutive generations: error, NLL,
     ECE and Brier score. Of more than 9 generations, those of the first and of the last ones.
     """
-    from anew import evaluation
-    from anew.cli import terminal
     from anew.evaluation import ensemble
+    from anew.evaluation.calibrated import Asked
     from anew.family import Family
 
+    asked = Asked(calibrate, conformal)
+    if split == "validation" and not asked.is_nothing:
+        raise AnewError(
+            "evaluate: what is fitted on the validation examples says nothing new of them; drop "
+            "--split validation"
+        )
     opened = Family.open(family)
     lineages = opened.lineages()
     if not lineages:
@@ -54,13 +78,7 @@ def evaluate(
         )
 
     evaluated = [
-        (
-            lineage,
-            [
-                *evaluation.evaluate_lineage(opened, lineage, split, all_subsets=all_subsets),
-                *evaluation.evaluate_networks(opened, lineage[-1].beside_lineage, split),
-            ],
-        )
+        _evaluate_lineage(opened, lineage, split, asked, all_subsets=all_subsets)
         for lineage in lineages
     ]
     if as_json:
@@ -71,23 +89,64 @@ def evaluate(
                 "objective": lineage[-1].objective.name,
                 "seed": lineage[-1].seed,
                 "split": split,
-                "rows": [row.to_json() for row in rows],
+                "rows": scored.rows,
             }
-            for lineage, rows in evaluated
+            for lineage, scored in zip(lineages, evaluated, strict=True)
         ]
         print(json_text(entries))
         return
 
     console = Terminal()
-    for lineage, rows in evaluated:
+    for lineage, scored in zip(lineages, evaluated, strict=True):
         last = lineage[-1]
         ids = " > ".join(spec.id for spec in lineage)
         heading = f"{last.model.name}, {last.objective.name}, seed {last.seed}: {ids}"
         console.print(heading, markup=False, highlight=False)
-        console.print(terminal.scores_table(rows, split))
+        console.print(scored.table)
         left_out = "" if all_subsets else ensemble.notice_of_listed(len(lineage))
-        if left_out:
-            console.print(left_out, markup=False, highlight=False)
+        for notice in filter(None, (scored.notice, left_out)):
+            console.print(notice, markup=False, highlight=False)
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """The scores of a lineage as they are printed."""
+
+    rows: list[dict[str, Any]]
+    table: Table
+    notice: str = ""
+
+
+def _evaluate_lineage(
+    family: Family,
+    lineage: Sequence[Spec],
+    split: Literal["test", "validation"],
+    asked: Asked,
+    *,
+    all_subsets: bool,
+) -> _Scored:
+    """Score a lineage, with what is asked of its validation examples."""
+    from anew import evaluation
+    from anew.cli import terminal
+    from anew.evaluation import calibrated_scoring
+
+    if asked.is_nothing:
+        rows = [
+            *evaluation.evaluate_lineage(family, lineage, split, all_subsets=all_subsets),
+            *evaluation.evaluate_networks(family, lineage[-1].beside_lineage, split),
+        ]
+        return _Scored([row.to_json() for row in rows], terminal.scores_table(rows, split))
+
+    calibrated = calibrated_scoring.evaluate_calibrated(
+        family, lineage, asked, all_subsets=all_subsets
+    )
+    columns, lines = calibrated_scoring.calibrated_table(calibrated)
+    title = terminal.scores_title([one.row for one in calibrated], split)
+    return _Scored(
+        [one.to_json() for one in calibrated],
+        terminal.table(columns, lines, title, numbers_from=2),
+        calibrated_scoring.notice_of_calibrated(calibrated, asked),
+    )
 
 
 @takes_execution("device", "threads", "trust")
@@ -165,20 +224,9 @@ def predict(
     family: FamilyFolder,
     /,
     *pictures: Annotated[Path, Parameter(help="Picture files, or folders with such.")],
-    network: Annotated[
-        str,
-        Parameter(
-            help="The network at the end of the lineage to use, by the start of its id; "
-            "needed where a family has several."
-        ),
-    ] = "",
-    generations: Annotated[
-        str,
-        Parameter(
-            help="Which generations: `last`, `all`, one such as 2, a range such as 0-2, a "
-            "list such as 0,2, or the last few, such as last-2."
-        ),
-    ] = "last",
+    chosen: Chosen = THE_LAST,
+    calibrate: Calibrate = False,
+    conformal: Coverage = None,
     top: Annotated[int, WHOLE, Parameter(help="How many classes to print for each picture.")] = 3,
     form: Annotated[
         Literal["table", "csv", "json"], Parameter(name="--format", help="A table, CSV or JSON.")
@@ -190,6 +238,8 @@ def predict(
     """
     from anew.data.kept import some_of
     from anew.evaluation import prediction
+    from anew.evaluation.calibrated import Asked
+    from anew.evaluation.predictor import choose
     from anew.family import Family
     from anew.training.device import settings
 
@@ -199,16 +249,16 @@ def predict(
         )
     if top < 1:
         raise AnewError(f"predict: top must be a whole number >= 1, got {top}; set --top")
-    execution = execution_from(given)
+    asked, execution = Asked(calibrate, conformal), execution_from(given)
     with settings(execution) as device:
-        networks = prediction.load_generations(
-            Family.open(family), network, generations, execution.trust
-        )
+        networks = choose(Family.open(family), chosen.network, chosen.generations)
+        calibrated = networks.calibrated(asked)
+        loaded = networks.networks(execution.trust)
         files = prediction.picture_files(pictures)
-        predictions, unread = prediction.predict_files(networks, files, device)
+        predictions, unread = prediction.predict_files(loaded, files, device, calibrated)
 
     if predictions:
-        _print_predictions(predictions, top, form)
+        _print_predictions(predictions, calibrated, top, form)
     if unread:
         others = "; the others are predicted, replace these" if predictions else "; give others"
         counted = f"{len(unread):,} of {len(files):,} files cannot be read: "
@@ -217,23 +267,38 @@ def predict(
 
 
 def _print_predictions(
-    predictions: Sequence[Prediction], top: int, form: Literal["table", "csv", "json"]
+    predictions: Sequence[Prediction],
+    calibrated: Calibrated,
+    top: int,
+    form: Literal["table", "csv", "json"],
 ) -> None:
     from anew.cli import terminal
 
     if form == "json":
-        print(json_text([predicted.to_json() for predicted in predictions]))
+        about = calibrated.to_json()
+        print(json_text([predicted.to_json() | about for predicted in predictions]))
         return
-    lines = [
-        [str(predicted.path), str(rank + 1), name, in_digits(probability, 4)]
-        for predicted in predictions
-        for rank, (name, probability) in enumerate(predicted.ranked[:top])
-    ]
+
     columns = ["picture", "rank", "class", "probability"]
+    if calibrated.conformal is not None:
+        columns.append("in set")
+    lines: list[list[str]] = []
+    for predicted in predictions:
+        # A set is shown whole.
+        likely = predicted.likely or ()
+        for rank, (name, probability) in enumerate(predicted.ranked[: max(top, len(likely))]):
+            line = [str(predicted.path), str(rank + 1), name, in_digits(probability, 4)]
+            beside = [] if predicted.likely is None else ["yes" if name in likely else "no"]
+            lines.append([*line, *beside])
+
     if form == "csv":
         print(csv_table(columns, lines), end="")
+        print(calibrated.in_words(), file=sys.stderr, end="\n" if calibrated.in_words() else "")
     else:
-        Terminal().print(terminal.table(columns, lines))
+        console = Terminal()
+        console.print(terminal.table(columns, lines))
+        if calibrated.in_words():
+            console.print(capitalised(calibrated.in_words()), markup=False, highlight=False)
 
 
 def show(family: Path, network: str = "", /) -> None:

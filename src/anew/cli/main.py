@@ -17,6 +17,7 @@ from cyclopts import App
 from anew.cli import streams
 from anew.cli.adopt import adopt
 from anew.cli.catalogue import data, models
+from anew.cli.export import export
 from anew.cli.family import evaluate, insight, predict, show, verify
 from anew.cli.report import report
 from anew.cli.study import study
@@ -124,6 +125,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     predict,
     show,
     report,
+    export,
     verify,
     adopt,
     bench,

@@ -42,6 +42,49 @@ WHOLE = Parameter(converter=_read_whole)
 
 @Parameter(name="*")
 @dataclass(frozen=True)
+class Chosen:
+    """Which networks of a family are asked together."""
+
+    network: Annotated[
+        str,
+        Parameter(
+            help="The network at the end of the lineage to use, by the start of its id; "
+            "needed where a family has several."
+        ),
+    ] = ""
+    generations: Annotated[
+        str,
+        Parameter(
+            help="Which generations: `last`, `all`, one such as 2, a range such as 0-2, a "
+            "list such as 0,2, or the last few, such as last-2. Of several, the mean of their "
+            "probabilities."
+        ),
+    ] = "last"
+
+
+THE_LAST = Chosen()
+"""The last generation of the only lineage."""
+
+Calibrate = Annotated[
+    bool,
+    Parameter(
+        name="--calibrate",
+        negative=(),
+        help="Fit a temperature on the validation examples and apply it to the probabilities.",
+    ),
+]
+Coverage = Annotated[
+    float | None,
+    Parameter(
+        name="--conformal",
+        help="Give a set of classes that holds the true one with this probability, such as 0.9, by "
+        "a threshold from the validation examples.",
+    ),
+]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
 class Moved:
     """Where the data of a family are now."""
 

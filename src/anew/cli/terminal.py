@@ -226,9 +226,13 @@ def scores_table(rows: Sequence[Row], split: str) -> Table:
     # Scores exist only after torch is loaded; the command line itself starts without it.
     from anew.evaluation import score_table
 
+    return table(*score_table(rows), scores_title(rows, split), numbers_from=2)
+
+
+def scores_title(rows: Sequence[Row], split: str) -> str:
+    """Return the title of a table of scores: the split, and how many examples it has."""
     examples = rows[0].scores.examples if rows else 0
-    title = f"{split}, {examples:,} examples"
-    return table(*score_table(rows), title, numbers_from=2)
+    return f"{split}, {examples:,} examples"
 
 
 def lineage_tree(

@@ -165,13 +165,18 @@ def write_tensors(
 ) -> None:
     """Write tensors and a JSON header as one safetensors file, atomically.
 
-    Equal content gives equal bytes; without a header their hash is `sha256_as_file`. Raises
-    `AnewError` as `write_bytes` does.
+    Without a header the hash of the file is `sha256_as_file`. Raises `AnewError` as `write_bytes`
+    does.
     """
+    write_bytes(path, tensor_bytes(tensors, header))
+
+
+def tensor_bytes(tensors: Mapping[str, Tensor], header: Mapping[str, Any] | None) -> bytes:
+    """Return the safetensors file of tensors and a JSON header; equal content gives equal bytes."""
     # One metadata key: safetensors writes several in no fixed order, and the hash of the file must
     # not vary.
     metadata = None if header is None else {_HEADER: json.dumps(header, sort_keys=True)}
-    write_bytes(path, safetensors.torch.save(_unshared(tensors), metadata))
+    return safetensors.torch.save(_unshared(tensors), metadata)
 
 
 def _unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

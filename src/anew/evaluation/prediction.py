@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,9 @@ from anew.data.pictures import Form, PictureError, read_picture
 from anew.data.signature import Signature
 from anew.data.sources.folder import is_picture
 from anew.data.views import Views
+from anew.evaluation.calibrated import UNCALIBRATED, Calibrated
 from anew.evaluation.ensemble import Ensemble
 from anew.evaluation.outputs import predict
-from anew.family import Family, choose_generations, choose_lineage
-from anew.models import saving
 from anew.models.matching import in_units
 from anew.models.network import Network
 
@@ -32,6 +31,8 @@ class Prediction:
 
     path: Path
     ranked: list[tuple[str, float]]
+    likely: tuple[str, ...] | None = None
+    """The conformal set of classes, likeliest first, if it was asked for; it may be empty."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the prediction as `anew predict --format json` prints it."""
@@ -39,6 +40,7 @@ class Prediction:
             "picture": str(self.path),
             "class": self.ranked[0][0],
             "probabilities": dict(self.ranked),
+            **({} if self.likely is None else {"conformal_set": list(self.likely)}),
         }
 
 
@@ -60,11 +62,15 @@ def picture_files(paths: Sequence[Path]) -> list[Path]:
 
 
 def predict_files(
-    networks: Sequence[Network], paths: Sequence[Path], device: torch.device
+    networks: Sequence[Network],
+    paths: Sequence[Path],
+    device: torch.device,
+    calibrated: Calibrated = UNCALIBRATED,
 ) -> tuple[list[Prediction], list[str]]:
     """Predict the classes of picture files with the mean of networks' probabilities.
 
-    Returns the predictions, and what is wrong with the files that are no pictures or damaged.
+    `calibrated` is what was fitted for that mean, a temperature or sets of classes. Returns the
+    predictions, and what is wrong with the files that are no pictures or damaged.
     Networks of pictures in 0..1 are asked in bytes, as the files have them. Raises `AnewError` if
     the networks take no pictures, pictures of another size, or in units that are not known.
     """
@@ -88,37 +94,37 @@ def predict_files(
             except PictureError as error:
                 unread.append(str(error))
         if pictures:
-            predictions += _predicted(together, pictures, signature, device)
+            outputs = predict(together, _examples(pictures.values()), device)
+            if calibrated.examples:
+                outputs = calibrated.apply(outputs)
+            predictions += _ranked(pictures, outputs, signature, calibrated)
     return predictions, unread
 
 
-def _predicted(
-    together: Ensemble, pictures: Mapping[Path, Tensor], signature: Signature, device: torch.device
-) -> list[Prediction]:
+def _examples(pictures: Collection[Tensor]) -> Resident:
     # Pictures of 16 bits come with fractions; beside them all others do.
-    is_bytes = all(one.dtype == torch.uint8 for one in pictures.values())
+    is_bytes = all(one.dtype == torch.uint8 for one in pictures)
     dtype = torch.uint8 if is_bytes else torch.float32
-    inputs = torch.stack([one.to(dtype) for one in pictures.values()])
-    examples = Resident(inputs, torch.zeros(len(inputs), dtype=torch.int64))
+    inputs = torch.stack([one.to(dtype) for one in pictures])
+    return Resident(inputs, torch.zeros(len(inputs), dtype=torch.int64))
 
+
+def _ranked(
+    paths: Iterable[Path], outputs: Tensor, signature: Signature, calibrated: Calibrated
+) -> list[Prediction]:
+    """Return the predictions of log-probabilities (N, C), a row for each path."""
+    sets = calibrated.conformal.sets(outputs) if calibrated.conformal is not None else None
     predictions: list[Prediction] = []
-    for path, row in zip(pictures, predict(together, examples, device).exp(), strict=True):
-        order = torch.argsort(row, descending=True, stable=True).tolist()
-        ranked = [(signature.classes[number], row[number].item()) for number in order]
-        predictions.append(Prediction(path, ranked))
+    for row, path in enumerate(paths):
+        probabilities = outputs[row].exp()
+        order = torch.argsort(probabilities, descending=True, stable=True).tolist()
+        ranked = [(signature.classes[number], probabilities[number].item()) for number in order]
+
+        likely = None
+        if sets is not None:
+            likely = tuple(signature.classes[number] for number in order if bool(sets[row, number]))
+        predictions.append(Prediction(path, ranked, likely))
     return predictions
-
-
-def load_generations(
-    family: Family, end: str, generations: str, trusted: Collection[str] = ()
-) -> list[Network]:
-    """Load chosen generations of the lineage that ends at network `end`, the only one if "".
-
-    Raises `AnewError` if the family has no such lineage or generations.
-    """
-    lineage = choose_lineage(family, end)
-    specs = [lineage[number] for number in choose_generations(generations, len(lineage))]
-    return [saving.load(family.folder(spec.id).sound_weights, trusted) for spec in specs]
 
 
 def _read(path: Path, signature: Signature) -> Tensor:

@@ -109,12 +109,39 @@ def evaluate_lineage(
     come from stored outputs, without data or networks. Raises `AnewError` if the generations have
     outputs of different examples, or too many subsets.
     """
-    if all_subsets and len(lineage) > SUBSETS_UP_TO:
+    if all_subsets:
+        check_subsets(family, lineage)
+    logits, labels = lineage_outputs(family, lineage, split)
+
+    rows: list[Row] = []
+    for number, (spec, own) in enumerate(zip(lineage, logits, strict=True)):
+        best = None
+        if spec.training.best_epoch and not spec.weights and family.folder(spec.id).best.exists():
+            best = score_logits(*read_outputs(family.folder(spec.id), split, "best"))
+        rows.append(Row((number,), (spec.id,), spec.origin, score_logits(own, labels), best))
+
+    for members, mean in ensembles(logits, all_subsets=all_subsets):
+        ids = tuple(lineage[member].id for member in members)
+        rows.append(Row(members, ids, "", metrics.scores(mean, labels)))
+    return rows
+
+
+def check_subsets(family: Family, lineage: Sequence[Spec]) -> None:
+    """Raise `AnewError` if a lineage has too many subsets to score them all."""
+    if len(lineage) > SUBSETS_UP_TO:
         raise AnewError(
             f"{family.path}: {len(lineage)} generations have 2^{len(lineage)} subsets, and those "
             f"of at most {SUBSETS_UP_TO} are scored; drop --all-subsets"
         )
 
+
+def lineage_outputs(
+    family: Family, lineage: Sequence[Spec], split: str
+) -> tuple[list[Tensor], Tensor]:
+    """Return the stored logits (N, *positions, C) of every generation on a split, and its labels.
+
+    Raises `AnewError` if a generation has none, or if they are of different examples.
+    """
     outputs = [read_outputs(family.folder(spec.id), split) for spec in lineage]
     labels = outputs[0][1]
     if any(not torch.equal(labels, other) for _, other in outputs):
@@ -122,19 +149,7 @@ def evaluate_lineage(
             f"{family.path}: the generations of this lineage were evaluated on different {split} "
             f"examples, so no ensemble of them can be scored"
         )
-
-    rows: list[Row] = []
-    for number, (spec, (logits, _)) in enumerate(zip(lineage, outputs, strict=True)):
-        best = None
-        if spec.training.best_epoch and not spec.weights and family.folder(spec.id).best.exists():
-            best = score_logits(*read_outputs(family.folder(spec.id), split, "best"))
-        rows.append(Row((number,), (spec.id,), spec.origin, score_logits(logits, labels), best))
-
-    logits = [generation for generation, _ in outputs]
-    for members, mean in _ensembles(logits, all_subsets=all_subsets):
-        ids = tuple(lineage[member].id for member in members)
-        rows.append(Row(members, ids, "", metrics.scores(mean, labels)))
-    return rows
+    return [logits for logits, _ in outputs], labels
 
 
 def evaluate_networks(family: Family, specs: Sequence[Spec], split: str = "test") -> list[Row]:
@@ -150,7 +165,7 @@ def evaluate_networks(family: Family, specs: Sequence[Spec], split: str = "test"
     return rows
 
 
-def _ensembles(
+def ensembles(
     logits: Sequence[Tensor], *, all_subsets: bool
 ) -> Iterator[tuple[tuple[int, ...], Tensor]]:
     """Yield the ensembles that are scored, with the log of their mean probabilities."""

@@ -11,18 +11,15 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
-from scipy import optimize, stats
+from scipy import stats
 from torch import Tensor
 
 from anew.core.text import generations_name
 from anew.evaluation import metrics, statistics
 from anew.evaluation.metrics import CALIBRATION_BINS, Scores
 from anew.evaluation.statistics import Difference, Interval
-
-TEMPERATURES = (0.02, 50.0)
-"""The range of temperatures: if a network is right on all of validation, none is the best."""
+from anew.evaluation.temperature import at_temperature, fit_temperature
 
 
 @dataclass(frozen=True)
@@ -122,7 +119,7 @@ def measure(
         return as_it_is
 
     temperature = fit_temperature(*validation)
-    scaled = F.log_softmax(log_probabilities.double() / temperature, dim=-1)
+    scaled = at_temperature(log_probabilities, temperature)
     scaled_bins = reliability(scaled, labels)
     return replace(
         as_it_is,
@@ -170,26 +167,6 @@ def expected_error(bins: Sequence[ReliabilityBin]) -> float:
     total = sum(part.examples for part in bins)
     gaps = sum(part.examples * abs(part.accuracy - part.confidence) for part in bins)
     return 100 * gaps / total
-
-
-def fit_temperature(
-    log_probabilities: Float[Tensor, "held_out classes"], labels: Int64[Tensor, "held_out"]
-) -> float:
-    """Return the T > 0 of the least mean NLL of softmax(log p / T) (Guo et al. 2017, section 4.2).
-
-    The NLL is convex in 1/T, so a search over an interval finds the one minimum; T lies in [0.02,
-    50].
-    """
-    exact = log_probabilities.double()
-
-    def nll(inverse_logarithm: float) -> float:
-        return F.cross_entropy(exact * math.exp(inverse_logarithm), labels).item()
-
-    low, high = (-math.log(temperature) for temperature in reversed(TEMPERATURES))
-    best = optimize.minimize_scalar(
-        nll, bounds=(low, high), method="bounded", options={"xatol": 1e-6}
-    )
-    return math.exp(-float(best.x))
 
 
 @dataclass(frozen=True)

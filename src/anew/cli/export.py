@@ -1,0 +1,80 @@
+"""`anew export`: a network or an ensemble as one file that works without anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from anew.cli.options import THE_LAST, Calibrate, Chosen, execution_from, takes_execution
+from anew.core.text import in_bytes
+
+if TYPE_CHECKING:
+    from anew.export import Exported
+
+
+@takes_execution("trust")
+def export(
+    family: Annotated[
+        Path,
+        Parameter(
+            help="The folder that `anew train --out` wrote, or the safetensors file of one network."
+        ),
+    ],
+    /,
+    *,
+    out: Annotated[
+        Path,
+        Parameter(
+            name=["--out", "-o"],
+            help="The file to write; its suffix says the format: .onnx, .pt2 (torch.export), or "
+            ".safetensors (the state dict of one network).",
+        ),
+    ],
+    chosen: Chosen = THE_LAST,
+    calibrate: Calibrate = False,
+    **given: Any,
+) -> None:
+    """Write a generation, or the mean of several, as one file that works without anew: pictures as
+    they are stored in, probabilities out, with the names of the classes.
+
+    The file is compared with anew's own answers before it gets its name. docs/use-it-elsewhere.md
+    shows how it is loaded.
+    """
+    from anew.evaluation import predictor
+    from anew.export import check_target
+    from anew.export import export as write
+
+    # What cannot be written is said before a network is loaded.
+    target = check_target(out)
+    execution = execution_from(given)
+    loaded = predictor.load(
+        family,
+        chosen.generations,
+        network=chosen.network,
+        calibrate=calibrate,
+        trust=execution.trust,
+    )
+    _print(write(loaded, target))
+
+
+def _print(exported: Exported) -> None:
+    """Print what was written and how it is used."""
+    described = exported.described
+    shape = ", ".join(["N", *map(str, described["input"]["shape"][1:])])
+    units = described["input"].get("units", "in their own units")
+    print(f"export: {exported.path} ({in_bytes(exported.size)}), {described['output']['of']}")
+    print(f"in: {described['input']['dtype']} {described['input']['name']} ({shape}), {units}")
+    print(f"out: probabilities of {len(described['classes'])} classes")
+    print(f"largest difference from anew's own probabilities: {exported.difference:.1e}")
+    if "temperature" in described:
+        fitted = described["temperature"]
+        print(
+            f"temperature {fitted['value']:.4g}, fitted on {fitted['examples']:,} validation "
+            "examples, is inside"
+        )
+    if exported.lines:
+        print("loaded by:")
+    for line in exported.lines:
+        print(f"  {line}")
