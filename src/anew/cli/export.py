@@ -64,10 +64,12 @@ def _print(exported: Exported) -> None:
     described = exported.described
     shape = ", ".join(["N", *map(str, described["input"]["shape"][1:])])
     units = described["input"].get("units", "in their own units")
+
     print(f"export: {exported.path} ({in_bytes(exported.size)}), {described['output']['of']}")
     print(f"in: {described['input']['dtype']} {described['input']['name']} ({shape}), {units}")
     print(f"out: probabilities of {len(described['classes'])} classes")
     print(f"largest difference from anew's own probabilities: {exported.difference:.1e}")
+
     if "temperature" in described:
         fitted = described["temperature"]
         print(

@@ -65,6 +65,7 @@ def compare(predictor: Predictor, ask: Ask, called: str) -> float:
     for count in COUNTS:
         inputs = sample(predictor.signature, count)
         expected, found = predictor(inputs), ask(inputs)
+
         if found.shape != expected.shape:
             raise AnewError(
                 f"{called}: answers {tuple(found.shape)} where anew's own module answers "

@@ -25,6 +25,7 @@ def describe(predictor: Predictor) -> dict[str, Any]:
         {"id": origin.id, "generation": origin.generation, "model": fields.write(member.spec)}
         for member, origin in zip(predictor.members, predictor.origins, strict=True)
     ]
+
     described: dict[str, Any] = {
         "about": f"{MARK} {__version__}",
         "classes": list(signature.classes),
