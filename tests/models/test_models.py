@@ -431,7 +431,7 @@ def test_a_callable_of_the_users_own_builds(own, shape):
             {},
             r"must return logits of shape \(2, 3\) .* gave shape \(2, 4\)",
         ),
-        ("my_networks:no_tensor", {}, "gave a list"),
+        ("my_networks:no_tensor", {}, "gave list"),
         ("my_networks:no_module", {}, "gave a str, not a torch.nn.Module"),
         ("my_networks:raises", {}, r"cannot be built \(RuntimeError: two lines\)"),
         ("my_networks:raises_forward", {}, r"fails on inputs 3x8x8 \(ValueError: two lines\)"),
