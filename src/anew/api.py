@@ -41,7 +41,7 @@ from anew.family import Family
 from anew.models import saving
 from anew.models.network import Network
 from anew.report import figures, notebook
-from anew.training import lineage
+from anew.training import given_objects, lineage
 from anew.training.device import settings
 
 Array = Tensor | NDArray[Any]
@@ -172,6 +172,9 @@ def train(
     Every flag of `anew train` without a dot is a keyword too, and overrides the recipe and the
     execution: `generations`, `seed`, `epochs`, `batch_size`, `learning_rate`, `objective` (a name,
     or a mapping with options), `teacher`, `siblings`, `device`, `threads`, `jobs`, ...
+    A `teacher` may be a module, which is copied, or a callable that takes inputs (B, ...) as the
+    data have them, float32, and returns logits or probabilities (B, C); or a list of such and of
+    texts.
 
     Raises `AnewError` if a keyword is unknown, a value is wrong or the data do not fit, and
     `Interrupted`, after saving, on Ctrl-C.
@@ -183,14 +186,15 @@ def train(
     named = {"model": {"name": _model_name(model)}} if model is not None else {}
     if isinstance(data, str):
         named["data"] = {"source": data}
-    layers += [named, nest_keywords(settings)]
+    names, objects = given_objects.names_of(settings.pop("teacher", None))
+    layers += [named, nest_keywords({**settings, "teacher": names})]
 
     whole, run = read_settings(path, *layers)
     if execution is not None:
         run = replace(run, patience=execution.patience, saves=execution.saves)
     callbacks = _callbacks(progress, run.jobs)
     examples = _data(data, whole, Storage.of(run, callbacks.log))
-    trained = lineage.train_lineage(whole, examples, Path(out), run, callbacks)
+    trained = lineage.train_lineage(whole, examples, Path(out), run, callbacks, objects)
     return Result(trained.family, trained.lineage, trained.rows, trained.failures, examples)
 
 

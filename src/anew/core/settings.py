@@ -28,7 +28,8 @@ class Keywords(TypedDict, total=False):
     sibling_seeds: Sequence[int] | None
     label_smoothing: float | None
     frozen: Sequence[str] | None
-    teacher: str | Path | Sequence[str | Path] | None
+    # Also modules and callables, of which nothing is known here.
+    teacher: Any
     teacher_weights: Sequence[float] | None
     taught_by: str | None
     soft_labels: str | Path | None

@@ -17,6 +17,8 @@ from anew.core.spec import ModelSpec
 from anew.data.signature import Signature, whole_numbers
 from anew.models.network import Network, build_empty
 
+IN_MEMORY = " (in memory)"
+"""How the name of a model ends that was given as an object, and that no file can build again."""
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -89,7 +91,16 @@ def _reading(path: Path) -> Generator[None]:
 
 
 def check_trusted(name: str, trusted: Collection[str], path: Path) -> None:
-    """Raise `AnewError` if a file names a model of own code that the user did not name."""
+    """Raise `AnewError` if a file names a model of own code that the user did not name.
+
+    Also if it names one that was given as an object in Python.
+    """
+    if name.endswith(IN_MEMORY):
+        raise AnewError(
+            f"{path}: is of '{name.removesuffix(IN_MEMORY)}', a module or callable that was given "
+            "in Python and cannot be built again; give it once more as teacher=, or ask its "
+            "students"
+        )
     if models.is_own_code(name) and name not in trusted:
         raise AnewError(
             f"{path}: asks for the code '{name}', and a file may not choose what is run; if you "

@@ -4,8 +4,10 @@ first.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from anew import evaluation, models, objectives
 from anew.core.callbacks import Callback
@@ -20,9 +22,10 @@ from anew.models import frozen
 from anew.teachers.opening import check_teachers
 from anew.teachers.shuffled import check_shuffled
 from anew.training.code import check_finished
+from anew.training.given_objects import check_jobs
 from anew.training.launch import local
 from anew.training.launch.scheduler import train_groups
-from anew.training.pretrained import find_teachers
+from anew.training.pretrained import PretrainedTeacher, find_teachers
 from anew.training.session import open_session
 from anew.training.start import check_start, find_start
 from anew.training.trial import try_model
@@ -43,7 +46,12 @@ class Trained:
 
 
 def train_lineage(
-    recipe: Recipe, data: Data, out: Path, execution: Execution, progress: Callback
+    recipe: Recipe,
+    data: Data,
+    out: Path,
+    execution: Execution,
+    progress: Callback,
+    objects: Mapping[str, Any] | None = None,
 ) -> Trained:
     """Train a recipe's networks in the family at `out`; resume where an earlier run stopped.
 
@@ -56,7 +64,13 @@ def train_lineage(
 
     named = [model.name for model in (recipe.model, recipe.teacher_model) if model is not None]
     trusted = [*named, *execution.trust]
-    pretrained = find_teachers(recipe, data, trusted, force=execution.force)
+    pretrained = find_teachers(recipe, data, trusted, objects, force=execution.force)
+    in_memory = {
+        one.spec.id: one.network
+        for one in pretrained
+        if isinstance(one, PretrainedTeacher) and one.is_in_memory and one.network is not None
+    }
+    check_jobs(objects or {}, in_memory, execution.jobs)
     start = find_start(recipe, data)
     lineage = lineage_of(recipe, data.spec, [teacher.spec for teacher in pretrained], start.key)
     students = lineage[len(lineage) - recipe.generations :]
@@ -72,7 +86,10 @@ def train_lineage(
     notices += check_finished(wanted, out, force=execution.force)
 
     failures: list[AnewError] = []
-    with open_session(out, execution, progress) as session, local.executor(session) as executor:
+    with (
+        open_session(out, execution, progress, in_memory) as session,
+        local.executor(session) as executor,
+    ):
         family = session.family
         brought = [notice for teacher in pretrained for notice in teacher.notices]
         for notice in (*data.notices, *notices, *brought, *start.notices):

@@ -17,7 +17,7 @@ from anew.core.interruption import Interrupted
 from anew.core.spec import Spec
 from anew.data.batches import Batch, Batches
 from anew.family.lock import NetworkLock
-from anew.models import network, saving
+from anew.models import network
 from anew.models.network import Outputs
 from anew.teachers import (
     FLUSH_SECONDS,
@@ -239,7 +239,7 @@ def _teaching(
 
     networks = [
         network.place(
-            saving.load(session.family.folder(one.id).sound_weights, [one.model.name]),
+            session.network(one),
             session.device,
             spec.training.memory_format,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from anew.models.checkpoints import Checkpoint
 from anew.models.network import Network
 from anew.teachers import label_files
 from anew.teachers.label_files import TABLES
-from anew.training import answers
+from anew.training import answers, given_objects
 from anew.training.given_rows import GivenRows, find_rows
 
 
@@ -39,6 +39,11 @@ class PretrainedTeacher:
     """The network, if it is a checkpoint or of other data."""
     notices: tuple[str, ...] = ()
     """What is to be said of how it was brought to this data."""
+
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether it is an object of Python that no file can build again."""
+        return self.spec.model.name.endswith(saving.IN_MEMORY)
 
     def bring(self, family: Family, data: Data, device: torch.device) -> None:
         """Copy the teacher into a family, with its ancestors, or with its outputs on this data."""
@@ -64,15 +69,21 @@ class PretrainedTeacher:
 
 
 def find_teachers(
-    recipe: Recipe, data: Data, trusted: Collection[str] = (), *, force: bool = False
+    recipe: Recipe,
+    data: Data,
+    trusted: Collection[str] = (),
+    objects: Mapping[str, Any] | None = None,
+    *,
+    force: bool = False,
 ) -> tuple[PretrainedTeacher | GivenRows, ...]:
     """Find the networks or the soft labels that a recipe names, and check that they can teach.
 
     A network of a family whose spec is of the same data keeps its spec and its ancestors. Any other
     checkpoint gets a spec that holds the hash of its weights, and is brought to the data's units
     and the order of its classes. With `force` classes of other names are taken in their order.
-    `trusted` are models of the user's own that a file may name. Nothing is written. Raises
-    `AnewError` if there is no such teacher, it does not fit the data, or it is named twice.
+    `trusted` are models of the user's own that a file may name, `objects` are modules and callables
+    that were given under a name. Nothing is written. Raises `AnewError` if there is no such
+    teacher, it does not fit the data, or it is named twice.
     """
     names = list(recipe.teacher or ())
     # A table of numbers that is given as a teacher can only be soft labels.
@@ -88,7 +99,11 @@ def find_teachers(
 
     found: dict[str, tuple[str, PretrainedTeacher]] = {}
     for name in names:
-        for teacher in _find(name, recipe, data, trusted, force=force):
+        if objects is not None and name in objects:
+            teachers = [_from_object(objects[name], name, recipe, data, force=force)]
+        else:
+            teachers = _find(name, recipe, data, trusted, force=force)
+        for teacher in teachers:
             twice = found.get(teacher.spec.id)
             if twice is not None:
                 raise AnewError(
@@ -144,6 +159,29 @@ def _find(
     if notice:
         found[0] = replace(found[0], notices=(notice, *found[0].notices))
     return found
+
+
+def _from_object(
+    given: Any, name: str, recipe: Recipe, data: Data, *, force: bool
+) -> PretrainedTeacher:
+    """Make a teacher of a module or a callable of Python."""
+    asked, weights = given_objects.network_of(given, name, recipe, data)
+    notices: list[str] = []
+    teacher, place = asked, Path(name)
+    if isinstance(given, Network):
+        _check_shapes(asked, data, place)
+        teacher = _in_units(
+            _in_order(asked, data, place, notices, force=force), data, place, notices
+        )
+    teacher, said = answers.as_logits(teacher, data, f"teacher {name}", force=force)
+    notices += [said] if said else []
+
+    changes = _changes(asked, teacher)
+    if changes:
+        weights = files.sha256_of_json({"weights": weights, **changes})
+    label = ObjectiveSpec.of("label", smoothing=0.0)
+    spec = Spec(teacher.spec, data.spec, TrainingSpec(), label, weights=weights)
+    return PretrainedTeacher(spec, name, network=teacher, notices=tuple(notices))
 
 
 def _several_in_one(name: str) -> str:

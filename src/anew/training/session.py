@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -17,6 +17,8 @@ from anew.core.interruption import StopRequest
 from anew.core.spec import Spec
 from anew.data import Batches, Data
 from anew.family import Family
+from anew.models import saving
+from anew.models.network import Network
 from anew.training.device import settings
 
 
@@ -38,6 +40,17 @@ class Session:
     world: World
     progress: Callback
     stop: StopRequest
+    in_memory: Mapping[str, Network] = field(default_factory=dict[str, Network])
+    """Teachers that were given as objects, by id: no file can build them again."""
+
+    def network(self, spec: Spec) -> Network:
+        """Return a trained or a given network, loaded from its file or as it was given.
+
+        Raises `AnewError` if its file is not as it was written.
+        """
+        if spec.id in self.in_memory:
+            return self.in_memory[spec.id]
+        return saving.load(self.family.folder(spec.id).sound_weights, [spec.model.name])
 
     def batches(self, group: Group) -> Batches:
         """Return a group's training batches on the device, this process's part of each.
@@ -49,7 +62,12 @@ class Session:
 
 
 @contextmanager
-def open_session(out: Path, execution: Execution, progress: Callback) -> Generator[Session]:
+def open_session(
+    out: Path,
+    execution: Execution,
+    progress: Callback,
+    in_memory: Mapping[str, Network] | None = None,
+) -> Generator[Session]:
     """Open a session on the family at `out`, and make that folder if it is missing.
 
     Ctrl-C requests a stop as long as the session is open. Only the main process reports progress.
@@ -57,4 +75,4 @@ def open_session(out: Path, execution: Execution, progress: Callback) -> Generat
     with settings(execution) as device, StopRequest() as stop, distributed.join(device) as world:
         family = world.in_turn(lambda: Family.create(out))
         watcher = progress if world.is_main else Callback()
-        yield Session(family, execution, device, world, watcher, stop)
+        yield Session(family, execution, device, world, watcher, stop, in_memory or {})
