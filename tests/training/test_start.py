@@ -112,7 +112,7 @@ def test_a_start_that_cannot_be_is_refused(arrays, tmp_path):
     for given, says in (
         ({"start_from": "nowhere"}, "is no file and no network of a family"),
         ({"start_from": "pretrained"}, "only models of timm and torchvision"),
-        ({"start_from": tmp_path / "mlp.pth"}, "it fits mlp: name it with --model"),
+        ({"start_from": tmp_path / "mlp.pth"}, "is no state dict of small_cnn.*--model"),
         ({"start_from": "teacher", "generations": 0}, "there are no students"),
         ({"start_from": "teacher", "teacher_model": "mlp"}, "cannot start from the weights of"),
     ):
@@ -147,7 +147,7 @@ def test_an_adopted_checkpoint_is_the_teacher_that_it_would_be(arrays, tmp_path,
     # The same weights in safetensors are the same network, as they were before there was adopt.
     plain = tmp_path / "plain.safetensors"
     safetensors.torch.save_file(state, plain)
-    words = ("train", *data, *model, "--teacher", str(plain), "--generations", "0", "--no-page")
+    words = ("train", *data, *model, "--teacher", str(plain), "--generations", "0")
     assert call(*words, "--out", str(tmp_path / "other")).code == 0
     assert Family.open(tmp_path / "other").finished() == [spec]
     assert spec.weights == files.sha256(plain)

@@ -228,7 +228,7 @@ def _way(
         notices.append(f"{_some(respelt)} have the older or newer names of weight norm")
     filled = _fill_gaps(wanted, taken, notices)
     _drop_extras(wanted, taken, notices)
-    fresh = _leave_out_classifier(wanted, taken, notices)
+    fresh = _leave_out_classifier(wanted, taken, filled, notices)
     if others:
         notices.append(f"{_some(others)} outside of '{removed}' {_is(others)} not used")
 
@@ -299,8 +299,13 @@ def _drop_extras(wanted: _Wanted, taken: Tensors, notices: list[str]) -> None:
             del taken[name]
 
 
-def _leave_out_classifier(wanted: _Wanted, taken: Tensors, notices: list[str]) -> frozenset[str]:
+def _leave_out_classifier(
+    wanted: _Wanted, taken: Tensors, filled: Tensors, notices: list[str]
+) -> frozenset[str]:
     """Leave out a classifier of other classes where it may start fresh; return its tensors."""
+    if wanted.tensors.keys() - wanted.fresh - taken.keys() - filled.keys():
+        # More is missing: it is another model's, and to be told as it is.
+        return frozenset()
     other = {
         name
         for name in wanted.fresh
