@@ -572,7 +572,7 @@ def test_a_callable_that_does_not_fit_is_refused_in_one_line(own, name, options,
         ("timm:efficientnet_b0", (3, 32, 32), {"pruned": True}, "no option 'pruned'"),
         ("timm:hf-hub:some/thing", (3, 32, 32), {}, "timm has no model"),
         ("torchvision:resnet18", (3, 32, 32), {"weights": "DEFAULT"}, "would load weights"),
-        ("torchvision:resnet18", (3, 32, 32), {"would load weights": "x"}, "weights_backbone"),
+        ("torchvision:resnet18", (3, 32, 32), {"weights_backbone": "x"}, "would load weights"),
         ("torchvision:alexnet", (3, 32, 32), {}, "fails on inputs 3x32x32"),
     ],
 )
