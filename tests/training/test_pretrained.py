@@ -394,7 +394,6 @@ def test_a_familys_network_with_other_classes_or_inputs_is_refused(teachers, arr
     [
         ("FAMILY:zzz", "no network with an id that starts with 'zzz'; ids there: "),
         ("FAMILY:", "with an id that starts with ''"),
-        ("FAMILY", "is no file and no network of a family"),
         ("nowhere.safetensors", "is no file and no network of a family"),
         ("nowhere:abc", "is no file and no network of a family"),
         ("empty:abc", "is no family"),

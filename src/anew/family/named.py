@@ -50,7 +50,12 @@ def named_networks(family: Family, end: str, what: str) -> tuple[tuple[Spec, ...
     if not end and _NUMBER.fullmatch(what):
         _check_number(family, what)
     if not end and not _GENERATIONS.fullmatch(what) and not _is_generation(family, what):
-        return (family.spec(family.find(what).id),), ""
+        folder = family.find(what)
+        # Before its spec is read: a file that has changed is said to have changed.
+        wrong = folder.verify() if folder.is_done else []
+        if wrong:
+            raise AnewError(f"teacher '{family.path}:{what}': {wrong[0]}; restore it from a copy")
+        return (family.spec(folder.id),), ""
 
     lineages = [family.lineage_to(end)] if end else _lineages_of_teachers(family)
     if not lineages:
