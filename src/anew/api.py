@@ -35,10 +35,10 @@ from anew.data.storage import Storage
 from anew.evaluation import Row
 from anew.evaluation import insight as insights
 from anew.evaluation.ensemble import Ensemble
+from anew.evaluation.loading import load_network
 from anew.evaluation.predictor import Chosen
 from anew.export import check_target, export
 from anew.family import Family
-from anew.models import saving
 from anew.models.network import Network
 from anew.report import figures, notebook
 from anew.training import given_objects, lineage
@@ -74,10 +74,13 @@ class Result:
     def network(self, generation: int = -1) -> Network:
         """Load the network of a generation, in evaluation mode.
 
-        The module takes inputs as they are stored and returns logits (B, C).
+        The module takes inputs as they are stored and returns logits (B, C). Raises `AnewError` if
+        it answers otherwise than when it was trained.
         """
         spec = self.lineage[generation]
-        return saving.load(self.family.folder(spec.id).sound_weights, [spec.model.name]).eval()
+        folder = self.family.folder(spec.id)
+        loaded = load_network(folder, [spec.model.name], data=self.data, learned=spec.data)
+        return loaded.eval()
 
     def predict(self, inputs: Array, generations: Sequence[int] = (-1,)) -> Tensor:
         """Return probabilities (N, C) of one generation, or the mean of several.

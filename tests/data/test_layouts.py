@@ -88,7 +88,7 @@ def test_a_test_set_without_classes_is_not_used_and_said(tmp_path):
     draw(tmp_path / "test" / "1.png", 0, 1)
     source = load(f"folder:{tmp_path}")
     assert source.test is None
-    assert "test/ is not used: it holds 1 pictures without class folders" in source.notes
+    assert "test/ is not used: it holds 1 picture without class folders" in source.notes
 
 
 def test_a_class_may_be_called_train(tmp_path):
@@ -137,7 +137,7 @@ def test_what_is_passed_over_is_said_and_files_of_systems_are_not(tmp_path):
     assert len(source.train) == 12
     assert source.test.labels.tolist() == [0, 1]
     assert source.notes == (
-        f"{tmp_path}/extra/ is passed over: 1 pictures",
+        f"{tmp_path}/extra/ is passed over: 1 picture",
         f"{tmp_path}/train/runs/ holds no picture and is no class",
         "files that are no pictures are passed over: 1 .txt",
     )
@@ -229,7 +229,7 @@ def test_tables_lie_in_the_folders_of_splits_and_a_test_table_may_have_no_labels
     source = load(f"folder:{tmp_path}")
     assert (len(source.train), source.test, source.classes) == (12, None, ("0", "1", "2"))
     assert "the table test.csv is not used: it has no column of labels" in source.notes
-    assert "12 pictures that no table names are passed over" in source.notes
+    assert "passed over: 12 pictures that no table names" in source.notes
 
 
 @pytest.mark.parametrize(

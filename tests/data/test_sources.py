@@ -778,9 +778,9 @@ def with_nan(value):
         (np.array(["a"] * 12), LABELS, ("not numbers", "convert")),
         (torch.zeros(12, 8, 8, dtype=torch.complex64), LABELS, ("torch.complex64", "convert")),
         (GREY, LABELS - 1, ("label -1 is negative", "start at 0")),
-        (GREY, LABELS / 2, ("must be whole numbers, got torch.float64", "cast")),
+        (GREY, LABELS / 2, ("numbers with fractions (0.5, 0.5, ...)", "regression")),
         (GREY, LABELS > 1, ("must be whole numbers, got torch.bool", "cast")),
-        (GREY, np.eye(3)[LABELS], ("labels must have shape (N,), got (12, 3)", "argmax(1)")),
+        (GREY, np.eye(3)[LABELS], ("labels of shape (12, 3) are one-hot rows", "argmax(1)")),
         (GREY, LABELS * 0, ("has 1 class", "at least 2")),
         (GREY, LABELS * 2, ("class 1 ('1') has no training example", "without gaps")),
         (GREY, LABELS * 2**40, ("label 2199023255552", "without gaps")),
@@ -878,8 +878,6 @@ class Dictionaries(Dataset):
     [
         Stream(),
         Dictionaries(),
-        TensorDataset(torch.randn(12, 7), torch.full((12,), 0.5)),
-        TensorDataset(torch.randn(12, 7), torch.eye(12)),
         TensorDataset(torch.randn(12, 7)),
         TensorDataset(torch.randn(0, 7), torch.zeros(0, dtype=torch.long)),
         Pictures(GREY, ["a"] * 12),
@@ -1014,7 +1012,7 @@ def test_an_archive_is_refused_for_its_headers_before_it_is_unpacked(tmp_path, l
     np.savez_compressed(path, x=np.zeros((20, 100, 100), np.uint8), y=np.arange(20) % 2)
     one_line(lambda: load(f"npz:{path}"), "takes 400 kB of memory, 100 kB are free")
     np.savez_compressed(path, x=np.zeros((20, 100, 100), np.uint8), y=np.zeros((3, 3)))
-    one_line(lambda: load(f"npz:{path}"), "labels must have shape (N,), got (3, 3)")
+    one_line(lambda: load(f"npz:{path}"), "20 inputs and 3 labels")
 
     header = io.BytesIO()
     described = {"descr": "|u1", "fortran_order": False, "shape": (10**13,)}
@@ -1091,3 +1089,54 @@ def test_class_names_nested_too_deeply_are_none(tmp_path):
     table = pyarrow.parquet.read_table(file).replace_schema_metadata({"huggingface": "[" * 100_000})
     pyarrow.parquet.write_table(table, file)
     assert load(f"parquet:{tmp_path}").classes == tuple(map(str, range(len(NAMES))))
+
+
+# Labels that are no classes
+
+NO_CLASSES = {
+    "a regression": (np.array([0.5, 1.25, 3.0]), "as of a regression.*np.digitize"),
+    "several targets": (np.array([[0.5, 7.0], [1.25, 2.0], [3.0, 1.0]]), "as of a regression"),
+    "several classes": (np.array([[1, 1, 0], [0, 1, 0], [0, 0, 0]]), "multi-label.*3 columns of 0"),
+    "one-hot rows": (np.eye(3, dtype=int), r"one-hot rows of 3.*argmax\(1\)"),
+    "probabilities": (np.full((3, 4), 0.25), "probabilities.*argmax"),
+}
+
+
+@pytest.mark.parametrize("kind", NO_CLASSES)
+def test_labels_that_are_no_classes_are_refused_as_what_they_are(kind, tmp_path):
+    labels, words = NO_CLASSES[kind]
+    pictures = np.zeros((3, 4, 4), np.uint8)
+    with pytest.raises(AnewError, match=words) as raised:
+        from_arrays((pictures, labels))
+    assert "cast them to int64" not in str(raised.value)
+
+    np.savez(tmp_path / "all.npz", x=pictures, y=labels)
+    with pytest.raises(AnewError, match=words):
+        load(f"npz:{tmp_path / 'all.npz'}")
+
+    class Items(Dataset):
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, number):
+            return torch.zeros(1, 4, 4), labels[number]
+
+    with pytest.raises(AnewError, match=words):
+        from_dataset(Items())
+
+
+def test_whole_numbers_that_are_floats_are_to_be_cast():
+    with pytest.raises(AnewError, match="cast them to int64"):
+        from_arrays((np.zeros((3, 4, 4), np.uint8), np.array([0.0, 1.0, 2.0])))
+
+
+def test_tables_of_a_regression_or_of_several_labels_are_refused(tmp_path):
+    for number in range(3):
+        Image.new("L", (4, 4)).save(tmp_path / f"{number}.png")
+    table = tmp_path / "labels.csv"
+    table.write_text("file,label\n0.png,0.25\n1.png,1.5\n2.png,2\n")
+    with pytest.raises(AnewError, match=r"labels\.csv: labels are numbers with fractions"):
+        load(f"folder:{tmp_path}")
+    table.write_text("file,cat,dog,bird\n0.png,1,1,0\n1.png,0,0,1\n2.png,0,0,0\n")
+    with pytest.raises(AnewError, match=r"columns cat; dog; bird are labels.*multi-label"):
+        load(f"folder:{tmp_path}")

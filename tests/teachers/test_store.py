@@ -274,8 +274,13 @@ def test_what_a_killed_maker_left_is_swept_when_the_store_is_opened(stores, step
     for process in killed:
         process.communicate(timeout=60)
         assert process.returncode == -signal.SIGKILL
-    left = sorted(f".{folder.name}.{process.pid}.tmp" for process in killed)
-    assert names_beside(folder) == left
+    left = names_beside(folder)
+    assert sorted(name.split(".")[2].split("-")[0] for name in left) == sorted(
+        str(process.pid) for process in killed
+    )
+    # Before version 0.2 the process alone was in the name.
+    (folder.parent / f".{folder.name}.{killed[0].pid}.tmp").mkdir()
+    left = names_beside(folder)
     # Another store of the same teacher, and what is being made of it, is not this one's matter.
     other = replace(KEY, batch_size=17)
     Store.open(stores, other).close()

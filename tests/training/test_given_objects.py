@@ -8,7 +8,7 @@ from torch import nn
 import anew
 from anew import AnewError
 from anew.core import files
-from anew.evaluation import prediction
+from anew.evaluation.predictor import choose
 
 RECIPE = {
     "training": {"epochs": 1, "batch_size": 16, "learning_rate": 0.1},
@@ -81,8 +81,8 @@ def test_a_module_teaches_as_it_is(arrays, tmp_path):
     assert len(result.family.lineages()) == 2 and result.family.verify() == (4, [])
     # Nothing builds it from its file.
     with pytest.raises(AnewError, match="was given in Python and cannot be built again"):
-        prediction.load_generations(result.family, result.lineage[-1].id, "all")
-    assert len(prediction.load_generations(result.family, result.lineage[-1].id, "last")) == 1
+        choose(result.family, result.lineage[-1].id, "all").networks()
+    assert len(choose(result.family, result.lineage[-1].id, "last").networks()) == 1
 
 
 def test_probabilities_are_recognised(arrays, tmp_path):

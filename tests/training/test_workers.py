@@ -3,6 +3,7 @@ teachers are there.
 """
 
 import os
+import pickle
 import random
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from anew.core.distributed import World
 from anew.core.execution import Execution
 from anew.core.spec import DataSpec, ModelSpec, ObjectiveSpec, Spec, TrainingSpec
 from anew.family import Family
+from anew.training.launch import local
 from anew.training.launch.local import executor
 from anew.training.launch.scheduler import awaited_apart, most_awaited_first, spread, train_groups
 from anew.training.launch.workers import Finished
@@ -141,6 +143,26 @@ def test_a_worker_without_enough_memory_says_so_in_one_line(one, tmp_path):
     assert done.returncode == 2, done.stderr
     assert done.stderr.splitlines()[-1].startswith("anew: out of memory: ")
     assert "Traceback" not in done.stderr
+
+
+class TooLarge:
+    """Data that no memory holds once they are unpickled."""
+
+    def __reduce__(self):
+        return bytearray, (1 << 62,)
+
+
+def test_a_worker_whose_data_do_not_fit_says_so_and_lives(tmp_path):
+    worker = local._Worker.begin(tmp_path, Execution(threads=1), 0)
+    try:
+        for _ in range(2):
+            worker.pipe.send_bytes(pickle.dumps(((), TooLarge())))
+            kind, said = worker.pipe.recv()
+            assert kind == "refused" and said.startswith("out of memory") and "\n" not in said
+    finally:
+        worker.process.kill()
+        worker.process.join()
+        worker.pipe.close()
 
 
 def test_workers_end_with_a_process_that_is_killed_and_the_command_goes_on(one, tmp_path):

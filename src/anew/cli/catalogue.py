@@ -132,6 +132,11 @@ def data(
     print(f"{len(loaded.classes)} classes: {clean(names)}")
     if loaded.train.labels.ndim == 1:
         print(clean(class_sizes(loaded.train.labels, loaded.classes).in_words()))
+        for split, examples in (("validation", loaded.validation), ("test", loaded.test)):
+            if examples is not None and len(examples):
+                # What uneven classes ask of training is said of the training examples.
+                counts = class_sizes(examples.labels, loaded.classes).in_words().split(";")[0]
+                print(clean(f"{counts} ({split})"))
     if loaded.train.kind == "picture":
         print(f"units: {units_in_words(find_units(loaded.train, loaded.units))}")
     size = sum(

@@ -22,7 +22,7 @@ from anew.cli.options import (
     takes_execution,
 )
 from anew.cli.streams import Terminal
-from anew.core.errors import AnewError
+from anew.core.errors import AnewError, MissingNetworkError
 from anew.core.text import capitalised, csv_table, in_digits, json_text
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def evaluate(
     """
     from anew.evaluation import ensemble
     from anew.evaluation.calibrated import Asked
-    from anew.family import Family
+    from anew.family import Family, told_apart
 
     asked = Asked(calibrate, conformal)
     if split == "validation" and not asked.is_nothing:
@@ -71,7 +71,8 @@ def evaluate(
             "--split validation"
         )
     opened = Family.open(family)
-    lineages = opened.lineages()
+    _say(opened.missing())
+    lineages = opened.lineages(gaps=True)
     if not lineages:
         raise AnewError(
             f"{family}: holds no finished network; `anew train --out {family}` trains or goes on"
@@ -97,10 +98,11 @@ def evaluate(
         return
 
     console = Terminal()
-    for lineage, scored in zip(lineages, evaluated, strict=True):
+    labels = told_apart([lineage[-1] for lineage in lineages])
+    for lineage, scored, label in zip(lineages, evaluated, labels, strict=True):
         last = lineage[-1]
-        ids = " > ".join(spec.id for spec in lineage)
-        heading = f"{last.model.name}, {last.objective.name}, seed {last.seed}: {ids}"
+        ids = " > ".join(f"{spec.id}{' (missing)' * spec.is_missing}" for spec in lineage)
+        heading = f"{last.model.name}, seed {last.seed} ({label}): {ids}"
         console.print(heading, markup=False, highlight=False)
         console.print(scored.table)
         left_out = "" if all_subsets else ensemble.notice_of_listed(len(lineage))
@@ -137,6 +139,8 @@ def _evaluate_lineage(
         ]
         return _Scored([row.to_json() for row in rows], terminal.scores_table(rows, split))
 
+    if any(spec.is_missing for spec in lineage):
+        raise MissingNetworkError(family.missing()[0])
     calibrated = calibrated_scoring.evaluate_calibrated(
         family, lineage, asked, all_subsets=all_subsets
     )
@@ -197,6 +201,7 @@ def insight(
     execution = execution_from(given)
     opened = Family.open(family)
     chosen = choose_lineage(opened, lineage, flag="--lineage")
+    _say(opened.missing())
     with settings(execution) as device:
         options = insights.Options(split, examples, device, execution.trust)
         measured = insights.collect_with_data(
@@ -266,6 +271,12 @@ def predict(
         raise AnewError(f"{several}{some_of(unread)}{others}")
 
 
+def _say(lines: Sequence[str]) -> None:
+    """Say what a reader of the table must know, without a place in the table."""
+    for line in lines:
+        Terminal(stderr=True).print(line, markup=False, highlight=False)
+
+
 def _print_predictions(
     predictions: Sequence[Prediction],
     calibrated: Calibrated,
@@ -318,7 +329,8 @@ def show(family: Path, network: str = "", /) -> None:
 
     opened = Family.open(family)
     folders = [opened.find(network)] if network else list(opened.folders())
-    specs = list(opened.specs([folder.id for folder in folders]).values())
+    specs = list(opened.specs([folder.id for folder in folders], gaps=True).values())
+    _say(opened.missing())
     records = {folder.id: folder.done if folder.is_done else None for folder in folders}
     metrics = {folder.id: folder.read_metrics() for folder in folders}
 
@@ -330,6 +342,7 @@ def show(family: Path, network: str = "", /) -> None:
         # What the folder's reader needs, and nobody else.
         record.pop("format", None)
         record.pop("files", None)
+        record.pop("probe", None)
         shown: dict[str, Any] = {"spec": described, "record": record}
         if record:
             # The units of pictures, their mean and deviation are in the network's file alone.

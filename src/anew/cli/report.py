@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from anew.cli.streams import Terminal
 from anew.cli.study import AS_IT_IS, Choice
 from anew.core.errors import AnewError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anew.core.spec import Spec
     from anew.data import Data
+    from anew.family import Family
 
 
 @Parameter(name="*")
@@ -95,6 +99,8 @@ def report(
         raise AnewError("report: options of a study need its name; write it after the family")
 
     shown = choose_lineage(opened, contents.network, several="longest", among=among)
+    if not (study or contents.network):
+        _say_which(opened, shown)
     data = None
     if not contents.pictures:
         data = AnewError("none were asked for (--no-pictures)")
@@ -114,6 +120,23 @@ def report(
     else:
         reports.write(content, target)
     print(f"report: {target}")
+
+
+def _say_which(family: Family, shown: Sequence[Spec]) -> None:
+    """Say which lineage the page shows, where the family has several."""
+    from anew.family import named_apart
+
+    ends = [lineage[-1] for lineage in family.lineages(gaps=True)]
+    if len(ends) < 2 or not shown:
+        return
+    names = dict(zip((spec.id for spec in ends), named_apart(ends), strict=True))
+    others = "; ".join(name for end, name in names.items() if end != shown[-1].id)
+    Terminal(stderr=True).print(
+        f"shown is the longest of {len(ends)} lineages that was finished last, to "
+        f"{names.get(shown[-1].id, shown[-1].id)}; --network shows another: {others}",
+        markup=False,
+        highlight=False,
+    )
 
 
 def _data_of(spec: Spec, choice: Choice) -> Data | AnewError:

@@ -21,6 +21,7 @@ from anew.core.callbacks import Callback
 from anew.core.recipe import Recipe
 from anew.core.spec import Spec
 from anew.core.text import clean, in_digits
+from anew.family.differences import distinctions
 
 if TYPE_CHECKING:
     from anew.evaluation import Row
@@ -244,6 +245,10 @@ def lineage_tree(
     """
     tree = Tree(Text(clean(path), style="bold"))
     branches: dict[str, Tree] = {}
+    missing = {one.id: one for spec in specs for one in spec.teachers if one.is_missing}
+    if len(specs) > 1:
+        branches = {one: tree.add(Text(f"{one}  is missing")) for one in sorted(missing)}
+    labels = _labels(specs)
     for spec in sorted(specs, key=lambda spec: (spec.generation, spec.id)):
         record = records[spec.id]
         state = "not finished" if record is None else _tested(record["test"])
@@ -256,7 +261,7 @@ def lineage_tree(
             # A network that is shown alone has no branch for its teacher.
             parent = branches.get(spec.chief_teacher.id, tree)
         branches[spec.id] = parent.add(
-            Text(f"{spec.id}  {_title(spec)}, seed {spec.seed}: {state}")
+            Text(f"{spec.id}  {_title(spec)}, seed {spec.seed}{labels[spec.id]}: {state}")
         )
     return tree
 
@@ -267,6 +272,18 @@ def _soft_labels(record: Mapping[str, Any]) -> str:
         f"soft labels {record.get('given', '')}: {about.get('are', '')} of "
         f"{about.get('examples', '')} training examples"
     )
+
+
+def _labels(specs: Sequence[Spec]) -> dict[str, str]:
+    """Return what tells each network from the others of its generation, beside what is said."""
+    labels: dict[str, str] = {}
+    for generation in {spec.generation for spec in specs}:
+        alike = [spec for spec in specs if spec.generation == generation]
+        for spec, parts in zip(alike, distinctions(alike), strict=True):
+            # The seed is said anyway, and the tree shows the teacher.
+            said = [part for part in parts if not part.startswith(("seed ", "teacher's "))]
+            labels[spec.id] = "".join(f", {part}" for part in said)
+    return labels
 
 
 def _tested(scores: Mapping[str, Any]) -> str:

@@ -17,6 +17,10 @@ class AnewError(Exception):
     exit_code = 2
 
 
+class MissingNetworkError(AnewError):
+    """A network that others of a family learned from is not in its folder."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return " (did you mean 'x'?)" for the nearest known name, or "" if none is near."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)

@@ -37,14 +37,21 @@ apart that share a folder.
 """
 
 
+def half_written(path: Path) -> Path:
+    """Return a name beside a path for what is written before it gets that name.
+
+    Processes of two hosts may have one number, so that chance is in it too.
+    """
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file atomically: to a temporary name beside it, flushed to the disk, then renamed.
 
     Raises `AnewError` if the folder cannot be written or the disk is full; the old file, if any,
     is then untouched.
     """
-    # Processes of two hosts may have one number.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    temporary = half_written(path)
     ensure_folder(path.parent)
 
     try:
@@ -59,8 +66,7 @@ def write_bytes(path: Path, content: bytes) -> None:
         _remove_quietly(temporary)
         raise AnewError(
             f"{path}: cannot be written ({error.strerror}); free space or make the folder "
-            f"writable, then give the "
-            "same command again: what was saved is whole"
+            "writable, then give the same command again"
         ) from error
 
 

@@ -587,6 +587,11 @@ class Spec:
         data = {name: value for name, value in fields.write(self.data).items() if name in kept}
         return {**identity, "data": data}
 
+    @property
+    def is_missing(self) -> bool:
+        """Whether nothing is known of the network but its id: its folder is gone."""
+        return False
+
     @classmethod
     def from_json(cls, written: Mapping[str, Any], teachers: tuple[Spec, ...]) -> Spec:
         """Return the spec that `to_json` wrote; the caller has read its teachers.
@@ -605,3 +610,55 @@ class Spec:
             teacher_weights=tuple(written.get("teacher_weights", ())),
             start=written.get("start", ""),
         )
+
+
+@dataclass(frozen=True, eq=False)
+class MissingSpec(Spec):
+    """A network that others learned from and whose folder is gone; only its id is known.
+
+    Its settings are those of a student of it, which most lineages share.
+    """
+
+    missing_id: str = ""
+    number: int = 0
+    """Its generation, 0 if that is not known."""
+
+    @classmethod
+    def of(cls, missing_id: str, student: Mapping[str, Any], number: int) -> MissingSpec:
+        """Return the spec of a missing network, from what `to_json` wrote of a student of it."""
+        parts = ("model", "data", "training", "objective", "seed", "weights")
+        like = Spec.from_json({part: student[part] for part in parts}, ())
+        return cls(
+            model=like.model,
+            data=like.data,
+            training=like.training,
+            objective=like.objective,
+            seed=like.seed,
+            missing_id=missing_id,
+            number=number,
+        )
+
+    @cached_property
+    def id(self) -> str:
+        """The id by which its students name it."""
+        return self.missing_id
+
+    @cached_property
+    def generation(self) -> int:
+        """One less than its student's."""
+        return self.number
+
+    @cached_property
+    def depth(self) -> int:
+        """Its generation, since its teachers are not known."""
+        return self.number
+
+    @property
+    def origin(self) -> str:
+        """What made the weights is not known."""
+        return "missing"
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether nothing is known of the network but its id: its folder is gone."""
+        return True

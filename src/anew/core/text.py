@@ -145,6 +145,11 @@ def capitalised(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def counted(count: int, what: str) -> str:
+    """Return a number of things, such as `1 picture` or `1,200 pictures`."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
 def listed(values: Sequence[str]) -> str:
     """Return names as one says them: `a`, `a and b`, `a, b and c`."""
     if len(values) < 2:

@@ -101,7 +101,7 @@ def _write(original: Encoded, folder: Path, storage: Storage) -> bool:
     """Copy the pictures in order; return whether they fitted. The offsets come last."""
     tell = storage.progress("pictures copied from Parquet", len(original))
     room = min(storage.budget, files.free_bytes(folder) / 2)
-    making = folder / f".encoded.raw.{os.getpid()}.tmp"
+    making = files.half_written(folder / "encoded.raw")
     offsets, checks = [0], list[int]()
 
     try:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Int64
+from jaxtyping import Bool, Int64
 from scipy import optimize, stats
 from torch import Tensor
 
 MOST_CLASSES = 2000
-ORDER_SURE = 1e-4
-ORDER_GAIN = 0.05
+GAIN_SURE = 1e-4
+LEAST_GAIN = 0.05
 
 
 def factor_for_chance(right: int, count: int, chance: float) -> float:
@@ -74,6 +74,18 @@ class Order:
     """The share of the same examples that is right in the order that is there."""
 
 
+def is_better(then: Bool[Tensor, "answers"], now: Bool[Tensor, "answers"]) -> bool:
+    """Whether answers are right clearly more often than other ones to the same examples.
+
+    Of the examples that only one of both gets right, so many more must be those that are gained (a
+    one-sided sign test, as McNemar's), and the share that is gained must be worth it.
+    """
+    gained, lost = int((then & ~now).sum()), int((now & ~then).sum())
+    if (gained - lost) / len(now) < LEAST_GAIN:
+        return False
+    return bool(stats.binom.sf(gained - 1, gained + lost, 0.5) <= GAIN_SURE)
+
+
 def better_order(
     predicted: Int64[Tensor, "answers"], labels: Int64[Tensor, "answers"], classes: int
 ) -> Order | None:
@@ -92,9 +104,7 @@ def better_order(
     others, true = predicted[1::2], labels[1::2]
     now = others == true
     then = torch.from_numpy(meant)[others] == true
-    gained, lost = int((then & ~now).sum()), int((now & ~then).sum())
-    gain = (gained - lost) / len(true)
-    if gain < ORDER_GAIN or stats.binom.sf(gained - 1, gained + lost, 0.5) > ORDER_SURE:
+    if not is_better(then, now):
         return None
     moved = tuple((one, int(other)) for one, other in enumerate(meant) if one != other)
     return Order(moved, then.double().mean().item(), now.double().mean().item())

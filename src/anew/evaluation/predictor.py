@@ -13,7 +13,7 @@ from jaxtyping import Float32, Shaped
 from torch import Tensor, nn
 
 from anew.core import files
-from anew.core.errors import AnewError
+from anew.core.errors import AnewError, MissingNetworkError
 from anew.core.spec import Spec
 from anew.data.signature import Signature
 from anew.evaluation.calibrated import (
@@ -24,6 +24,7 @@ from anew.evaluation.calibrated import (
     validation_outputs,
 )
 from anew.evaluation.ensemble import Ensemble
+from anew.evaluation.loading import compare_with_record, load_network
 from anew.family import Family, choose_generations, choose_lineage
 from anew.models import saving
 from anew.models.network import Network
@@ -97,9 +98,11 @@ class Chosen:
     specs: tuple[Spec, ...]
 
     def networks(self, trusted: Collection[str] = ()) -> list[Network]:
-        """Load the networks; `trusted` are models of the user's own that a file may name."""
-        folders = [self.family.folder(spec.id) for spec in self.specs]
-        return [saving.load(folder.sound_weights, trusted) for folder in folders]
+        """Load the networks; `trusted` are models of the user's own that a file may name.
+
+        Raises `AnewError` if one answers otherwise than when it was trained.
+        """
+        return [load_network(self.family.folder(spec.id), trusted) for spec in self.specs]
 
     def calibrated(self, asked: Asked) -> Calibrated:
         """Return what is asked for of the stored outputs of the validation examples.
@@ -123,15 +126,19 @@ def choose(family: Family, end: str, generations: str | int | Sequence[int]) -> 
     `generations` are a text as `choose_generations` reads it, a number, or several; -1 is the last.
     Raises `AnewError` if the family has no such lineage or generations.
     """
-    lineage = choose_lineage(family, end)
-    count = len(lineage)
+    lineage = choose_lineage(family, end, gaps=True)
+    # A chain begins with a network that is missing if it holds any: what came before is not known.
+    before = lineage[0].generation
+    count = before + len(lineage)
     if not isinstance(generations, str):
         numbers = [generations] if isinstance(generations, int) else list(generations)
         forward = [number + count if -count <= number < 0 else number for number in numbers]
         generations = ",".join(map(str, forward))
-    return Chosen(
-        family, tuple(lineage[number] for number in choose_generations(generations, count))
-    )
+    chosen = choose_generations(generations, count)
+    specs = tuple(lineage[number - before] for number in chosen if number >= before)
+    if len(specs) < len(chosen) or any(spec.is_missing for spec in specs):
+        raise MissingNetworkError(family.missing()[0])
+    return Chosen(family, specs)
 
 
 def load(
@@ -177,6 +184,7 @@ def load_file(path: Path, trusted: Collection[str] = ()) -> Predictor:
         )
 
     network = saving.restore(tensors, header, path, trusted)
+    compare_with_record(network, path)
     generation = header.get("generation")
     origin = Origin(str(header.get("id", "")), generation if type(generation) is int else None)
     return Predictor([network.eval()], origins=[origin])

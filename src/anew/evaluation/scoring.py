@@ -111,18 +111,25 @@ def evaluate_lineage(
     """
     if all_subsets:
         check_subsets(family, lineage)
-    logits, labels = lineage_outputs(family, lineage, split)
+    # Without the networks that are missing; a chain begins with one of those if it holds any.
+    present = [
+        (lineage[0].generation + place, spec)
+        for place, spec in enumerate(lineage)
+        if not spec.is_missing
+    ]
+    logits, labels = lineage_outputs(family, [spec for _, spec in present], split)
 
     rows: list[Row] = []
-    for number, (spec, own) in enumerate(zip(lineage, logits, strict=True)):
+    for (number, spec), own in zip(present, logits, strict=True):
         best = None
         if spec.training.best_epoch and not spec.weights and family.folder(spec.id).best.exists():
             best = score_logits(*read_outputs(family.folder(spec.id), split, "best"))
         rows.append(Row((number,), (spec.id,), spec.origin, score_logits(own, labels), best))
 
     for members, mean in ensembles(logits, all_subsets=all_subsets):
-        ids = tuple(lineage[member].id for member in members)
-        rows.append(Row(members, ids, "", metrics.scores(mean, labels)))
+        ids = tuple(present[member][1].id for member in members)
+        numbers = tuple(present[member][0] for member in members)
+        rows.append(Row(numbers, ids, "", metrics.scores(mean, labels)))
     return rows
 
 

@@ -1,8 +1,9 @@
 """The folder of trained networks: its files, its locks, and who descends from whom."""
 
+from anew.family.differences import told_apart
 from anew.family.family import Family
 from anew.family.folder import FORMAT, NetworkFolder
-from anew.family.lineages import choose_generations, choose_lineage, replicas
+from anew.family.lineages import choose_generations, choose_lineage, named_apart, replicas
 from anew.family.named import named_networks, split_name
 
 __all__ = [
@@ -11,7 +12,9 @@ __all__ = [
     "NetworkFolder",
     "choose_generations",
     "choose_lineage",
+    "named_apart",
     "named_networks",
     "replicas",
     "split_name",
+    "told_apart",
 ]

@@ -9,13 +9,13 @@ reports/
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
 from anew.core import files
-from anew.core.errors import AnewError, did_you_mean
-from anew.core.spec import Spec
+from anew.core.errors import AnewError, MissingNetworkError, did_you_mean
+from anew.core.spec import MissingSpec, Spec
 from anew.family.folder import FORMAT, NetworkFolder, spec_record, start_file, write_spec
 
 
@@ -138,14 +138,15 @@ class Family:
         for place in places:
             files.check_no_link(place)
 
-    def spec(self, network_id: str) -> Spec:
+    def spec(self, network_id: str, *, gaps: bool = False) -> Spec:
         """Read a spec and its teachers' specs.
 
-        Raises `AnewError` if a file is damaged or a teacher is missing.
+        With `gaps` a `MissingSpec` stands for a teacher whose folder is gone. Raises `AnewError` if
+        a file is damaged, and `MissingNetworkError` if a teacher is missing.
         """
-        return self._read_spec(network_id, {})
+        return self._read_spec(network_id, {}, gaps=gaps)
 
-    def specs(self, ids: Iterable[str] | None = None) -> dict[str, Spec]:
+    def specs(self, ids: Iterable[str] | None = None, *, gaps: bool = False) -> dict[str, Spec]:
         """Read the specs of networks, by default of all that were begun, each file once.
 
         Returns them by id, in the order of `ids`. Raises `AnewError` as `spec` does.
@@ -153,9 +154,9 @@ class Family:
         if ids is None:
             ids = [folder.id for folder in self.folders()]
         known: dict[str, Spec] = {}
-        return {network_id: self._read_spec(network_id, known) for network_id in ids}
+        return {network_id: self._read_spec(network_id, known, gaps=gaps) for network_id in ids}
 
-    def _read_spec(self, network_id: str, known: dict[str, Spec]) -> Spec:
+    def _read_spec(self, network_id: str, known: dict[str, Spec], *, gaps: bool = False) -> Spec:
         """Read a spec; `known` holds what was read before, and what is read is added to it.
 
         Raises `AnewError` if a file is damaged, or a network descends from itself.
@@ -167,6 +168,12 @@ class Family:
         way, written = [network_id], dict[str, dict[str, Any]]()
         while way:
             current = way[-1]
+            if len(way) > 1 and not self.folder(current).spec_file.exists():
+                student = way[-2]
+                if not gaps:
+                    raise MissingNetworkError(self._says_missing(current, student))
+                known[way.pop()] = self._missing_spec(current, student, written[student])
+                continue
             if current not in written:
                 written[current] = self._read_written(current)
             missing = [one for one in written[current]["teachers"] if one not in known]
@@ -180,6 +187,36 @@ class Family:
             else:
                 way.append(missing[0])
         return known[network_id]
+
+    def _says_missing(self, missing: str, student: str) -> str:
+        return (
+            f"{self.path}: network {missing}, of which {student} learned, is not in the folder any "
+            "more; the command that trained them trains it again, to the same bits"
+        )
+
+    def _missing_spec(self, missing: str, student: str, written: Mapping[str, Any]) -> MissingSpec:
+        """Return what stands for a teacher whose folder is gone."""
+        folder = self.folder(student)
+        number = folder.done.get("generation", 1) - 1 if folder.is_done else 0
+        try:
+            return MissingSpec.of(missing, written, max(0, number))
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise AnewError(
+                f"{folder.spec_file}: is damaged (no {error}); restore it from a copy"
+            ) from error
+
+    def missing(self) -> list[str]:
+        """Return a line for each network that others learned from and whose folder is gone."""
+        return self._missing_among(self.specs(gaps=True).values())
+
+    def _missing_among(self, specs: Iterable[Spec]) -> list[str]:
+        lines = {
+            teacher.id: self._says_missing(teacher.id, spec.id)
+            for spec in specs
+            for teacher in spec.teachers
+            if teacher.is_missing
+        }
+        return list(lines.values())
 
     def _read_written(self, network_id: str) -> dict[str, Any]:
         path = self.folder(network_id).spec_file
@@ -203,31 +240,33 @@ class Family:
             )
         return spec
 
-    def finished(self, ids: Iterable[str] | None = None) -> list[Spec]:
+    def finished(self, ids: Iterable[str] | None = None, *, gaps: bool = False) -> list[Spec]:
         """Read the specs of the finished networks among `ids`, by default of all, in their order.
 
-        Raises `AnewError` as `spec` does.
+        With `gaps` teachers may be missing. Raises `AnewError` as `spec` does.
         """
         if ids is None:
             ids = [folder.id for folder in self.folders()]
         done = [network_id for network_id in ids if self.folder(network_id).is_done]
-        return list(self.specs(done).values())
+        return list(self.specs(done, gaps=gaps).values())
 
-    def lineage_to(self, start: str) -> tuple[Spec, ...]:
+    def lineage_to(self, start: str, *, gaps: bool = False) -> tuple[Spec, ...]:
         """Return the lineage that ends at the network whose id starts so.
 
-        Raises `AnewError` unless exactly one id does, or if that network is not finished.
+        With `gaps` networks of it may be missing. Raises `AnewError` unless exactly one id does, or
+        if that network is not finished.
         """
         folder = self.find(start)
         folder.check_done()
-        return self.spec(folder.id).lineage
+        return self.spec(folder.id, gaps=gaps).lineage
 
-    def lineages(self) -> list[tuple[Spec, ...]]:
+    def lineages(self, *, gaps: bool = False) -> list[tuple[Spec, ...]]:
         """Return every chain of finished networks, oldest first.
 
-        A chain starts at the labels and ends at a network that taught no other.
+        A chain starts at the labels and ends at a network that taught no other. With `gaps`
+        networks of it may be missing.
         """
-        specs = [spec for spec in self.finished() if not spec.is_soft_labels]
+        specs = [spec for spec in self.finished(gaps=gaps) if not spec.is_soft_labels]
         taught = {teacher.id for spec in specs for teacher in spec.teachers}
         return [spec.lineage for spec in specs if spec.id not in taught]
 
@@ -250,7 +289,7 @@ class Family:
         known: dict[str, Spec] = {}
         for folder in self.folders():
             try:
-                self._read_spec(folder.id, known)
+                self._read_spec(folder.id, known, gaps=True)
                 if folder.is_done:
                     checked += 1
                     wrong += folder.verify()
@@ -261,7 +300,7 @@ class Family:
         for path in sorted(self.start_file("").parent.glob("*.safetensors")):
             if files.sha256(path) != path.stem:
                 wrong.append(f"{path}: has changed since it was written (its hash differs)")
-        return checked, wrong
+        return checked, wrong + self._missing_among(known.values())
 
 
 def _is_written(folder: NetworkFolder, spec: Spec) -> bool:

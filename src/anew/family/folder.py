@@ -120,6 +120,11 @@ class NetworkFolder:
         # A link that leads nowhere is a damaged record, and no network that is still to be trained.
         return self.done_file.exists() or self.done_file.is_symlink()
 
+    @property
+    def finished_at(self) -> float:
+        """When the record of the end was written, 0 if it is not there; a copy may be younger."""
+        return self.done_file.stat().st_mtime if self.is_done else 0.0
+
     def check_done(self) -> None:
         """Raise `AnewError` if the network is not trained to its end."""
         if not self.is_done:

@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from typing import Literal
 
 from anew.core import files
-from anew.core.errors import AnewError
+from anew.core.errors import AnewError, MissingNetworkError
 from anew.core.spec import Spec
+from anew.family.differences import told_apart
 from anew.family.family import Family
 
 Several = Literal["refuse", "longest"]
 """What to do if a family holds several lineages, or none.
 
 `refuse`: raise `AnewError`, as a command must that predicts or measures. `longest`: take the
-longest, and () if no network is finished, as a page can.
+longest, of several the one that was finished last, and () if no network is finished, as a page can.
 """
 
 
@@ -25,32 +26,62 @@ def choose_lineage(
     several: Several = "refuse",
     among: Sequence[str] | None = None,
     flag: str = "--network",
+    gaps: bool = False,
 ) -> tuple[Spec, ...]:
     """Return the lineage that ends at the network whose id starts with `end`, oldest first.
 
-    Without `end`, `several` is the rule. Of several longest lineages the one whose last id comes
-    first is taken, or the first of `among`, the ids of the networks that count. `flag` is the
-    option that an error names. Raises `AnewError` if `end` is not one finished network.
+    Without `end`, `several` is the rule. Of several longest lineages the one that was finished last
+    is taken, or the first of `among`, the ids of the networks that count. `flag` is the option that
+    an error names. With `gaps` networks of it may be missing; else lineages that lack
+    one do not count. Raises `AnewError` if `end` is not one finished network, and
+    `MissingNetworkError` if every lineage lacks one.
     """
     if end:
-        return family.lineage_to(end)
+        return family.lineage_to(end, gaps=gaps)
     if several == "longest":
-        networks = [spec for spec in family.finished(among) if not spec.is_soft_labels]
-        chains = [spec.lineage for spec in networks]
-        return max(chains, key=len, default=())
+        networks = family.finished(among, gaps=True)
+        chains = [spec.lineage for spec in networks if not spec.is_soft_labels]
+        whole = _whole(family, chains, gaps=gaps)
+        if among is not None:
+            return max(whole, key=len, default=())
+        ends = {chain: family.folder(chain[-1].id).finished_at for chain in whole}
+        return max(whole, key=lambda chain: (len(chain), ends[chain]), default=())
 
-    lineages = family.lineages()
+    lineages = _whole(family, family.lineages(gaps=True), gaps=gaps)
     if not lineages:
         raise AnewError(
             f"{family.path}: holds no finished network; `anew train --out {family.path}` trains or "
             f"goes on"
         )
     if len(lineages) > 1:
-        ends = ", ".join(f"{lineage[-1].id} ({lineage[-1].objective.name})" for lineage in lineages)
+        ends = ", ".join(named_apart([lineage[-1] for lineage in lineages]))
         raise AnewError(
             f"{family.path}: holds {len(lineages)} lineages; choose one with {flag}: {ends}"
         )
     return lineages[0]
+
+
+def named_apart(specs: Sequence[Spec]) -> list[str]:
+    """Return networks by their ids, each with what tells it from the others."""
+    labels = told_apart(specs)
+    return [f"{spec.id} ({label})" for spec, label in zip(specs, labels, strict=True)]
+
+
+def _whole(
+    family: Family, lineages: Sequence[tuple[Spec, ...]], *, gaps: bool
+) -> Sequence[tuple[Spec, ...]]:
+    """Return the lineages of which no network is missing, or all if `gaps` are allowed.
+
+    Raises `MissingNetworkError` if every one lacks a network.
+    """
+    if gaps:
+        return lineages
+    whole = [
+        lineage for lineage in lineages if not any(spec.is_missing for spec in lineage[-1].ancestry)
+    ]
+    if lineages and not whole:
+        raise MissingNetworkError(family.missing()[0])
+    return whole
 
 
 def choose_generations(text: str, count: int, *, setting: str = "--generations") -> tuple[int, ...]:
@@ -96,9 +127,11 @@ def replicas(family: Family, chosen: Sequence[Spec]) -> list[tuple[Spec, ...]]:
     lineages = [tuple(chosen)]
     known: dict[str, str] = {}
     wanted = _without_seeds(chosen[-1], known)
-    for spec in family.finished():
+    for spec in family.finished(gaps=True):
         lineage = spec.lineage
-        if len(lineage) != len(chosen) or _without_seeds(spec, known) != wanted:
+        if len(lineage) != len(chosen) or lineage[0].is_missing:
+            continue
+        if _without_seeds(spec, known) != wanted:
             continue
         if all(lineage[0].id != other[0].id for other in lineages):
             lineages.append(lineage)

@@ -9,7 +9,7 @@ from pathlib import Path
 from anew.core.errors import AnewError
 from anew.core.spec import Spec
 from anew.family.family import Family
-from anew.family.lineages import choose_generations
+from anew.family.lineages import choose_generations, named_apart
 
 _GENERATIONS = re.compile(r"all|last|last-\d+|\d+-\d+|\d+(,\d+)+")
 # So short a number may be a generation, or the start of an id.
@@ -67,7 +67,7 @@ def named_networks(family: Family, end: str, what: str) -> tuple[tuple[Spec, ...
     if not chosen:
         _chosen(max(lineages, key=len), what)
     if len(chosen) > 1:
-        ends = ", ".join(f"{lineage[-1].id} ({lineage[-1].origin})" for lineage in lineages)
+        ends = ", ".join(named_apart([lineage[-1] for lineage in lineages]))
         raise AnewError(
             f"teacher '{family.path}:{what}': the family holds {len(lineages)} lineages; name one "
             f"by the id at its end, {family.path}:ID:{what}, of {ends}"

@@ -11,6 +11,7 @@ from jaxtyping import Float, Num
 from torch import Tensor
 
 from anew.core import randomness
+from anew.data.signature import Signature
 from anew.models.network import Network
 
 Kind = Literal["logits", "probabilities", "log-probabilities", "shares"]
@@ -22,6 +23,7 @@ _SUM_IS_ONE = 1e-2
 # A model that draws random numbers moves its answers by far more than a processor rounds them.
 SAME = 1e-4
 _LARGE = 1e4
+PROBES = 2
 
 
 def kind_of(answers: Float[Tensor, "examples *positions classes"]) -> Kind:
@@ -101,3 +103,21 @@ def _centred(logits: Tensor) -> Tensor:
     # A class that a mask excludes has minus infinity.
     bounded = logits.double().clamp(-_LARGE, _LARGE)
     return bounded - bounded.mean(-1, keepdim=True)
+
+
+def probe_inputs(signature: Signature) -> Num[Tensor, "probes ..."]:
+    """Return a few inputs that are a function of the signature alone.
+
+    Random numbers of the data's mean and deviation, or random tokens. What a network answers to
+    them tells it from others, where no data are at hand.
+    """
+    stream = randomness.key("probe inputs")
+    counters = torch.arange(PROBES * math.prod(signature.input_shape))
+    shape = (PROBES, *signature.input_shape)
+    if signature.kind == "tokens":
+        return randomness.below(stream, counters, len(signature.classes)).view(shape)
+
+    mean, scale = signature.statistics()
+    # Uniform numbers of mean 0 and deviation 1.
+    standard = (randomness.uniform(stream, counters).view(shape) - 0.5) * math.sqrt(12)
+    return standard / scale + mean

@@ -49,7 +49,7 @@ def gather(
     the error that says why that is not at hand. `results` are a study's, whose answer then opens
     the page. Raises `AnewError` if a file is missing or damaged, or if the family holds no network.
     """
-    specs = family.specs()
+    specs = family.specs(gaps=True)
     if not specs:
         raise AnewError(
             f"{family.path}: holds no network yet; `anew train --out {family.path}` trains one"

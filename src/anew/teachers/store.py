@@ -23,6 +23,7 @@ import itertools
 import json
 import math
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -395,10 +396,9 @@ def _make(folder: Path, key: StoreKey) -> None:
     What it holds is on the disk before it has its name, so that a loss of power leaves no store
     with an empty header.
     """
-    making = folder.with_name(_making(folder.name, os.getpid()))
+    making = files.half_written(folder)
     try:
         making.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(making, ignore_errors=True)
         making.mkdir()
 
         with (making / "header.json").open("w") as file:
@@ -424,13 +424,10 @@ def _sweep(folder: Path) -> None:
 
     A process that is still making one loses nothing: it cannot rename over the store, and uses it.
     """
-    for making in folder.parent.glob(_making(folder.name, "*")):
-        shutil.rmtree(making, ignore_errors=True)
-
-
-def _making(name: str, process: int | str) -> str:
-    """Return the name under which a process makes a store: with a dot, unlike a finished one's."""
-    return f".{name}.{process}.tmp"
+    half_made = re.compile(rf"\.{re.escape(folder.name)}\.{files.HALF_WRITTEN}")
+    for making in folder.parent.iterdir():
+        if half_made.fullmatch(making.name):
+            shutil.rmtree(making, ignore_errors=True)
 
 
 def _sizes(key: StoreKey) -> dict[str, int]:

@@ -210,8 +210,10 @@ def _advice(teacher: Teacher, data: Data, device: torch.device, found: Knowledge
     for mean, std in USUAL_STATISTICS:
         if len(mean) in (1, data.input_shape[0]):
             asked = [matching.normalising(one, mean, std).to(device) for one in networks]
-            right = int((_answers(asked, examples, device, weights) == labels).sum())
-            if evidence.factor_for_chance(right, len(labels), found.chance) < SURE:
+            then = _answers(asked, examples, device, weights) == labels
+            right = int(then.sum())
+            knows = evidence.factor_for_chance(right, len(labels), found.chance) < SURE
+            if knows and evidence.is_better(then, predicted == labels):
                 given = (",".join(f"{value:g}" for value in values) for values in (mean, std))
                 return (
                     f"it gets {right / len(labels):.1%} of training examples right with "

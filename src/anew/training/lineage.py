@@ -4,7 +4,7 @@ first.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from anew.core.spec import Spec
 from anew.data import Data
 from anew.evaluation import Row
 from anew.family import Family, NetworkFolder
+from anew.family.differences import beside
 from anew.models import frozen
 from anew.teachers.opening import check_teachers
 from anew.teachers.shuffled import check_shuffled
@@ -26,7 +27,7 @@ from anew.training.given_objects import check_jobs
 from anew.training.launch import local
 from anew.training.launch.scheduler import train_groups
 from anew.training.pretrained import PretrainedTeacher, find_teachers
-from anew.training.session import open_session
+from anew.training.session import Session, open_session
 from anew.training.start import check_start, find_start
 from anew.training.trial import try_model
 
@@ -92,8 +93,7 @@ def train_lineage(
     ):
         family = session.family
         brought = [notice for teacher in pretrained for notice in teacher.notices]
-        for notice in (*data.notices, *notices, *brought, *start.notices):
-            session.progress.log(notice)
+        _log(session, [*data.notices, *notices, *brought, *start.notices, beside(family, wanted)])
         session.world.in_turn(lambda: start.bring(family))
         for teacher in pretrained:
             session.world.in_turn(lambda one=teacher: one.bring(family, data, session.device))
@@ -135,6 +135,11 @@ def filled(recipe: Recipe) -> Recipe:
         teacher_model=models.spelled(teacher_model) if teacher_model is not None else None,
         objective=objectives.fill(recipe.objective),
     )
+
+
+def _log(session: Session, said: Iterable[str]) -> None:
+    for notice in filter(None, said):
+        session.progress.log(notice)
 
 
 def filled_siblings(recipe: Recipe, spec: Spec) -> list[Spec]:

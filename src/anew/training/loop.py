@@ -239,7 +239,7 @@ def _teaching(
 
     networks = [
         network.place(
-            session.network(one),
+            session.network(one, group.data),
             session.device,
             spec.training.memory_format,
         )

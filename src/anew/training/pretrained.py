@@ -17,6 +17,7 @@ from anew.core.spec import ModelSpec, ObjectiveSpec, Spec, TrainingSpec
 from anew.data import Data
 from anew.data.signature import Signature
 from anew.data.units import units_in_words
+from anew.evaluation.loading import compare_with_record, load_network, probe_record
 from anew.family import Family, NetworkFolder, named_networks, split_name
 from anew.models import checkpoints, fitting, matching, misfits, network, saving
 from anew.models.checkpoints import Checkpoint
@@ -63,9 +64,10 @@ class PretrainedTeacher:
                 folder.outputs, evaluation.outputs_of({"last": placed}, data, device), data
             )
             scores = evaluation.score_logits(*evaluation.read_outputs(folder, "test"))
-            folder.finish(
-                {"id": self.spec.id, "generation": 0, "given": self.name, "test": scores.to_json()}
-            )
+            about = {"id": self.spec.id, "generation": 0, "given": self.name}
+            # Whoever answers in Python is asked about examples alone, and never loaded.
+            probe = {} if self.is_in_memory else probe_record(placed)
+            folder.finish({**about, "test": scores.to_json(), **probe})
 
 
 def find_teachers(
@@ -154,7 +156,7 @@ def _find(
             continue
         if recipe.teacher_model is not None:
             raise _brings_its_own(name)
-        saving.check_trusted(spec.model.name, trusted, folder.path)
+        load_network(folder, trusted, data=data, learned=spec.data)
         found.append(PretrainedTeacher(spec, folder.id, family=other))
     if notice:
         found[0] = replace(found[0], notices=(notice, *found[0].notices))
@@ -226,6 +228,7 @@ def _from_file(
         if recipe.teacher_model is not None:
             raise _brings_its_own(str(path))
         given = saving.restore(checkpoint.tensors, checkpoint.header, path, trusted)
+        compare_with_record(given, path)
         _check_shapes(given, data, path)
         weights = files.sha256(path)
     else:

@@ -16,8 +16,8 @@ from anew.core.execution import Execution
 from anew.core.interruption import StopRequest
 from anew.core.spec import Spec
 from anew.data import Batches, Data
+from anew.evaluation.loading import load_network
 from anew.family import Family
-from anew.models import saving
 from anew.models.network import Network
 from anew.training.device import settings
 
@@ -43,14 +43,16 @@ class Session:
     in_memory: Mapping[str, Network] = field(default_factory=dict[str, Network])
     """Teachers that were given as objects, by id: no file can build them again."""
 
-    def network(self, spec: Spec) -> Network:
+    def network(self, spec: Spec, data: Data) -> Network:
         """Return a trained or a given network, loaded from its file or as it was given.
 
-        Raises `AnewError` if its file is not as it was written.
+        Raises `AnewError` if its file is not as it was written, or if it answers otherwise than
+        then; that is seen on the `data` if it learned from these.
         """
         if spec.id in self.in_memory:
             return self.in_memory[spec.id]
-        return saving.load(self.family.folder(spec.id).sound_weights, [spec.model.name])
+        folder = self.family.folder(spec.id)
+        return load_network(folder, [spec.model.name], data=data, learned=spec.data)
 
     def batches(self, group: Group) -> Batches:
         """Return a group's training batches on the device, this process's part of each.

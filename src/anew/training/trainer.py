@@ -22,6 +22,7 @@ from anew.core.errors import AnewError
 from anew.core.spec import Spec
 from anew.data.batches import Batch, Batches
 from anew.data.split import Data
+from anew.evaluation.loading import probe_record
 from anew.family import NetworkFolder
 from anew.models import network, saving, whole_batch
 from anew.models.network import Network, Outputs, Runner
@@ -339,6 +340,7 @@ class Trainer:
             "teacher": self.standing.teaching,
             "seconds": round(self._seconds_so_far(), 3),
             "environments": self.standing.environments,
+            **probe_record(self.network),
         }
         if self.standing.code:
             record["code"] = self.standing.code

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from anew.core.errors import AnewError
 from anew.data.examples import Resident
+from anew.data.sources.labels import no_classes
 
 CHANNELS = (1, 3, 4)
 Array = Tensor | NDArray[Any]
@@ -33,14 +34,18 @@ def with_labels(inputs: Tensor, labels: Array, name: str, classes: int | None = 
     Raises `AnewError` if the labels are not whole numbers of classes, one for each input.
     """
     check_lengths(name, inputs.shape, labels.shape)
+    _check_classes(labels, name)
     return Resident(inputs, check_labels(labels, name, classes))
 
 
 def check_lengths(name: str, inputs: Sequence[int], labels: Sequence[int]) -> None:
     """Raise `AnewError` if arrays of two shapes are no inputs with a label each."""
-    if len(labels) != 1 and (len(labels) != 2 or labels[1] != 1):
-        hint = "; of one-hot labels take argmax(1)" if len(labels) == 2 else ""
-        raise AnewError(f"data '{name}': labels must have shape (N,), got {tuple(labels)}{hint}")
+    # What several columns are, their numbers say: see `_check_classes`.
+    if len(labels) not in (1, 2):
+        raise AnewError(
+            f"data '{name}': labels must have shape (N,), got {tuple(labels)}; give the number of "
+            "one class for each input"
+        )
     count = inputs[0] if inputs else 0
     if count != labels[0]:
         raise AnewError(
@@ -137,6 +142,14 @@ def _finite(inputs: Tensor, name: str) -> Tensor:
                 f"({int((~sound).sum())} such inputs); remove or mend them"
             )
     return inputs
+
+
+def _check_classes(labels: Array, name: str) -> None:
+    """Raise `AnewError` if labels are a regression's, or name several classes an example."""
+    values = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else labels
+    why = no_classes(values)
+    if why:
+        raise AnewError(f"data '{name}': labels of shape {tuple(values.shape)} {why}")
 
 
 def check_labels(labels: Array, name: str, classes: int | None) -> Tensor:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from anew.core.errors import AnewError, did_you_mean
-from anew.core.text import listed
+from anew.core.text import counted, listed
 from anew.data.encoded import PictureFiles
 from anew.data.kept import some_of
 from anew.data.sources.encoded_source import Labelled, source_of
@@ -169,7 +169,7 @@ class _Tree:
         if split == "train" or not unlabelled or did_you_mean(found[0] if found else "", classes):
             return True
         count = len(self.below(part).pictures)
-        what = f"{count:,} pictures without class folders" if count else "no picture"
+        what = f"{counted(count, 'picture')} without class folders" if count else "no picture"
         self._notes.append(f"{part.name}/ is not used: it holds {what}")
         return False
 
@@ -207,7 +207,7 @@ class _Tree:
                 if part not in used:
                     if split_called(path.name) is None:
                         count = len(self.below(path).pictures)
-                        self._notes.append(f"{path}/ is passed over: {count:,} pictures")
+                        self._notes.append(f"{path}/ is passed over: {counted(count, 'picture')}")
                     continue
                 others.update(self.below(path).others)
                 # A class may have no example in the other splits.
@@ -215,7 +215,10 @@ class _Tree:
                     self._notes.append(f"{path}/ holds no picture and is no class")
 
         if loose:
-            self._notes.append(f"{loose:,} pictures that lie in no class folder are passed over")
+            lie = "lies" if loose == 1 else "lie"
+            self._notes.append(
+                f"passed over: {counted(loose, 'picture')} that {lie} in no class folder"
+            )
         if others:
             counts = [f"{count:,} {suffix}" for suffix, count in others.most_common()]
             self._notes.append(f"files that are no pictures are passed over: {some_of(counts)}")

@@ -12,7 +12,7 @@ from anew.core.errors import AnewError, in_one_line
 from anew.data.encoded import PictureFiles
 from anew.data.sources.arrays import check_labels
 from anew.data.sources.encoded_source import Labelled, source_of
-from anew.data.sources.labels import Labels, numbered
+from anew.data.sources.labels import Labels, no_classes, numbered
 from anew.data.sources.layout_names import (
     IMAGES,
     LABELS,
@@ -193,6 +193,9 @@ def _labels(name: str, dataset: Any, column: str) -> Any:
     values = dataset.with_format(None)[column][:]
     if all(isinstance(value, str) for value in values):
         return np.array(values, dtype=str)
+    why = no_classes(values)
+    if why:
+        raise AnewError(f"data '{name}': column '{column}': labels {why}")
     if any(not isinstance(value, int) for value in values):
         raise AnewError(
             f"data '{name}': column '{column}' must hold whole numbers of classes, or their names, "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,11 @@ from anew.core.errors import AnewError, did_you_mean
 from anew.data.kept import some_of
 from anew.data.sources.layout_names import SplitName
 
+_SEVERAL = (
+    "name several classes an example, or none (multi-label), and anew trains one class an example; "
+    "train a network for each label, or make a class of each combination"
+)
+_MAKE_CLASSES = "anew trains classifiers: make classes of them (np.digitize(y, edges))"
 Labels = dict[SplitName, NDArray[Any]]
 """The labels of each split: whole numbers, or names."""
 
@@ -52,6 +57,50 @@ def numbered(
             found[split] = np.searchsorted(kept, values)
         names = tuple(names[number] for number in kept.tolist())
     return found, names, notes
+
+
+def no_classes(labels: object) -> str:
+    """Return in words, with what mends it, why labels are no classes, "" if nothing speaks for it.
+
+    `labels` are an array, or a list of what a data set holds for its examples. Fractions are those
+    of a regression, several numbers of 0 and 1 an example those of several labels.
+    """
+    if isinstance(labels, list):
+        try:
+            values = np.array(cast("list[object]", labels))
+        except ValueError:
+            # Lists of several lengths.
+            return _SEVERAL
+    else:
+        values = np.asarray(labels)
+    if values.dtype.kind in "OUS" and values.ndim > 1:
+        return _SEVERAL
+    if values.dtype.kind not in "buif" or not values.size:
+        return ""
+
+    if values.ndim == 2 and values.shape[1] > 1:
+        return _of_rows(values.astype(np.float64))
+    numbers = values.astype(np.float64)
+    known = numbers[np.isfinite(numbers)]
+    fractions = known[known != np.round(known)]
+    if not len(fractions):
+        return ""
+    shown = ", ".join(f"{number:.4g}" for number in fractions.flatten()[:2])
+    return f"are numbers with fractions ({shown}, ...), as of a regression; {_MAKE_CLASSES}"
+
+
+def _of_rows(rows: NDArray[np.float64]) -> str:
+    """Return what rows (N, K) of numbers are, in words."""
+    if set(np.unique(rows)) <= {0.0, 1.0}:
+        if bool((rows.sum(1) == 1).all()):
+            return f"are one-hot rows of {rows.shape[1]}; of one-hot labels take argmax(1)"
+        return f"{_SEVERAL} ({rows.shape[1]} columns of 0 and 1)"
+    if rows.min() >= 0 and np.abs(rows.sum(1) - 1).max() < 1e-3:
+        return (
+            "are probabilities (rows that add up to 1), as a teacher gives them; give the classes "
+            "here: argmax(1)"
+        )
+    return f"are {rows.shape[1]} numbers an example, as of a regression; {_MAKE_CLASSES}"
 
 
 def _of_names(name: str, labels: Labels) -> tuple[Labels, tuple[str, ...]]:

@@ -23,7 +23,7 @@ from anew.core.parsing import parse_json
 from anew.data.encoded import stamp_of
 from anew.data.sources.arrays import check_labels
 from anew.data.sources.encoded_source import Labelled, source_of
-from anew.data.sources.labels import Labels, numbered
+from anew.data.sources.labels import Labels, no_classes, numbered
 from anew.data.sources.layout_names import IMAGES, LABELS, SPLITS, SplitName, column_called
 from anew.data.sources.shards import find_shards
 from anew.data.sources.source import Reading, Source
@@ -272,6 +272,9 @@ def _labels(file: Path, column: str, values: list[Any]) -> NDArray[Any]:
     """Return labels as an array of whole numbers, or of names."""
     if all(isinstance(value, str) for value in values):
         return np.array(values, dtype=str)
+    why = no_classes(values)
+    if why:
+        raise AnewError(f"{file}: column '{column}': labels {why}")
     if any(isinstance(value, float) for value in values):
         raise AnewError(
             f"{file}: column '{column}' holds numbers with fractions, or none in some rows, and "

@@ -13,7 +13,9 @@ from typing import cast
 from anew.core.errors import AnewError
 from anew.core.files import check_regular
 from anew.core.parsing import parse_json
+from anew.core.text import counted
 from anew.data.kept import some_of
+from anew.data.sources.labels import no_classes
 from anew.data.sources.layout_names import (
     FILES,
     LABELS,
@@ -96,6 +98,9 @@ def _rows(
     labels: dict[SplitName, Pairs], notes: list[str], pictures: Sequence[str], found: list[Path]
 ) -> Rows:
     names = {label for _, label in labels["train"]}
+    numbers = [_number(label) for label in names]
+    if all(number is not None for number in numbers) and no_classes(numbers):
+        raise AnewError(f"{found[0]}: labels {no_classes(numbers)}")
     is_numbered = all(name.isascii() and name.isdigit() for name in names)
     classes = sorted(names, key=int) if is_numbered else sorted(names)
     used = {path for pairs in labels.values() for path, _ in pairs}
@@ -103,8 +108,29 @@ def _rows(
     notes.insert(0, f"labels come from {some_of([file.name for file in found])}: {counts}")
     left = len(pictures) - len(used)
     if left:
-        notes.append(f"{left:,} pictures that no table names are passed over")
+        notes.append(f"passed over: {counted(left, 'picture')} that no table names")
     return Rows(labels, tuple(classes), notes)
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _check_several(table: _Table, rest: Sequence[str]) -> None:
+    """Raise `AnewError` if a table has no labels, but several columns of 0 and 1."""
+    flags = [
+        name
+        for name in rest
+        if {row[table.columns.index(name)].strip() for row in table.rows} <= {"0", "1"}
+    ]
+    if len(flags) > 1:
+        rows = [[float(row[table.columns.index(name)]) for name in flags] for row in table.rows]
+        raise AnewError(
+            f"{table.path}: its columns {some_of(flags)} are labels that {no_classes(rows)}"
+        )
 
 
 class _Files:
@@ -211,6 +237,8 @@ def _columns(
         label = rest[0]
     if label not in columns and split in ("test", "validation"):
         return None
+    if label not in columns and table.rows:
+        _check_several(table, rest)
     if file not in columns or label not in columns:
         missing, flag = ("files", "image") if file not in columns else ("labels", "label")
         raise AnewError(

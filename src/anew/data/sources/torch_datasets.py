@@ -18,7 +18,7 @@ from anew.data.fresh import Fresh
 from anew.data.pictures import Form
 from anew.data.sources.arrays import as_examples, check_labels
 from anew.data.sources.fresh_items import FreshItems
-from anew.data.sources.labels import Labels, numbered
+from anew.data.sources.labels import Labels, no_classes, numbered
 from anew.data.sources.layout_names import SplitName
 from anew.data.sources.memory import from_arrays
 from anew.data.sources.source import Source, checked_source, form_of
@@ -136,7 +136,7 @@ def _read_items(dataset: Dataset[Any], form: Form) -> tuple[list[Any], Tensor]:
         for number in range(count):
             item, label = dataset[number][:2]
             inputs.append(as_input(f"data set, item {number}", item, form))
-            labels.append(operator.index(label))
+            labels.append(_class_number(label))
         places = range(0, count, max(1, count // READ_TWICE))
         again = [as_input("item", dataset[number][0], form) for number in places]
     except AnewError:
@@ -157,6 +157,17 @@ def _read_items(dataset: Dataset[Any], form: Form) -> tuple[list[Any], Tensor]:
             "training set read afresh every epoch (views='fresh')"
         )
     return inputs, torch.tensor(labels)
+
+
+def _class_number(label: Any) -> int:
+    """Return an item's label; raise `AnewError` if it is a regression's, or of several classes."""
+    try:
+        return operator.index(label)
+    except (TypeError, ValueError):
+        why = no_classes(np.asarray(label)[None])
+        if why:
+            raise AnewError(f"data set: labels {why}") from None
+        raise
 
 
 def _is_same(first: Any, second: Any) -> bool:

@@ -30,6 +30,7 @@ from anew.evaluation.insight.calibration import Calibration, Harm
 from anew.evaluation.insight.dark_knowledge import DarkKnowledge
 from anew.evaluation.insight.fidelity import Fidelity
 from anew.evaluation.insight.gradients import Gradients
+from anew.evaluation.loading import load_network
 from anew.evaluation.outputs import outputs_in
 from anew.family import Family, NetworkFolder
 from anew.models import network, saving
@@ -315,7 +316,11 @@ class _Collector:
 
         They are computed as at the end of its training.
         """
-        loaded, device = saving.load(path, self._options.trusted), self._options.device
+        folder, device = self._folders[spec.id], self._options.device
+        if path == folder.weights:
+            loaded = load_network(folder, self._options.trusted)
+        else:
+            loaded = saving.load(path, self._options.trusted)
         placed = network.place(loaded, device, spec.training.memory_format)
         return evaluation.predict(placed, examples, device)
 
@@ -438,7 +443,9 @@ def _check_same(data: Data, spec: Spec) -> None:
 
 def _unfinished(family: Family, lineage: Sequence[Spec]) -> list[str]:
     """Return a notice for each unfinished network that would carry this lineage on."""
-    begun = family.specs(folder.id for folder in family.folders() if not folder.is_done)
+    begun = family.specs(
+        (folder.id for folder in family.folders() if not folder.is_done), gaps=True
+    )
     return [
         f"generation {spec.generation} ({spec.id}, {spec.origin}) is not trained to its end and is "
         f"left out."

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import torch
 
+from anew.core import memory
 from anew.core.callbacks import Forward
 from anew.core.errors import AnewError, in_one_line
 from anew.core.execution import Execution
@@ -147,6 +148,10 @@ class Processes:
             content.deliver(self._session.progress)
             return None
         worker.task = None
+        if kind == "refused":
+            # The group's data did not fit into the worker's memory.
+            worker.data = None
+            return failed_together(self._session, task.specs, AnewError(content))
         if kind == "interrupted":
             # Another process asked the worker to stop: it has saved, and the group is not done.
             raise Interrupted(content)
@@ -263,7 +268,15 @@ def _work(pipe: Connection, family: Path, execution: Execution, number: int) -> 
     data: Data | None = None
     try:
         while True:
-            specs, new = pickle.loads(pipe.recv_bytes())
+            try:
+                specs, new = pickle.loads(pipe.recv_bytes())
+            except (MemoryError, RuntimeError) as error:
+                # The data that other networks were trained with are of no use for these.
+                refused, data = memory.refusal(error), None
+                if refused is None:
+                    raise
+                pipe.send(("refused", str(refused)))
+                continue
             data = new or data
             assert data is not None
             failed = run_group_elsewhere(family, execution, forward, specs, data)
