@@ -77,7 +77,7 @@ def test_what_is_no_safetensors_file_is_refused(tmp_path, what):
         path.write_bytes(path.read_bytes()[:-50])
     elif what != "missing":
         path.write_bytes(b"hello, this is no network" if what == "text" else b"")
-    says = {"pickle": "is a pickle", "missing": "cannot be read"}.get(
+    says = {"pickle": "is a file of torch.save", "missing": "cannot be read"}.get(
         what, "is truncated or no safetensors file"
     )
     with pytest.raises(AnewError, match=says) as caught:

@@ -274,6 +274,9 @@ def test_the_command_writes_a_page_and_figures(hostile, command, tmp_path):
 # The answer
 
 
+FROM_LABELS = "which learned from the labels"
+
+
 def outputs_with(wrong_by_generation, count=1000):
     """Logits of two classes, so that each generation errs on exactly the given examples; labels are
     all 0.
@@ -288,7 +291,9 @@ def outputs_with(wrong_by_generation, count=1000):
 
 
 def test_one_seed_is_compared_by_example():
-    said = headline.of_lineages([outputs_with([range(300), range(220), range(100)])], given=False)
+    said = headline.of_lineages(
+        [outputs_with([range(300), range(220), range(100)])], first=FROM_LABELS
+    )
     last = said.comparisons[1]
     expected = statistics.over_examples(np.arange(1000) < 100, np.arange(1000) < 300)
     assert last.name == "generation 2" and last.difference == expected and last.verdict == "better"
@@ -306,7 +311,7 @@ def test_one_seed_is_compared_by_example():
 
 def test_seeds_are_compared_by_seed():
     lineages = [outputs_with([range(300 + seed), range(200 + 3 * seed)]) for seed in range(4)]
-    said = headline.of_lineages(lineages, given=False)
+    said = headline.of_lineages(lineages, first=FROM_LABELS)
     ours, theirs = [20 + 0.3 * seed for seed in range(4)], [30 + 0.1 * seed for seed in range(4)]
     test = stats.ttest_rel(ours, theirs)
     difference = said.comparisons[0].difference
@@ -316,7 +321,9 @@ def test_seeds_are_compared_by_seed():
 
 
 def test_no_difference_is_said_plainly():
-    same = headline.of_lineages([outputs_with([range(100), range(1, 101)])], given=True)
+    same = headline.of_lineages(
+        [outputs_with([range(100), range(1, 101)])], first="the given network"
+    )
     assert same.sentence.startswith(
         "No difference in error from generation 0, the given network, was shown: "
     )
@@ -360,7 +367,7 @@ def test_sentences(last, mean, expected):
 
 
 def test_one_network_has_an_interval_too():
-    said = headline.of_lineages([outputs_with([range(100)])], given=False)
+    said = headline.of_lineages([outputs_with([range(100)])], first=FROM_LABELS)
     wilson = stats.binomtest(100, 1000).proportion_ci(method="wilson")
     assert (
         f"10.0 % of the test examples ({100 * wilson.low:.1f} to {100 * wilson.high:.1f} %)"

@@ -292,11 +292,12 @@ def test_the_papers_tables_are_planned_without_their_data(command, tmp_path):
         4,
     ]
     found = json.loads(command("study", "plan", *options, "--format", "json", check=0).out)
-    # 45,000 examples in batches of 128 are 351 steps; three seeds, a teacher and a student of each.
-    assert (found["networks"], found["steps"]) == (6, 6 * 200 * 351) and found[
+    # 50,000 examples in batches of 128 are 390 steps; three seeds, a teacher and a student of each.
+    assert (found["networks"], found["steps"]) == (6, 6 * 200 * 390) and found[
         "trained"
     ] == 128 * found["steps"]
-    assert found["evaluated"] == 6 * (200 * 5000 + 15_000)
+    # Nothing is held out for validation: the test examples once for each network.
+    assert found["evaluated"] == 6 * 10_000
     (line,) = found["lines"]
     assert line["parameters"] == 375_348 and line["seconds"] == pytest.approx(
         found["trained"] / 1000 + found["evaluated"] / 3000 + 3 * 8 * 128 / 3000

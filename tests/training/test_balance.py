@@ -14,7 +14,7 @@ from anew.core.spec import DataSpec
 from anew.data import Batches, from_arrays, prepare
 from anew.data.batches import balanced_order, class_weights
 from anew.family import Family
-from commands import good
+from commands import call, good
 from runs import RECIPE, interrupted_often, train, weights
 
 CPU = torch.device("cpu")
@@ -207,7 +207,9 @@ def test_the_balanced_error_stands_beside_the_error(undisturbed, tmp_path):
     assert "balanced error %" in good("evaluate", place / "weights")
     assert f"(mean over classes {expected:.2f} %)" in good("show", place / "weights")
     page = tmp_path / "page.html"
-    good("report", place / "weights", "--no-pictures", "-o", page)
+    # Which of the family's two lineages it shows is said.
+    done = call("report", place / "weights", "--no-pictures", "-o", page)
+    assert done.code == 0 and "lineage" in done.err
     assert "balanced error %" in page.read_text()
 
 

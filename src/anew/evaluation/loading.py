@@ -108,6 +108,10 @@ def _compare_held_out(network: Network, folder: NetworkFolder, data: Data) -> No
     """Compare a network's answers to some held-out examples with those that are stored."""
     split = "validation" if len(data.validation) else "test"
     examples = data.validation if len(data.validation) else data.test
+    if not len(examples):
+        # Nothing was held out, so nothing is stored; the record has answers to the probe.
+        compare_probe(network, folder.done, str(folder.path))
+        return
     stored, _ = read_outputs(folder, split)
     if len(stored) != len(examples):
         raise AnewError(

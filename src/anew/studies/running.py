@@ -94,6 +94,11 @@ def checked_specs(
     the data.
     """
     specs = study.specs(data)
+    # Before models are tried: those of a study that is too large are counted, never made.
+    if not execution.force:
+        missing = needs(siblings(specs), out, data.contents, execution)
+        planning.check_room(study.name, missing, execution.jobs, out)
+
     models = {(spec.model, spec.data.fingerprint): spec for spec in specs}
     for spec in models.values():
         for notice in try_model(spec.model, data.of(spec), spec.training, force=execution.force):
@@ -101,9 +106,6 @@ def checked_specs(
     for notice in check_finished(specs, out, force=execution.force):
         progress.log(notice)
 
-    if not execution.force:
-        missing = needs(siblings(specs), out, data.contents, execution)
-        planning.check_room(study.name, missing, execution.jobs, out)
     for spec in specs:
         frozen.check_frozen(spec, data.of(spec).signature)
     return specs
