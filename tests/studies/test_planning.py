@@ -302,13 +302,13 @@ def test_the_papers_tables_are_planned_without_their_data(command, tmp_path):
     assert line["parameters"] == 375_348 and line["seconds"] == pytest.approx(
         found["trained"] / 1000 + found["evaluated"] / 3000 + 3 * 8 * 128 / 3000
     )
-    # Of 162 views, 162 (1 - (1 - s/162)^200) are met, where s = 351 x 128 / 45,000 is the share of
+    # Of 162 views, 162 (1 - (1 - s/162)^200) are met, where s = 390 x 128 / 50,000 is the share of
     # an epoch.
     assert found["answers"] == pytest.approx(
-        3 * 45_000 * 162 * (1 - (1 - 351 * 128 / 45_000 / 162) ** 200), rel=1e-6
+        3 * 50_000 * 162 * (1 - (1 - 390 * 128 / 50_000 / 162) ** 200), rel=1e-6
     )
     assert found["disk"]["stores"] == pytest.approx(
-        3 * (45_000 * 162 * 2 * 101 + 45_000 * 21), rel=1e-5
+        3 * (50_000 * 162 * 2 * 101 + 50_000 * 21), rel=1e-5
     )
     # Three chains of two groups on four workers.
     assert found["critical_seconds"] == pytest.approx(found["chain_seconds"])
