@@ -109,8 +109,8 @@ def numpy_loss_and_gradient(name, z, t, y, r, v=None, **options):
 
 OPTIONS = {
     "label": {"smoothing": st.floats(0, 1)},
-    "kd": {"temperature": st.floats(0.3, 20), "alpha": st.floats(0, 1)},
-    "ban+l": {"label_weight": st.floats(0, 1)},
+    "kd": {"temperature": st.floats(0.3, 20), "alpha": st.floats(0, 2)},
+    "ban+l": {"label_weight": st.floats(-1, 1)},
     # When the permutation is drawn; the permutation is given here.
     "dkpp": {"redraw": st.sampled_from([0.0, 1.0])},
 }
@@ -400,7 +400,7 @@ def test_unknown_objective_names_the_nearest():
             "--objective.temperature",
         ),
         ("kd", {"temperature": 0.0}, "temperature must be > 0"),
-        ("kd", {"alpha": 1.5}, "alpha must be >= 0 and <= 1, got 1.5"),
+        ("kd", {"alpha": 2.5}, "alpha must be >= 0 and <= 2, got 2.5"),
         ("ban+l", {"label_weight": 2.0}, "label_weight must be .* set --objective.label-weight"),
         ("ban", {"temperature": 2.0}, "objective 'ban' takes no temperature"),
     ],

@@ -21,6 +21,7 @@ from anew.cli.export import export
 from anew.cli.family import evaluate, insight, predict, show, verify
 from anew.cli.report import report
 from anew.cli.study import study
+from anew.cli.suspects import suspects
 from anew.cli.train import bench, train
 from anew.core import memory
 from anew.core.errors import AnewError
@@ -126,6 +127,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     show,
     report,
     export,
+    suspects,
     verify,
     adopt,
     bench,

@@ -199,6 +199,14 @@ class DataSpec:
         allowed=("none", "sampling", "weights"),
     )
 
+    folds: int | None = option(
+        None,
+        "cut the examples for training and validation into so many parts; one is held out in the "
+        "place of the validation split (`anew suspects` trains a network for each)",
+        allowed=Range(2, 1000),
+    )
+    fold: int = option(0, "which of the folds is held out, from 0", allowed=Range(0, 999))
+
     size: tuple[int, ...] | None = option(
         None,
         "height and width of the pictures that networks see, such as 224 or 128,96; files are "
@@ -397,8 +405,10 @@ class ObjectiveSpec:
         keys={
             "smoothing": "label: label smoothing",
             "temperature": "kd: temperature",
-            "alpha": "kd: weight of the teacher",
-            "label_weight": "ban+l: weight of the labels",
+            "alpha": "kd: weight of the teacher; above 1, for wrong labels, that of the labels is "
+            "below 0",
+            "label_weight": "ban+l: weight of the labels; below 0, for wrong labels, the teacher's "
+            "is above 1",
             "redraw": "dkpp: when a permutation is redrawn, in each epoch or once an example",
         },
     )

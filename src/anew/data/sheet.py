@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
-from jaxtyping import Int64, UInt8
+from jaxtyping import Int64, Num, UInt8
 from PIL import Image, ImageDraw
 from torch import Tensor
 
@@ -16,6 +18,8 @@ from anew.data.split import Data
 CLASSES, STILLS, VIEWS = 12, 4, 4
 LEAST, MOST = 64, 160
 GAP, LABEL = 4, 14
+CAPTIONED, IN_A_ROW = 80, 8
+"""The least side of a captioned picture, and how many stand in a row."""
 
 
 def contact_sheet(data: Data) -> Image.Image:
@@ -44,7 +48,7 @@ def contact_sheet(data: Data) -> Image.Image:
     for row, label in enumerate(classes):
         members = (labels == label).nonzero().flatten()[:STILLS]
         top = GAP + row * (side[1] + LABEL + GAP)
-        name = clean(data.classes[label]).encode("latin-1", "replace").decode("latin-1")
+        name = _latin(data.classes[label])
         draw.text((GAP, top), f"{name}: as evaluated, then views", fill="black")
 
         shown = torch.cat([examples.show(members), _views(data, members[0])])
@@ -53,6 +57,41 @@ def contact_sheet(data: Data) -> Image.Image:
             left = GAP + place * (side[0] + GAP) + (GAP if place >= STILLS else 0)
             canvas.paste(_picture(pixels).resize(side), (left, top + LABEL))
     return canvas
+
+
+def captioned_sheet(
+    pictures: Sequence[Num[Tensor, "channels height width"]], captions: Sequence[tuple[str, str]]
+) -> Image.Image:
+    """Return pictures of one size side by side, each with two short lines below it.
+
+    Raises `AnewError` if there are none, or the examples are no pictures.
+    """
+    if not pictures:
+        raise AnewError("sheet: there is no picture to show; drop --sheet")
+    if pictures[0].ndim != 3:
+        raise AnewError("data: a sheet shows pictures, and these examples are none; drop --sheet")
+    height, width = pictures[0].shape[1:]
+    scale = min(max(CAPTIONED, max(height, width)), MOST) / max(height, width)
+    side = (max(1, round(width * scale)), max(1, round(height * scale)))
+
+    rows = -(-len(pictures) // IN_A_ROW)
+    cell = (side[0] + GAP, side[1] + 2 * LABEL + GAP)
+    size = (min(IN_A_ROW, len(pictures)) * cell[0] + GAP, rows * cell[1] + GAP)
+    canvas = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(canvas)
+    low, high = _values(torch.stack(list(pictures)))
+    for number, (pixels, lines) in enumerate(zip(pictures, captions, strict=True)):
+        left = GAP + (number % IN_A_ROW) * cell[0]
+        top = GAP + (number // IN_A_ROW) * cell[1]
+        canvas.paste(_picture(_bytes(pixels[None], low, high)[0]).resize(side), (left, top))
+        for line, text in enumerate(lines):
+            short = _latin(text)[: side[0] // 6]
+            draw.text((left, top + side[1] + line * LABEL), short, fill="black")
+    return canvas
+
+
+def _latin(text: str) -> str:
+    return clean(text).encode("latin-1", "replace").decode("latin-1")
 
 
 def _views(data: Data, example: Int64[Tensor, ""]) -> Tensor:
@@ -65,7 +104,10 @@ def _views(data: Data, example: Int64[Tensor, ""]) -> Tensor:
 
 def _range(examples: Examples) -> tuple[float, float]:
     """Return the values that are shown black and white."""
-    first = examples.show(slice(0, 256))
+    return _values(examples.show(slice(0, 256)))
+
+
+def _values(first: Tensor) -> tuple[float, float]:
     if first.dtype == torch.uint8:
         return 0.0, 255.0
     return float(first.min()), max(float(first.max()), float(first.min()) + 1e-6)

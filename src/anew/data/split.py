@@ -31,6 +31,9 @@ class Places:
     """The place of each training example (N,), int64, in their order."""
     count: int
     """How many the source has, before any split."""
+    held_out: Tensor
+    """The place of each example that was held out for validation, int64; empty if the source has a
+    validation set of its own."""
 
 
 @dataclass(frozen=True)
@@ -103,9 +106,11 @@ def sizes(contents: Contents, spec: DataSpec) -> Sizes:
 
     if spec.limit is not None:
         left = min(left, spec.limit)
-    if contents.validation:
+    if contents.validation and spec.folds is None:
         return Sizes(left, contents.validation, test)
     validation = round(spec.validation * left)
+    if spec.folds is not None:
+        validation = len(range(spec.fold, left, spec.folds))
     if left - validation < 1:
         raise AnewError(
             f"data '{spec.source}': no training example is left of {left} after the splits; raise "
@@ -154,9 +159,7 @@ def prepare(source: Source, spec: DataSpec) -> Data:
     if spec.limit is not None and spec.limit < len(indices):
         share = spec.limit / len(indices)
         left_out, indices = strata.cut(indices, share, randomness.key(spec.seed, "limit"))
-    key = randomness.key(spec.seed, "validation split")
-    share = spec.validation if source.validation is None else 0.0
-    indices, held_out = strata.cut(indices, share, key)
+    indices, held_out, share = _hold_out(strata, indices, source, spec)
     sizes_cut = len(indices), len(held_out), len(cut_off)
     check_enough(sizes_cut, len(everything), strata.count, replace(spec, validation=share))
     indices, (held_out, cut_off, _) = keep_classes(
@@ -174,7 +177,7 @@ def prepare(source: Source, spec: DataSpec) -> Data:
     training, validation, test = settled(
         [
             training.with_views(views),
-            (source.validation or everything.take(held_out)).with_views(still),
+            _validation(source, spec, held_out).with_views(still),
             test.with_views(still),
         ],
         f"data '{spec.source}'",
@@ -195,8 +198,25 @@ def prepare(source: Source, spec: DataSpec) -> Data:
         spec,
         units,
         notices,
-        Places(indices, len(everything)),
+        Places(indices, len(everything), held_out),
     )
+
+
+def _hold_out(
+    strata: _Strata, indices: Tensor, source: Source, spec: DataSpec
+) -> tuple[Tensor, Tensor, float]:
+    """Return the indices that stay, those that are held out for validation, and their share."""
+    if spec.folds is not None:
+        return *strata.fold(indices, spec), 1 / spec.folds
+    share = spec.validation if source.validation is None else 0.0
+    return *strata.cut(indices, share, randomness.key(spec.seed, "validation split")), share
+
+
+def _validation(source: Source, spec: DataSpec, held_out: Tensor) -> Examples:
+    """Return the validation examples: the source's own, or those that were held out."""
+    if source.validation is not None and spec.folds is None:
+        return source.validation
+    return source.train.take(held_out)
 
 
 def _check_fresh(source: Source, spec: DataSpec) -> None:
@@ -256,6 +276,27 @@ class _Strata:
         for members, size in zip(by_class, sizes.tolist(), strict=True):
             chosen[members[torch.argsort(position[members], stable=True)[:size]]] = True
         return indices[~chosen[indices]], indices[chosen[indices]]
+
+    def fold(self, indices: Tensor, spec: DataSpec) -> tuple[Tensor, Tensor]:
+        """Split indices in those that stay and those of one of the spec's folds, both sorted.
+
+        The folds are disjoint, hold all indices together, and have equal parts of each class, but
+        for one. Raises `AnewError` if there is no such fold, or it would be empty.
+        """
+        assert spec.folds is not None
+        if spec.fold >= spec.folds:
+            raise AnewError(
+                f"data.fold must be < data.folds, {spec.folds}, got {spec.fold}; set --data.fold"
+            )
+        if spec.folds > len(indices):
+            raise AnewError(
+                f"data.folds must be <= {len(indices)}, the number of examples, got {spec.folds}; "
+                "set --data.folds"
+            )
+        drawn = indices[randomness.order(randomness.key(spec.seed, "folds"), len(indices))]
+        by_class = drawn[torch.argsort(self.labels[drawn], stable=True)]
+        is_held_out = torch.arange(len(by_class)) % spec.folds == spec.fold
+        return by_class[~is_held_out].sort().values, by_class[is_held_out].sort().values
 
 
 def _normalisation(examples: Examples, spec: DataSpec) -> tuple[Tensor, Tensor]:

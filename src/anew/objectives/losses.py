@@ -71,7 +71,7 @@ def kd(
 
     T^2 keeps the size of the gradient as T changes (Hinton et al. 2015, section 2.1) and is always
     there. T = 1 and alpha = 1 is exactly `ban`. Choose it to soften the outputs of an
-    over-confident teacher.
+    over-confident teacher. An alpha above 1 subtracts the labels, as in `ban_l`.
     """
     softened, from_labels = kd_parts(student_logits, teacher_logits, labels, temperature, alpha)
     return softened if from_labels is None else softened + from_labels
@@ -106,6 +106,12 @@ def ban_l(
 
     The paper gives no weights; one half each is the default here. Choose it if the teacher is
     weak, and for language models, where the paper found that `ban` alone fails.
+
+    A weight w below 0 gives the teacher a weight above 1 and subtracts the labels: the target is p
+    + |w| (p - onehot(y)), which moves away from what the teacher did not believe. It can be optimal
+    where many labels are wrong (Das and Sanghavi 2023, "Understanding self-distillation in the
+    presence of label noise"). The gradient q - p - |w| (p - onehot(y)) stays bounded, but where
+    p_y < |w| / (1 + |w|) the loss has no minimum: weight decay and few epochs must hold it.
     """
     from_teacher, from_labels = ban_l_parts(student_logits, teacher_logits, labels, label_weight)
     return from_teacher if from_labels is None else from_teacher + from_labels

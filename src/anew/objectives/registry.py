@@ -183,7 +183,7 @@ OBJECTIVES: Mapping[str, Objective] = {
             _kd_terms,
             {
                 "temperature": Number(4.0, Range(0, 1000, above=True)),
-                "alpha": Number(0.9, Range(0, 1)),
+                "alpha": Number(0.9, Range(0, 2)),
             },
         ),
         Objective("ban", "cross-entropy to the teacher alone", _ban_terms),
@@ -191,7 +191,7 @@ OBJECTIVES: Mapping[str, Objective] = {
             "ban+l",
             "teacher and labels together",
             _ban_l_terms,
-            {"label_weight": Number(0.5, Range(0, 1))},
+            {"label_weight": Number(0.5, Range(-1, 1))},
         ),
         Objective("cwtm", "labels, weighted by the teacher's confidence", _cwtm_terms),
         Objective(

@@ -1,0 +1,226 @@
+"""`anew suspects`: which training labels of a family's data are probably wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from anew.cli.options import (
+    AS_RECORDED,
+    WHOLE,
+    Moved,
+    execution_from,
+    takes_execution,
+)
+from anew.cli.streams import Terminal
+from anew.core.errors import AnewError
+from anew.core.text import clean, csv_table, json_text
+
+if TYPE_CHECKING:
+    from anew.core.spec import Spec
+    from anew.evaluation.suspects import Suspects
+    from anew.family import Family
+    from anew.training.folds import OutOfFold
+
+SHOWN = 48
+"""The most suspects on a sheet."""
+MOST = 1000
+COLUMNS = ("row", "label", "suggested", "p_label", "p_suggested")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Judges:
+    """The networks that judge the labels."""
+
+    network: Annotated[
+        str, Parameter(help="The lineage whose generation 0 is meant, by the id at its end.")
+    ] = ""
+    folds: Annotated[int, WHOLE, Parameter(help="In how many parts the examples are cut.")] = 5
+    seeds: Annotated[int, WHOLE, Parameter(help="Networks for each part, averaged.")] = 1
+    epochs: Annotated[
+        int | None, WHOLE, Parameter(help="Epochs of these networks; those of generation 0 else.")
+    ] = None
+    out: Annotated[
+        Path | None,
+        Parameter(help="The family of the networks that are trained; FAMILY/folds else."),
+    ] = None
+
+    def __post_init__(self) -> None:
+        """Raise `AnewError` if a number is out of its range."""
+        for name, least in (("folds", 2), ("seeds", 1), ("epochs", 1)):
+            value = getattr(self, name)
+            if value is not None and not least <= value <= MOST:
+                raise AnewError(
+                    f"{name} must be >= {least} and <= {MOST}, got {value}; set --{name}"
+                )
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Written:
+    """What is written beside the table."""
+
+    csv: Annotated[
+        Path | None, Parameter(name="--csv", help="Write a row for each suspect to this file.")
+    ] = None
+    sheet: Annotated[
+        Path | None, Parameter(help="Write a picture of the most suspect ones to this PNG file.")
+    ] = None
+    as_json: Annotated[
+        bool, Parameter(name="--json", negative=(), help="Print JSON: the table, and the rows.")
+    ] = False
+
+
+DEFAULT_JUDGES, NOTHING_ELSE = Judges(), Written()
+
+
+@takes_execution("device", "threads", "trust", "storage", "workers")
+def suspects(
+    family: Annotated[Path, Parameter(help="The folder that `anew train --out` wrote.")],
+    /,
+    *,
+    judges: Judges = DEFAULT_JUDGES,
+    written: Written = NOTHING_ELSE,
+    moved: Moved = AS_RECORDED,
+    **given: Any,
+) -> None:
+    """Train networks like generation 0, each without one part of the labelled examples, and list
+    the labels that they contradict.
+
+    By confident learning, class by class (docs/noisy-labels.md). The test set is not looked at.
+    """
+    execution = execution_from(given)
+
+    from anew.cli import terminal
+    from anew.core import files
+    from anew.evaluation.suspects import find_suspects
+    from anew.family import Family
+    from anew.training.folds import out_of_fold
+
+    spec = _generation_0(Family.open(family), judges.network)
+    epochs = judges.epochs or spec.training.epochs
+    spec = replace(
+        spec,
+        data=spec.data.at(moved.data, moved.root),
+        training=replace(spec.training, epochs=epochs, best_epoch=False),
+    )
+    heading = (
+        f"suspects: {judges.folds} x {judges.seeds} networks like generation 0 ("
+        f"{spec.model.name}), {epochs} epochs each"
+    )
+    with terminal.watching(Terminal(stderr=True), heading) as watcher:
+        out = judges.out or family / "folds"
+        examples = out_of_fold(spec, judges.folds, judges.seeds, out, execution, watcher)
+    found = find_suspects(examples.probabilities, examples.labels)
+
+    rows = _rows(examples, found)
+    if written.csv is not None:
+        table = csv_table(COLUMNS, [[*row.values()] for row in rows])
+        files.write_bytes(written.csv, table.encode())
+    if written.sheet is not None:
+        _write_sheet(written.sheet, examples, found)
+    if written.as_json:
+        print(json_text(_summary(examples, found) | {"suspects": rows}))
+        return
+    _print(examples, found, [path for path in (written.csv, written.sheet) if path is not None])
+
+
+def _generation_0(family: Family, network: str) -> Spec:
+    """Return the network from labels that is meant."""
+    from anew.family import choose_lineage
+
+    if network:
+        return choose_lineage(family, network)[0]
+    first = {lineage[0].id: lineage[0] for lineage in family.lineages()}
+    if len(first) == 1:
+        return next(iter(first.values()))
+    return choose_lineage(family)[0]
+
+
+def _rows(examples: OutOfFold, found: Suspects) -> list[dict[str, Any]]:
+    """Return the suspects, the most suspect first; `row` is their place in the source."""
+    rows: list[dict[str, Any]] = []
+    for place in found.ranked.tolist():
+        label, suggested = int(examples.labels[place]), int(found.suggested[place])
+        p = examples.probabilities[place]
+        values = (
+            int(examples.rows[place]),
+            examples.classes[label],
+            examples.classes[suggested],
+            round(float(p[label]), 6),
+            round(float(p[suggested]), 6),
+        )
+        rows.append(dict(zip(COLUMNS, values, strict=True)))
+    return rows
+
+
+def _summary(examples: OutOfFold, found: Suspects) -> dict[str, Any]:
+    by_class: list[dict[str, Any]] = []
+    for number, name in enumerate(examples.classes):
+        mine = examples.labels == number
+        others = found.suggested[mine & found.is_suspect].bincount(minlength=len(examples.classes))
+
+        by_class.append(
+            {
+                "class": name,
+                "examples": int(mine.sum()),
+                "suspects": int((mine & found.is_suspect).sum()),
+                "estimated_noise": float(found.noise_by_class[number]),
+                "mostly": examples.classes[int(others.argmax())] if int(others.sum()) else "",
+            }
+        )
+    return {
+        "examples": len(examples.labels),
+        "estimated_noise": found.noise,
+        "classes": by_class,
+    }
+
+
+def _print(examples: OutOfFold, found: Suspects, written: list[Path]) -> None:
+    from anew.cli import terminal
+
+    summary = _summary(examples, found)
+    rows = [
+        [
+            clean(entry["class"]),
+            f"{entry['examples']:,}",
+            f"{entry['suspects']:,}",
+            f"{100 * entry['estimated_noise']:.1f}",
+            clean(entry["mostly"]) or "-",
+        ]
+        for entry in summary["classes"]
+    ]
+    console = Terminal()
+    columns = ("label", "examples", "suspects", "wrong % (estimate)", "mostly")
+    console.print(terminal.table(columns, rows))
+    console.print(
+        f"{int(found.is_suspect.sum()):,} of {summary['examples']:,} labels are suspect; about "
+        f"{100 * found.noise:.1f} % are estimated to be wrong. A suspect is no proof: a label that "
+        "is right and hard looks the same.",
+        markup=False,
+        highlight=False,
+    )
+    for path in written:
+        console.print(f"written: {path}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _write_sheet(path: Path, examples: OutOfFold, found: Suspects) -> None:
+    """Write the most suspect examples, each with its label and what it looks like."""
+    import io
+
+    from anew.core import files
+    from anew.data.sheet import captioned_sheet
+
+    places = found.ranked[:SHOWN].tolist()
+    names = examples.classes
+    captions = [
+        (names[int(examples.labels[place])], f"{names[int(found.suggested[place])]}?")
+        for place in places
+    ]
+    content = io.BytesIO()
+    captioned_sheet([examples.show(place) for place in places], captions).save(content, "PNG")
+    files.write_bytes(path, content.getvalue())
