@@ -121,6 +121,15 @@ def plainly(q, t, y, confidence):
         )
         for w in (np.ones(len(y)), (1 - right) ** 2)
     ]
+    ws = (1 - right) ** 2
+    slope, intercept = np.polyfit(target, ratio, 1, w=1 - right)
+
+    def identity(w):
+        """R^2 of the ratio being t*, from the sums of squares."""
+        return 1 - np.sum(w * (ratio - target) ** 2) / np.sum(
+            w * (ratio - np.average(ratio, weights=w)) ** 2
+        )
+
     # What is left of each gradient when its part along the label gradient is taken away.
     left = [
         one - np.linalg.lstsq(other[:, None], one, rcond=None)[0] * other
@@ -139,6 +148,11 @@ def plainly(q, t, y, confidence):
         ),
         "by_labels": explained(np.ones(len(y))),
         "by_confidence": explained(confidence),
+        "by_right_class": explained(target),
+        "slope": slope,
+        "intercept": intercept,
+        "identity_r2": identity(np.ones(len(y))),
+        "identity_r2_weighted": identity(ws),
         "by_any_weight": 1 - np.sum(np.square(left)) / total,
         "ratio_mean": np.average(ratio, weights=(1 - right) ** 2),
         "ratio_r2": scores[0],
@@ -160,6 +174,8 @@ def test_gradients_equal_numpy_and_scikit_learn(seed, classes):
             assert getattr(pull, name).low <= getattr(pull, name).high
     w = p.max(-1)
     assert found.cwtm_effective.value == pytest.approx(w.sum() ** 2 / (w**2).sum() / len(w))
+    w = p[np.arange(60), y]
+    assert found.right_effective.value == pytest.approx(w.sum() ** 2 / (w**2).sum() / len(w))
     assert found.label_norm.value == pytest.approx(
         np.linalg.norm(soft(z) - np.eye(classes)[y], axis=1).mean()
     )
@@ -194,6 +210,7 @@ def test_a_teacher_that_only_repeats_the_labels_is_the_label_gradient():
         found.cosine,
         found.by_labels,
         found.by_confidence,
+        found.by_right_class,
         found.by_any_weight,
         found.ratio_mean,
     ):
@@ -225,6 +242,24 @@ def test_a_teacher_that_weighs_and_does_no_more_is_explained_by_its_confidence()
     assert found.by_confidence.value > 0.999 and found.ratio_mean.value == pytest.approx(
         0.95, abs=0.02
     )
+
+
+@pytest.mark.parametrize("right", [1e-12, 0.2, 0.9])
+def test_the_ratio_lies_on_a_line_where_a_student_is_equally_sure_of_all(right):
+    """(q* - p*) / (q* - 1) is (p* - c) / (1 - c) where q* = c: p* itself only where c is 0."""
+    _, t, y, r = problem(8, 300)
+    q = torch.full((300, 5), (1 - right) / 4).scatter(-1, y[:, None], right).double()
+    found = measured(1, "", 1, q.log(), t, y, r).ban
+    expected = {"slope": 1 / (1 - right), "intercept": -right / (1 - right), "ratio_r2": 1}
+    for name, value in expected.items():
+        one = getattr(found, name)
+        assert (one.value, one.low, one.high) == pytest.approx((value,) * 3, abs=1e-6), name
+    p = soft(t)[np.arange(300), y]
+    ratio = (p - right) / (1 - right)
+    explained = 1 - np.mean((ratio - p) ** 2) / np.var(ratio)
+    assert found.identity_r2.value == pytest.approx(explained, abs=1e-6)
+    assert found.identity_r2_weighted.value == pytest.approx(explained, abs=1e-6)
+    assert (found.identity_r2.value > 0.999) == (right < 0.1)
 
 
 def test_ratio_bins_hold_all_examples_in_the_order_of_the_target():
@@ -720,6 +755,21 @@ def test_tables_say_what_the_numbers_are(family, tmp_path):
     assert f"{100 * share.value:.1f} ({100 * share.low:.1f} to {100 * share.high:.1f})" in written
     lines = [line for line in written.splitlines() if line.startswith("|")]
     assert all(line.endswith("|") for line in lines)
+
+
+def test_tables_fit_the_terminal_and_lose_nothing(family, monkeypatch):
+    opened = Family.open(family)
+    found = insight.collect(
+        opened, choose_lineage(opened), data=insight.find_data(choose_lineage(opened))
+    )
+    for width in (80, 120):
+        monkeypatch.setenv("COLUMNS", str(width))
+        said = good("insight", family)
+        assert max(map(len, said.splitlines())) <= width
+        for section in wording.sections(found):
+            for row in section.rows:
+                # Not one cell is cut, and no row loses its name.
+                assert all(cell in said for cell in row), row
 
 
 def test_python_and_the_command_agree(kept, arrays):

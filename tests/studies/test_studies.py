@@ -427,8 +427,11 @@ def question(tmp_path, npz):
 
 
 def test_a_users_own_study_runs_and_is_shown_in_every_format(command, question, tmp_path):
-    done = command("study", "run", question, "--out", "f", "--threads", 1, "--force", check=0)
+    options = ("--threads", 1, "--force", "--keep-epochs", 1)
+    done = command("study", "run", question, "--out", "f", *options, check=0)
     assert "Does CWTM suffice?" in done.out and "12.50" in done.out
+    kept = [folder.kept_epochs() for folder in Family.open(tmp_path / "f").folders()]
+    assert kept == [[1], [1]]
     shown = {
         form: command("study", "show", question, "f", "--format", form, check=0).out
         for form in ("table", "markdown", "csv", "latex", "json")

@@ -114,11 +114,11 @@ def test_the_scripts_train_the_bits_of_one_process(command, study, tmp_path):
 
 
 def test_a_script_asks_slurm_for_what_a_group_needs(command, study, tmp_path):
-    write(command, study, "--gpus-per-network", 2, "--force", threads=3)
+    write(command, study, "--gpus-per-network", 2, "--force", "--keep-epochs", 4, threads=3)
     text = (tmp_path / "scripts" / "generation-1.sh").read_text()
     assert "#SBATCH --cpus-per-task=6\n#SBATCH --gres=gpu:2\n" in text
     assert "-m torch.distributed.run --standalone --nproc-per-node 2 -m anew study train" in text
-    assert "--device cuda --threads 3 --ask live --force" in text
+    assert "--device cuda --threads 3 --ask live --keep-epochs 4 --force" in text
     # One group of siblings, whole.
     assert "#SBATCH --array=0-0\n" in text
     for script in (tmp_path / "scripts").iterdir():

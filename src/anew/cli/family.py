@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from anew.core.spec import Spec
     from anew.evaluation.calibrated import Asked, Calibrated
+    from anew.evaluation.insight.wording import Section
     from anew.evaluation.prediction import Prediction
     from anew.family import Family
 
@@ -192,7 +193,6 @@ def insight(
     """Print what the students learned: gradients, dark knowledge, calibration, who is harmed, how
     alike they are.
     """
-    from anew.cli import terminal
     from anew.evaluation import insight as insights
     from anew.evaluation.insight import wording
     from anew.family import Family, choose_lineage
@@ -215,11 +215,8 @@ def insight(
         print(wording.markdown(measured))
         return
     console = Terminal()
-    console.print(wording.heading(measured), markup=False, highlight=False)
-    for section in wording.sections(measured):
-        console.print()
-        console.print(terminal.table(section.columns, section.rows, section.title))
-        console.print(section.about, markup=False, highlight=False, style="dim")
+    _print_sections(wording.heading(measured), wording.sections(measured))
+    console = Terminal()
     for notice in measured.notices:
         console.print(notice, markup=False, highlight=False)
 
@@ -269,6 +266,24 @@ def predict(
         counted = f"{len(unread):,} of {len(files):,} files cannot be read: "
         several = counted if len(files) > 1 else ""
         raise AnewError(f"{several}{some_of(unread)}{others}")
+
+
+def _print_sections(heading: str, sections: Sequence[Section]) -> None:
+    """Print tables with their notes, folded to the width of the terminal."""
+    from anew.cli import terminal
+
+    console = Terminal()
+    console.print(heading, markup=False, highlight=False)
+    for section in sections:
+        console.print()
+        console.print(section.title, markup=False, highlight=False, style="bold")
+        for number, drawn in enumerate(
+            terminal.folded(section.columns, section.rows, console.width)
+        ):
+            if number:
+                console.print()
+            console.print(drawn)
+        console.print(section.about, markup=False, highlight=False, style="dim")
 
 
 def _say(lines: Sequence[str]) -> None:

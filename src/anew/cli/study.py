@@ -175,7 +175,7 @@ def plan_study(
 
 
 @study.command(name="run")
-@takes_execution("device", "threads", "force")
+@takes_execution("device", "threads", "force", "keep_epochs")
 def run_study(
     name: StudyName,
     /,
@@ -231,7 +231,7 @@ def run_study(
 
 
 @study.command(name="train")
-@takes_execution("device", "threads", "ask", "force", "trust")
+@takes_execution("device", "threads", "ask", "force", "keep_epochs", "trust")
 def train_networks(
     family: Annotated[Path, Parameter(help="The family's folder.")],
     /,

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.cells import cell_len
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from anew.evaluation import Row
 
 LINE_EVERY_SECONDS = 2.0
+# A header of so many characters is not broken.
+_HEADER = 10
 
 
 class Lines(Callback):
@@ -216,10 +219,61 @@ def table(
     )
     for number, column in enumerate(columns):
         justify = "right" if number >= numbers_from else "left"
-        drawn.add_column(Text(clean(column)), justify=justify, no_wrap=number > 0)
+        drawn.add_column(Text(clean(column, "\n")), justify=justify, no_wrap=number > 0)
     for row in rows:
         drawn.add_row(*(Text(clean(cell)) for cell in row))
     return drawn
+
+
+def folded(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[Table]:
+    """Return a table as tables below each other, each as wide as a terminal's `width` at most.
+
+    Each repeats the first column, which names the rows, and goes on with the next columns. Headers
+    are broken between words. No cell is cut, so a table of one wide column may still be wider.
+    """
+    headers: list[str] = []
+    for number, column in enumerate(columns):
+        cells = [cell_len(clean(row[number])) for row in rows]
+        longest = max([_HEADER, *cells, *(cell_len(word) for word in column.split())])
+        headers.append(_broken(column, longest) if number else column)
+
+    parts: list[list[int]] = [[]]
+    for number in range(1, len(columns)):
+        if parts[-1] and _measured(headers, rows, [0, *parts[-1], number]) > width:
+            parts.append([])
+        parts[-1].append(number)
+
+    return [
+        table(
+            [headers[number] for number in (0, *part)],
+            [[row[number] for number in (0, *part)] for row in rows],
+        )
+        for part in parts
+    ]
+
+
+def _measured(headers: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int]) -> int:
+    """Return how wide a table of some of the columns is, two spaces between them."""
+    widths = [
+        max(
+            [cell_len(line) for line in headers[number].split("\n")]
+            + [cell_len(clean(row[number])) for row in rows]
+        )
+        for number in numbers
+    ]
+    return sum(widths) + 2 * (len(widths) - 1)
+
+
+def _broken(text: str, width: int) -> str:
+    """Return a text in lines of at most so many characters, if its words are no longer."""
+    lines = [""]
+    for word in text.split():
+        joined = f"{lines[-1]} {word}".strip()
+        if cell_len(joined) > width and lines[-1]:
+            lines.append(word)
+        else:
+            lines[-1] = joined
+    return "\n".join(lines)
 
 
 def scores_table(rows: Sequence[Row], split: str) -> Table:

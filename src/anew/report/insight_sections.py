@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from anew.core.text import capitalised, generations_name, listed
 from anew.evaluation.insight import Calibration, DarkKnowledge, Fidelity, Gradients, Harm, Insight
@@ -50,13 +50,18 @@ def gradients(measured: Sequence[Gradients]) -> Section:
     """Return what pulls on the students' logits: weights of examples, or likelier wrong classes."""
     # Of several epochs of a generation, the last.
     students = list({gradient.generation: gradient for gradient in measured}.values())
+    charts = [_gradient_shares(students), _importance_weights(students)]
+    if len(measured) > len(students):
+        charts += [_shares_by_epoch(measured), _weights_by_epoch(measured)]
     return Section(
         "gradients",
         "What pulls on a student",
-        "A student's gradient has two parts: the right class, which only weighs the example, and "
-        "all other classes, the dark knowledge. If weighing alone explained the gradient, "
-        "distillation would be importance weighting.",
-        (_gradient_shares(students), _importance_weights(students)),
+        "A weight makes a label's gradient longer or shorter and never turns it. So the part of "
+        "distillation's gradient along the label's is the most that weighing examples can be, and "
+        "the part at right angles, which wrong classes are likelier, is what no weight makes. "
+        "The right class and the other classes alone do not tell them apart: a label's gradient "
+        "has a part in the wrong classes too.",
+        tuple(charts),
     )
 
 
@@ -64,8 +69,9 @@ def _gradient_shares(students: Sequence[Gradients]) -> Chart:
     names = tuple(generations_name((student.generation,)) for student in students)
     shares: list[tuple[str, list[Interval], int]] = [
         ("labels, all alike", [one.ban.by_labels for one in students], 5),
-        ("labels weighed by confidence (CWTM)", [one.ban.by_confidence for one in students], 6),
-        ("labels weighed in the best way", [one.ban.by_any_weight for one in students], 7),
+        ("labels weighted by max p (CWTM)", [one.ban.by_confidence for one in students], 6),
+        ("labels weighted by p* (equation 9)", [one.ban.by_right_class for one in students], 4),
+        ("labels weighted in the best way", [one.ban.by_any_weight for one in students], 7),
     ]
 
     said: list[str] = []
@@ -78,7 +84,7 @@ def _gradient_shares(students: Sequence[Gradients]) -> Chart:
 
     return Chart(
         name="gradient-shares",
-        title="How much of distillation's gradient is only weighed labels",
+        title="How much of distillation's gradient is only weighted labels",
         kind="dots",
         x_title="share of the gradient's energy that is explained, %",
         y_title="",
@@ -86,6 +92,82 @@ def _gradient_shares(students: Sequence[Gradients]) -> Chart:
         description="Share of the energy of the distillation gradient that the label gradient "
         f"explains: {'; '.join(said)}.",
     )
+
+
+def _shares_by_epoch(measured: Sequence[Gradients]) -> Chart:
+    """Return what no weight makes, and what the teacher's confidence leaves, over kept epochs."""
+    series: list[Series] = []
+    said: list[str] = []
+    for name, students in _by_generation(measured).items():
+        epochs = tuple(float(one.epoch) for one in students)
+        color = students[0].generation
+        none_makes = [_less(1, one.ban.by_any_weight) for one in students]
+        not_by_p = [_less(1, one.ban.by_right_class) for one in students]
+        series += [
+            _series(f"{name}, no weight makes", epochs, none_makes, color, 100),
+            replace(
+                _series(f"{name}, weights p* do not make", epochs, not_by_p, color, 100),
+                dashed=True,
+            ),
+        ]
+        said.append(
+            f"{name} from {100 * none_makes[0].value:.0f} % after epoch {students[0].epoch} to "
+            f"{100 * none_makes[-1].value:.0f} % after epoch {students[-1].epoch}"
+        )
+
+    return Chart(
+        name="gradient-shares-by-epoch",
+        title="What weighing cannot make, as training goes on",
+        kind="lines",
+        x_title="epoch of the student",
+        y_title="share of the gradient's energy, %",
+        series=tuple(series),
+        description="Share of the energy of the distillation gradient that no weights of the label "
+        f"gradient make: {'; '.join(said)}.",
+    )
+
+
+def _weights_by_epoch(measured: Sequence[Gradients]) -> Chart:
+    """Return how well p* and the best line in p* explain the weights, over kept epochs."""
+    series: list[Series] = []
+    said: list[str] = []
+    for name, students in _by_generation(measured).items():
+        epochs = tuple(float(one.epoch) for one in students)
+        color = students[0].generation
+        lines = [one.ban.ratio_r2_weighted for one in students]
+        identities = [one.ban.identity_r2_weighted for one in students]
+        series += [
+            _series(f"{name}, the best line", epochs, lines, color),
+            replace(_series(f"{name}, p* itself", epochs, identities, color), dashed=True),
+        ]
+        said.append(
+            f"{name} a line from {lines[0].value:.2f} to {lines[-1].value:.2f}, p* itself from "
+            f"{identities[0].value:.2f} to {identities[-1].value:.2f}"
+        )
+
+    return Chart(
+        name="weights-by-epoch",
+        title="Is the weight the teacher's probability, as training goes on?",
+        kind="lines",
+        x_title="epoch of the student",
+        y_title="R^2 of (q* - p*) / (q* - 1), examples by (1 - q*)^2",
+        series=tuple(series),
+        description="Share of the weights' variance that is explained, first and last epoch: "
+        f"{'; '.join(said)}.",
+        baseline=0.0,
+    )
+
+
+def _by_generation(measured: Sequence[Gradients]) -> dict[str, list[Gradients]]:
+    students: dict[str, list[Gradients]] = {}
+    for one in measured:
+        students.setdefault(generations_name((one.generation,)), []).append(one)
+    return students
+
+
+def _less(whole: float, part: Interval) -> Interval:
+    """Return what a part leaves of the whole, with its interval."""
+    return Interval(whole - part.value, whole - part.high, whole - part.low)
 
 
 def _importance_weights(students: Sequence[Gradients]) -> Chart:

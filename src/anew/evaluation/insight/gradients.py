@@ -10,6 +10,10 @@ equations 7 and 8; (4) is what their equation 9 says to be near p*):
     (4)  (q* - p*) / (q* - 1)                           the weight that makes l's correct-class
                                                         term g's
 
+(4) is (p* - q*) / (1 - q*). It is p* itself only where q* is 0, at the start of training; of a
+student with q* = c everywhere it lies on a line of slope 1 / (1 - c) that begins at -c / (1 - c),
+and of one that says what its teacher says it is 0.
+
 A softmax's gradients add up to 0 over the classes: (q* - p*) is exactly minus the sum of the
 others. So the two sums of equation 7, as it is written, are opposite numbers for every batch, and
 comparing them says nothing; here the terms are compared by their norms and their energy.
@@ -81,6 +85,11 @@ class Pull:
     """Share of the energy that the label gradient explains, with one weight for all examples."""
     by_confidence: Interval
     """The same, with each example's label gradient weighted by max p: what CWTM can imitate."""
+    by_right_class: Interval
+    """The same, weighted by t*, the target's probability of the right class.
+
+    These are the weights of the paper's equation 9, which CWTM approximates by max p.
+    """
     by_any_weight: Interval
     """The same, with the best weight for each example, equation (5): the most that weights explain.
 
@@ -97,6 +106,17 @@ class Pull:
     """Share of the ratio's variance over examples that a line in t* explains (R^2)."""
     ratio_r2_weighted: Interval
     """The same, each example counted by (1 - q*)^2: the ratio is noise if q* is nearly 1."""
+    slope: Interval
+    """The slope of that line, each example counted by (1 - q*)^2; equation 9 says 1."""
+    intercept: Interval
+    """Where that line begins, the ratio at t* = 0; equation 9 says 0."""
+    identity_r2: Interval
+    """Share of the ratio's variance that "the ratio is t*" explains: slope 1, intercept 0.
+
+    Less than 0 if the mean ratio says more than t* does. All examples count alike.
+    """
+    identity_r2_weighted: Interval
+    """The same, each example counted by (1 - q*)^2."""
     ratio_bins: tuple[RatioBin, ...]
     """The ratio against t*, in ten bins of equally many examples, least sure first."""
 
@@ -117,6 +137,8 @@ class Gradients:
 
     1 if all weigh the same.
     """
+    right_effective: Interval
+    """The same of the weights p* of the paper's equation 9."""
     ban: Pull
     dkpp: Pull
     ban_dkpp_cosine: Interval
@@ -186,6 +208,7 @@ def measure(student: Student, teaching: Teaching) -> Gradients:
     p = F.softmax(teaching.teacher.double(), dim=-1)
     permuted = objectives.permute_dark_knowledge(p, teaching.permutation)
     confidence = p.amax(-1)
+    right = p.gather(-1, teaching.labels[:, None]).squeeze(-1)
     ban = terms(student.logits, p, teaching.labels)
     dkpp = terms(student.logits, permuted, teaching.labels)
 
@@ -194,11 +217,14 @@ def measure(student: Student, teaching: Teaching) -> Gradients:
             label=ban.label.norm(dim=-1),
             weight=confidence,
             squared=confidence**2,
+            right=right,
+            right_squared=right**2,
             cosine=_cosine(ban.distillation, dkpp.distillation),
         ),
         lambda mean: {
             "label_norm": mean["label"],
             "cwtm_effective": mean["weight"] ** 2 / mean["squared"],
+            "right_effective": mean["right"] ** 2 / mean["right_squared"],
             "ban_dkpp_cosine": mean["cosine"],
         },
     )
@@ -226,10 +252,8 @@ def _pull(
     target = targets.gather(-1, labels[:, None]).squeeze(-1)
     has_ratio = parts.wrong > 0
     ratio = torch.where(has_ratio, -parts.correct / parts.wrong.clamp_min(1e-300), 0.0)
-    lines = {
-        "ratio_r2": _line(target, ratio, has_ratio.double()),
-        "ratio_r2_weighted": _line(target, ratio, parts.wrong.square()),
-    }
+    alike = _Line(target, ratio, has_ratio.double())
+    by_wrong = _Line(target, ratio, parts.wrong.square())
 
     columns = _arrays(
         norm=energy.sqrt(),
@@ -242,60 +266,95 @@ def _pull(
         label=label_energy,
         along_weighted=confidence * along,
         label_weighted=confidence**2 * label_energy,
+        along_right=target * along,
+        label_right=target**2 * label_energy,
         explained=explained,
         ratio=-parts.correct * parts.wrong,
         size=parts.wrong.square(),
     )
-    for name, line in lines.items():
-        columns |= {f"{name} {product}": values for product, values in line.items()}
+    for name, line in (("alike", alike), ("by_wrong", by_wrong)):
+        columns |= {f"{name} {product}": values for product, values in line.products.items()}
 
     def of_means(mean: Columns) -> Columns:
         by_confidence = mean["along_weighted"] ** 2 / (mean["label_weighted"] * mean["energy"])
+        by_right_class = mean["along_right"] ** 2 / (mean["label_right"] * mean["energy"])
         shares = {
             "dark_share": mean["dark"] / mean["energy"],
             "by_labels": mean["along"] ** 2 / (mean["label"] * mean["energy"]),
             "by_confidence": by_confidence,
+            "by_right_class": by_right_class,
             "by_any_weight": mean["explained"] / mean["energy"],
             "ratio_mean": mean["ratio"] / mean["size"],
         }
+
         norms = {name: mean[name] for name in ("norm", "correct_norm", "dark_norm", "cosine")}
-        r2 = {
-            name: _r2({product: mean[f"{name} {product}"] for product in line})
-            for name, line in lines.items()
+        fit, fit_by_wrong = alike.fit(mean, "alike"), by_wrong.fit(mean, "by_wrong")
+        line = {
+            "ratio_r2": fit["r2"],
+            "identity_r2": fit["identity_r2"],
+            "ratio_r2_weighted": fit_by_wrong["r2"],
+            "identity_r2_weighted": fit_by_wrong["identity_r2"],
+            "slope": fit_by_wrong["slope"],
+            "intercept": fit_by_wrong["intercept"],
         }
-        return {**norms, **shares, **r2}
+        return {**norms, **shares, **line}
 
     intervals = statistics.bootstrap(columns, of_means)
     return Pull(objective, ratio_bins=_ratio_bins(target[has_ratio], ratio[has_ratio]), **intervals)
 
 
-def _line(x: Tensor, y: Tensor, weight: Tensor) -> dict[str, NDArray[np.float64]]:
-    """Return the products whose means `_r2` needs: of the weight with x, y, and theirs.
+class _Line:
+    """The least-squares line of y in x, examples weighted, from means of products over examples.
 
-    x and y are standardised first. R^2 does not change by that, and the sums keep their digits.
+    x and y are standardised first, so that the sums keep their digits.
     """
 
-    def standard(values: Tensor) -> Tensor:
-        centred = values - (weight * values).sum() / weight.sum()
-        deviation = ((weight * centred.square()).sum() / weight.sum()).sqrt()
-        # What varies by rounding alone is constant: no line explains it, and R^2 is NaN.
-        return centred / torch.where(deviation > 1e-12 * values.abs().max(), deviation, torch.nan)
+    def __init__(self, x: Tensor, y: Tensor, weight: Tensor) -> None:
+        self._x_mean, self._x_deviation = _moments(x, weight)
+        self._y_mean, self._y_deviation = _moments(y, weight)
+        u = (x - self._x_mean) / self._x_deviation
+        v = (y - self._y_mean) / self._y_deviation
 
-    x, y = standard(x), standard(y)
-    return _arrays(
-        w=weight,
-        x=weight * x,
-        y=weight * y,
-        xx=weight * x * x,
-        yy=weight * y * y,
-        xy=weight * x * y,
-    )
+        self.products = _arrays(
+            w=weight,
+            x=weight * u,
+            y=weight * v,
+            xx=weight * u * u,
+            yy=weight * v * v,
+            xy=weight * u * v,
+            off=weight * (y - x).square(),
+        )
+        """What each example adds, by name."""
+
+    def fit(self, mean: Columns, name: str) -> dict[str, NDArray[np.float64]]:
+        """Return the line, and what it and "y is x" explain of y's variance.
+
+        `mean` are means of `products`, each under its name after `name`.
+        """
+        weight = mean[f"{name} w"]
+        x, y, xx, yy, xy, off = (
+            mean[f"{name} {product}"] / weight for product in ("x", "y", "xx", "yy", "xy", "off")
+        )
+        of_x, of_y, of_both = xx - x**2, yy - y**2, xy - x * y
+
+        slope = of_both / of_x * (self._y_deviation / self._x_deviation)
+        x_mean = self._x_mean + self._x_deviation * x
+        y_mean = self._y_mean + self._y_deviation * y
+        return {
+            "r2": of_both**2 / (of_x * of_y),
+            "identity_r2": 1 - off / (self._y_deviation**2 * of_y),
+            "slope": slope,
+            "intercept": y_mean - slope * x_mean,
+        }
 
 
-def _r2(mean: Columns) -> NDArray[np.float64]:
-    """Return the share of y's variance that a line in x explains, from the products' means."""
-    x, y, xx, yy, xy = (mean[name] / mean["w"] for name in ("x", "y", "xx", "yy", "xy"))
-    return (xy - x * y) ** 2 / ((xx - x**2) * (yy - y**2))
+def _moments(values: Tensor, weight: Tensor) -> tuple[float, float]:
+    """Return the weighted mean and deviation; NaN for the deviation of what is constant."""
+    mean = (weight * values).sum() / weight.sum()
+    deviation = ((weight * (values - mean).square()).sum() / weight.sum()).sqrt()
+    # What varies by rounding alone is constant: no line explains it, and R^2 is NaN.
+    varies = bool(deviation > 1e-12 * values.abs().max())
+    return mean.item(), deviation.item() if varies else float("nan")
 
 
 def _arrays(**columns: Tensor) -> dict[str, NDArray[np.float64]]:

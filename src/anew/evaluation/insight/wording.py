@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from anew.core.text import in_digits, table
 from anew.evaluation import ensemble
 from anew.evaluation.insight.collecting import Insight
-from anew.evaluation.insight.gradients import Pull
+from anew.evaluation.insight.gradients import Gradients, Pull
 from anew.evaluation.statistics import Interval
 
 _THOUGHTS = 10
@@ -29,6 +29,7 @@ def sections(insight: Insight) -> list[Section]:
     """Return the tables of an insight that have rows, in reading order."""
     tables = [
         _gradients(insight),
+        _weights(insight),
         _permuted(insight),
         _dark_knowledge(insight),
         _likenesses(insight),
@@ -63,55 +64,84 @@ def markdown(insight: Insight) -> str:
     return "\n".join(lines).rstrip()
 
 
-_PULL_COLUMNS = (
-    "in wrong classes",
-    "imitated by labels",
-    "by confidence",
-    "by any weight",
-    "cosine to labels",
-    "R^2",
-)
+_PULL_COLUMNS = ("in wrong classes", "by labels", "by max p", "by p*", "by any weight", "cosine")
 
 
 def _gradients(insight: Insight) -> Section:
-    rows: list[list[str]] = []
-    for student in insight.gradients:
-        name, epoch = f"generation {student.generation}", str(student.epoch)
-        rows.append([name, epoch, *_pull(student.ban), _share(student.cwtm_effective)])
+    rows = [
+        [*_student(student), *_pull(student.ban), _share(student.cwtm_effective)]
+        for student in insight.gradients
+    ]
 
     return Section(
         "What pulls on the students: the teacher's outputs (ban)",
         "Shares, in percent, of the squared distillation gradient. In wrong classes: what pulls on "
-        "the classes that are not the right one, the dark-knowledge term. Imitated by: how much of "
-        "it the label gradient alone makes, the label gradient weighted by the teacher's "
-        "confidence (cwtm), and weighted in whatever way is best; what no weight makes is which "
-        "wrong classes are likelier. R^2: how much of the variance of the weight "
-        "(q* - p*) / (q* - 1) the teacher's confidence in the right class explains, examples "
-        "counted by (1 - q*)^2. CWTM effective: how many of 100 examples its weights are worth.",
-        ("student", "epoch", *_PULL_COLUMNS, "CWTM effective"),
+        "the classes that are not the right one. By ...: how much of it the label gradient makes, "
+        "with one weight for all examples, weighted by the teacher's confidence (max p, as cwtm "
+        "weighs), by its probability of the right class (p*, the paper's equation 9), and weighted "
+        "in whatever way is best; what no weight makes is which wrong classes are likelier. CWTM "
+        "effective: how many of 100 examples its weights are worth.",
+        ("student, epoch", *_PULL_COLUMNS, "CWTM effective"),
+        rows,
+    )
+
+
+def _weights(insight: Insight) -> Section:
+    rows: list[list[str]] = []
+    for student in insight.gradients:
+        pull = student.ban
+        rows.append(
+            [
+                *_student(student),
+                _number(pull.ratio_mean, 2),
+                _number(pull.slope, 2),
+                _number(pull.intercept, 2),
+                _number(pull.ratio_r2_weighted, 2),
+                _number(pull.identity_r2_weighted, 2),
+            ]
+        )
+
+    return Section(
+        "Is the weight of an example the teacher's probability of its class?",
+        "The weight that makes the label's pull on the right class the teacher's is "
+        "(q* - p*) / (q* - 1), and the paper's equation 9 says that it is near p*: on a line of "
+        "slope 1 through 0. R^2, line: the share of its variance that the best line explains. "
+        "R^2, p*: what p* itself explains, without a line fitted; less than 0 where the mean says "
+        "more. Examples count by (1 - q*)^2.",
+        ("student, epoch", "mean", "slope", "intercept", "R^2, line", "R^2, p*"),
         rows,
     )
 
 
 def _permuted(insight: Insight) -> Section:
-    rows: list[list[str]] = []
-    for student in insight.gradients:
-        name, epoch = f"generation {student.generation}", str(student.epoch)
-        rows.append([name, epoch, *_pull(student.dkpp), _number(student.ban_dkpp_cosine, 3)])
+    rows = [
+        [*_student(student), *_pull(student.dkpp), _number(student.ban_dkpp_cosine, 3)]
+        for student in insight.gradients
+    ]
 
     return Section(
         "The same with the teacher's other classes shuffled (dkpp)",
         "The targets that DKPP would give: as sure, and as doubtful, but of random classes. Cosine "
         "to ban: what is left of the direction.",
-        ("student", "epoch", *_PULL_COLUMNS, "cosine to ban"),
+        ("student, epoch", *_PULL_COLUMNS, "cosine to ban"),
         rows,
     )
 
 
+def _student(student: Gradients) -> list[str]:
+    return [f"generation {student.generation}, {student.epoch}"]
+
+
 def _pull(pull: Pull) -> list[str]:
     """Return a pull in the columns of `_PULL_COLUMNS`."""
-    shares = (pull.dark_share, pull.by_labels, pull.by_confidence, pull.by_any_weight)
-    return [*map(_share, shares), _number(pull.cosine, 3), _number(pull.ratio_r2_weighted, 2)]
+    shares = (
+        pull.dark_share,
+        pull.by_labels,
+        pull.by_confidence,
+        pull.by_right_class,
+        pull.by_any_weight,
+    )
+    return [*map(_share, shares), _number(pull.cosine, 3)]
 
 
 def _dark_knowledge(insight: Insight) -> Section:

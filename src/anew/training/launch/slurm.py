@@ -149,6 +149,8 @@ def _command(scripts: Scripts, out: Path, execution: Execution, data: DataSpec) 
     options = [str(text) for pair in given.items() for text in pair]
     for name in execution.trust:
         options += ["--trust", name]
+    if execution.keep_epochs is not None:
+        options += ["--keep-epochs", str(execution.keep_epochs)]
     if execution.force:
         options.append("--force")
 
