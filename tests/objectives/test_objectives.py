@@ -16,10 +16,11 @@ from hypothesis.extra import numpy as hnp
 from jaxtyping import TypeCheckError
 
 from anew import AnewError, objectives
-from anew.core.spec import DataSpec, ObjectiveSpec
+from anew.core.spec import DataSpec, ModelSpec, ObjectiveSpec
 from anew.data import Batches, from_arrays, prepare
 from anew.objectives import OBJECTIVES, Context, fill_options, find
 
+ON_LOGITS = [name for name, one in OBJECTIVES.items() if "features" not in one.needs]
 # Multiples of 1/64: two logits are equal or clearly different, so that rounding never decides which
 # is the argmax.
 LOGITS = st.integers(-30 * 64, 30 * 64).map(lambda number: number / 64)
@@ -63,6 +64,29 @@ def permuted(p, r):
     return out.reshape(p.shape)
 
 
+def decoupled(z, t, y, temperature, alpha, beta, **_):
+    """Each example's T^2 (alpha TCKD + beta NCKD) and its gradient, example by example, from the
+    definitions of Zhao et al. 2022."""
+    loss, gradient = np.zeros(y.shape), np.zeros(z.shape)
+    for place in np.ndindex(y.shape):
+        label = y[place]
+        others = [i for i in range(z.shape[-1]) if i != label]
+        log_q, log_p = log_softmax(z[place] / temperature), log_softmax(t[place] / temperature)
+        q_hat, p_hat = (softmax(x[place][others] / temperature) for x in (z, t))
+        rest_q, rest_p = (np.logaddexp.reduce(x[others]) for x in (log_q, log_p))
+
+        target = np.exp(log_p[label]) * (log_p[label] - log_q[label])
+        target += np.exp(rest_p) * (rest_p - rest_q)
+        log_hats = [log_softmax(x[place][others] / temperature) for x in (t, z)]
+        rank = (p_hat * (log_hats[0] - log_hats[1])).sum()
+        loss[place] = temperature**2 * (alpha * target + beta * rank)
+
+        surer = np.exp(log_q[label]) - np.exp(log_p[label])
+        gradient[place][label] = temperature * alpha * surer
+        gradient[place][others] = temperature * (beta * (q_hat - p_hat) - alpha * surer * q_hat)
+    return loss, gradient
+
+
 def numpy_loss_and_gradient(name, z, t, y, r, v=None, **options):
     """The loss and its closed-form gradient with respect to z, written from design's formulas in
     NumPy float64. `v` are the weights of the examples' labels.
@@ -75,23 +99,31 @@ def numpy_loss_and_gradient(name, z, t, y, r, v=None, **options):
     if name == "label":
         target = (1 - options["smoothing"]) * hot + options["smoothing"] / classes
         return (v * cross(target, z)).mean(), each * (q - target) / count
+    smoothed = hot
+    if "label_smoothing" in options:
+        smoothed = hot + options["label_smoothing"] * (1 / classes - hot)
     if name == "kd":
         temperature, alpha = options["temperature"], options["alpha"]
         soft = softmax(t / temperature)
         loss = (
             alpha * temperature**2 * cross(soft, z / temperature).mean()
-            + (1 - alpha) * (v * cross(hot, z)).mean()
+            + (1 - alpha) * (v * cross(smoothed, z)).mean()
         )
         return loss, (
-            alpha * temperature * (softmax(z / temperature) - soft) + (1 - alpha) * each * (q - hot)
+            alpha * temperature * (softmax(z / temperature) - soft)
+            + (1 - alpha) * each * (q - smoothed)
         ) / count
     if name == "ban":
         return cross(p, z).mean(), (q - p) / count
     if name == "ban+l":
         w = options["label_weight"]
-        return ((1 - w) * cross(p, z) + w * v * cross(hot, z)).mean(), (
-            (1 - w) * (q - p) + w * each * (q - hot)
+        return ((1 - w) * cross(p, z) + w * v * cross(smoothed, z)).mean(), (
+            (1 - w) * (q - p) + w * each * (q - smoothed)
         ) / count
+    if name == "dkd":
+        loss, gradient = decoupled(z, t, y, **options)
+        w = options["label_weight"]
+        return (v * (loss + w * cross(hot, z))).mean(), each * (gradient + w * (q - hot)) / count
     if name == "cwtm":
         w = p.max(-1) / p.max(-1).sum()
         return (w * v * cross(hot, z)).sum(), w[..., None] * each * (q - hot)
@@ -109,8 +141,25 @@ def numpy_loss_and_gradient(name, z, t, y, r, v=None, **options):
 
 OPTIONS = {
     "label": {"smoothing": st.floats(0, 1)},
-    "kd": {"temperature": st.floats(0.3, 20), "alpha": st.floats(0, 2)},
-    "ban+l": {"label_weight": st.floats(-1, 1)},
+    "kd": {
+        "temperature": st.floats(0.3, 20),
+        "alpha": st.floats(0, 2),
+        "label_smoothing": st.floats(0, 1),
+        **dict.fromkeys(("temperature_end", "alpha_end"), st.just(np.inf)),
+        "standardise": st.just(0.0),
+    },
+    "ban+l": {
+        "label_weight": st.floats(-1, 1),
+        "label_weight_end": st.just(np.inf),
+        "label_smoothing": st.floats(0, 1),
+    },
+    "dkd": {
+        "temperature": st.floats(0.3, 20),
+        "alpha": st.floats(0, 3),
+        "beta": st.floats(0, 9),
+        "label_weight": st.floats(0, 2),
+        "standardise": st.just(0.0),
+    },
     # When the permutation is drawn; the permutation is given here.
     "dkpp": {"redraw": st.sampled_from([0.0, 1.0])},
 }
@@ -126,7 +175,7 @@ def evaluate(name, z, t, y, r, v=None, **options):
     return loss, gradient
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("name", ON_LOGITS)
 @given(data=st.data(), batch=batches())
 @settings(deadline=None)
 def test_value_and_gradient_equal_numpy_and_closed_form(name, data, batch):
@@ -139,7 +188,7 @@ def test_value_and_gradient_equal_numpy_and_closed_form(name, data, batch):
     np.testing.assert_allclose(gradient.numpy(), expected_gradient, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("name", ON_LOGITS)
 @given(data=st.data(), batch=batches())
 @settings(deadline=None, max_examples=30)
 def test_weights_multiply_what_compares_with_labels_and_nothing_else(name, data, batch):
@@ -153,7 +202,7 @@ def test_weights_multiply_what_compares_with_labels_and_nothing_else(name, data,
     np.testing.assert_allclose(gradient.numpy(), expected_gradient, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("name", ON_LOGITS)
 @given(data=st.data(), batch=batches())
 @settings(deadline=None)
 def test_labels_of_mixed_pictures_count_by_their_shares(name, data, batch):
@@ -187,7 +236,7 @@ def test_labels_of_mixed_pictures_count_by_their_shares(name, data, batch):
     torch.testing.assert_close(find(name).terms(same, **options).total(), alone)
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("name", ON_LOGITS)
 def test_gradient_equals_finite_differences(name):
     generator = torch.Generator().manual_seed(0)
     z, t = (torch.randn(3, 4, dtype=torch.float64, generator=generator) for _ in range(2))
@@ -208,6 +257,107 @@ def test_kd_at_temperature_one_and_alpha_one_is_ban(batch):
     torch.testing.assert_close(
         objectives.kd(z, t, y, temperature=1.0, alpha=1.0), objectives.ban(z, t)
     )
+
+
+@given(batch=batches(min_classes=3))
+@settings(deadline=None)
+def test_distillation_is_its_two_parts_with_the_teachers_weight(batch):
+    """Zhao et al. 2022, equation 7: KL(p || q) = TCKD + (1 - p_y) NCKD, here of one example."""
+    z, t = (x.flatten(0, -2)[:1] for x in batch[:2])
+    y = batch[2].flatten()[:1]
+    p = torch.softmax(t, -1)
+    divergence = (p * (torch.log_softmax(t, -1) - torch.log_softmax(z, -1))).sum()
+    # The rest is added up, not taken from 1: it may be 1e-26.
+    rest = p.scatter(1, y[:, None], 0).sum().item()
+    both = objectives.dkd(z, t, y, temperature=1.0, alpha=1.0, beta=rest)
+    torch.testing.assert_close(both, divergence, rtol=1e-9, atol=1e-9)
+
+
+@given(batch=batches(), shift=st.floats(-50, 50), scale=st.floats(0.1, 50))
+@settings(deadline=None)
+def test_standardised_logits_have_mean_0_and_deviation_1_whatever_their_size(batch, shift, scale):
+    z = batch[0]
+    rows = z.reshape(-1, z.shape[-1]).numpy()
+    for row, ours in zip(rows, objectives.standardise(z).reshape(rows.shape), strict=True):
+        wide = row.std(ddof=1)
+        np.testing.assert_allclose(ours.numpy(), (row - row.mean()) / (wide + 1e-7), atol=1e-9)
+        if wide > 0.1:
+            moved = objectives.standardise(torch.tensor(row * scale + shift))
+            np.testing.assert_allclose(moved.numpy(), ours.numpy(), atol=1e-5)
+    options = fill_options(ObjectiveSpec.of("kd", standardise="yes", alpha=1.0, temperature=2.0))
+    _, t, y, _ = batch
+    loss = find("kd").terms(Context(z, y, t), **options).total()
+    by_hand = 4 * objectives.ban(objectives.standardise(z) / 2, objectives.standardise(t) / 2)
+    torch.testing.assert_close(loss, by_hand)
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "end", "halfway"),
+    [
+        ("kd", {"alpha": 1.0}, {"alpha_end": 0.0}, {"alpha": 0.5}),
+        ("kd", {"temperature": 8.0}, {"temperature_end": 1.0}, {"temperature": 4.5}),
+        ("ban+l", {"label_weight": 0.0}, {"label_weight_end": 1.0}, {"label_weight": 0.5}),
+    ],
+)
+def test_schedules_go_from_start_to_end_in_equal_steps(name, start, end, halfway):
+    generator = torch.Generator().manual_seed(0)
+    z, t = (torch.randn(5, 4, generator=generator) for _ in range(2))
+    y = torch.tensor([0, 1, 2, 3, 0])
+
+    def loss(progress, **given):
+        options = fill_options(ObjectiveSpec.of(name, **given))
+        return find(name).terms(Context(z, y, t, progress=progress), **options).total()
+
+    assert loss(0.0, **start, **end) == loss(0.0, **start)
+    torch.testing.assert_close(loss(0.5, **start, **end), loss(0.5, **halfway))
+    assert loss(0.5, **start) == loss(0.0, **start)
+
+
+def test_options_that_came_later_are_left_out_of_ids():
+    for name in ("kd", "ban+l"):
+        before = {"temperature", "alpha"} if name == "kd" else {"label_weight"}
+        assert {option for option, _ in objectives.fill(ObjectiveSpec(name)).options} == before
+
+
+def test_attention_transfer_is_its_definition_and_follows_the_closed_form():
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((3, 2, 4, 5), (3, 6, 2, 2)), ((3, 4, 4, 5), (3, 6, 2, 2))
+    student, teacher = (
+        [torch.randn(*shape, dtype=torch.float64, generator=generator) for shape in of]
+        for of in shapes
+    )
+
+    def attention(maps):
+        flat = (maps**2).mean(1).reshape(len(maps), -1)
+        return flat / np.linalg.norm(flat, axis=1, keepdims=True)
+
+    expected = sum(
+        np.mean((attention(s.numpy()) - attention(t.numpy())) ** 2)
+        for s, t in zip(student, teacher, strict=True)
+    )
+    leaves = [one.clone().requires_grad_() for one in student]
+    loss = objectives.attention_transfer(leaves, teacher)
+    assert loss.item() == pytest.approx(expected, rel=1e-12)
+    assert torch.autograd.gradcheck(
+        lambda *maps: objectives.attention_transfer(maps, teacher), leaves
+    )
+    # Where student and teacher look at the same places, how strongly does not matter.
+    same = objectives.attention_transfer([3 * one for one in student], student)
+    assert same.item() == pytest.approx(0, abs=1e-15)
+
+    z, y = torch.randn(3, 4, dtype=torch.float64, generator=generator), torch.tensor([0, 1, 3])
+    named = [{str(place): maps for place, maps in enumerate(of)} for of in (student, teacher)]
+    context = Context(z, y, z, features=named[0], teacher_features=named[1])
+    total = find("at").terms(context, beta=10.0, smoothing=0.1).total()
+    torch.testing.assert_close(total.item(), 10 * expected + objectives.label(z, y, 0.1).item())
+
+
+def test_maps_that_cannot_be_compared_are_refused():
+    with pytest.raises(AnewError, match="no maps are known of model 'mlp'"):
+        find("at").features_of(ModelSpec("mlp"))
+    assert find("at").features_of(ModelSpec("resnet-18")) == ("blocks",)
+    with pytest.raises(AnewError, match="height and width must agree"):
+        find("at").module({"blocks": (8, 4, 4)}, {"blocks": (8, 8, 8)})
 
 
 @given(batch=batches())
@@ -238,7 +388,7 @@ def test_teacher_smoothing_is_label_smoothing_and_knows_the_mean_confidence_alon
     torch.testing.assert_close(objectives.teacher_smoothing(z, t.flip(-1).flip(0), y), loss)
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("name", ON_LOGITS)
 @given(batch=batches(), shift=st.floats(-100, 100))
 @settings(deadline=None)
 def test_adding_a_constant_to_logits_changes_nothing(name, batch, shift):
@@ -252,7 +402,7 @@ def test_adding_a_constant_to_logits_changes_nothing(name, batch, shift):
 
 
 # Of two classes that the teacher finds equally likely, the first is the argmax.
-@pytest.mark.parametrize("name", [name for name in OBJECTIVES if name not in BY_ARGMAX])
+@pytest.mark.parametrize("name", [name for name in ON_LOGITS if name not in BY_ARGMAX])
 @given(batch=batches(), data=st.data())
 @settings(deadline=None)
 def test_permuting_the_classes_permutes_the_gradient(name, batch, data):
@@ -332,7 +482,7 @@ def test_with_two_classes_dkpp_is_ban(batch):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("name", ON_LOGITS)
 def test_finite_at_extreme_logits_and_in_half_precision(name, dtype):
     z = torch.tensor([[1e4, -1e4, 0.0], [-1e4, -1e4, 1e4], [0.0, 0.0, 0.0]], dtype=dtype)
     t, y, r = z.flip(0), torch.tensor([1, 0, 2]), torch.tensor([[3, 1, 2]] * 3)

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+import anew
 from anew import AnewError, objectives
 from anew.core import files
 from anew.core.callbacks import Callback
@@ -123,3 +124,13 @@ def test_a_table_is_refused_for_features_and_the_line_says_why(arrays, tmp_path)
     train(arrays, tmp_path / "f", progress=said, ask="table", **HINT)
     assert any("live" in text and "features" in text for text in said.texts)
     assert not list((tmp_path / "f").glob("teachers/*"))
+
+
+def test_attention_transfer_trains_on_the_maps_of_its_layers(arrays, tmp_path):
+    heard = Hears()
+    result = train(arrays, tmp_path / "at", objective="at", generations=1, progress=heard)
+    assert result.lineage[-1].objective.name == "at"
+    assert any("at: |gradient of the teacher's term|" in text for text in heard.texts)
+    with pytest.raises(AnewError, match="no maps are known of model 'mlp'"):
+        anew.train("mlp", arrays, objective="at", out=tmp_path / "mlp", progress=False)
+    assert not (tmp_path / "mlp").exists()

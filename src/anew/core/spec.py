@@ -397,18 +397,26 @@ class ObjectiveSpec:
     """
 
     name: str = option(
-        "ban", "label, kd, ban, ban+l, cwtm, teacher-smoothing, argmax-smoothing or dkpp"
+        "ban",
+        "label, kd, ban, ban+l, dkd, at, cwtm, teacher-smoothing, argmax-smoothing or dkpp "
+        "(docs/objectives.md)",
     )
     options: Table = option(
         (),
         "an objective's own options, as key=value (repeat for several)",
         keys={
-            "smoothing": "label: label smoothing",
-            "temperature": "kd: temperature",
+            "smoothing": "label, at: label smoothing",
+            "label_smoothing": "kd, ban+l: smoothing of the labels beside the teacher",
+            "temperature": "kd, dkd: temperature",
+            "temperature_end": "kd: temperature at the end of training; it changes in equal steps",
             "alpha": "kd: weight of the teacher; above 1, for wrong labels, that of the labels is "
-            "below 0",
-            "label_weight": "ban+l: weight of the labels; below 0, for wrong labels, the teacher's "
-            "is above 1",
+            "below 0; dkd: weight of its first part",
+            "alpha_end": "kd: weight of the teacher at the end of training, such as 0",
+            "beta": "dkd: weight of its second part; at: weight of the teacher's maps",
+            "standardise": "kd, dkd: yes compares logits of mean 0 and deviation 1",
+            "label_weight": "ban+l, dkd: weight of the labels; of ban+l below 0, for wrong labels, "
+            "the teacher's is above 1",
+            "label_weight_end": "ban+l: weight of the labels at the end of training, such as 1",
             "redraw": "dkpp: when a permutation is redrawn, in each epoch or once an example",
         },
     )

@@ -1,6 +1,8 @@
 """What a student minimises: pure functions of logits and labels, and the table of their names."""
 
 from anew.core.ranges import Number, Range
+from anew.objectives.attention import attention_transfer
+from anew.objectives.decoupled import dkd
 from anew.objectives.losses import (
     Labels,
     Logits,
@@ -15,6 +17,7 @@ from anew.objectives.losses import (
     label,
     mean_of_teachers,
     permute_dark_knowledge,
+    standardise,
     teacher_smoothing,
 )
 from anew.objectives.registry import (
@@ -43,9 +46,11 @@ __all__ = [
     "Terms",
     "Weights",
     "argmax_smoothing",
+    "attention_transfer",
     "ban",
     "ban_l",
     "cwtm",
+    "dkd",
     "dkpp",
     "fill",
     "fill_options",
@@ -54,5 +59,6 @@ __all__ = [
     "label",
     "mean_of_teachers",
     "permute_dark_knowledge",
+    "standardise",
     "teacher_smoothing",
 ]

@@ -40,7 +40,7 @@ def label(
     control: what soft targets do that know nothing of the example. With `weights` v it is the mean
     of v times each example's loss: 1/B sum_s v_s CE_s, whatever the weights of a batch add up to.
     """
-    logits = _at_least_float32(student_logits).flatten(0, -2)
+    logits = at_least_float32(student_logits).flatten(0, -2)
     if weights is None:
         return F.cross_entropy(logits, labels.flatten(), label_smoothing=smoothing)
     losses = F.cross_entropy(logits, labels.flatten(), label_smoothing=smoothing, reduction="none")
@@ -55,9 +55,9 @@ def ban(student_logits: Logits, teacher_logits: Logits) -> Loss:
 
     Raises `AnewError` if the shapes of the two differ, as all objectives with a teacher do.
     """
-    _same_shape(student_logits, teacher_logits)
+    same_shape(student_logits, teacher_logits)
     p = _probabilities(teacher_logits)
-    return -(p * F.log_softmax(_at_least_float32(student_logits), dim=-1)).sum(-1).mean()
+    return -(p * F.log_softmax(at_least_float32(student_logits), dim=-1)).sum(-1).mean()
 
 
 def kd(
@@ -73,30 +73,29 @@ def kd(
     there. T = 1 and alpha = 1 is exactly `ban`. Choose it to soften the outputs of an
     over-confident teacher. An alpha above 1 subtracts the labels, as in `ban_l`.
     """
-    softened, from_labels = kd_parts(student_logits, teacher_logits, labels, temperature, alpha)
-    return softened if from_labels is None else softened + from_labels
+    from_teacher = alpha * temperature**2 * softened(student_logits, teacher_logits, temperature)
+    if alpha == 1:
+        return from_teacher
+    return from_teacher + (1 - alpha) * label(student_logits, labels)
 
 
-def kd_parts(
-    student_logits: Logits,
-    teacher_logits: Logits,
-    labels: Labels,
-    temperature: float,
-    alpha: float,
-    weights: Weights | None = None,
-) -> tuple[Loss, Loss | None]:
-    """Return the two terms of `kd` with their weights; no label term if `alpha` is 1.
-
-    `weights` are those of the examples in the label term.
-    """
-    softened = ban(
-        _at_least_float32(student_logits) / temperature,
-        _at_least_float32(teacher_logits) / temperature,
+def softened(student_logits: Logits, teacher_logits: Logits, temperature: float) -> Loss:
+    """Return CE(softmax(t / T), softmax(z / T)), the teacher's term of `kd` without its weight."""
+    return ban(
+        at_least_float32(student_logits) / temperature,
+        at_least_float32(teacher_logits) / temperature,
     )
-    from_labels = None
-    if alpha != 1:
-        from_labels = (1 - alpha) * label(student_logits, labels, weights=weights)
-    return alpha * temperature**2 * softened, from_labels
+
+
+def standardise(logits: Logits) -> Logits:
+    """Return logits less their mean over the classes, divided by their standard deviation.
+
+    A student then need not match the size of its teacher's logits, only their pattern (Sun et al.
+    2024, "Logit standardization in knowledge distillation", algorithm 1; as in the authors' code,
+    the deviation is the unbiased one and 1e-7 is added to it). Float32 at least.
+    """
+    x = at_least_float32(logits)
+    return (x - x.mean(-1, keepdim=True)) / (x.std(-1, keepdim=True) + 1e-7)
 
 
 def ban_l(
@@ -113,25 +112,10 @@ def ban_l(
     presence of label noise"). The gradient q - p - |w| (p - onehot(y)) stays bounded, but where
     p_y < |w| / (1 + |w|) the loss has no minimum: weight decay and few epochs must hold it.
     """
-    from_teacher, from_labels = ban_l_parts(student_logits, teacher_logits, labels, label_weight)
-    return from_teacher if from_labels is None else from_teacher + from_labels
-
-
-def ban_l_parts(
-    student_logits: Logits,
-    teacher_logits: Logits,
-    labels: Labels,
-    label_weight: float,
-    weights: Weights | None = None,
-) -> tuple[Loss, Loss | None]:
-    """Return the two terms of `ban_l` with their weights; no label term if its weight is 0.
-
-    `weights` are those of the examples in the label term.
-    """
-    from_labels = None
-    if label_weight != 0:
-        from_labels = label_weight * label(student_logits, labels, weights=weights)
-    return (1 - label_weight) * ban(student_logits, teacher_logits), from_labels
+    from_teacher = (1 - label_weight) * ban(student_logits, teacher_logits)
+    if label_weight == 0:
+        return from_teacher
+    return from_teacher + label_weight * label(student_logits, labels)
 
 
 def cwtm(
@@ -148,9 +132,9 @@ def cwtm(
     teacher's confidence and none of its dark knowledge. `weights` v multiply each example's loss
     as in `label`: sum_s (w_s / sum_u w_u) v_s CE(y_s, q_s).
     """
-    _same_shape(student_logits, teacher_logits)
+    same_shape(student_logits, teacher_logits)
     confidence = _probabilities(teacher_logits).amax(-1).flatten()
-    logits = _at_least_float32(student_logits)
+    logits = at_least_float32(student_logits)
     losses = F.cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction="none")
     if weights is not None:
         losses = weights.flatten() * losses
@@ -171,9 +155,9 @@ def teacher_smoothing(
     teacher is on the whole, and nothing of any example. `weights` multiply each example's loss as
     in `label`; c is the plain mean all the same.
     """
-    _same_shape(student_logits, teacher_logits)
+    same_shape(student_logits, teacher_logits)
     confidence = _probabilities(teacher_logits).amax(-1).mean()
-    log_q = F.log_softmax(_at_least_float32(student_logits), dim=-1)
+    log_q = F.log_softmax(at_least_float32(student_logits), dim=-1)
     on_label = log_q.gather(-1, labels.unsqueeze(-1)).squeeze(-1)
     elsewhere = (log_q.sum(-1) - on_label) / (log_q.shape[-1] - 1)
     losses = -(confidence * on_label + (1 - confidence) * elsewhere)
@@ -189,9 +173,9 @@ def argmax_smoothing(student_logits: Logits, teacher_logits: Logits) -> Loss:
     minimises this in expectation. The control for exactly that; `teacher_smoothing` keeps the
     labels and one confidence for all.
     """
-    _same_shape(student_logits, teacher_logits)
+    same_shape(student_logits, teacher_logits)
     confidence, top = _probabilities(teacher_logits).max(-1)
-    log_q = F.log_softmax(_at_least_float32(student_logits), dim=-1)
+    log_q = F.log_softmax(at_least_float32(student_logits), dim=-1)
     on_top = log_q.gather(-1, top.unsqueeze(-1)).squeeze(-1)
     elsewhere = (log_q.sum(-1) - on_top) / (log_q.shape[-1] - 1)
     return -(confidence * on_top + (1 - confidence) * elsewhere).mean()
@@ -210,7 +194,7 @@ def dkpp(
     drawn once for an example they are a fixed wrong similarity, which is another objective. The
     paper does not say which it used.
     """
-    _same_shape(student_logits, teacher_logits)
+    same_shape(student_logits, teacher_logits)
     return ban(student_logits, permute_dark_knowledge(teacher_logits, permutation))
 
 
@@ -237,7 +221,7 @@ def mean_of_teachers(
     With `weights` w_i, which add up to 1, it is log(sum_i w_i softmax(t_i)). Its softmax is that
     mean. Everywhere in anew it is the answer of several teachers. (..., C) from (n, ..., C).
     """
-    log_probabilities = F.log_softmax(_at_least_float32(logits), dim=-1)
+    log_probabilities = F.log_softmax(at_least_float32(logits), dim=-1)
     if not weights:
         return torch.logsumexp(log_probabilities, dim=0) - math.log(logits.shape[0])
     shares = log_probabilities.new_tensor([math.log(weight) for weight in weights])
@@ -245,15 +229,17 @@ def mean_of_teachers(
     return torch.logsumexp(log_probabilities + shares, dim=0)
 
 
-def _at_least_float32(logits: Tensor) -> Tensor:
+def at_least_float32(logits: Tensor) -> Tensor:
+    """Return numbers in float32 if they are in half precision, else as they are."""
     return logits if logits.dtype in (torch.float32, torch.float64) else logits.float()
 
 
 def _probabilities(teacher_logits: Tensor) -> Tensor:
-    return F.softmax(_at_least_float32(teacher_logits.detach()), dim=-1)
+    return F.softmax(at_least_float32(teacher_logits.detach()), dim=-1)
 
 
-def _same_shape(student_logits: Tensor, teacher_logits: Tensor) -> None:
+def same_shape(student_logits: Tensor, teacher_logits: Tensor) -> None:
+    """Raise `AnewError` if the logits of the two are not of the same examples and classes."""
     if student_logits.shape != teacher_logits.shape:
         raise AnewError(
             f"student logits {tuple(student_logits.shape)} and teacher logits "

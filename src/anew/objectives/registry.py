@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -12,11 +13,15 @@ from torch import Tensor, nn
 from anew.core.errors import AnewError, did_you_mean
 from anew.core.ranges import Number, Range
 from anew.core.spec import ModelSpec, ObjectiveSpec
-from anew.objectives import losses
+from anew.objectives import attention, decoupled, losses
 from anew.objectives.losses import Labels, Logits, Loss, Weights
 
 # How often DKPP's permutation of an example is drawn.
 REDRAWN = {"epoch": 1.0, "example": 0.0}
+CONSTANT = math.inf
+"""The end of a schedule that is not given: the value stays what it is at the start."""
+TEMPERATURE = Number(4.0, Range(0, 1000, above=True))
+YES_OR_NO = Number(0.0, Range(0, 1), words={"no": 0.0, "yes": 1.0})
 Need = Literal["teacher", "permutation", "features"]
 Shapes = Mapping[str, tuple[int, ...]]
 """The shapes of features of one example, by the name of the module that puts them out."""
@@ -52,6 +57,15 @@ class Context:
     """The labels (B,) of the second pictures and their weights, where pictures are mixed; `weights`
     holds the shares of the first then. Logits and features are those of the mixed pictures."""
 
+    progress: float = 0.0
+    """The share of the training's steps that are done, 0 <= progress < 1."""
+
+    def between(self, start: float, end: float) -> float:
+        """Return a value that goes from `start` to `end` in equal steps, or stays if there is no
+        end.
+        """
+        return start if math.isinf(end) else start + (end - start) * self.progress
+
     @property
     def teacher(self) -> Logits:
         """The teacher's logits, for an objective that needs a teacher."""
@@ -86,6 +100,9 @@ class Objective:
     terms: Callable[..., Terms]
     """Called as `terms(context, **options)` in each step, with all options filled in."""
     options: Mapping[str, Number] = field(default_factory=dict[str, Number])
+    compares_examples: bool = False
+    """Whether a batch's examples are weighed against each other, so that the loss of a batch is no
+    mean of the losses of its parts."""
     needs: frozenset[Need] = frozenset[Need]({"teacher"})
     """What its context must hold beside the student's logits and the labels."""
     features: Callable[[ModelSpec], Sequence[str]] = lambda model: ()
@@ -117,30 +134,54 @@ def _ban_terms(context: Context) -> Terms:
     return Terms(teacher=losses.ban(context.logits, context.teacher))
 
 
-def _kd_terms(context: Context, *, temperature: float, alpha: float) -> Terms:
+def _kd_terms(context: Context, **options: float) -> Terms:
     student, teacher = context.logits, context.teacher
-    softened, from_labels = losses.kd_parts(
-        student, teacher, context.labels, temperature, alpha, context.weights
+    if options["standardise"]:
+        student, teacher = losses.standardise(student), losses.standardise(teacher)
+    temperature = context.between(options["temperature"], options["temperature_end"])
+    alpha = context.between(options["alpha"], options["alpha_end"])
+
+    return Terms(
+        alpha * temperature**2 * losses.softened(student, teacher, temperature),
+        _weighted_labels(context, 1 - alpha, options["label_smoothing"]),
     )
-    if from_labels is not None and context.second is not None:
-        from_labels = from_labels + (1 - alpha) * _second_label(context)
-    return Terms(softened, from_labels)
 
 
-def _ban_l_terms(context: Context, *, label_weight: float) -> Terms:
+def _ban_l_terms(context: Context, **options: float) -> Terms:
+    weight = context.between(options["label_weight"], options["label_weight_end"])
+    from_teacher = (1 - weight) * losses.ban(context.logits, context.teacher)
+    return Terms(from_teacher, _weighted_labels(context, weight, options["label_smoothing"]))
+
+
+def _dkd_terms(context: Context, **options: float) -> Terms:
     student, teacher = context.logits, context.teacher
-    from_teacher, from_labels = losses.ban_l_parts(
-        student, teacher, context.labels, label_weight, context.weights
-    )
-    if from_labels is not None and context.second is not None:
-        from_labels = from_labels + label_weight * _second_label(context)
-    return Terms(from_teacher, from_labels)
+    if options["standardise"]:
+        student, teacher = losses.standardise(student), losses.standardise(teacher)
+    settings = (options["temperature"], options["alpha"], options["beta"])
+
+    def loss(labels: Labels, weights: Weights | None) -> Loss:
+        each = decoupled.dkd_each(student, teacher, labels, *settings)
+        return (each if weights is None else weights * each).mean()
+
+    from_labels = _weighted_labels(context, options["label_weight"], 0.0)
+    return Terms(_over_labels(context, loss), from_labels)
 
 
-def _second_label(context: Context) -> Loss:
-    assert context.second is not None, "only mixed pictures have second labels"
+def _at_terms(context: Context, *, beta: float, smoothing: float) -> Terms:
+    pairs = [*context.features.values()], [*context.teacher_features.values()]
+    from_teacher = beta * attention.attention_transfer(*pairs)
+    return Terms(from_teacher, _weighted_labels(context, 1.0, smoothing))
+
+
+def _weighted_labels(context: Context, weight: float, smoothing: float) -> Loss | None:
+    """Return a label term with its weight, of two mixed pictures over both; None if it is 0."""
+    if weight == 0:
+        return None
+    first = weight * losses.label(context.logits, context.labels, smoothing, context.weights)
+    if context.second is None:
+        return first
     labels, weights = context.second
-    return losses.label(context.logits, labels, weights=weights)
+    return first + weight * losses.label(context.logits, labels, smoothing, weights)
 
 
 def _cwtm_terms(context: Context) -> Terms:
@@ -182,8 +223,12 @@ OBJECTIVES: Mapping[str, Objective] = {
             "Hinton's: softened teacher and labels",
             _kd_terms,
             {
-                "temperature": Number(4.0, Range(0, 1000, above=True)),
+                "temperature": TEMPERATURE,
                 "alpha": Number(0.9, Range(0, 2)),
+                "temperature_end": replace(TEMPERATURE, default=CONSTANT),
+                "alpha_end": Number(CONSTANT, Range(0, 2)),
+                "label_smoothing": Number(0.0, Range(0, 1)),
+                "standardise": YES_OR_NO,
             },
         ),
         Objective("ban", "cross-entropy to the teacher alone", _ban_terms),
@@ -191,13 +236,44 @@ OBJECTIVES: Mapping[str, Objective] = {
             "ban+l",
             "teacher and labels together",
             _ban_l_terms,
-            {"label_weight": Number(0.5, Range(-1, 1))},
+            {
+                "label_weight": Number(0.5, Range(-1, 1)),
+                "label_weight_end": Number(CONSTANT, Range(-1, 1)),
+                "label_smoothing": Number(0.0, Range(0, 1)),
+            },
         ),
-        Objective("cwtm", "labels, weighted by the teacher's confidence", _cwtm_terms),
+        Objective(
+            "dkd",
+            "teacher in two parts, its confidence and its dark knowledge, and labels",
+            _dkd_terms,
+            {
+                "temperature": TEMPERATURE,
+                "alpha": Number(1.0, Range(0, 1000)),
+                "beta": Number(8.0, Range(0, 1000)),
+                "label_weight": Number(1.0, Range(0, 1000)),
+                "standardise": YES_OR_NO,
+            },
+        ),
+        Objective(
+            "at",
+            "labels, and where the teacher looks (attention transfer)",
+            _at_terms,
+            {"beta": Number(1000.0, Range(0, 1e6)), "smoothing": Number(0.0, Range(0, 1))},
+            needs=frozenset({"teacher", "features"}),
+            features=attention.layers_of,
+            module=attention.check_maps,
+        ),
+        Objective(
+            "cwtm",
+            "labels, weighted by the teacher's confidence",
+            _cwtm_terms,
+            compares_examples=True,
+        ),
         Objective(
             "teacher-smoothing",
             "labels, smoothed by the teacher's mean confidence",
             _teacher_smoothing_terms,
+            compares_examples=True,
         ),
         Objective(
             "argmax-smoothing",

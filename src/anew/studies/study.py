@@ -165,6 +165,7 @@ class Study:
                 f"{where}: objective '{column.objective.name}' has no teacher; choose another, or "
                 f"drop it"
             )
+        objectives.find(column.objective.name).features_of(column.model or self.rows[row])
 
         # From column to teacher, without recursion; a table's keys are found at once, and keep
         # their order.

@@ -172,6 +172,10 @@ def _check_sound(recipe: Recipe, data: Data, *, force: bool) -> list[str]:
                 f"--sibling-seeds"
             )
 
+    if recipe.generations:
+        for name in (recipe.objective.name, *recipe.siblings):
+            objectives.find(name).features_of(recipe.model)
+
     if recipe.objective.shuffled:
         samples = data.spec.balance == "sampling"
         check_shuffled(data.signature, data.views, samples=samples)

@@ -34,8 +34,13 @@ class StudentObjective:
         self.module = self._build(spec, student, teacher)
         """The objective's own module; None if it has none."""
 
-    def terms(self, batch: Batch, student: Outputs, teacher: Outputs | None) -> Terms:
-        """Return the terms for a whole batch: outputs (B, *positions, C) of student and teacher."""
+    def terms(
+        self, batch: Batch, student: Outputs, teacher: Outputs | None, progress: float = 0.0
+    ) -> Terms:
+        """Return the terms for a whole batch: outputs (B, *positions, C) of student and teacher.
+
+        `progress` is the share of all steps that are done, for options that change over them.
+        """
         permutation = None
         if "permutation" in self._objective.needs:
             epoch = batch.epoch if self._options.get("redraw", 1) else None
@@ -52,6 +57,7 @@ class StudentObjective:
             self.module,
             batch.weights,
             None if second is None else (second.labels, second.weights),
+            progress,
         )
         return self._objective.terms(context, **self._options)
 

@@ -124,7 +124,7 @@ class Trainer:
         self._reseed()
 
         student = self._forward(batch)
-        loss = self.objective.terms(batch, student, teacher).total()
+        loss = self.objective.terms(batch, student, teacher, self.step / self.steps).total()
 
         self.optimizer.zero_grad(set_to_none=True)
         self._backward(loss)
