@@ -7,10 +7,8 @@ and its view's number alone, in any process and after any other item.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -18,10 +16,10 @@ from jaxtyping import Int64, Num
 from torch import Tensor
 
 from anew.core import randomness
-from anew.data.examples import Examples, Indices, Request, moved, on_cpu
+from anew.data.examples import Examples, Request
+from anew.data.on_demand import OnDemand
 from anew.data.signature import Kind
 from anew.data.views import FRESH, Views
-from anew.data.workers import in_order
 
 MEASURED = 10_000
 """So many examples the normalisation is measured on: all are drawn at random anyway."""
@@ -49,8 +47,11 @@ class Items(Protocol):
         ...
 
 
-class Fresh:
-    """Items of a data set, chosen by their numbers, each read when it is shown."""
+class Fresh(OnDemand):
+    """Items of a data set, chosen by their numbers, each read when it is shown.
+
+    Without views each is shown as it is drawn from its place.
+    """
 
     def __init__(
         self,
@@ -59,17 +60,10 @@ class Fresh:
         workers: int,
         views: Views | None = None,
     ) -> None:
+        super().__init__(torch.arange(len(items)), labels, views or Views(FRESH))
         self.items, self.workers = items, workers
-        self.numbers = torch.arange(len(items))
-        self._labels, self._views = labels, views or Views(FRESH)
-        self._device = torch.device("cpu")
         first = items.read([0], still_seeds([0]))
         self._shape, self._is_picture = tuple(first.shape[1:]), first.ndim == 4
-
-    @property
-    def labels(self) -> Int64[Tensor, "examples"]:
-        """The labels, on the device."""
-        return self._labels
 
     @property
     def kind(self) -> Kind:
@@ -82,45 +76,9 @@ class Fresh:
         size = self._views.size
         return self._shape if size is None else (self._shape[0], *size)
 
-    @property
-    def views(self) -> Views:
-        """The views in which the examples are shown."""
-        return self._views
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    def show(
-        self, indices: Indices, views: Int64[Tensor, "chosen"] | None = None
-    ) -> Num[Tensor, "chosen ..."]:
-        """Return inputs in the given views; without views each as it is drawn from its place."""
-        return moved(self.show_here(on_cpu((indices, views))), self._device)
-
-    def stream(self, requests: Sequence[Request]) -> Iterator[Num[Tensor, "chosen ..."]]:
-        """Yield what `show` returns for each request, read ahead by processes."""
-        plain = [on_cpu(request) for request in requests]
-        workers = self.workers if len(plain) > 1 else 0
-        here = self if self._device.type == "cpu" else self.to(torch.device("cpu"))
-        for shown in in_order(partial(_shown, here), plain, workers):
-            yield moved(shown, self._device)
-
-    def take(self, indices: Int64[Tensor, "chosen"]) -> Fresh:
-        """Return the examples at the given places, in that order."""
-        taken = copy.copy(self)
-        taken.numbers, taken._labels = self.numbers[indices.cpu()], self._labels[indices]
-        return taken
-
-    def with_views(self, views: Views) -> Fresh:
-        """Return the same examples with other views."""
-        other = copy.copy(self)
-        other._views = views
-        return other
-
-    def to(self, device: torch.device) -> Fresh:
-        """Return the same examples, shown on a device from now on."""
-        other = copy.copy(self)
-        other._labels, other._device = self._labels.to(device), device
-        return other
+    def ahead(self) -> int:
+        """Return how many processes read items ahead."""
+        return self.workers
 
     def show_here(self, request: Request) -> Num[Tensor, "chosen ..."]:
         """Return what `show` returns for a request on the CPU, without a device."""
@@ -144,7 +102,3 @@ def measurable(examples: Examples) -> Examples:
     if not isinstance(examples, Fresh) or len(examples) <= MEASURED:
         return examples
     return examples.take(torch.arange(MEASURED) * len(examples) // MEASURED)
-
-
-def _shown(examples: Fresh, request: Request) -> Tensor:
-    return examples.show_here(request)

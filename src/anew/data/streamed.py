@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Int64, Num
 from torch import Tensor
 
-from anew.data.examples import Examples, Indices, Request, Resident, moved, on_cpu
+from anew.data.examples import Examples, Request, Resident
 from anew.data.kept import DamagedError, Pictures, damaged_error
 from anew.data.moments import Moments
+from anew.data.on_demand import OnDemand
 from anew.data.pictures import Part
 from anew.data.signature import Kind
 from anew.data.views import Views
-from anew.data.workers import in_order
 
 
-class Streamed:
+class Streamed(OnDemand):
     """Pictures of a source, chosen by their numbers, with their labels.
 
     Shown, they have the bits of `resident()`.
@@ -32,14 +30,8 @@ class Streamed:
         labels: Int64[Tensor, "examples"],
         views: Views | None = None,
     ) -> None:
-        self.pictures, self.numbers = pictures, numbers
-        self._labels, self._views = labels, views or Views()
-        self._device = torch.device("cpu")
-
-    @property
-    def labels(self) -> Int64[Tensor, "examples"]:
-        """The labels, on the device."""
-        return self._labels
+        super().__init__(numbers, labels, views or Views())
+        self.pictures = pictures
 
     @property
     def kind(self) -> Kind:
@@ -53,11 +45,6 @@ class Streamed:
         return (layout.channels, *(self._views.size or (layout.height, layout.width)))
 
     @property
-    def views(self) -> Views:
-        """The views in which the pictures can be shown."""
-        return self._views
-
-    @property
     def dtype(self) -> torch.dtype:
         """The type of a pixel."""
         return torch.float32 if self.pictures.layout.is_deep else torch.uint8
@@ -67,39 +54,9 @@ class Streamed:
         """The memory that the kept pictures take."""
         return len(self) * self.pictures.layout.bytes
 
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    def show(
-        self, indices: Indices, views: Int64[Tensor, "chosen"] | None = None
-    ) -> Num[Tensor, "chosen ..."]:
-        """Return pictures in the given views, or as they are, on the device."""
-        return moved(self.show_here(on_cpu((indices, views))), self._device)
-
-    def stream(self, requests: Sequence[Request]) -> Iterator[Num[Tensor, "chosen ..."]]:
-        """Yield what `show` returns for each request, decoded ahead by processes."""
-        plain = [on_cpu(request) for request in requests]
-        workers = self.pictures.ahead(len(self)) if len(plain) > 1 else 0
-        for shown in in_order(partial(_shown, self._on_cpu()), plain, workers):
-            yield moved(shown, self._device)
-
-    def take(self, indices: Int64[Tensor, "chosen"]) -> Streamed:
-        """Return the examples at the given places, in that order."""
-        taken = copy.copy(self)
-        taken.numbers, taken._labels = self.numbers[indices.cpu()], self._labels[indices]
-        return taken
-
-    def with_views(self, views: Views) -> Streamed:
-        """Return the same examples with other views."""
-        other = copy.copy(self)
-        other._views = views
-        return other
-
-    def to(self, device: torch.device) -> Streamed:
-        """Return the same examples, shown on a device from now on."""
-        other = copy.copy(self)
-        other._labels, other._device = self._labels.to(device), device
-        return other
+    def ahead(self) -> int:
+        """Return how many processes decode pictures ahead."""
+        return self.pictures.ahead(len(self))
 
     def resident(self) -> Resident:
         """Return the examples in memory; raises `DamagedError` if some cannot be decoded."""
@@ -132,10 +89,6 @@ class Streamed:
             return None if middle is None else [middle] * count
         boxes = self._views.seen(views, kept)
         return None if boxes is None else boxes.tolist()
-
-    def _on_cpu(self) -> Streamed:
-        """Return the examples as other processes need them: without the device."""
-        return self if self._device.type == "cpu" else self.to(torch.device("cpu"))
 
 
 def settled(splits: Sequence[Examples], what: str) -> list[Examples]:
@@ -171,7 +124,3 @@ def _held(examples: Examples, *, in_memory: bool) -> Examples:
         return examples.resident()
     examples.moments()
     return examples
-
-
-def _shown(examples: Streamed, request: Request) -> Tensor:
-    return examples.show_here(request)
