@@ -19,6 +19,9 @@ install_import_hook("anew", "conftest.check_types")
 # One thread a test process: the suite runs in parallel, and bits depend on the number of threads.
 torch.set_num_threads(1)
 
+# Processes that tests start read what an earlier one compiled: a second of each start.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 
 def without_page(arguments):
     """A command's words, so that it writes no report: that takes a second or two, and

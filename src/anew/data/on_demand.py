@@ -9,7 +9,6 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Self
 
 import torch
 from jaxtyping import Int64, Num
@@ -77,19 +76,19 @@ class OnDemand(ABC):
         for shown in in_order(partial(_shown, here), plain, workers):
             yield moved(shown, self._device)
 
-    def take(self, indices: Int64[Tensor, "chosen"]) -> Self:
+    def take(self, indices: Int64[Tensor, "chosen"]) -> OnDemand:
         """Return the examples at the given places, in that order."""
         taken = copy.copy(self)
         taken.numbers, taken._labels = self.numbers[indices.cpu()], self._labels[indices]
         return taken
 
-    def with_views(self, views: Views) -> Self:
+    def with_views(self, views: Views) -> OnDemand:
         """Return the same examples with other views."""
         other = copy.copy(self)
         other._views = views
         return other
 
-    def to(self, device: torch.device) -> Self:
+    def to(self, device: torch.device) -> OnDemand:
         """Return the same examples, shown on a device from now on."""
         other = copy.copy(self)
         other._labels, other._device = self._labels.to(device), device

@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 import torch
 from jaxtyping import Bool, Int64
-from scipy import optimize, stats
 from torch import Tensor
 
 MOST_CLASSES = 2000
@@ -25,8 +25,8 @@ def factor_for_chance(right: int, count: int, chance: float) -> float:
     """
     if chance >= 1 or not count:
         return 1.0
-    at_chance = stats.binom.logpmf(right, count, chance)
-    above = stats.beta.logsf(chance, right + 1, count - right + 1)
+    at_chance = scipy.stats.binom.logpmf(right, count, chance)
+    above = scipy.stats.beta.logsf(chance, right + 1, count - right + 1)
     if above == -math.inf:
         return math.inf
     above -= math.log((count + 1) * (1 - chance))
@@ -83,7 +83,7 @@ def is_better(then: Bool[Tensor, "answers"], now: Bool[Tensor, "answers"]) -> bo
     gained, lost = int((then & ~now).sum()), int((now & ~then).sum())
     if (gained - lost) / len(now) < LEAST_GAIN:
         return False
-    return bool(stats.binom.sf(gained - 1, gained + lost, 0.5) <= GAIN_SURE)
+    return bool(scipy.stats.binom.sf(gained - 1, gained + lost, 0.5) <= GAIN_SURE)
 
 
 def better_order(
@@ -99,7 +99,7 @@ def better_order(
     np.add.at(confusion, (predicted[::2].numpy(), labels[::2].numpy()), 1)
     # A class that is not decided stays what it is.
     confusion += 0.5 * np.eye(classes)
-    _, meant = optimize.linear_sum_assignment(confusion, maximize=True)
+    _, meant = scipy.optimize.linear_sum_assignment(confusion, maximize=True)
 
     others, true = predicted[1::2], labels[1::2]
     now = others == true

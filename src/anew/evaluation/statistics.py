@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 CONFIDENCE = 0.95
 OVER_SEEDS = "paired t over seeds"
@@ -86,7 +86,7 @@ def estimate(values: Values) -> Estimate:
     if count < 2:
         return Estimate(mean, math.nan, math.nan, math.nan, count)
     deviation = float(numbers.std(ddof=1))
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)) * deviation / math.sqrt(count)
+    half = float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)) * deviation / math.sqrt(count)
     return Estimate(mean, deviation, mean - half, mean + half, count)
 
 
@@ -101,8 +101,12 @@ def over_seeds(ours: Values, theirs: Values) -> Difference:
 
     mean = estimate(differences.tolist())
     # Equal differences in every seed: certain if they are not 0, and no evidence if they are.
-    p = float(mean.mean == 0) if mean.deviation == 0 else _p(stats.ttest_1samp(differences, 0.0))
-    rank = _p(stats.wilcoxon(differences)) if bool((differences != 0).any()) else 1.0
+    p = (
+        float(mean.mean == 0)
+        if mean.deviation == 0
+        else _p(scipy.stats.ttest_1samp(differences, 0.0))
+    )
+    rank = _p(scipy.stats.wilcoxon(differences)) if bool((differences != 0).any()) else 1.0
     return Difference(mean.mean, mean.low, mean.high, p, OVER_SEEDS, mean.count, rank)
 
 
@@ -118,7 +122,7 @@ def over_examples(
     ours, theirs = np.asarray(ours_wrong, bool), np.asarray(theirs_wrong, bool)
     only_ours, only_theirs = int((ours & ~theirs).sum()), int((~ours & theirs).sum())
     discordant = only_ours + only_theirs
-    p = _p(stats.binomtest(only_ours, discordant)) if discordant else 1.0
+    p = _p(scipy.stats.binomtest(only_ours, discordant)) if discordant else 1.0
 
     # A sample of examples with replacement holds a multinomial number of each kind, so the examples
     # need not be drawn.
@@ -204,7 +208,8 @@ def needed(difference: Difference, comparisons: int) -> float:
     """
     half = (difference.high - difference.low) / 2
     tail = (1 - CONFIDENCE) / 2
-    distribution = stats.t(difference.count - 1) if difference.is_over_seeds else stats.norm
+    over_seeds = difference.is_over_seeds
+    distribution = scipy.stats.t(difference.count - 1) if over_seeds else scipy.stats.norm
     return half * float(distribution.ppf(1 - tail / comparisons) / distribution.ppf(1 - tail))
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
+import scipy
 import torch.nn.functional as F
 from jaxtyping import Float, Float64, Int64
-from scipy import optimize
 from torch import Tensor
 
 from anew.core.errors import AnewError
@@ -37,7 +37,7 @@ def fit_temperature(
         return F.cross_entropy(exact * math.exp(inverse_logarithm), targets).item()
 
     low, high = (-math.log(temperature) for temperature in reversed(TEMPERATURES))
-    best = optimize.minimize_scalar(
+    best = scipy.optimize.minimize_scalar(
         nll, bounds=(low, high), method="bounded", options={"xatol": 1e-6}
     )
     return math.exp(-float(best.x))

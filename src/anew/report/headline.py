@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import scipy
 from jaxtyping import Float
 from numpy.typing import NDArray
-from scipy import stats
 from torch import Tensor
 
 from anew.core.spec import Spec
@@ -171,7 +171,7 @@ def what_is(first: Spec) -> str:
 def _alone(errs: NDArray[np.bool_], first: str) -> Answer:
     """Return the answer of a lineage of one network, from the examples that it gets wrong (N,)."""
     count, failures = len(errs), int(errs.sum())
-    interval = stats.binomtest(failures, count).proportion_ci(method="wilson")
+    interval = scipy.stats.binomtest(failures, count).proportion_ci(method="wilson")
     what = (
         f"The one finished network, {first}," if first.startswith("which") else "The given network"
     )

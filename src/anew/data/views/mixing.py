@@ -10,9 +10,9 @@ import functools
 from collections.abc import Collection
 from dataclasses import dataclass
 
+import scipy
 import torch
 from jaxtyping import Bool, Float32, Int64, Num
-from scipy import special
 from torch import Tensor
 
 from anew.core import randomness
@@ -101,6 +101,6 @@ def _shares(alpha: float) -> Float32[Tensor, "steps"]:
     A table, because the last bits of what a device would compute depend on the device.
     """
     steps = (torch.arange(_STEPS, dtype=torch.float64) + 0.5) / _STEPS
-    quantiles = torch.from_numpy(special.betaincinv(alpha, alpha, steps.numpy()))
+    quantiles = torch.from_numpy(scipy.special.betaincinv(alpha, alpha, steps.numpy()))
     # Whole steps, all exact in float32: another library's last bits change nothing.
     return ((quantiles * _STEPS).round() / _STEPS).float()

@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import ModuleType
 
 import torch
 from jaxtyping import Int64, Num
 from torch import Tensor
-from torchvision.transforms.v2 import functional
 
 from anew.core import randomness
 from anew.data.views import colour
@@ -40,17 +40,24 @@ class Operation:
     is_whole: bool = False
 
 
+def _functional() -> ModuleType:
+    """Return torchvision's operations, imported where they are used: it takes seconds."""
+    from torchvision.transforms.v2 import functional
+
+    return functional
+
+
 def _sheared(picture: Picture, x: float, y: float) -> Picture:
     shear = [math.degrees(math.atan(x)), math.degrees(math.atan(y))]
-    return functional.affine(picture, 0.0, [0, 0], 1.0, shear, center=[0, 0])
+    return _functional().affine(picture, 0.0, [0, 0], 1.0, shear, center=[0, 0])
 
 
 def _moved(picture: Picture, x: float, y: float) -> Picture:
-    return functional.affine(picture, 0.0, [int(x), int(y)], 1.0, [0.0, 0.0])
+    return _functional().affine(picture, 0.0, [int(x), int(y)], 1.0, [0.0, 0.0])
 
 
 def _solarized(picture: Picture, share: float) -> Picture:
-    return functional.solarize(picture, share * (1 if picture.is_floating_point() else 255))
+    return _functional().solarize(picture, share * (1 if picture.is_floating_point() else 255))
 
 
 _SHEAR, _ENHANCE = ((0.0, 0.99), (0.0, 0.3), True), ((0.0, 0.99), (0.0, 0.9), True)
@@ -62,7 +69,9 @@ OPERATIONS: Mapping[str, Operation] = {
     "ShearY": Operation(lambda picture, by: _sheared(picture, 0.0, by), *_SHEAR),
     "TranslateX": Operation(lambda picture, by: _moved(picture, by, 0), *_MOVE, of_side=-1),
     "TranslateY": Operation(lambda picture, by: _moved(picture, 0, by), *_MOVE, of_side=-2),
-    "Rotate": Operation(functional.rotate, (0.0, 135.0), (0.0, 30.0), True),
+    "Rotate": Operation(
+        lambda picture, by: _functional().rotate(picture, by), (0.0, 135.0), (0.0, 30.0), True
+    ),
     "Brightness": Operation(
         lambda picture, by: colour.changed(colour.brightness, picture, 1 + by), *_ENHANCE
     ),
@@ -73,17 +82,17 @@ OPERATIONS: Mapping[str, Operation] = {
         lambda picture, by: colour.changed(colour.contrast, picture, 1 + by), *_ENHANCE
     ),
     "Sharpness": Operation(
-        lambda picture, by: functional.adjust_sharpness(picture, 1 + by), *_ENHANCE
+        lambda picture, by: _functional().adjust_sharpness(picture, 1 + by), *_ENHANCE
     ),
     "Posterize": Operation(
-        lambda picture, by: functional.posterize(picture, int(by)),
+        lambda picture, by: _functional().posterize(picture, int(by)),
         (8.0, 2.0),
         (8.0, 4.0),
         is_whole=True,
     ),
     "Solarize": Operation(_solarized, (1.0, 0.0), (1.0, 0.0)),
-    "AutoContrast": Operation(lambda picture, by: functional.autocontrast(picture)),
-    "Equalize": Operation(lambda picture, by: functional.equalize(picture)),
+    "AutoContrast": Operation(lambda picture, by: _functional().autocontrast(picture)),
+    "Equalize": Operation(lambda picture, by: _functional().equalize(picture)),
 }
 """Torchvision's, under its names and in its order."""
 

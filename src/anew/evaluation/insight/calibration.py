@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+import scipy
 import torch
 from jaxtyping import Bool, Float, Int64
-from scipy import stats
 from torch import Tensor
 
 from anew.core.text import generations_name
@@ -155,7 +155,9 @@ def reliability(
 @lru_cache(maxsize=4096)
 def _wilson(right: int, count: int) -> tuple[float, float]:
     """Return the interval of a share of so many examples (Wilson 1927)."""
-    interval = stats.binomtest(right, count).proportion_ci(statistics.CONFIDENCE, method="wilson")
+    interval = scipy.stats.binomtest(right, count).proportion_ci(
+        statistics.CONFIDENCE, method="wilson"
+    )
     return float(interval.low), float(interval.high)
 
 

@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
-from scipy import stats
 from torch import Tensor
 
 from anew import objectives
@@ -183,7 +183,7 @@ def _rank_correlation(left: Tensor, right: Tensor, rows: Tensor) -> float:
     first, second = left[beside].numpy(), right[beside].numpy()
     if len(first) < 3 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return math.nan
-    correlation: Any = stats.spearmanr(first, second)
+    correlation: Any = scipy.stats.spearmanr(first, second)
     return float(correlation.statistic)
 
 
