@@ -2,6 +2,9 @@
 
 import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -59,3 +62,29 @@ def test_a_process_that_dies_is_one_line():
 def test_wherever_torch_raises_it():
     error = RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
     assert "--workers 0" in str(memory.refusal(error))
+
+
+LEFT_OPEN = """
+from anew.core.errors import AnewError
+from anew.data.workers import in_order
+from test_reading_ahead import refuse, square
+kept = in_order(square, range(50), 2)
+next(kept)
+try:
+    list(in_order(refuse, range(9), 2))
+except AnewError as error:
+    kept_error = error
+print("at the end")
+"""
+
+
+def test_python_ends_although_readers_were_not_closed():
+    here = str(Path(__file__).parent)
+    done = subprocess.run(
+        [sys.executable, "-c", LEFT_OPEN],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([here, *sys.path])},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "at the end\n", "")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import multiprocessing
 import os
 import signal
 import sys
@@ -40,6 +42,9 @@ def in_order(work: Callable[[Item], Done], items: Sequence[Item], workers: int) 
         yield from map(work, items)
         return
 
+    # Once, and before what multiprocessing itself does at the end.
+    atexit.unregister(_end_all)
+    atexit.register(_end_all)
     with warnings.catch_warnings():
         # More processes than cores are what was asked for.
         warnings.simplefilter("ignore")
@@ -63,7 +68,10 @@ def in_order(work: Callable[[Item], Done], items: Sequence[Item], workers: int) 
         died = memory.refusal(error)
         if died is None:
             raise
-        raise died from error
+        raise died from None
+    finally:
+        # Its end ends the processes, also where somebody keeps the error and so this frame.
+        del made
 
 
 class _Work(Dataset[Any], Generic[Item, Done]):
@@ -82,6 +90,18 @@ class _Work(Dataset[Any], Generic[Item, Done]):
 
 def _as_it_is(done: Any) -> Any:
     return done
+
+
+def _end_all() -> None:
+    """End the processes of readers that nobody closed, before Python waits for them at its end.
+
+    They ignore the signal by which Python asks them to end. Torch would raise an error for each.
+    """
+    if sys.platform != "win32":
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for process in multiprocessing.active_children():
+        if process.daemon:
+            process.kill()
 
 
 def _begin(number: int) -> None:
