@@ -95,9 +95,10 @@ class Lines(Callback):
             origin = f"{record['seconds']:.1f} s"
 
         seed = f", seed {spec.seed}" if self._several else ""
-        self.log(
-            f"{_title(spec)}{seed}: test error {in_digits(record['test']['error'], 2)} % ({origin})"
-        )
+        score = f"test error {in_digits(record['test'].get('error'), 2)} %"
+        if "perplexity" in record["test"]:
+            score = f"test perplexity {in_digits(record['test']['perplexity'], 2)}"
+        self.log(f"{_title(spec)}{seed}: {score} ({origin})")
 
 
 class Bars(Lines):
@@ -390,6 +391,8 @@ def _titles(specs: Sequence[Spec]) -> str:
 
 def _epoch_in_words(row: Mapping[str, Any]) -> str:
     words = f"loss {row['train_loss']:.4f}"
-    if "validation_error" in row:
+    if "validation_perplexity" in row:
+        words += f", validation perplexity {row['validation_perplexity']:.2f}"
+    elif "validation_error" in row:
         words += f", validation error {row['validation_error']:.2f} %"
     return words

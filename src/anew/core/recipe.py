@@ -188,7 +188,11 @@ def siblings_of(recipe: Recipe, spec: Spec) -> tuple[Spec, ...]:
     objectives = [spec.objective]
     if spec.teachers:
         # The teacher answers once for all siblings, so what is asked of it is the same for all.
-        asked = ObjectiveSpec(top_k=recipe.objective.top_k, shuffled=recipe.objective.shuffled)
+        asked = ObjectiveSpec(
+            top_k=recipe.objective.top_k,
+            rest=recipe.objective.rest,
+            shuffled=recipe.objective.shuffled,
+        )
         objectives += [replace(asked, name=name) for name in recipe.siblings]
 
     together: list[Spec] = []

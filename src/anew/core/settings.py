@@ -15,6 +15,7 @@ from anew.core import fields
 from anew.core.errors import AnewError, did_you_mean
 from anew.core.execution import TABLE, Execution
 from anew.core.recipe import Recipe, override, read_toml
+from anew.core.spec import TrainingSpec
 
 
 class Keywords(TypedDict, total=False):
@@ -72,6 +73,38 @@ class Keywords(TypedDict, total=False):
     cache_budget: float | None
 
 
+TEXT = {
+    "model": {"name": "lstm-1-200"},
+    "objective": {"name": "ban+l"},
+    "training": {
+        "epochs": 20,
+        "batch_size": 20,
+        "learning_rate": 35.0,
+        "momentum": 0.0,
+        "nesterov": False,
+        "weight_decay": 0.0,
+        "schedule": "plateau",
+        "drop": 0.25,
+        "clip_norm": 0.25,
+    },
+}
+"""What is meant for a text where nothing else is said: the paper's settings (section 4.2), with the
+rate 1 of a sum over 35 steps as 35 of the mean over tokens."""
+TRANSFORMER = {
+    **TEXT,
+    "training": {
+        "epochs": 20,
+        "batch_size": 20,
+        "optimizer": "adamw",
+        "learning_rate": 1e-3,
+        "weight_decay": 0.1,
+        "decay_all": False,
+        "schedule": "cosine",
+        "warmup": 0.05,
+        "clip_norm": 1.0,
+    },
+}
+"""The same for a transformer, which SGD trains badly."""
 POSITIONAL = ("model", "data")
 """Flags of `anew train` that are parameters of their own in Python."""
 
@@ -134,11 +167,31 @@ def read_settings(path: Path | None, *given: Mapping[str, Any]) -> tuple[Recipe,
     `[execution]` is the execution, the rest is the recipe. Raises `AnewError` if the file cannot be
     read, a key is unknown or a value is wrong.
     """
-    recipe, execution = Recipe(), Execution()
+    layers = [(values, "") for values in given]
     if path is not None:
-        recipe, execution = _override(recipe, execution, read_toml(path), f"recipe {path}")
-    for values in given:
-        recipe, execution = _override(recipe, execution, values)
+        layers.insert(0, (read_toml(path), f"recipe {path}"))
+    recipe, execution = _together(Recipe(), layers)
+    if is_text(recipe.data.source):
+        by_rates = recipe.training.optimizer == TrainingSpec().optimizer
+        of_model = TEXT
+        if recipe.model.name.startswith("transformer-") or not by_rates:
+            of_model = TRANSFORMER
+        return _together(override(Recipe(), of_model), layers)
+    return recipe, execution
+
+
+def is_text(source: str) -> bool:
+    """Return whether a source is a text, whose settings have other defaults."""
+    return source.partition(":")[0] == "text"
+
+
+def _together(
+    recipe: Recipe, layers: Sequence[tuple[Mapping[str, Any], str]]
+) -> tuple[Recipe, Execution]:
+    """Return a recipe, and an execution of defaults, with each layer over those before."""
+    execution = Execution()
+    for values, where in layers:
+        recipe, execution = _override(recipe, execution, values, where)
     return recipe, execution
 
 

@@ -87,6 +87,9 @@ that is added leaves all ids that were given before.
 SOFT_LABELS = "soft-labels"
 """The name in the place of a model for soft labels that were given, a row for each example."""
 
+VALIDATED = ("plateau", "stall")
+"""The schedules whose rate is a function of the validation perplexities of the epochs so far."""
+
 PLACE = {"source", "root", "download"}
 """Where data lie: no part of an identity, and saved beside it."""
 COLUMNS = ("image_column", "label_column")
@@ -223,6 +226,23 @@ class DataSpec:
         False, "leave out pictures that cannot be read; they are counted and named"
     )
 
+    steps: int = option(
+        35,
+        "text: tokens in a window, through which gradients flow back",
+        allowed=Range(1, 1_000_000),
+    )
+    tokens: str = option(
+        "words",
+        "text: what a token is, a word between spaces or a character; a line's end is one too",
+        allowed=("words", "characters"),
+    )
+    vocabulary: int | None = option(
+        None,
+        "text: the most tokens that are told apart, <eos> and <unk> among them; rarer ones become "
+        "<unk>. Not given, all of the training text; where one file is cut, those in it twice",
+        allowed=Range(3, HUGE),
+    )
+
     image_column: str = option(
         "",
         "Parquet files and tables of labels: the column with the pictures, or with their files' "
@@ -338,8 +358,10 @@ class TrainingSpec:
     decay_all: bool = option(True, "decay norms and biases as well", flag="--decay-all")
     schedule: str = option(
         "step",
-        "learning rate over the steps; step is the paper's",
-        allowed=("step", "cosine", "one-cycle", "constant"),
+        "learning rate over the steps; step is the paper's for pictures, plateau and stall for "
+        "text: they multiply it by drop after an epoch whose validation perplexity is not the "
+        "least so far, or less than least-gain below the epoch's before",
+        allowed=("step", "cosine", "one-cycle", "constant", *VALIDATED),
         flag="--schedule",
     )
     milestones: tuple[float, ...] = option(
@@ -350,9 +372,14 @@ class TrainingSpec:
     )
     drop: float = option(
         0.2,
-        "what the step schedule multiplies the rate by",
+        "what the schedules step, plateau and stall multiply the rate by",
         allowed=Range(0.0, 1.0, above=True),
         flag="--drop",
+    )
+    least_gain: float = option(
+        0.5,
+        "stall: by how much the validation perplexity must fall in an epoch",
+        allowed=Range(0.0, 1e9),
     )
     warmup: float = option(
         0.0,
@@ -422,9 +449,15 @@ class ObjectiveSpec:
     )
     top_k: int | None = option(
         None,
-        "learn from the teacher's k largest probabilities, the rest spread evenly; for very many "
-        "classes",
+        "learn from the teacher's k largest probabilities, the rest spread over the others; for "
+        "very many classes",
         allowed=Range(1, HUGE),
+    )
+    rest: str = option(
+        "evenly",
+        "top-k: how the rest is spread over the other classes, evenly or as frequencies in the "
+        "training labels",
+        allowed=("evenly", "frequencies"),
     )
     shuffled: bool = option(
         False,

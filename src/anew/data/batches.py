@@ -13,6 +13,7 @@ from torch import Tensor
 from anew.core import randomness
 from anew.data.examples import Request, placed
 from anew.data.split import Data
+from anew.data.windows import Windows
 
 NOWHERE = -1
 
@@ -56,6 +57,9 @@ class Batch:
     second: Second | None = None
     """The labels of the second pictures, where pictures are mixed."""
     part: slice = field(default_factory=lambda: slice(None))
+    number: int | None = None
+    """Of a text, the batch's place in its epoch: its windows go on where those of the batch before
+    it ended. None for examples that have nothing to do with each other."""
 
     @property
     def heavier(self) -> Int64[Tensor, "batch *positions"]:
@@ -98,6 +102,9 @@ class Batches:
     are left out so that all batches have one size; they are other examples in every epoch. Only a
     `part` of each batch is shown.
 
+    A text's windows come in its order, as many streams side by side as a batch has windows, and in
+    every epoch alike.
+
     With the spec's balance "sampling" an epoch is as long and shows all classes equally often: see
     `balanced_order`. With "weights" the batches carry `class_weights` of their examples.
     """
@@ -105,15 +112,24 @@ class Batches:
     def __init__(
         self, data: Data, batch_size: int, device: torch.device, part: slice = slice(None)
     ) -> None:
-        self.examples = placed(data.training, device)
+        training = data.training
+        self.batch_size = min(batch_size, len(training))
+        if isinstance(training, Windows):
+            self.batch_size = batch_size
+            training = training.in_streams(batch_size)
+        self.examples = placed(training, device)
         self.labels, self.views = self.examples.labels, self.examples.views
         self.seed, self.device, self.part = data.spec.seed, device, part
-        self.batch_size = min(batch_size, len(data.training))
         self._classes, self.samples = len(data.classes), data.spec.balance == "sampling"
         self._ordered: _Ordered | None = None
         self._weights: Tensor | None = None
         if data.spec.balance == "weights":
             self._weights = class_weights(self.labels, self._classes)[self.labels]
+
+    @property
+    def is_text(self) -> bool:
+        """Whether a batch goes on where the one before it ended, with a state."""
+        return isinstance(self.examples, Windows)
 
     @property
     def steps(self) -> int:
@@ -132,8 +148,10 @@ class Batches:
         everything = torch.arange(len(self.labels), device=self.device)
         parts = [everything[start : start + self.batch_size] for start in starts]
         requests = [self._request(epoch, positions) for positions in parts]
-        for positions, shown in zip(parts, self.examples.stream(requests), strict=True):
-            yield self._batch(epoch, positions, shown)
+        shown_parts = zip(parts, self.examples.stream(requests), strict=True)
+        for number, (positions, shown) in enumerate(shown_parts, first):
+            batch = self._batch(epoch, positions, shown)
+            yield replace(batch, number=number) if self.is_text else batch
 
     def at(self, epoch: int, positions: Int64[Tensor, "batch"]) -> Batch:
         """Return what an epoch shows at positions of its order: this process's part of it."""
@@ -240,6 +258,9 @@ class Batches:
         if self.samples:
             labels = self.labels.cpu()
             order, turns = balanced_order(labels, self._classes, self.seed, epoch)
+        elif isinstance(self.examples, Windows):
+            order = self.examples.order
+            turns = torch.zeros_like(order)
         else:
             order = randomness.order(randomness.key(self.seed, "order", epoch), len(self.labels))
             turns = torch.zeros_like(order)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -21,6 +22,12 @@ from anew.data.sources.source import form_of, resized
 from anew.data.streamed import Streamed, settled
 from anew.data.units import check_statistics, filled, find_units
 from anew.data.views import FRESH, Views
+from anew.data.windows import Windows
+
+OF_TEXT = ("steps", "tokens", "vocabulary")
+"""The fields of a data description that are for texts alone."""
+# What else is not for pictures alone.
+_OF_BOTH = ("source", "root", "download", "fingerprint", "seed", "limit", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,11 @@ class Data:
         """The shape of one input: (C, H, W), (F,) or (T,)."""
         return self.training.input_shape
 
+    @property
+    def is_text(self) -> bool:
+        """Whether these are texts, in whose order a network reads them, with a state."""
+        return isinstance(self.training, Windows)
+
 
 @dataclass(frozen=True)
 class Sizes:
@@ -137,6 +149,14 @@ def prepare(source: Source, spec: DataSpec) -> Data:
             "--data.fingerprint"
         )
 
+    if isinstance(source.train, Windows):
+        return _prepare_text(source, source.train, spec)
+    return _prepare_examples(source, spec)
+
+
+def _prepare_examples(source: Source, spec: DataSpec) -> Data:
+    """Split examples that have nothing to do with each other, as `prepare` says."""
+    _check_fields(spec, OF_TEXT, "texts", "none")
     if spec.balance != "none" and source.train.labels.ndim > 1:
         raise AnewError(
             f"data.balance: examples with a label at each of {source.train.labels.shape[1]} "
@@ -217,6 +237,37 @@ def _validation(source: Source, spec: DataSpec, held_out: Tensor) -> Examples:
     if source.validation is not None and spec.folds is None:
         return source.validation
     return source.train.take(held_out)
+
+
+def _prepare_text(source: Source, training: Windows, spec: DataSpec) -> Data:
+    """Return the three texts of a source; a limit takes the first tokens of the training text."""
+    asked = spec.views if spec.views != "none" else None
+    spec = replace(spec, fingerprint=source.fingerprint, views=asked)
+    of_pictures = [one.name for one in fields(spec) if one.name not in (*_OF_BOTH, *OF_TEXT)]
+    _check_fields(spec, of_pictures, "pictures and vectors", "a text")
+    if spec.limit is not None:
+        training = Windows.of(training.text[: spec.limit], training.steps)
+    nothing = Windows.of(training.text[:0], training.steps)
+    return Data(
+        training.in_streams(1),
+        source.validation or nothing,
+        source.test or nothing,
+        source.classes,
+        torch.zeros(0),
+        torch.zeros(0),
+        replace(spec, views="none"),
+        "own",
+    )
+
+
+def _check_fields(spec: DataSpec, names: Sequence[str], of: str, given: str) -> None:
+    """Raise `AnewError` if a field is set that data of this kind have not."""
+    for one in fields(spec):
+        if one.name in names and getattr(spec, one.name) != one.default:
+            flag = "--views" if one.name == "views" else f"--data.{one.name.replace('_', '-')}"
+            raise AnewError(
+                f"data.{one.name}: is for {of}, and '{spec.source}' is {given}; drop {flag}"
+            )
 
 
 def _check_fresh(source: Source, spec: DataSpec) -> None:

@@ -13,6 +13,8 @@ from anew.evaluation.scoring import (
     evaluate_lineage,
     evaluate_networks,
     score_logits,
+    score_network,
+    score_outputs,
     score_table,
 )
 
@@ -26,6 +28,8 @@ __all__ = [
     "predict",
     "read_outputs",
     "score_logits",
+    "score_network",
+    "score_outputs",
     "score_table",
     "write_outputs",
 ]

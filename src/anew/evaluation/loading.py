@@ -19,6 +19,8 @@ from anew.core.errors import AnewError
 from anew.core.spec import DataSpec
 from anew.core.version import __version__
 from anew.data import Data
+from anew.data.windows import Windows
+from anew.evaluation import language
 from anew.evaluation.outputs import read_outputs
 from anew.family import NetworkFolder
 from anew.models import answers, is_own_code, saving
@@ -28,6 +30,8 @@ TOLERANCE = 0.02
 """The largest difference, as `answers.difference` measures it, that another machine or another
 library makes by rounding; a hundredth of it is usual."""
 COMPARED_EXAMPLES = 16
+COMPARED_TOKENS = 200
+SAME_LOG_P = 1e-4
 # A probe of more numbers would make a record that nobody can read.
 _MOST_NUMBERS = 20_000
 _DIGITS = 7
@@ -112,6 +116,9 @@ def _compare_held_out(network: Network, folder: NetworkFolder, data: Data) -> No
         # Nothing was held out, so nothing is stored; the record has answers to the probe.
         compare_probe(network, folder.done, str(folder.path))
         return
+    if isinstance(examples, Windows):
+        _compare_text(network, folder, split, examples)
+        return
     stored, _ = read_outputs(folder, split)
     if len(stored) != len(examples):
         raise AnewError(
@@ -123,6 +130,30 @@ def _compare_held_out(network: Network, folder: NetworkFolder, data: Data) -> No
     places = torch.arange(some) * len(stored) // some
     before, inputs = stored[places], examples.show(places)
     _check_same(network, inputs, before, str(folder.path), folder.done)
+
+
+def _compare_text(network: Network, folder: NetworkFolder, split: str, text: Windows) -> None:
+    """Compare what a language model says of the first tokens of a text with what is stored."""
+    before = language.read_said(folder, split)
+    if len(before.labels) != text.predictions:
+        raise AnewError(
+            f"{folder.outputs}: holds outputs of {len(before.labels):,} {split} tokens, the data "
+            f"have {text.predictions:,}; restore it from a copy"
+        )
+    begin = Windows.of(text.text[: COMPARED_TOKENS + 1].cpu(), text.steps)
+    device = network.mean.device
+    now = language.read_through(network, begin, device)
+    apart = (now.log_p - before.log_p[: len(now.log_p)]).abs().mean().item()
+    if apart <= TOLERANCE:
+        return
+
+    again = language.read_through(network, begin, device)
+    is_random = bool((again.log_p - now.log_p).abs().mean() > SAME_LOG_P)
+    cause = _cause(network, folder.done, is_random=is_random)
+    raise AnewError(
+        f"{folder.path}: network '{network.spec.name}' answers otherwise than when it was trained "
+        f"(its log-probabilities by {apart:.2g} nats): {cause}"
+    )
 
 
 def _check_same(

@@ -6,7 +6,9 @@ compute in float64 on the CPU and return plain numbers.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +26,7 @@ class Scores:
     """The scores of a network or an ensemble on a set of examples."""
 
     error: float
-    """Top-1 error in percent."""
+    """Top-1 error in percent; NaN of an ensemble of language models, as `ece` and `brier` are."""
     nll: float
     """Mean negative log-likelihood of the labels, in nats."""
     ece: float
@@ -36,10 +38,22 @@ class Scores:
     balanced_error: float | None = None
     """The mean of the classes' errors in percent, if the classes are uneven; None if they are not,
     and for examples with answers at several positions."""
+    perplexity: float | None = None
+    """exp of the NLL of a token, of language models."""
+    perplexity_interval: tuple[float, float] | None = None
+    """Its 95 % interval, by the bootstrap over blocks of tokens."""
 
-    def to_json(self) -> dict[str, float | int]:
-        """Return the scores by name; a balanced error only where there is one."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+    def to_json(self) -> dict[str, Any]:
+        """Return the scores by name, those alone that there are."""
+        known = {name: value for name, value in asdict(self).items() if value is not None}
+        if self.perplexity is None:
+            return known
+        first = {"perplexity": known.pop("perplexity"), **known}
+        return {name: value for name, value in first.items() if not _is_nan(value)}
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)
 
 
 def scores(

@@ -15,6 +15,8 @@ from anew.core.distributed import World
 from anew.core.errors import AnewError
 from anew.data.examples import Examples
 from anew.data.split import Data, Sizes
+from anew.data.windows import Windows
+from anew.evaluation import language
 from anew.evaluation.ensemble import Ensemble
 from anew.family import NetworkFolder
 from anew.models.network import Network
@@ -60,10 +62,15 @@ def outputs_of(
     """Return the logits of the validation and the test examples, and their labels.
 
     Every later analysis reads these. `networks` are the network at its "last" epoch and, if it was
-    kept, at its "best".
+    kept, at its "best". Of a text what `language.Said` holds is returned in place of logits.
     """
     tensors: dict[str, Tensor] = {}
     for split, examples in (("validation", data.validation), ("test", data.test)):
+        if isinstance(examples, Windows):
+            for epoch, network in networks.items():
+                said = language.read_through(network, examples, device)
+                tensors |= language.to_tensors(split, epoch, said)
+            continue
         tensors[f"{split}.labels"] = examples.labels
         for epoch, network in networks.items():
             tensors[f"{split}.{epoch}"] = predict(network, examples, device, world)
@@ -107,6 +114,11 @@ def outputs_in(
     tensors: Mapping[str, Tensor], folder: NetworkFolder, split: str, epoch: str = "last"
 ) -> tuple[Float[Tensor, "*examples classes"], Int64[Tensor, "*examples"]]:
     """Return what `read_outputs` does, from the tensors of a network's outputs file."""
+    if language.holds_text(tensors):
+        raise AnewError(
+            f"{folder.path}: is a language model, of which the log-probability of each token is "
+            "stored and not all logits; see `anew evaluate` and `anew report`"
+        )
     if f"{split}.labels" not in tensors or f"{split}.last" not in tensors:
         raise AnewError(
             f"{folder.outputs}: holds no outputs of the {split} examples; restore it from a copy"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +11,14 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from anew.core import files
 from anew.core.errors import AnewError
 from anew.core.spec import Spec
 from anew.core.text import generations_name, in_digits
-from anew.evaluation import ensemble, metrics
+from anew.evaluation import ensemble, language, metrics
 from anew.evaluation.metrics import Scores
-from anew.evaluation.outputs import read_outputs
-from anew.family import Family
+from anew.evaluation.outputs import outputs_in, read_outputs
+from anew.family import Family, NetworkFolder
 
 BALANCED_COLUMN = "balanced error %"
 
@@ -66,9 +67,11 @@ def score_table(rows: Iterable[Row]) -> tuple[list[str], list[list[str]]]:
     """Return the table of scores as texts: its columns, and a line for each row.
 
     A network with its best epoch has a second line. Where classes are uneven, the balanced error
-    stands beside the error.
+    stands beside the error. Of language models the perplexity comes first.
     """
     shown = list(rows)
+    if any(row.scores.perplexity is not None for row in shown):
+        return _text_table(shown)
     balanced = any(row.scores.balanced_error is not None for row in shown)
     lines: list[list[str]] = []
     for row in shown:
@@ -78,6 +81,26 @@ def score_table(rows: Iterable[Row]) -> tuple[list[str], list[list[str]]]:
             lines.append([name, row.objective, *_in_words(row.best, balanced=balanced)])
     beside = [BALANCED_COLUMN] if balanced else []
     return ["", "objective", "error %", *beside, "NLL", "ECE %", "Brier"], lines
+
+
+def _text_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """Return the table of language models' scores."""
+    lines: list[list[str]] = []
+    for row in rows:
+        epochs = [(row.name, row.scores), (f"{row.name}, validation's epoch", row.best)]
+        lines += [
+            [name, row.objective, *_perplexity_in_words(scores), *_in_words(scores, balanced=False)]
+            for name, scores in epochs
+            if scores is not None
+        ]
+    return ["", "objective", "perplexity", "95 %", "error %", "NLL", "ECE %", "Brier"], lines
+
+
+def _perplexity_in_words(scores: Scores) -> list[str]:
+    interval = "-"
+    if scores.perplexity_interval is not None:
+        interval = " to ".join(in_digits(end, 2) for end in scores.perplexity_interval)
+    return [in_digits(scores.perplexity, 2), interval]
 
 
 def _in_words(scores: Scores, *, balanced: bool) -> list[str]:
@@ -100,6 +123,24 @@ def score_logits(
     return metrics.scores(F.log_softmax(logits.double(), dim=-1), labels)
 
 
+def score_outputs(
+    tensors: Mapping[str, Tensor], folder: NetworkFolder, split: str, epoch: str = "last"
+) -> Scores:
+    """Return the scores of a network's outputs, as `outputs_of` returned or a file holds them.
+
+    Raises `AnewError` if there are none of this split and epoch.
+    """
+    if language.holds_text(tensors):
+        return language.said_in(tensors, folder, split, epoch).scores()
+    return score_logits(*outputs_in(tensors, folder, split, epoch))
+
+
+def score_network(folder: NetworkFolder, split: str, epoch: str = "last") -> Scores:
+    """Return the scores of a finished network, from its stored outputs."""
+    tensors, _ = files.read_tensors(folder.checked(folder.outputs))
+    return score_outputs(tensors, folder, split, epoch)
+
+
 def evaluate_lineage(
     family: Family, lineage: Sequence[Spec], split: str = "test", *, all_subsets: bool = False
 ) -> list[Row]:
@@ -117,20 +158,56 @@ def evaluate_lineage(
         for place, spec in enumerate(lineage)
         if not spec.is_missing
     ]
-    logits, labels = lineage_outputs(family, [spec for _, spec in present], split)
+    specs = [spec for _, spec in present]
+    if specs and language.is_language_model(family.folder(specs[0].id)):
+        singles, together = _scores_of_text(family, specs, split, all_subsets=all_subsets)
+    else:
+        logits, labels = lineage_outputs(family, specs, split)
+        singles = [score_logits(own, labels) for own in logits]
+        together = (
+            (members, metrics.scores(mean, labels))
+            for members, mean in ensembles(logits, all_subsets=all_subsets)
+        )
 
     rows: list[Row] = []
-    for (number, spec), own in zip(present, logits, strict=True):
+    for (number, spec), scores in zip(present, singles, strict=True):
         best = None
         if spec.training.best_epoch and not spec.weights and family.folder(spec.id).best.exists():
-            best = score_logits(*read_outputs(family.folder(spec.id), split, "best"))
-        rows.append(Row((number,), (spec.id,), spec.origin, score_logits(own, labels), best))
+            best = score_network(family.folder(spec.id), split, "best")
+        rows.append(Row((number,), (spec.id,), spec.origin, scores, best))
 
-    for members, mean in ensembles(logits, all_subsets=all_subsets):
+    for members, scores in together:
         ids = tuple(present[member][1].id for member in members)
         numbers = tuple(present[member][0] for member in members)
-        rows.append(Row(numbers, ids, "", metrics.scores(mean, labels)))
+        rows.append(Row(numbers, ids, "", scores))
     return rows
+
+
+def _scores_of_text(
+    family: Family, specs: Sequence[Spec], split: str, *, all_subsets: bool
+) -> tuple[list[Scores], Iterator[tuple[tuple[int, ...], Scores]]]:
+    """Return the scores of language models, and those of their ensembles."""
+    said = lineage_said(family, specs, split)
+    log_p = [one.log_p for one in said]
+    runs = ensemble.subsets(len(said)) if all_subsets else iter(ensemble.listed(len(said)))
+    return [one.scores() for one in said], (
+        (run, language.ensemble_scores(language.ensemble_log_p([log_p[one] for one in run])))
+        for run in runs
+    )
+
+
+def lineage_said(family: Family, lineage: Sequence[Spec], split: str) -> list[language.Said]:
+    """Return what language models say of a split, one after another.
+
+    Raises `AnewError` if a network has no outputs, or if they are of different texts.
+    """
+    said = [language.read_said(family.folder(spec.id), split) for spec in lineage]
+    if any(not torch.equal(one.labels, said[0].labels) for one in said):
+        raise AnewError(
+            f"{family.path}: the networks of this lineage were evaluated on different {split} "
+            "texts, so they have no ensemble; train them on the same data"
+        )
+    return said
 
 
 def check_subsets(family: Family, lineage: Sequence[Spec]) -> None:
@@ -167,7 +244,7 @@ def evaluate_networks(family: Family, specs: Sequence[Spec], split: str = "test"
     rows: list[Row] = []
     for spec in specs:
         if family.folder(spec.id).is_done:
-            scores = score_logits(*read_outputs(family.folder(spec.id), split))
+            scores = score_network(family.folder(spec.id), split)
             rows.append(Row((spec.generation,), (spec.id,), spec.origin, scores, seed=spec.seed))
     return rows
 

@@ -14,7 +14,15 @@ from torch import nn
 
 from anew.core.errors import AnewError
 from anew.core.ranges import Range
+from anew.data.signature import Signature
 from anew.models.densenet import PAPER, USUAL, DenseNet, DenseSizes, block_growths, usual
+from anew.models.language import (
+    CharacterLSTM,
+    CharacterSizes,
+    Transformer,
+    TransformerSizes,
+    WordLSTM,
+)
 from anew.models.matched_resnet import MatchedResNet, MatchedSizes
 from anew.models.pre_activation_resnet import PreActivationResNet
 from anew.models.resnet import DEPTHS, ResNet
@@ -25,13 +33,19 @@ Shape = tuple[int, ...]
 Options = Mapping[str, int | float]
 
 
+def _reads_no_text(
+    shape: Shape, classes: int, numbers: tuple[int, ...], options: Options
+) -> nn.Module:
+    raise AssertionError("a language model is built for a vocabulary")
+
+
 @dataclass(frozen=True)
 class Architecture:
     """An architecture, or a family of them with numbers in the name: wide_resnet-DEPTH-WIDTH."""
 
     name: str
     summary: str
-    build: Callable[[Shape, int, tuple[int, ...], Options], nn.Module]
+    build: Callable[[Shape, int, tuple[int, ...], Options], nn.Module] = _reads_no_text
     """Returns the model for an input shape, a number of classes, the numbers and the options."""
     options: Mapping[str, Range] = field(default_factory=dict[str, Range])
     numbers: Mapping[str, Range] = field(default_factory=dict[str, Range])
@@ -44,6 +58,21 @@ class Architecture:
     """The least height and width of a picture."""
     takes_vectors: bool = False
     examples: tuple[str, ...] = ()
+    build_for_words: Callable[[tuple[str, ...], tuple[int, ...], Options], nn.Module] | None = None
+    """Of a language model, in place of `build`: returns the model for a vocabulary."""
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether this is a language model."""
+        return self.build_for_words is not None
+
+    def build_for(
+        self, signature: Signature, numbers: tuple[int, ...], options: Options
+    ) -> nn.Module:
+        """Return the model for examples of a signature."""
+        if self.build_for_words is not None:
+            return self.build_for_words(signature.classes, numbers, options)
+        return self.build(signature.input_shape, len(signature.classes), numbers, options)
 
     @property
     def pattern(self) -> str:
@@ -147,6 +176,20 @@ def _build_matched_pre(
     return MatchedResNet(shape[0], classes, *numbers, bottleneck=True, sizes=sizes)
 
 
+def _check_transformer(name: str, numbers: tuple[int, ...], options: Options) -> None:
+    width = numbers[1]
+    heads = TransformerSizes(**options).heads_of(width)  # type: ignore[arg-type]
+    if width % (2 * heads):
+        raise AnewError(
+            f"model '{name}': width must be a multiple of twice the heads, got {width} and {heads} "
+            "heads; choose another width, or set the option heads"
+        )
+
+
+_LAYERS_AND_UNITS = {
+    "layers": Range(1, 100, whole=True),
+    "units": Range(1, 100_000, whole=True),
+}
 _DROPOUT = {"dropout": Range(0, 1, below=True)}
 _DEPTH = Range(10, 2000, whole=True)
 _HIDDEN = {f"hidden{stage}": Range(1, 100_000, whole=True) for stage in (1, 2, 3)}
@@ -265,5 +308,49 @@ ARCHITECTURES: tuple[Architecture, ...] = (
         options={"width": Range(1, 10_000, whole=True), **_DROPOUT},
         smallest=4,
         examples=("small_cnn",),
+    ),
+    Architecture(
+        "lstm",
+        "LSTM over words, tied softmax (Zaremba et al. 2014)",
+        numbers=_LAYERS_AND_UNITS,
+        options={**_DROPOUT, "tied": Range(0, 1, whole=True)},
+        examples=("lstm-1-64", "lstm-1-200", "lstm-2-200", "lstm-2-1500"),
+        build_for_words=lambda words, numbers, options: WordLSTM(len(words), *numbers, **options),  # type: ignore[arg-type]
+    ),
+    Architecture(
+        "char_lstm",
+        "LSTM over words' characters, softmax over words (Kim et al. 2016)",
+        numbers=_LAYERS_AND_UNITS,
+        options={
+            "characters": Range(1, 10_000, whole=True),
+            "widths": Range(1, 50, whole=True),
+            "filters": Range(1, 10_000, whole=True),
+            "most_filters": Range(1, 10_000, whole=True),
+            "highway": Range(0, 50, whole=True),
+            **_DROPOUT,
+        },
+        examples=("char_lstm-1-64", "char_lstm-2-300", "char_lstm-2-650"),
+        build_for_words=lambda words, numbers, options: CharacterLSTM(
+            words,
+            *numbers,
+            CharacterSizes(**options),  # type: ignore[arg-type]
+        ),
+    ),
+    Architecture(
+        "transformer",
+        "decoder with causal attention and rotary positions, tied softmax",
+        numbers={"layers": Range(1, 200, whole=True), "width": Range(2, 16_384, whole=True)},
+        options={
+            "heads": Range(1, 256, whole=True),
+            "context": Range(2, 65_536, whole=True),
+            **_DROPOUT,
+        },
+        check=_check_transformer,
+        examples=("transformer-2-64", "transformer-4-128", "transformer-6-384"),
+        build_for_words=lambda words, numbers, options: Transformer(
+            len(words),
+            *numbers,
+            TransformerSizes(**options),  # type: ignore[arg-type]
+        ),
     ),
 )

@@ -147,11 +147,15 @@ def _build_known(signature: Signature, name: str, options: dict[str, Scalar]) ->
         architecture.check(name, numbers, checked)
         if not _takes(architecture, signature):
             least = architecture.smallest
+            takes = f"pictures of {least}x{least} and more"
+            fitting = "lstm-1-200" if signature.kind == "tokens" else "another"
+            if architecture.reads_text:
+                takes, fitting = "text", "one that `anew models` lists for them"
             raise AnewError(
-                f"model '{name}': takes pictures of {least}x{least} and more, but the inputs are "
-                f"{signature.in_words()}; choose another --model"
+                f"model '{name}': takes {takes}, but the inputs are {signature.in_words()}; choose "
+                f"--model {fitting}"
             )
-        return architecture.build(signature.input_shape, len(signature.classes), numbers, checked)
+        return architecture.build_for(signature, numbers, checked)
 
     examples = [example for architecture in ARCHITECTURES for example in architecture.examples]
     raise AnewError(
@@ -160,6 +164,9 @@ def _build_known(signature: Signature, name: str, options: dict[str, Scalar]) ->
 
 
 def _takes(architecture: Architecture, signature: Signature) -> bool:
+    if architecture.reads_text or signature.kind == "tokens":
+        # One answer for a whole text is no language model's.
+        return architecture.reads_text and bool(signature.positions)
     if signature.is_picture:
         return min(signature.input_shape[1:]) >= architecture.smallest
     return signature.kind == "vector" and architecture.takes_vectors

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import torch
 from jaxtyping import Float, Num
@@ -20,6 +20,7 @@ from anew.core.errors import AnewError, did_you_mean
 from anew.core.spec import ModelSpec, Spec
 from anew.data.signature import Signature
 from anew.models.frozen import frozen_tensors, outline
+from anew.models.language import State
 from anew.models.returns import find_logits
 
 Logits = Float[Tensor, "batch *positions classes"]
@@ -65,13 +66,49 @@ class Network(nn.Module):
         if self.columns:
             self.register_buffer("order", torch.tensor(self.columns), persistent=False)
 
-    def forward(self, inputs: Num[Tensor, "batch ..."]) -> Logits:
-        """Return the logits (B, *positions, C) of stored inputs (B, ...)."""
-        answer = self.model(self.signature.prepare(inputs, self.mean, self.scale))
-        logits = find_logits(answer, self.signature.output_shape)
+    @overload
+    def forward(self, inputs: Num[Tensor, "batch ..."]) -> Logits: ...
+
+    @overload
+    def forward(self, inputs: Num[Tensor, "batch ..."], state: State) -> tuple[Logits, State]: ...
+
+    def forward(
+        self, inputs: Num[Tensor, "batch ..."], state: State | None = None
+    ) -> Logits | tuple[Logits, State]:
+        """Return the logits (B, *positions, C) of stored inputs (B, ...).
+
+        With the state in which a text's earlier tokens left the network, the next state is returned
+        too; without one the inputs begin a text.
+        """
+        prepared = self.signature.prepare(inputs, self.mean, self.scale)
+        following: State = ()
+        if state:
+            logits, following = self.model(prepared, state)
+        else:
+            logits = find_logits(self.model(prepared), self._output_shape(inputs))
         if self.probabilities:
             logits = logits.float().clamp_min(_LEAST_PROBABILITY).log()
-        return logits.index_select(-1, self.order) if self.columns else logits
+        if self.columns:
+            logits = logits.index_select(-1, self.order)
+        return logits if state is None else (logits, tuple(following))
+
+    def _output_shape(self, inputs: Tensor) -> tuple[int, ...]:
+        """Return the shape of an input's logits: a text may have another length than a window."""
+        if not self.signature.positions:
+            return self.signature.output_shape
+        return (inputs.shape[1], len(self.signature.classes))
+
+    @property
+    def has_state(self) -> bool:
+        """Whether the model reads a text with a state, as its method `start` says."""
+        return callable(getattr(self.model, "start", None))
+
+    def start(self, count: int) -> State:
+        """Return the state of `count` texts before their first token; () if there is no state."""
+        if not self.has_state:
+            return ()
+        begin: Callable[[int], State] = getattr(self.model, "start")  # noqa: B009
+        return tuple(begin(count))
 
     def train(self, mode: bool = True) -> Network:
         """Set training or evaluation mode; frozen modules stay in evaluation mode."""
@@ -108,6 +145,8 @@ class Outputs:
     logits: Logits
     features: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
     """The outputs (B, ...) of the modules that the runner was given, by name."""
+    state: State = ()
+    """The state in which a text's tokens left the network, if it was run with one."""
 
 
 class Runner:
@@ -128,12 +167,19 @@ class Runner:
         for name in features:
             _module(network, name).register_forward_hook(self._taking(name))
 
-    def __call__(self, inputs: Num[Tensor, "batch ..."]) -> Outputs:
-        """Return logits (B, *positions, C), in bfloat16 if autocast made them so, and features."""
+    def __call__(self, inputs: Num[Tensor, "batch ..."], state: State | None = None) -> Outputs:
+        """Return logits (B, *positions, C), in bfloat16 if autocast made them so, and features.
+
+        With the state of a text, the next one is returned as well.
+        """
         self._features.clear()
+        following: State = ()
         with torch.autocast(self._device_type, torch.bfloat16, enabled=self._half):
-            logits = self._call(inputs)
-        return Outputs(logits, dict(self._features))
+            if state is None:
+                logits = self._call(inputs)
+            else:
+                logits, following = self._call(inputs, state)
+        return Outputs(logits, dict(self._features), following)
 
     def _taking(self, name: str) -> Callable[[nn.Module, object, Tensor], None]:
         def take(module: nn.Module, inputs: object, output: Tensor) -> None:

@@ -4,6 +4,7 @@ from anew.teachers.choice import Choice, Need, choose
 from anew.teachers.encoding import Encoding
 from anew.teachers.live import LiveTeacher
 from anew.teachers.opening import TeacherParts, asking, open_teacher, teacher_parts
+from anew.teachers.reading import ReadingTeacher
 from anew.teachers.rows import Rows, RowTeacher
 from anew.teachers.store import FLUSH_SECONDS, Store, StoreKey
 from anew.teachers.teacher import Teacher
@@ -14,6 +15,7 @@ __all__ = [
     "Encoding",
     "LiveTeacher",
     "Need",
+    "ReadingTeacher",
     "RowTeacher",
     "Rows",
     "Store",

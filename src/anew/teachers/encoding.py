@@ -27,12 +27,15 @@ class Encoding:
       p_j d_j|, which is less than 2^-11 (0.37 + ln(C) / 4): 0.0005 for 10 classes, 0.0011 for
       1,000, however the errors fall.
     - The `top_k` largest: their log-probabilities and their classes, and the logarithm of the mass
-      that is left over, which is spread evenly over the other classes. Nothing of it is dropped:
-      the probabilities add up to 1.
+      that is left over, which is spread over the other classes, evenly or in proportion to
+      `frequencies`. Nothing of it is dropped: the probabilities add up to 1.
     """
 
     classes: int
     top_k: int | None = None
+    frequencies: Float[Tensor, "classes"] | None = None
+    """What the rest is spread in proportion to, all above 0; evenly if None. No part of the words.
+    """
 
     @property
     def width(self) -> int:
@@ -75,8 +78,13 @@ class Encoding:
         for part in range(1, self._class_words):
             classes = classes + (parts[..., part, :] << (_WORD * part))
 
-        spread = values[..., k:] - math.log(self.classes - k)
-        spread = spread.expand(*spread.shape[:-1], self.classes)
+        if self.frequencies is None:
+            spread = values[..., k:] - math.log(self.classes - k)
+            spread = spread.expand(*spread.shape[:-1], self.classes)
+        else:
+            shares = self.frequencies.to(values.device).double()
+            others = shares.sum() - shares[classes].sum(-1, keepdim=True)
+            spread = values[..., k:] + (shares.log() - others.log()).float()
         return spread.scatter(-1, classes, values[..., :k])
 
 

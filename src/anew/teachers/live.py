@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Num
 from torch import Tensor
 
+from anew.models.language import State
 from anew.models.network import Network, Outputs, Runner
 from anew.objectives import mean_of_teachers
 
@@ -47,7 +48,21 @@ class LiveTeacher:
     @torch.inference_mode()
     def logits(self, inputs: Num[Tensor, "batch ..."]) -> Float[Tensor, "batch *positions classes"]:
         """Return the teacher's logits (B, *positions, C) for inputs as they are stored."""
-        answers = [run(inputs).logits for run in self._runners]
+        return self._mean([run(inputs).logits for run in self._runners])
+
+    def start(self, count: int) -> list[State]:
+        """Return the networks' states before `count` texts."""
+        return [network.start(count) for network in self.networks]
+
+    @torch.inference_mode()
+    def read(
+        self, inputs: Num[Tensor, "batch steps"], states: Sequence[State]
+    ) -> tuple[Float[Tensor, "batch steps classes"], list[State]]:
+        """Return the teacher's logits for the next windows of texts, and the next states."""
+        outputs = [run(inputs, state) for run, state in zip(self._runners, states, strict=True)]
+        return self._mean([one.logits for one in outputs]), [one.state for one in outputs]
+
+    def _mean(self, answers: Sequence[Tensor]) -> Tensor:
         if len(answers) == 1:
             return answers[0]
-        return mean_of_teachers(torch.stack(answers), self.weights)
+        return mean_of_teachers(torch.stack(list(answers)), self.weights)

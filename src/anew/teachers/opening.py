@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from anew import objectives
 from anew.core.distributed import World
 from anew.core.errors import AnewError
@@ -17,6 +19,7 @@ from anew.models.network import Network
 from anew.teachers.choice import Choice, Need, choose
 from anew.teachers.encoding import Encoding
 from anew.teachers.live import LiveTeacher
+from anew.teachers.reading import ReadingTeacher
 from anew.teachers.store import Store, StoreKey, store_key
 from anew.teachers.teacher import Teacher
 
@@ -31,6 +34,8 @@ class TeacherParts:
     encoding: Encoding
     key: StoreKey
     """The key of the table that holds the answers."""
+    reads_text: bool = False
+    """Whether the answers depend on what came before, as those to windows of a text."""
 
     def choose(self, stores: Path, execution: Execution) -> Choice:
         """Choose how to ask for one student, given the tables and the free disk at `stores`."""
@@ -52,7 +57,8 @@ class TeacherParts:
         world: World | None = None,
     ) -> Teacher:
         """Return the teacher, asked live, or through an open store."""
-        return Teacher(self.live, self.encoding, self.key.batch_size, store, log, world)
+        kind = ReadingTeacher if self.reads_text else Teacher
+        return kind(self.live, self.encoding, self.key.batch_size, store, log, world)
 
 
 def asking(specs: Sequence[Spec]) -> Spec:
@@ -96,11 +102,17 @@ def teacher_parts(networks: Sequence[Network], spec: Spec, batches: Batches) -> 
     live = LiveTeacher(
         networks, training.precision, training.compile, features, spec.teacher_weights
     )
-    encoding = Encoding(len(live.signature.classes), spec.objective.top_k)
+    classes = len(live.signature.classes)
+    frequencies = None
+    if spec.objective.top_k is not None and spec.objective.rest == "frequencies":
+        # One more of each: a word that training has not keeps a probability.
+        counts = torch.bincount(batches.labels.flatten(), minlength=classes)
+        frequencies = (counts + 1).double() / (counts.sum() + classes)
+    encoding = Encoding(classes, spec.objective.top_k, frequencies)
     key = store_key(
         spec, len(batches.labels), batches.batch_size, encoding, live.signature.positions
     )
-    return TeacherParts(spec, live, encoding, key)
+    return TeacherParts(spec, live, encoding, key, batches.is_text)
 
 
 def open_teacher(
@@ -131,6 +143,8 @@ def open_teacher(
 
     teacher = parts.teacher(store, log, world)
     teacher.verify(batches, parts.spec.training.precision)
+    if isinstance(teacher, ReadingTeacher):
+        teacher.begin(batches)
     if parts.spec.objective.shuffled:
         teacher.shuffle(batches)
     return teacher

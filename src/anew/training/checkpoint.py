@@ -58,6 +58,8 @@ class Standing:
     """The SHA-256 of the weights of kept epochs, by the name of their file."""
     code: dict[str, str] = field(default_factory=dict[str, str])
     """The hashes of the definitions of a model of the user's own (`own_code.code_of`)."""
+    perplexities: list[float] = field(default_factory=list[float])
+    """The validation perplexity of each epoch, where the learning rate depends on it."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,10 @@ class Checkpoint:
     """The state dict at the best epoch; empty if it is not kept."""
     objective: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
     """The state dict of the objective's own module; empty if it has none."""
+    state: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
+    """Within an epoch over a text, the state in which it left the network, by number."""
+    teacher: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
+    """The states of its teacher's networks there, by `NETWORK.TENSOR`."""
     metrics: bytes | None = b""
     """The file of metrics at the save; None in a state of version 0.1, which relied on the file."""
 
@@ -87,6 +93,8 @@ class Checkpoint:
             **_with_prefix("best.", self.best),
             **_with_prefix("optimizer.", self.optimizer),
             **_with_prefix("objective.", self.objective),
+            **_with_prefix("state.", self.state),
+            **_with_prefix("teacher.", self.teacher),
         }
         tensors = {name: tensor.detach().cpu() for name, tensor in tensors.items()}
         if self.metrics:
@@ -128,6 +136,8 @@ class Checkpoint:
             optimizer=_under("optimizer.", tensors),
             best=_under("best.", tensors),
             objective=_under("objective.", tensors),
+            state=_under("state.", tensors),
+            teacher=_under("teacher.", tensors),
             metrics=metrics,
         )
 
@@ -135,9 +145,10 @@ class Checkpoint:
 def _standing(header: Mapping[str, Any], path: Path) -> Standing:
     """Return how far a network got from a header. Raises `AnewError` if a value is missing or odd.
 
-    Files of the first versions have no `teaching`, no `kept` and no `code`.
+    Files of the first versions have no `teaching`, no `kept` and no `code`, later ones no
+    `perplexities`.
     """
-    header = {"teaching": {}, "kept": {}, "code": {}, **header}
+    header = {"teaching": {}, "kept": {}, "code": {}, "perplexities": [], **header}
     for key in fields(Standing):
         if key.name not in header:
             raise _damaged(path, f"it has no '{key.name}'")
@@ -174,6 +185,10 @@ def _is_best_row(value: object) -> bool:
     )
 
 
+def _are_amounts(value: object) -> bool:
+    return isinstance(value, list) and all(map(_is_amount, value))
+
+
 def _are_environments(value: object) -> bool:
     return isinstance(value, list) and len(value) > 0 and all(map(_is_table, value))
 
@@ -193,6 +208,7 @@ _IS_SOUND: dict[str, Callable[[Any], bool]] = {
     "best_row": _is_best_row,
     "kept": _is_table_of_texts,
     "code": _is_table_of_texts,
+    "perplexities": _are_amounts,
 }
 
 

@@ -16,7 +16,8 @@ from anew.data.batches import Batches
 from anew.data.classes import class_sizes
 from anew.data.examples import Examples
 from anew.data.split import Data
-from anew.evaluation import evidence, predict
+from anew.data.windows import Windows
+from anew.evaluation import evidence, language, predict
 from anew.models import matching
 from anew.models.network import Network, Runner
 from anew.teachers import RowTeacher, Teacher
@@ -108,17 +109,84 @@ class Knowledge:
             )
 
 
+@dataclass(frozen=True)
+class TextKnowledge:
+    """A language model's perplexity beside that of the words' frequencies.
+
+    A share of right words would say little: one word of twenty is the commonest.
+    """
+
+    perplexity: float
+    unigram: float
+    """The perplexity of naming each word as often as it is in the training text."""
+    measured_on: str
+    """`validation`, or `training` if no text is held out."""
+    advice: str = ""
+
+    @property
+    def is_at_chance(self) -> bool:
+        """Whether the teacher knows no more than the words' frequencies."""
+        return not self.perplexity < self.unigram
+
+    def to_json(self) -> dict[str, float | str]:
+        """Return the measurements by name."""
+        return {
+            "teacher_perplexity": self.perplexity,
+            "unigram_perplexity": self.unigram,
+            "measured_on": self.measured_on,
+        }
+
+    def in_words(self) -> str:
+        """Return the measurements in words."""
+        return (
+            f"perplexity {self.perplexity:.2f} on the {self.measured_on} text (the words' "
+            f"frequencies alone: {self.unigram:.2f})"
+        )
+
+    def check(self) -> None:
+        """Raise `CheckError` if the teacher knows no more than the words' frequencies."""
+        if self.is_at_chance:
+            raise CheckError(
+                f"teacher: has perplexity {self.perplexity:.2f} on the {self.measured_on} text, "
+                f"and the words' frequencies alone have {self.unigram:.2f}: it has nothing to "
+                "teach; train it longer, give another --teacher, or go on with --force"
+            )
+
+
+def _of_text(teacher: Teacher, data: Data, device: torch.device) -> TextKnowledge:
+    """Return what a teacher knows of a text."""
+    assert isinstance(data.training, Windows), "the data are texts"
+    held_out = isinstance(data.validation, Windows) and len(data.validation) > 0
+    text = data.validation if held_out else data.training
+    assert isinstance(text, Windows), "the data are texts"
+    if not held_out:
+        text = Windows.of(text.text[:CHECKED_EXAMPLES], text.steps)
+
+    members = [language.read_through(one, text, device).log_p for one in teacher.live.networks]
+    log_p = language.ensemble_log_p(members, teacher.live.weights)
+    frequencies = language.word_frequencies(data.training.text, len(data.classes))
+    unigram = frequencies.log()[text.text[1:]]
+    return TextKnowledge(
+        language.perplexity(log_p),
+        language.perplexity(unigram),
+        "validation" if held_out else "training",
+    )
+
+
 def knowledge(
     teacher: Teacher | RowTeacher, data: Data, device: torch.device, *, given: bool = False
-) -> Knowledge:
+) -> Knowledge | TextKnowledge:
     """Return a teacher's accuracy beside chance, on held-out examples; positions are counted.
 
+    Of a language model it is the perplexity beside that of the words' frequencies.
     Soft labels are those of training examples. Of a teacher that was `given` it is also looked at
     whether another order of its classes would fit.
     """
     if isinstance(teacher, RowTeacher):
         return _of_rows(teacher.predicted().cpu(), data)
 
+    if data.is_text:
+        return _of_text(teacher, data, device)
     is_uniform = len(data.validation.labels.unique()) < 2
     on = "training" if is_uniform else "validation"
     examples = _spread(data.training if is_uniform else data.validation, CHECKED_EXAMPLES)

@@ -14,8 +14,9 @@ from anew.core.callbacks import Callback
 from anew.core.errors import AnewError
 from anew.core.execution import Execution
 from anew.core.recipe import Recipe, lineage_of, siblings_of
-from anew.core.spec import Spec
+from anew.core.spec import VALIDATED, Spec
 from anew.data import Data
+from anew.data.windows import Windows
 from anew.evaluation import Row
 from anew.family import Family, NetworkFolder
 from anew.family.differences import beside
@@ -175,7 +176,14 @@ def _check_sound(recipe: Recipe, data: Data, *, force: bool) -> list[str]:
     if recipe.generations:
         for name in (recipe.objective.name, *recipe.siblings):
             objectives.find(name).features_of(recipe.model)
-
+    if recipe.training.schedule in VALIDATED and not len(data.validation):
+        raise AnewError(
+            f"training.schedule: '{recipe.training.schedule}' follows the validation perplexity, "
+            "and no validation data are held out; choose another --schedule, or set "
+            "--data.validation"
+        )
+    if data.is_text:
+        _check_text(recipe, data)
     if recipe.objective.shuffled:
         samples = data.spec.balance == "sampling"
         check_shuffled(data.signature, data.views, samples=samples)
@@ -186,6 +194,16 @@ def _check_sound(recipe: Recipe, data: Data, *, force: bool) -> list[str]:
             f"{top_k}; drop --objective.top-k"
         )
     return said
+
+
+def _check_text(recipe: Recipe, data: Data) -> None:
+    """Raise `AnewError` if a recipe asks of a text what it has not."""
+    assert isinstance(data.training, Windows), "the data are a text"
+    data.training.in_streams(recipe.training.batch_size)
+    if recipe.soft_labels is not None:
+        raise AnewError(
+            "soft_labels: are rows of examples, and a text has none; drop --soft-labels"
+        )
 
 
 def _is_still_falling(folder: NetworkFolder) -> bool:

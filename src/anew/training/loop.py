@@ -21,6 +21,7 @@ from anew.models import network
 from anew.models.network import Outputs
 from anew.teachers import (
     FLUSH_SECONDS,
+    ReadingTeacher,
     Rows,
     RowTeacher,
     Teacher,
@@ -29,7 +30,7 @@ from anew.teachers import (
     teacher_parts,
 )
 from anew.training import checks
-from anew.training.checks import CheckError, Knowledge
+from anew.training.checks import CheckError, Knowledge, TextKnowledge
 from anew.training.session import Group, Session
 from anew.training.trainer import NotFiniteError, Trainer
 
@@ -99,7 +100,7 @@ class _Siblings:
             for spec in specs
         ]
 
-        knowledge: Knowledge | None = None
+        knowledge: Knowledge | TextKnowledge | None = None
         for trainer in trainers:
             if session.world.is_main:
                 trainer.folder.sweep()
@@ -123,6 +124,7 @@ class _Siblings:
             session.progress.log(f"{error}; its siblings go on")
 
         self._trainers = [one for one in trainers if one.spec.id not in self.failures]
+        self._resume_teacher()
         self._sharing = len(self._trainers)
         session.world.wait()
         session.progress.training_started(
@@ -131,6 +133,14 @@ class _Siblings:
             min(trainer.step for trainer in self._trainers),
             self._batches.batch_size,
         )
+
+    def _resume_teacher(self) -> None:
+        """Let a teacher that reads a text go on where the sibling with the fewest steps does."""
+        if isinstance(self._teacher, ReadingTeacher):
+            last = min(self._trainers, key=lambda trainer: trainer.step)
+            first = last.step - last.epoch * self._batches.steps
+            if first < self._batches.steps:
+                self._teacher.resume(last.epoch, first, last.teacher_state)
 
     def finish_done(self) -> bool:
         """Finish the networks that had their last epoch; return whether others are left."""
@@ -192,7 +202,7 @@ class _Siblings:
             self._teacher.flush(at_least_every=FLUSH_SECONDS)
             trainer.count_teaching(self._teacher, self._sharing)
         if self._session.execution.saves:
-            trainer.save()
+            trainer.save(self._teacher)
 
     def _at_step(self, step: int) -> list[Trainer]:
         return [trainer for trainer in self._trainers if trainer.step == step]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from anew.core.errors import AnewError
 from anew.core.files import TensorSize
-from anew.core.spec import TrainingSpec
+from anew.core.spec import VALIDATED, TrainingSpec
 
 ONE_CYCLE_WARMUP = 0.3
 ONE_CYCLE_START = 1 / 25
@@ -19,7 +19,9 @@ ONE_CYCLE_END = 1e-4 / 25
 _MOMENTS = ("momentum_buffer", "exp_avg", "exp_avg_sq", "step")
 
 
-def learning_rate(training: TrainingSpec, step: int, steps: int) -> float:
+def learning_rate(
+    training: TrainingSpec, step: int, steps: int, perplexities: Sequence[float] = ()
+) -> float:
     """Return the learning rate of step 0 <= step < steps.
 
     - `step`: the rate times `drop` for every milestone (a share of all steps) that is reached; the
@@ -29,6 +31,8 @@ def learning_rate(training: TrainingSpec, step: int, steps: int) -> float:
       Topin 2018, with the defaults of torch's OneCycleLR); it rises for `warmup` of the steps, or
       0.3 of them if `warmup` is 0.
     - `constant`.
+    - `plateau`, `stall`: the rate times `drop` for every epoch that failed, by the validation
+      `perplexities` of the epochs before this one: see `failures`.
 
     All but one-cycle first rise linearly over the share `warmup` of the steps, if it is set.
     """
@@ -47,7 +51,26 @@ def learning_rate(training: TrainingSpec, step: int, steps: int) -> float:
         # Whole numbers are compared: 0.6 * steps may lie a rounding above the step that it means.
         reached = sum(step >= round(milestone * steps) for milestone in training.milestones)
         return peak * training.drop**reached
+    if training.schedule in VALIDATED:
+        return peak * training.drop ** failures(training, perplexities)
     return peak
+
+
+def failures(training: TrainingSpec, perplexities: Sequence[float]) -> int:
+    """Return how many epochs failed, from the validation perplexity of each.
+
+    By `plateau` an epoch fails if its perplexity is not below the least before it (PyTorch's word
+    language model), by `stall` if it is less than `least_gain` below that of the epoch before (Kim
+    et al. 2016). The first epoch never fails.
+    """
+    failed = 0
+    for epoch in range(1, len(perplexities)):
+        now = perplexities[epoch]
+        if training.schedule == "plateau":
+            failed += not now < min(perplexities[:epoch])
+        else:
+            failed += not perplexities[epoch - 1] - now >= training.least_gain
+    return failed
 
 
 def _half_cosine(start: float, end: float, share: float) -> float:

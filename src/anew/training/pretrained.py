@@ -63,7 +63,7 @@ class PretrainedTeacher:
             evaluation.write_outputs(
                 folder.outputs, evaluation.outputs_of({"last": placed}, data, device), data
             )
-            scores = evaluation.score_logits(*evaluation.read_outputs(folder, "test"))
+            scores = evaluation.score_network(folder, "test")
             about = {"id": self.spec.id, "generation": 0, "given": self.name}
             # Whoever answers in Python is asked about examples alone, and never loaded.
             probe = {} if self.is_in_memory else probe_record(placed)

@@ -59,7 +59,9 @@ class Session:
 
         Raises `AnewError` if a batch cannot be cut into equal parts.
         """
-        batch_size = min(group.specs[0].training.batch_size, len(group.data.training))
+        batch_size = group.specs[0].training.batch_size
+        if not group.data.is_text:
+            batch_size = min(batch_size, len(group.data.training))
         return Batches(group.data, batch_size, self.device, self.world.part(batch_size))
 
 

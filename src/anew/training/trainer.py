@@ -19,17 +19,20 @@ from anew.core import files, randomness
 from anew.core.callbacks import Callback
 from anew.core.distributed import World
 from anew.core.errors import AnewError
-from anew.core.spec import Spec
+from anew.core.spec import VALIDATED, Spec
 from anew.data.batches import Batch, Batches
 from anew.data.split import Data
+from anew.data.windows import Windows
+from anew.evaluation import language
 from anew.evaluation.loading import probe_record
 from anew.family import NetworkFolder
 from anew.models import network, saving, whole_batch
+from anew.models.language import State
 from anew.models.network import Network, Outputs, Runner
-from anew.teachers import RowTeacher, Teacher
+from anew.teachers import ReadingTeacher, RowTeacher, Teacher
 from anew.training import checks, optim
 from anew.training.checkpoint import MEND, Checkpoint, Standing
-from anew.training.checks import Knowledge
+from anew.training.checks import Knowledge, TextKnowledge
 from anew.training.code import check_code
 from anew.training.device import environment
 from anew.training.objective import StudentObjective
@@ -37,6 +40,7 @@ from anew.training.start import first_weights
 
 # Reading a loss waits for the device, so they are read this many at a time.
 READ_LOSSES_EVERY = 50
+MOST_NATS = 700.0
 
 
 class NotFiniteError(AnewError):
@@ -85,6 +89,9 @@ class Trainer:
         )
         self._metrics = b""
         self._best: dict[str, Tensor] = {}
+        self._state: State = ()
+        self.teacher_state: dict[str, Tensor] = {}
+        """The states of the teacher's networks at the last save, where it reads a text."""
         self._taught_before: dict[str, int] = {}
         self._unread: list[tuple[Tensor, Tensor]] = []
         self._started = self._saved = time.monotonic()
@@ -120,7 +127,7 @@ class Trainer:
         `teacher` are the teacher's outputs for the whole batch, its logits (B, *positions, C).
         Raises `NotFiniteError` if one of the last losses was not finite.
         """
-        rate = optim.learning_rate(self.spec.training, self.step, self.steps)
+        rate = self._rate(self.step)
         self._reseed()
 
         student = self._forward(batch)
@@ -151,12 +158,16 @@ class Trainer:
         row: dict[str, Any] = {
             "epoch": standing.epoch + 1,
             "step": standing.step,
-            "learning_rate": optim.learning_rate(self.spec.training, self.step - 1, self.steps),
+            "learning_rate": self._rate(self.step - 1),
             "train_loss": standing.loss_sum / self.batches.steps,
             "train_error": 100 * standing.errors / answers,
         }
         if len(self.data.validation):
             row |= self._validate(row)
+            if self.spec.training.schedule in VALIDATED:
+                # Without the clamp the header of a save could hold no number.
+                perplexity = math.exp(min(row["validation_nll"], MOST_NATS))
+                standing.perplexities.append(perplexity)
         row["seconds"] = round(self._seconds_so_far(), 3)
 
         if self.world.is_main:
@@ -169,12 +180,20 @@ class Trainer:
     def _validate(self, row: dict[str, Any]) -> dict[str, float]:
         """Return the scores on the validation split, and keep the weights if they are the best."""
         examples = self.data.validation
-        logits = evaluation.predict(self.network, examples, self.batches.device, self.world)
-        scores = evaluation.score_logits(logits, examples.labels)
+        if isinstance(examples, Windows):
+            said = language.read_through(self.network, examples, self.batches.device, kept=1)
+            scores = said.scores()
+        else:
+            logits = evaluation.predict(self.network, examples, self.batches.device, self.world)
+            scores = evaluation.score_logits(logits, examples.labels)
         validation = {"validation_error": scores.error, "validation_nll": scores.nll}
+        chosen_by = "validation_error"
+        if scores.perplexity is not None:
+            validation = {"validation_perplexity": scores.perplexity, **validation}
+            chosen_by = "validation_nll"
 
-        least = self.standing.best_row.get("validation_error", math.inf)
-        if self.spec.training.best_epoch and scores.error < least:
+        least = self.standing.best_row.get(chosen_by, math.inf)
+        if self.spec.training.best_epoch and validation[chosen_by] < least:
             self.standing.best_row = {**row, **validation}
             state = self.network.model.state_dict()
             self._best = {name: value.clone() for name, value in state.items()}
@@ -196,7 +215,7 @@ class Trainer:
     def check_teacher(
         self,
         teacher: Teacher | RowTeacher,
-        knowledge: Knowledge,
+        knowledge: Knowledge | TextKnowledge,
         progress: Callback,
         *,
         force: bool,
@@ -232,13 +251,17 @@ class Trainer:
         for name, count in counts.items():
             self.standing.teaching[name] = self._taught_before.get(name, 0) + count
 
-    def save(self) -> None:
+    def save(self, teacher: Teacher | RowTeacher | None = None) -> None:
         """Save all that a resumed run needs, in one file that appears whole.
 
-        Raises `NotFiniteError` if the losses or the weights are no longer finite.
+        Within an epoch over a text, the states in which it left the network and its `teacher`
+        belong to it. Raises `NotFiniteError` if the losses or the weights are no longer finite.
         """
         self._read_losses()
         self._check_finite_weights()
+        is_within = self.batches.is_text and self.step % self.batches.steps > 0
+        state = [self.world.gather(one) for one in self._state] if is_within else []
+        read = teacher.state() if is_within and isinstance(teacher, ReadingTeacher) else {}
 
         if self.world.is_main:
             self.folder.check_ours()
@@ -248,6 +271,8 @@ class Trainer:
                 optimizer=optim.optimizer_state(self.optimizer),
                 best=self._best,
                 objective=self.objective.state(),
+                state={str(number): one for number, one in enumerate(state)},
+                teacher=read,
                 metrics=self._metrics,
             ).write(self.folder.state)
         self._saved = time.monotonic()
@@ -266,6 +291,7 @@ class Trainer:
         saving.fill(self.network, checkpoint.model, self.folder.state)
         optim.restore_optimizer(self.optimizer, checkpoint.optimizer, self.folder.state)
         self.objective.restore(checkpoint.objective, self.folder.state)
+        self._restore_state(checkpoint)
         self._best = {
             name: value.to(self.batches.device) for name, value in checkpoint.best.items()
         }
@@ -280,6 +306,22 @@ class Trainer:
         if now != before:
             self.standing.environments.append(now)
             progress.log(_changes(before, now))
+
+    def _restore_state(self, checkpoint: Checkpoint) -> None:
+        """Take up a text where it was left, if that was within an epoch."""
+        self.teacher_state = checkpoint.teacher
+        if not self.batches.is_text or not checkpoint.standing.step % self.batches.steps:
+            return
+        fresh = self.network.start(self.batches.batch_size)
+        saved = [checkpoint.state.get(str(number)) for number in range(len(fresh))]
+        shapes = [one.shape if one is not None else None for one in saved]
+        if shapes != [one.shape for one in fresh] or len(checkpoint.state) != len(fresh):
+            raise AnewError(f"{self.folder.state}: holds another state of the text; {MEND}")
+        self._state = tuple(
+            one[self.batches.part].to(like.device, like.dtype)
+            for one, like in zip(saved, fresh, strict=True)
+            if one is not None
+        )
 
     def _check_fits(self, checkpoint: Checkpoint) -> None:
         """Raise `AnewError` if a save is not of this network, or if kept epochs have changed."""
@@ -330,7 +372,10 @@ class Trainer:
         self.folder.check_ours()
         evaluation.write_outputs(self.folder.outputs, outputs, self.data)
 
-        scores = evaluation.score_logits(outputs["test.last"], outputs["test.labels"])
+        if self.data.is_text:
+            scores = language.said_of(outputs, "test").scores()
+        else:
+            scores = evaluation.score_logits(outputs["test.last"], outputs["test.labels"])
         record = {
             **about,
             "test": scores.to_json(),
@@ -348,7 +393,14 @@ class Trainer:
 
     def _forward(self, batch: Batch) -> Outputs:
         """Return the student's outputs for the whole batch; every process runs its part of it."""
-        part = self._runner(batch.inputs)
+        if batch.number is None:
+            part = self._runner(batch.inputs)
+        else:
+            if batch.number == 0:
+                self._state = self.network.start(len(batch.inputs))
+            part = self._runner(batch.inputs, self._state)
+            # Gradients end where the window begins.
+            self._state = tuple(one.detach() for one in part.state)
         features = {name: self.world.gather(value) for name, value in part.features.items()}
         return Outputs(self.world.gather(part.logits), features)
 
@@ -367,6 +419,11 @@ class Trainer:
         """Return the parameters of the objective's own module."""
         module = self.objective.module
         return list(module.parameters()) if module is not None else []
+
+    def _rate(self, step: int) -> float:
+        """Return the learning rate of a step of the epoch that is being trained."""
+        training, perplexities = self.spec.training, self.standing.perplexities
+        return optim.learning_rate(training, step, self.steps, perplexities)
 
     def _reseed(self) -> None:
         """Move torch's generators, which dropout draws from, to this step's stream."""
@@ -410,7 +467,7 @@ class Trainer:
             raise self._not_finite("the weights are no longer finite", self.step - 1)
 
     def _not_finite(self, what: str, step: int) -> NotFiniteError:
-        rate = optim.learning_rate(self.spec.training, step, self.steps)
+        rate = self._rate(step)
         good = f"; the last good state is {self.folder.state}" if self.folder.state.exists() else ""
         return NotFiniteError(
             f"{self.name}: {what} at step {step + 1} of {self.steps}, learning rate "

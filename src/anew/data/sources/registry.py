@@ -17,6 +17,7 @@ from anew.data.sources.npz import read_npz
 from anew.data.sources.parquet import read_parquet
 from anew.data.sources.source import Contents, Reading, Source, resized
 from anew.data.sources.tar import read_tar
+from anew.data.sources.text import read_text
 from anew.data.sources.torchvision import cifar_reader, idx_reader
 from anew.data.storage import Storage
 
@@ -152,5 +153,10 @@ SOURCES: Mapping[str, SourceKind] = {
         "npz:PATH, NumPy arrays x_train, y_train, x_val, y_val, x_test, y_test, or x and y",
         read_npz,
         True,
+    ),
+    "text": SourceKind(
+        "text:PATH, a text, or train.txt, valid.txt and test.txt in a folder or a zip; text alone "
+        "is 300 kB of Shakespeare, always at hand",
+        read_text,
     ),
 }
