@@ -245,6 +245,7 @@ def _prepare_text(source: Source, training: Windows, spec: DataSpec) -> Data:
     spec = replace(spec, fingerprint=source.fingerprint, views=asked)
     of_pictures = [one.name for one in fields(spec) if one.name not in (*_OF_BOTH, *OF_TEXT)]
     _check_fields(spec, of_pictures, "pictures and vectors", "a text")
+
     if spec.limit is not None:
         training = Windows.of(training.text[: spec.limit], training.steps)
     nothing = Windows.of(training.text[:0], training.steps)

@@ -109,12 +109,15 @@ def _of_logits(
     logits = logits.float()
     top, words = logits.topk(min(kept, logits.shape[-1]), dim=-1)
     largest = top[:, :1]
+
     # Whole rows are in float32; each term is off by 2^-24 of itself, and so is their sum at most.
     terms = (logits - largest).exp()
     total = terms.sum(-1, dtype=torch.float64)
-    log_p = (logits.gather(-1, labels[:, None]) - largest)[:, 0].double() - total.log()
+    exact = (logits.gather(-1, labels[:, None]).double() - largest.double())[:, 0]
+    log_p = exact - total.log()
     # The sum of (p_i - y_i)^2 is that of p_i^2, less 2 p_y, plus 1.
     squares = terms.square_().sum(-1, dtype=torch.float64) / total.square()
+
     return {
         "log_p": log_p,
         "predicted": words[:, 0].to(torch.int32),
@@ -224,10 +227,12 @@ def said_in(
             f"{folder.outputs}: holds no outputs of {what} ({missing[0]} is missing); restore it "
             "from a copy, or train with --best-epoch to keep the best epoch"
         )
+
     if len({len(tensors[name]) for name in wanted}) > 1:
         raise AnewError(
             f"{folder.outputs}: its {split} outputs differ in length; restore it from a copy"
         )
+
     said = said_of(tensors, split, epoch)
     if not len(said.labels):
         raise AnewError(

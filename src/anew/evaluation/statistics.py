@@ -191,6 +191,7 @@ def over_blocks(
     """
     blocks = in_blocks({"apart": np.asarray(ours_nll) - np.asarray(theirs_nll)}, length)
     sums, sizes = blocks["apart"], blocks["size"]
+
     generator = np.random.default_rng(seed)
     means: list[NDArray[np.float64]] = []
     for start in range(0, BOOTSTRAP_SAMPLES, 500):
@@ -198,6 +199,7 @@ def over_blocks(
         means.append(sums[chosen].sum(1) / sizes[chosen].sum(1))
     drawn = np.concatenate(means)
     low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+
     mean = float(sums.sum() / sizes.sum())
     above, below = float((drawn >= 0).mean()), float((drawn <= 0).mean())
     p = min(1.0, 2 * max(min(above, below), 1 / BOOTSTRAP_SAMPLES))

@@ -102,12 +102,14 @@ def teacher_parts(networks: Sequence[Network], spec: Spec, batches: Batches) -> 
     live = LiveTeacher(
         networks, training.precision, training.compile, features, spec.teacher_weights
     )
+
     classes = len(live.signature.classes)
     frequencies = None
     if spec.objective.top_k is not None and spec.objective.rest == "frequencies":
         # One more of each: a word that training has not keeps a probability.
         counts = torch.bincount(batches.labels.flatten(), minlength=classes)
         frequencies = (counts + 1).double() / (counts.sum() + classes)
+
     encoding = Encoding(classes, spec.objective.top_k, frequencies)
     key = store_key(
         spec, len(batches.labels), batches.batch_size, encoding, live.signature.positions

@@ -30,8 +30,6 @@ class ReadingTeacher(Teacher):
     _states: list[State] | None = None
     """The networks' states, padded to whole batches; None before the first batch."""
     _batches: Batches | None = None
-    _place: tuple[int, int] | None = None
-    """The epoch and the number of the batch that the states are for."""
 
     def begin(self, batches: Batches) -> None:
         """Take the batches that will be taught, and fill the table if there is one.
@@ -73,6 +71,7 @@ class ReadingTeacher(Teacher):
         assert self._batches is not None, "the batches are known"
         if self.store is not None or first == 0:
             return
+
         fresh = self.live.start(self.batch_size)
         names = [
             f"{network}.{number}" for network, one in enumerate(fresh) for number in range(len(one))
@@ -85,6 +84,7 @@ class ReadingTeacher(Teacher):
                 if batch.number == first:
                     return
                 self._read(batch)
+
         self._states = [
             tuple(
                 self._padded(state[f"{network}.{number}"][self._batches.part].to(one.device))
@@ -100,12 +100,14 @@ class ReadingTeacher(Teacher):
         """
         if self.store is None:
             return
+
         batch = next(batches.epoch(0))
         places = self._places(batch)
         rows, sound = self._look(places)
         sound &= self._held(places)
         if not sound.any():
             return
+
         now = self.encoding.decode(self._read(batch)).softmax(-1)[torch.from_numpy(sound)]
         before = self.encoding.decode(self._from_rows(rows[sound], batches.device)).softmax(-1)
         difference = (now - before).abs().amax().item()

@@ -71,6 +71,7 @@ def read_text(reading: Reading) -> Source:
         parts = _cut(tokens[None], spec, name)
     else:
         parts |= {split: tokens[split] for split in _SPLITS if split in tokens}
+
     if not len(parts.get("train", ())):
         raise AnewError(f"data '{name}': its training text is empty; give one with tokens")
 
@@ -78,6 +79,7 @@ def read_text(reading: Reading) -> Source:
     numbers: dict[SplitName, NDArray[np.int64]] = {
         split: _number(words, vocabulary, name, split) for split, words in parts.items()
     }
+
     sets: dict[SplitName, Windows] = {}
     for split, one in numbers.items():
         stream = _stream(one, vocabulary, behind_end=split != "train")
@@ -85,6 +87,7 @@ def read_text(reading: Reading) -> Source:
         steps = spec.steps if split == "train" else min(spec.steps, len(one))
         sets[split] = Windows.of(stream, steps)
     _check_length(sets["train"], name)
+
     return Source(
         sets["train"],
         sets.get("test"),
@@ -248,6 +251,7 @@ def _split_files(name: str, found: Iterable[str]) -> dict[SplitName, str]:
         inner = file.rpartition("/")[2]
         if is_of_system(inner) or "__MACOSX/" in file or not inner.endswith(SUFFIXES):
             continue
+
         split = split_in(inner.partition(".gz")[0].rpartition(".")[0])
         if split is None:
             continue
@@ -257,6 +261,7 @@ def _split_files(name: str, found: Iterable[str]) -> dict[SplitName, str]:
                 f"{_CALLED[split]} text; leave one"
             )
         by_split[split] = file
+
     if "train" not in by_split:
         raise AnewError(
             f"data '{name}': holds no training text; name the files train.txt, valid.txt and "
