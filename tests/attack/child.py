@@ -205,6 +205,8 @@ def _be_the_child(work: Callable[[], Any], files: Sequence[Path], memory: int | 
     code = 99
     try:
         os.setsid()
+        # Under nohup the suite ignores this signal, and so would all that it starts.
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
         # Who is killed for being too slow takes its own children along.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         # What follows is the child's own: torch's and Python's streams go to files.

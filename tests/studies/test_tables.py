@@ -507,6 +507,7 @@ def test_killed_students_have_the_same_bits(npz, tmp_path):
     assert_frozen(Family.open(tmp_path / "killed"), students=1)
 
 
+@pytest.mark.slow
 def test_two_processes_leave_frozen_parts_alone_as_well(npz, tmp_path):
     finish(start(tmp_path / "two", npz, *OPTIONS, processes=2))
     assert_frozen(Family.open(tmp_path / "two"), students=1)

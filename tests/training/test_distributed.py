@@ -113,6 +113,7 @@ def test_killed_and_from_run_to_run_two_processes_have_the_same_bits(pair, tmp_p
     assert weights(tmp_path / "again") == weights(place / "two")
 
 
+@pytest.mark.slow
 def test_two_processes_exchange_a_shuffled_teachers_answers_as_one_does(pair, tmp_path):
     _, npz, _ = pair
     shuffled = (*OPTIONS, "--objective.shuffled")

@@ -166,7 +166,7 @@ def test_interrupted_runs_end_with_the_same_bits(trained, arrays, tmp_path):
 
 @pytest.mark.parametrize(
     ("seed", "kills", "begin"),
-    [(0, 4, fork_training), (1, 4, fork_training), (2, 4, fork_training), (3, 2, start)],
+    [(0, 4, fork_training), (1, 4, fork_training), (2, 4, fork_training), (3, 1, start)],
 )
 def test_killed_at_random_instants_it_ends_with_the_same_bits(
     trained, npz, tmp_path, seed, kills, begin

@@ -37,6 +37,7 @@ def source(tmp_path_factory):
     return f"folder:{place}"
 
 
+@pytest.mark.slow
 def test_networks_trained_at_once_read_the_disk_with_processes_of_their_own(source, tmp_path):
     options = OPTIONS | {"progress": False}
     anew.train("small_cnn", source, out=tmp_path / "memory", storage="memory", **options)

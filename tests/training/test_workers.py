@@ -185,7 +185,13 @@ def test_kills_at_random_change_nothing(one, tmp_path):
     assert weights(tmp_path / "f") == weights(family)
 
 
-@pytest.mark.parametrize(("number", "everybody"), [(signal.SIGTERM, False), (signal.SIGINT, True)])
+@pytest.mark.parametrize(
+    ("number", "everybody"),
+    [
+        pytest.param(signal.SIGTERM, False, marks=pytest.mark.slow),
+        (signal.SIGINT, True),
+    ],
+)
 def test_a_request_to_stop_saves_in_every_worker(one, tmp_path, number, everybody):
     _, npz = one
     process = start(tmp_path / "f", npz, *LONG)
