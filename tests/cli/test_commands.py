@@ -172,6 +172,7 @@ def test_study_run_and_show_choose_by_the_same_options_and_say_the_same_of_them(
         "--device",
         "--threads",
         "--force",
+        "--keep-epochs",
         "--page",
     }
     assert show.keys() - set(CHOOSING) == {"--format"}

@@ -1,4 +1,4 @@
-"""Commands that read a family: `anew evaluate`, `insight`, `predict`, `show` and `verify`."""
+"""Commands that read a family: `anew evaluate`, `predict`, `show` and `verify`."""
 
 from __future__ import annotations
 
@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from anew.cli.options import (
-    AS_RECORDED,
     THE_LAST,
     WHOLE,
     Calibrate,
     Chosen,
     Coverage,
-    Moved,
     execution_from,
     takes_execution,
 )
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
 
     from anew.core.spec import Spec
     from anew.evaluation.calibrated import Asked, Calibrated
-    from anew.evaluation.insight.wording import Section
     from anew.evaluation.prediction import Prediction
     from anew.family import Family
 
@@ -72,7 +69,7 @@ def evaluate(
             "--split validation"
         )
     opened = Family.open(family)
-    _say(opened.missing())
+    say(opened.missing())
     lineages = opened.lineages(gaps=True)
     if not lineages:
         raise AnewError(
@@ -154,73 +151,6 @@ def _evaluate_lineage(
     )
 
 
-@takes_execution("device", "threads", "trust")
-def insight(
-    family: FamilyFolder,
-    /,
-    *,
-    split: Annotated[
-        Literal["test", "validation", "train"],
-        Parameter(
-            help="Which examples: the test set or the validation split, from the stored "
-            "outputs, or the training examples, which the networks are shown again."
-        ),
-    ] = "test",
-    lineage: Annotated[
-        str,
-        Parameter(
-            help="The network at the end of the lineage to look at, by the start of its "
-            "id; needed where a family has several."
-        ),
-    ] = "",
-    examples: Annotated[
-        int | None,
-        WHOLE,
-        Parameter(
-            help="Look at so many examples, drawn at random; all stored ones, or 10,000 "
-            "training examples, where not given."
-        ),
-    ] = None,
-    form: Annotated[
-        Literal["table", "json", "markdown"],
-        Parameter(
-            name="--format", help="A table, JSON (docs/insight.md says what is in it) or Markdown."
-        ),
-    ] = "table",
-    moved: Moved = AS_RECORDED,
-    **given: Any,
-) -> None:
-    """Print what the students learned: gradients, dark knowledge, calibration, who is harmed, how
-    alike they are.
-    """
-    from anew.evaluation import insight as insights
-    from anew.evaluation.insight import wording
-    from anew.family import Family, choose_lineage
-    from anew.training.device import settings
-
-    execution = execution_from(given)
-    opened = Family.open(family)
-    chosen = choose_lineage(opened, lineage, flag="--lineage")
-    _say(opened.missing())
-    with settings(execution) as device:
-        options = insights.Options(split, examples, device, execution.trust)
-        measured = insights.collect_with_data(
-            opened, chosen, options, source=moved.data, root=moved.root
-        )
-
-    if form == "json":
-        print(json_text(measured.to_json()))
-        return
-    if form == "markdown":
-        print(wording.markdown(measured))
-        return
-    console = Terminal()
-    _print_sections(wording.heading(measured), wording.sections(measured))
-    console = Terminal()
-    for notice in measured.notices:
-        console.print(notice, markup=False, highlight=False)
-
-
 @takes_execution("device", "trust")
 def predict(
     family: FamilyFolder,
@@ -268,25 +198,7 @@ def predict(
         raise AnewError(f"{several}{some_of(unread)}{others}")
 
 
-def _print_sections(heading: str, sections: Sequence[Section]) -> None:
-    """Print tables with their notes, folded to the width of the terminal."""
-    from anew.cli import terminal
-
-    console = Terminal()
-    console.print(heading, markup=False, highlight=False)
-    for section in sections:
-        console.print()
-        console.print(section.title, markup=False, highlight=False, style="bold")
-        for number, drawn in enumerate(
-            terminal.folded(section.columns, section.rows, console.width)
-        ):
-            if number:
-                console.print()
-            console.print(drawn)
-        console.print(section.about, markup=False, highlight=False, style="dim")
-
-
-def _say(lines: Sequence[str]) -> None:
+def say(lines: Sequence[str]) -> None:
     """Say what a reader of the table must know, without a place in the table."""
     for line in lines:
         Terminal(stderr=True).print(line, markup=False, highlight=False)
@@ -345,7 +257,7 @@ def show(family: Path, network: str = "", /) -> None:
     opened = Family.open(family)
     folders = [opened.find(network)] if network else list(opened.folders())
     specs = list(opened.specs([folder.id for folder in folders], gaps=True).values())
-    _say(opened.missing())
+    say(opened.missing())
     records = {folder.id: folder.done if folder.is_done else None for folder in folders}
     metrics = {folder.id: folder.read_metrics() for folder in folders}
 

@@ -18,7 +18,8 @@ from anew.cli import streams
 from anew.cli.adopt import adopt
 from anew.cli.catalogue import data, models
 from anew.cli.export import export
-from anew.cli.family import evaluate, insight, predict, show, verify
+from anew.cli.family import evaluate, predict, show, verify
+from anew.cli.insight import insight
 from anew.cli.report import report
 from anew.cli.study import study
 from anew.cli.suspects import suspects

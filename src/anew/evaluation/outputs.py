@@ -110,6 +110,24 @@ def read_outputs(
     return outputs_in(tensors, folder, split, epoch)
 
 
+def read_whole(folder: NetworkFolder) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return a network's stored outputs and their header, which names the classes.
+
+    The caller has checked the file's hash. Raises `AnewError` if there are none.
+    """
+    if not folder.outputs.exists():
+        raise AnewError(
+            f"{folder.path}: holds no stored outputs ({folder.outputs.name}); restore it from a "
+            f"copy, or look at the training examples with --split train"
+        )
+    tensors, header = files.read_tensors(folder.outputs)
+    if "classes" not in header:
+        raise AnewError(
+            f"{folder.outputs}: names no classes, so anew did not write it; restore it from a copy"
+        )
+    return tensors, header
+
+
 def outputs_in(
     tensors: Mapping[str, Tensor], folder: NetworkFolder, split: str, epoch: str = "last"
 ) -> tuple[Float[Tensor, "*examples classes"], Int64[Tensor, "*examples"]]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
 
 import numpy as np
 import scipy
 from numpy.typing import NDArray
 
+T = TypeVar("T")
 CONFIDENCE = 0.95
 OVER_SEEDS = "paired t over seeds"
 BOOTSTRAP_SAMPLES = 10_000
@@ -79,6 +80,14 @@ class Interval:
     high: float
 
 
+@dataclass(frozen=True)
+class OverSeeds(Interval):
+    """A number measured once a seed: the mean, Student's interval over seeds, and each value."""
+
+    values: tuple[float, ...]
+    """By seed, in their order; NaN where it is not defined, and then the mean is NaN too."""
+
+
 def estimate(values: Values) -> Estimate:
     """Return mean, standard deviation and Student's t interval of values over seeds."""
     numbers = np.asarray(values, np.float64)
@@ -88,6 +97,29 @@ def estimate(values: Values) -> Estimate:
     deviation = float(numbers.std(ddof=1))
     half = float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)) * deviation / math.sqrt(count)
     return Estimate(mean, deviation, mean - half, mean + half, count)
+
+
+def across_seeds(values: Sequence[float]) -> OverSeeds:
+    """Return the mean of a number that was measured once a seed, with its interval over seeds.
+
+    Of one seed there is no interval (NaN).
+    """
+    found = estimate(values)
+    return OverSeeds(found.mean, found.low, found.high, tuple(values))
+
+
+def across(measured: Sequence[T]) -> T:
+    """Return a description whose intervals are over seeds, from one of each seed.
+
+    Fields that are no intervals are the first seed's.
+    """
+    first: Any = measured[0]
+    values = {
+        field.name: across_seeds([getattr(one, field.name).value for one in measured])
+        for field in fields(first)
+        if isinstance(getattr(first, field.name), Interval)
+    }
+    return replace(first, **values)
 
 
 def over_seeds(ours: Values, theirs: Values) -> Difference:

@@ -11,11 +11,12 @@ from anew.core.spec import Spec
 from anew.family.differences import told_apart
 from anew.family.family import Family
 
-Several = Literal["refuse", "longest"]
+Several = Literal["refuse", "alike", "longest"]
 """What to do if a family holds several lineages, or none.
 
-`refuse`: raise `AnewError`, as a command must that predicts or measures. `longest`: take the
-longest, of several the one that was finished last, and () if no network is finished, as a page can.
+`refuse`: raise `AnewError`, as a command must that predicts or measures. `alike`: likewise, but of
+lineages that differ in their seeds alone take one. `longest`: take the longest, of several the one
+that was finished last, and () if no network is finished, as a page can.
 """
 
 
@@ -52,6 +53,12 @@ def choose_lineage(
         raise AnewError(
             f"{family.path}: holds no finished network; `anew train --out {family.path}` trains or "
             f"goes on"
+        )
+    if several == "alike":
+        known: dict[str, str] = {}
+        # The first of each kind.
+        lineages = list(
+            {kind_of(lineage[-1], known): lineage for lineage in reversed(lineages)}.values()
         )
     if len(lineages) > 1:
         ends = ", ".join(named_apart([lineage[-1] for lineage in lineages]))
@@ -126,19 +133,19 @@ def replicas(family: Family, chosen: Sequence[Spec]) -> list[tuple[Spec, ...]]:
     """
     lineages = [tuple(chosen)]
     known: dict[str, str] = {}
-    wanted = _without_seeds(chosen[-1], known)
+    wanted = kind_of(chosen[-1], known)
     for spec in family.finished(gaps=True):
         lineage = spec.lineage
         if len(lineage) != len(chosen) or lineage[0].is_missing:
             continue
-        if _without_seeds(spec, known) != wanted:
+        if kind_of(spec, known) != wanted:
             continue
         if all(lineage[0].id != other[0].id for other in lineages):
             lineages.append(lineage)
     return lineages
 
 
-def _without_seeds(spec: Spec, known: dict[str, str]) -> str:
+def kind_of(spec: Spec, known: dict[str, str]) -> str:
     """Return a hash of all that decides a network's weights but its seeds and its teachers'.
 
     `known` are the hashes by id of those that were looked at before, and it grows.

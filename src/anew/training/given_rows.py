@@ -14,10 +14,10 @@ from anew.core import files
 from anew.core.errors import AnewError
 from anew.core.spec import SOFT_LABELS, ModelSpec, ObjectiveSpec, Spec, TrainingSpec
 from anew.data import Data
+from anew.data.label_files import LabelTable, read_label_table
 from anew.family import Family
 from anew.models import matching
 from anew.teachers.encoding import Encoding
-from anew.teachers.label_files import LabelTable, read_label_table
 from anew.teachers.rows import Rows
 
 Kind = Literal["probabilities", "counts", "logits"]

@@ -14,7 +14,8 @@ from anew.core import files
 from anew.core.errors import AnewError
 from anew.core.recipe import Recipe
 from anew.core.spec import ModelSpec, ObjectiveSpec, Spec, TrainingSpec
-from anew.data import Data
+from anew.data import Data, label_files
+from anew.data.label_files import TABLES
 from anew.data.signature import Signature
 from anew.data.units import units_in_words
 from anew.evaluation.loading import compare_with_record, load_network, probe_record
@@ -22,8 +23,6 @@ from anew.family import Family, NetworkFolder, named_networks, split_name
 from anew.models import checkpoints, fitting, matching, misfits, network, saving
 from anew.models.checkpoints import Checkpoint
 from anew.models.network import Network
-from anew.teachers import label_files
-from anew.teachers.label_files import TABLES
 from anew.training import answers, given_objects
 from anew.training.given_rows import GivenRows, find_rows
 

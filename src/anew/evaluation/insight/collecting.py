@@ -18,7 +18,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from anew import evaluation
-from anew.core import files, randomness
+from anew.core import randomness
 from anew.core.errors import AnewError
 from anew.core.spec import Spec
 from anew.core.text import plain
@@ -31,7 +31,7 @@ from anew.evaluation.insight.dark_knowledge import DarkKnowledge
 from anew.evaluation.insight.fidelity import Fidelity
 from anew.evaluation.insight.gradients import Gradients
 from anew.evaluation.loading import load_network
-from anew.evaluation.outputs import outputs_in
+from anew.evaluation.outputs import outputs_in, read_whole
 from anew.family import Family, NetworkFolder
 from anew.models import network, saving
 
@@ -253,7 +253,7 @@ class _Collector:
             assert data is not None, "checked by the caller"
             classes = data.classes
             wanted = self._options.examples or TRAINING_EXAMPLES
-            places = _chosen(len(data.training), wanted)
+            places = chosen_places(len(data.training), wanted)
             chosen = data.training.take(places)
             labels = chosen.labels
             says = {
@@ -263,7 +263,7 @@ class _Collector:
         else:
             classes = tuple(self._stored(self._lineage[-1].id)[1]["classes"])
             says, labels = self._read_stored()
-            places = _chosen(len(labels), self._options.examples)
+            places = chosen_places(len(labels), self._options.examples)
             says = {network_id: logits[places] for network_id, logits in says.items()}
             labels = labels[places]
 
@@ -281,14 +281,14 @@ class _Collector:
             labels=labels,
             logits=tuple(says[spec.id] for spec in self._lineage),
             teachers=tuple(teachers),
-            permutation=_permutation(self._lineage, places, len(classes)),
+            permutation=permutation_of(self._lineage[-1], places, len(classes)),
         )
         return seen, classes
 
     def _stored(self, network_id: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return a network's stored outputs and their header; each file is read once."""
         if network_id not in self._outputs:
-            self._outputs[network_id] = _read_whole(self._folders[network_id])
+            self._outputs[network_id] = read_whole(self._folders[network_id])
         return self._outputs[network_id]
 
     def _read_stored(self) -> tuple[dict[str, Tensor], Int64[Tensor, "examples"]]:
@@ -417,21 +417,6 @@ class _Collector:
         return [tensors["validation.last"] for tensors in stored], labels
 
 
-def _read_whole(folder: NetworkFolder) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return a network's stored outputs and their header."""
-    if not folder.outputs.exists():
-        raise AnewError(
-            f"{folder.path}: holds no stored outputs ({folder.outputs.name}); restore it from a "
-            f"copy, or look at the training examples with --split train"
-        )
-    tensors, header = files.read_tensors(folder.outputs)
-    if "classes" not in header:
-        raise AnewError(
-            f"{folder.outputs}: names no classes, so anew did not write it; restore it from a copy"
-        )
-    return tensors, header
-
-
 def _check_same(data: Data, spec: Spec) -> None:
     if not data.spec.is_same(spec.data):
         raise AnewError(
@@ -467,7 +452,7 @@ def _member(generation: int, spec: Spec, folder: NetworkFolder) -> Member:
     )
 
 
-def _chosen(count: int, wanted: int | None) -> Int64[Tensor, "examples"]:
+def chosen_places(count: int, wanted: int | None) -> Int64[Tensor, "examples"]:
     """Return the numbers of the examples to look at, in order.
 
     All of them, or so many drawn at random, the same each time.
@@ -477,10 +462,12 @@ def _chosen(count: int, wanted: int | None) -> Int64[Tensor, "examples"]:
     return randomness.order(randomness.key(0, "insight examples"), count)[:wanted].sort().values
 
 
-def _permutation(lineage: Sequence[Spec], places: Tensor, classes: int) -> Tensor:
+def permutation_of(
+    spec: Spec, places: Int64[Tensor, "examples"], classes: int
+) -> Int64[Tensor, "examples classes"]:
     """Return DKPP's random integers (N, C) for examples by their numbers."""
     counters = places[:, None] * classes + torch.arange(classes)
-    return randomness.bits(randomness.key(lineage[-1].data.seed, "insight permutation"), counters)
+    return randomness.bits(randomness.key(spec.data.seed, "insight permutation"), counters)
 
 
 def _together(
@@ -490,7 +477,8 @@ def _together(
     return logits[0] if len(logits) == 1 else ensemble.log_mean(logits, weights=weights)
 
 
-def _log_probabilities(logits: Sequence[Tensor]) -> Float[Tensor, "examples classes"]:
+def log_probabilities(logits: Sequence[Tensor]) -> Float[Tensor, "examples classes"]:
+    """Return what a network, or the mean of several, says: log-probabilities in float64."""
     if len(logits) == 1:
         return F.log_softmax(logits[0].double(), dim=-1)
     return ensemble.log_mean(logits)
@@ -499,7 +487,7 @@ def _log_probabilities(logits: Sequence[Tensor]) -> Float[Tensor, "examples clas
 def _singles_and_means(logits: Sequence[Tensor]) -> Iterator[tuple[tuple[int, ...], Tensor]]:
     """Yield every network, then the ensembles of neighbours, with their log-probabilities."""
     for number, one in enumerate(logits):
-        yield (number,), _log_probabilities([one])
+        yield (number,), log_probabilities([one])
     yield from ensemble.listed_means(logits)
 
 
@@ -516,7 +504,7 @@ def _harm(seen: _Seen, classes: Sequence[str]) -> tuple[Harm, ...]:
 
     def answers(members: tuple[int, ...]) -> calibration.Answers:
         logits = [seen.logits[number] for number in members]
-        return calibration.Answers(members, _log_probabilities(logits).argmax(-1) == seen.labels)
+        return calibration.Answers(members, log_probabilities(logits).argmax(-1) == seen.labels)
 
     repair = answers(everybody)
     return tuple(

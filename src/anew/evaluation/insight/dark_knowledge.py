@@ -12,6 +12,11 @@ called i:
 Both say "called i, may be j": of a network whose every probability is calibrated they are equal but
 for chance. They are compared by Spearman's rank correlation over the pairs i != j of those rows i
 that have errors, so that neither few large entries nor how often i is named decides.
+
+The paper says that DKPP's permutation "destroys the pairwise similarities of the original output
+covariance matrix" (Furlanello et al. 2018). That matrix, over examples, is given before and after,
+with the correlation of both. The permutation leaves each argmax in its place, and with it the part
+of the covariance that the argmax makes.
 """
 
 from __future__ import annotations
@@ -24,7 +29,7 @@ import numpy as np
 import scipy
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from anew import objectives
@@ -84,6 +89,12 @@ class DarkKnowledge:
     """The same with `permuted`: what the permutation leaves of it."""
     kept_by_permutation: float
     """Spearman's rank correlation of `similarity` with `permuted` over pairs i != j."""
+    covariance: Matrix
+    """The covariance over examples of the probabilities of every two classes."""
+    covariance_permuted: Matrix
+    """The same after DKPP's permutation."""
+    covariance_kept: float
+    """Pearson's correlation of both over pairs i < j: what the permutation leaves of it."""
     second_thoughts: tuple[SecondThought, ...]
     """The pictures with the likeliest second class, likeliest first, at most 24.
 
@@ -129,7 +140,9 @@ def measure(
     )
 
     similar = similarity(p, called)
-    permuted = similarity(objectives.permute_dark_knowledge(p, permutation), called)
+    shuffled = objectives.permute_dark_knowledge(p, permutation)
+    permuted = similarity(shuffled, called)
+    covariances = covariance(p), covariance(shuffled)
     confusion = confusion_matrix(labels, called, p.shape[-1])
     return DarkKnowledge(
         generation=generation.number,
@@ -140,7 +153,10 @@ def measure(
         confusion=tuple(tuple(map(int, row)) for row in confusion.tolist()),
         agreement=agreement(similar, confusion),
         agreement_permuted=agreement(permuted, confusion),
-        kept_by_permutation=_rank_correlation(similar, permuted, similar.sum(-1) > 0),
+        kept_by_permutation=rank_correlation(similar, permuted, similar.sum(-1) > 0),
+        covariance=_rows(covariances[0]),
+        covariance_permuted=_rows(covariances[1]),
+        covariance_kept=covariance_correlation(*covariances),
         second_thoughts=_second_thoughts(p, called, labels, places),
     )
 
@@ -165,6 +181,21 @@ def confusion_matrix(
     )
 
 
+def covariance(probabilities: Float[Tensor, "examples classes"]) -> Float[Tensor, "c c"]:
+    """Return the covariance over examples of the probabilities of every two classes."""
+    centred = probabilities - probabilities.mean(0)
+    return centred.T @ centred / len(probabilities)
+
+
+def covariance_correlation(first: Float[Tensor, "c c"], second: Float[Tensor, "c c"]) -> float:
+    """Return Pearson's correlation of two covariances over pairs i < j; NaN of fewer than 3."""
+    rows, columns = torch.triu_indices(len(first), len(first), 1)
+    left, right = first[rows, columns].numpy(), second[rows, columns].numpy()
+    if len(left) < 3 or np.ptp(left) == 0 or np.ptp(right) == 0:
+        return math.nan
+    return float(np.corrcoef(left, right)[0, 1])
+
+
 def agreement(
     similar: Float[Tensor, "classes classes"], confusion: Int64[Tensor, "classes classes"]
 ) -> float:
@@ -174,10 +205,14 @@ def agreement(
     """
     errors = confusion.T.double().fill_diagonal_(0)
     total = errors.sum(-1, keepdim=True)
-    return _rank_correlation(similar, errors / total.clamp_min(1), total.squeeze(-1) > 0)
+    return rank_correlation(similar, errors / total.clamp_min(1), total.squeeze(-1) > 0)
 
 
-def _rank_correlation(left: Tensor, right: Tensor, rows: Tensor) -> float:
+def rank_correlation(
+    left: Float[Tensor, "classes classes"],
+    right: Float[Tensor, "classes classes"],
+    rows: Bool[Tensor, "classes"],
+) -> float:
     """Return Spearman's correlation over the entries beside the diagonal of the given rows."""
     beside = ~torch.eye(len(left), dtype=torch.bool) & rows[:, None]
     first, second = left[beside].numpy(), right[beside].numpy()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from anew.core.text import in_digits, table
@@ -28,9 +29,9 @@ class Section:
 def sections(insight: Insight) -> list[Section]:
     """Return the tables of an insight that have rows, in reading order."""
     tables = [
-        _gradients(insight),
-        _weights(insight),
-        _permuted(insight),
+        gradients_table(insight.gradients),
+        weights_table(insight.gradients),
+        permuted_table(insight.gradients),
         _dark_knowledge(insight),
         _likenesses(insight),
         _second_thoughts(insight),
@@ -56,21 +57,27 @@ def heading(insight: Insight) -> str:
 
 def markdown(insight: Insight) -> str:
     """Return the insight as Markdown."""
-    lines = ["# Insight", "", f"{heading(insight)}.", ""]
-    for section in sections(insight):
+    return in_markdown(heading(insight), sections(insight), insight.notices)
+
+
+def in_markdown(headed: str, tables: Sequence[Section], notices: Sequence[str]) -> str:
+    """Return tables with a heading and notices as Markdown."""
+    lines = ["# Insight", "", f"{headed}.", ""]
+    for section in tables:
         lines += [f"## {section.title}", "", section.about, ""]
         lines += [table(section.columns, section.rows, numbers_from=1), ""]
-    lines += [f"- {notice}" for notice in insight.notices]
+    lines += [f"- {notice}" for notice in notices]
     return "\n".join(lines).rstrip()
 
 
 _PULL_COLUMNS = ("in wrong classes", "by labels", "by max p", "by p*", "by any weight", "cosine")
 
 
-def _gradients(insight: Insight) -> Section:
+def gradients_table(students: Sequence[Gradients]) -> Section:
+    """Return what pulls on students towards their teachers' outputs, as a table."""
     rows = [
-        [*_student(student), *_pull(student.ban), _share(student.cwtm_effective)]
-        for student in insight.gradients
+        [*_student(student), *_pull(student.ban), share(student.cwtm_effective)]
+        for student in students
     ]
 
     return Section(
@@ -86,18 +93,19 @@ def _gradients(insight: Insight) -> Section:
     )
 
 
-def _weights(insight: Insight) -> Section:
+def weights_table(students: Sequence[Gradients]) -> Section:
+    """Return how near the weights of examples are to equation 9, as a table."""
     rows: list[list[str]] = []
-    for student in insight.gradients:
+    for student in students:
         pull = student.ban
         rows.append(
             [
                 *_student(student),
-                _number(pull.ratio_mean, 2),
-                _number(pull.slope, 2),
-                _number(pull.intercept, 2),
-                _number(pull.ratio_r2_weighted, 2),
-                _number(pull.identity_r2_weighted, 2),
+                number(pull.ratio_mean, 2),
+                number(pull.slope, 2),
+                number(pull.intercept, 2),
+                number(pull.ratio_r2_weighted, 2),
+                number(pull.identity_r2_weighted, 2),
             ]
         )
 
@@ -113,10 +121,11 @@ def _weights(insight: Insight) -> Section:
     )
 
 
-def _permuted(insight: Insight) -> Section:
+def permuted_table(students: Sequence[Gradients]) -> Section:
+    """Return what would pull on students with their teachers' outputs permuted, as a table."""
     rows = [
-        [*_student(student), *_pull(student.dkpp), _number(student.ban_dkpp_cosine, 3)]
-        for student in insight.gradients
+        [*_student(student), *_pull(student.dkpp), number(student.ban_dkpp_cosine, 3)]
+        for student in students
     ]
 
     return Section(
@@ -141,19 +150,20 @@ def _pull(pull: Pull) -> list[str]:
         pull.by_right_class,
         pull.by_any_weight,
     )
-    return [*map(_share, shares), _number(pull.cosine, 3)]
+    return [*map(share, shares), number(pull.cosine, 3)]
 
 
 def _dark_knowledge(insight: Insight) -> Section:
     rows = [
         [
             f"generation {network.generation}",
-            _share(network.confidence),
-            _share(network.correct),
-            _number(network.entropy, 3),
-            _number(network.dark_entropy, 3),
+            share(network.confidence),
+            share(network.correct),
+            number(network.entropy, 3),
+            number(network.dark_entropy, 3),
             in_digits(network.agreement, 2),
             in_digits(network.agreement_permuted, 2),
+            in_digits(network.covariance_kept, 2),
         ]
         for network in insight.dark_knowledge
     ]
@@ -167,6 +177,7 @@ def _dark_knowledge(insight: Insight) -> Section:
         "beside the answer",
         "like the errors",
         "permuted",
+        "covariance kept",
     )
     return Section(
         "How sure they are, and what they think beside it",
@@ -174,7 +185,8 @@ def _dark_knowledge(insight: Insight) -> Section:
         f"outputs, and of what is beside the answer (at most {most:.2f}, where all others are "
         "equally likely). Like the errors: Spearman's rank correlation, over pairs of classes, of "
         "where the probability beside the answer lies with which errors are made; then the same "
-        "after DKPP's permutation.",
+        "after DKPP's permutation. Covariance kept: Pearson's correlation, over pairs of classes, "
+        "of the outputs' covariance before and after it.",
         columns,
         rows,
     )
@@ -183,9 +195,9 @@ def _dark_knowledge(insight: Insight) -> Section:
 def _likenesses(insight: Insight) -> Section:
     first, last = insight.dark_knowledge[0], insight.dark_knowledge[-1]
     rows: list[list[str]] = []
-    for number, name in enumerate(insight.classes):
+    for place, name in enumerate(insight.classes):
         cells: list[str] = []
-        for similar in (first.similarity[number], last.similarity[number]):
+        for similar in (first.similarity[place], last.similarity[place]):
             likest = max(range(len(similar)), key=similar.__getitem__)
             share = similar[likest]
             cells.append(f"{insight.classes[likest]} {100 * share:.0f} %" if share else "-")
@@ -261,11 +273,11 @@ def _harm(insight: Insight) -> Section:
         rows.append(
             [
                 change.name,
-                _number(Interval(difference.mean, difference.low, difference.high), 2),
+                number(Interval(difference.mean, difference.low, difference.high), 2),
                 f"{difference.p:.2g}",
-                _number(change.negative_flips, 2),
-                _number(change.positive_flips, 2),
-                _number(change.repaired, 0),
+                number(change.negative_flips, 2),
+                number(change.positive_flips, 2),
+                number(change.repaired, 0),
                 f"{worst.name} {worst.before:.1f} to {worst.after:.1f}",
             ]
         )
@@ -317,7 +329,7 @@ def _ensembles(insight: Insight) -> Section:
             in_digits(together.error, 2),
             in_digits(together.mean_member_error, 2),
             in_digits(together.best_member_error, 2),
-            _number(together.gain, 2),
+            number(together.gain, 2),
             in_digits(together.disagreement, 2),
             in_digits(together.double_faults, 2),
         ]
@@ -333,11 +345,14 @@ def _ensembles(insight: Insight) -> Section:
     )
 
 
-def _share(interval: Interval) -> str:
-    return _number(Interval(100 * interval.value, 100 * interval.low, 100 * interval.high), 1)
+def share(interval: Interval) -> str:
+    """Return a share with its interval in percent."""
+    return number(Interval(100 * interval.value, 100 * interval.low, 100 * interval.high), 1)
 
 
-def _number(interval: Interval, digits: int) -> str:
-    if math.isnan(interval.value):
-        return "-"
-    return f"{interval.value:.{digits}f} ({interval.low:.{digits}f} to {interval.high:.{digits}f})"
+def number(interval: Interval, digits: int) -> str:
+    """Return a number with its interval in so many digits, alone if it has none."""
+    value = in_digits(interval.value, digits)
+    if math.isnan(interval.value) or math.isnan(interval.low):
+        return value
+    return f"{value} ({interval.low:.{digits}f} to {interval.high:.{digits}f})"

@@ -1,4 +1,4 @@
-"""Soft labels as people have them in files: arrays of NumPy, tensors, columns of Parquet.
+"""Tables of numbers by example in files, such as soft labels: NumPy, tensors, columns of Parquet.
 
 No file runs code: NumPy's and torch's pickles are not loaded.
 """
@@ -27,6 +27,7 @@ _LABELS = ("labels", "label", "y", "targets", "target")
 _CLASSES = ("classes", "class_names", "label_names")
 _NUMBERS = ("indices", "index", "top_k_indices", "topk_indices")
 _VALUES = ("values", "top_k_values", "topk_values")
+SOFT_LABELS = "soft labels"
 Array = NDArray[Any]
 
 
@@ -45,11 +46,13 @@ class LabelTable:
     """The label (N,) of each example, where the file has them."""
     classes: tuple[str, ...] = ()
     """The names of the classes, where the file has them."""
+    what: str = SOFT_LABELS
+    """What the rows are, for messages."""
 
     @property
     def called(self) -> str:
         """How the table is called in messages."""
-        return f"soft labels {self.path}{':' if self.name else ''}{self.name}"
+        return f"{self.what} {self.path}{':' if self.name else ''}{self.name}"
 
 
 def split_name(text: str) -> tuple[Path, str]:
@@ -61,19 +64,22 @@ def split_name(text: str) -> tuple[Path, str]:
     return (Path(file), name) if file and Path(file).exists() else (path, "")
 
 
-def read_label_table(text: str) -> LabelTable:
-    """Read a file of soft labels: `FILE`, or `FILE:NAME` for an array or a column of it.
+def read_label_table(text: str, what: str = SOFT_LABELS) -> LabelTable:
+    """Read a table of numbers by example: `FILE`, or `FILE:NAME` for an array or a column of it.
+
+    `what` the rows are is said in messages.
 
     Raises `AnewError` if it is missing, damaged or of another kind, would run code, or if it is
     not clear which array is meant.
     """
     path, name = split_name(text)
-    arrays = _arrays(path, name)
+    called = f"{what} {path}"
+    arrays = _arrays(path, name, called)
     wide = {key: array for key, array in arrays.items() if array.ndim == 2 and array.shape[1] > 1}
     for key in wide:
         if wide[key].dtype.kind not in "fiub":
             raise AnewError(
-                f"soft labels {path}: '{key}' holds {wide[key].dtype}, not real numbers; convert it"
+                f"{called}: '{key}' holds {wide[key].dtype}, not real numbers; convert it"
             )
 
     numbers = next((key for key in _NUMBERS if key in wide), None) if not name else None
@@ -84,7 +90,7 @@ def read_label_table(text: str) -> LabelTable:
     else:
         candidates = [name] if name else list(wide)
     if len(candidates) != 1 or candidates[0] not in wide:
-        raise _unclear(path, name, arrays, list(wide))
+        raise _unclear(path, called, name, arrays)
 
     chosen = candidates[0]
     labels = next((arrays[key] for key in _LABELS if key in arrays and key != chosen), None)
@@ -96,26 +102,28 @@ def read_label_table(text: str) -> LabelTable:
         wide[numbers] if numbers is not None else None,
         labels.reshape(-1) if labels is not None and labels.size == len(wide[chosen]) else None,
         tuple(map(str, classes.reshape(-1))) if classes is not None else (),
+        what,
     )
 
 
-def _unclear(path: Path, name: str, arrays: Mapping[str, Array], wide: list[str]) -> AnewError:
+def _unclear(path: Path, called: str, name: str, arrays: Mapping[str, Array]) -> AnewError:
     """Return the error of a file in which the rows are not found."""
+    wide = [key for key, array in arrays.items() if array.ndim == 2 and array.shape[1] > 1]
     shapes = ", ".join(f"{key or 'array'} {array.shape}" for key, array in arrays.items())
     if name and name not in arrays:
         return AnewError(
-            f"soft labels {path}: hold no '{name}'{did_you_mean(name, list(arrays))}; there: "
+            f"{called}: hold no '{name}'{did_you_mean(name, list(arrays))}; there: "
             f"{shapes or 'nothing'}"
         )
     if name or not wide:
         return AnewError(
-            f"soft labels {path}: must have the shape (N, C), a row for each example, got "
+            f"{called}: must have the shape (N, C), a row for each example, got "
             f"{shapes or 'nothing'}; give rows of as many numbers as there are classes"
         )
-    return AnewError(f"soft labels {path}: hold several tables ({shapes}); name one as {path}:NAME")
+    return AnewError(f"{called}: hold several tables ({shapes}); name one as {path}:NAME")
 
 
-def _arrays(path: Path, name: str) -> dict[str, Array]:
+def _arrays(path: Path, name: str, called: str) -> dict[str, Array]:
     """Return all arrays of a file by their names; "" for one without a name."""
     files.check_regular(path)
     read = {
@@ -127,16 +135,16 @@ def _arrays(path: Path, name: str) -> dict[str, Array]:
     }.get(path.suffix.lower())
 
     if path.suffix.lower() == ".parquet":
-        return _read_parquet(path, name)
+        return _read_parquet(path, called)
     if read is None:
         raise AnewError(
-            f"soft labels {path}: are read from {', '.join(SUFFIXES)}, got '{path.suffix}'; save "
+            f"{called}: are read from {', '.join(SUFFIXES)}, got '{path.suffix}'; save "
             "them with numpy.save"
         )
-    return read(path)
+    return read(path, called)
 
 
-def _read_numpy(path: Path) -> dict[str, Array]:
+def _read_numpy(path: Path, called: str) -> dict[str, Array]:
     try:
         loaded: Any = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
@@ -146,26 +154,26 @@ def _read_numpy(path: Path) -> dict[str, Array]:
 
     except OSError as error:
         raise AnewError(
-            f"soft labels {path}: cannot be read ({error.strerror or error}); check the path"
+            f"{called}: cannot be read ({error.strerror or error}); check the path"
         ) from error
     except (ValueError, EOFError, zipfile.BadZipFile, MemoryError) as error:
         raise AnewError(
-            f"soft labels {path}: are truncated, damaged or hold Python objects "
+            f"{called}: are truncated, damaged or hold Python objects "
             f"({in_one_line(error)}), which are never loaded; save plain numbers with numpy.save"
         ) from error
 
 
-def _read_safetensors(path: Path) -> dict[str, Array]:
+def _read_safetensors(path: Path, called: str) -> dict[str, Array]:
     tensors, _ = files.read_tensors(path)
     return {key: _numpy(tensor) for key, tensor in tensors.items()}
 
 
-def _read_torch(path: Path) -> dict[str, Array]:
+def _read_torch(path: Path, called: str) -> dict[str, Array]:
     try:
         loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
         raise AnewError(
-            f"soft labels {path}: cannot be loaded without running code ({in_one_line(error)}); "
+            f"{called}: cannot be loaded without running code ({in_one_line(error)}); "
             "save a plain tensor"
         ) from error
     named = cast("dict[Any, Any]", loaded if isinstance(loaded, dict) else {"": loaded})
@@ -177,13 +185,13 @@ def _numpy(tensor: Tensor) -> Array:
     return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
 
-def _read_parquet(path: Path, name: str) -> dict[str, Array]:
+def _read_parquet(path: Path, called: str) -> dict[str, Array]:
     """Return columns of numbers and of lists of equal length; of pictures nothing is read."""
     try:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise AnewError(f"soft labels {path}: need pyarrow; pip install 'anew[parquet]'") from error
+        raise AnewError(f"{called}: need pyarrow; pip install 'anew[parquet]'") from error
 
     arrays: dict[str, Array] = {}
     try:
@@ -207,8 +215,7 @@ def _read_parquet(path: Path, name: str) -> dict[str, Array]:
                 arrays[column] = flat.reshape(count, -1)
     except (OSError, pyarrow.ArrowException) as error:
         raise AnewError(
-            f"soft labels {path}: cannot be read as Parquet ({in_one_line(error)}); give a whole "
-            "file"
+            f"{called}: cannot be read as Parquet ({in_one_line(error)}); give a whole file"
         ) from error
     return arrays
 

@@ -1,0 +1,225 @@
+"""`anew insight`: what the students of a lineage learned, siblings side by side, and over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from anew.cli.family import FamilyFolder, say
+from anew.cli.options import AS_RECORDED, WHOLE, Moved, execution_from, takes_execution
+from anew.cli.streams import Terminal
+from anew.core.errors import AnewError
+from anew.core.text import json_text
+
+if TYPE_CHECKING:
+    from anew.core.spec import Spec
+    from anew.evaluation.insight import Insight, Options
+    from anew.evaluation.insight.comparing import Comparison
+    from anew.evaluation.insight.seeds import SeedsInsight
+    from anew.evaluation.insight.wording import Section
+    from anew.family import Family
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class LookedAt:
+    """Which examples are looked at."""
+
+    split: Annotated[
+        Literal["test", "validation", "train"],
+        Parameter(
+            help="Which examples: the test set or the validation split, from the stored "
+            "outputs, or the training examples, which the networks are shown again."
+        ),
+    ] = "test"
+    examples: Annotated[
+        int | None,
+        WHOLE,
+        Parameter(
+            help="Look at so many examples, drawn at random; all stored ones, or 10,000 "
+            "training examples, where not given."
+        ),
+    ] = None
+
+
+ALL_OF_TEST = LookedAt()
+"""All test examples."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Compare:
+    """What `anew insight` looks at in place of one lineage, and what it is held against."""
+
+    siblings: Annotated[
+        bool,
+        Parameter(
+            negative=(),
+            help="The students of one teacher side by side: what each objective kept of it. Of "
+            "teachers that differ in their seeds alone, the means over seeds.",
+        ),
+    ] = False
+    seeds: Annotated[
+        bool,
+        Parameter(
+            negative=(),
+            help="All finished lineages that differ from the one in their seeds alone, with "
+            "intervals over seeds.",
+        ),
+    ] = False
+    similarity: Annotated[
+        bool,
+        Parameter(
+            negative=(),
+            help="Which classes are alike to each generation and ensemble (with --siblings, to "
+            "each student), against its errors, --groups and --human.",
+        ),
+    ] = False
+    groups: Annotated[
+        Path | None,
+        Parameter(
+            help="Hold them against groups of classes: CSV or text with class,group or group: "
+            "class, class in a line, or JSON."
+        ),
+    ] = None
+    human: Annotated[
+        str | None,
+        Parameter(
+            help="Hold them against people: FILE or FILE:NAME (.npz, .npy, .parquet, "
+            ".safetensors) with counts or probabilities (N, C) of the test examples, in their "
+            "order."
+        ),
+    ] = None
+
+
+ONE_LINEAGE = Compare()
+"""One lineage is looked at, by itself."""
+
+
+@takes_execution("device", "threads", "trust")
+def insight(
+    family: FamilyFolder,
+    /,
+    *,
+    looked_at: LookedAt = ALL_OF_TEST,
+    lineage: Annotated[
+        str,
+        Parameter(
+            help="The network at the end of the lineage to look at, by the start of its "
+            "id; needed where a family has several. With --siblings, a teacher or a student."
+        ),
+    ] = "",
+    form: Annotated[
+        Literal["table", "json", "markdown"],
+        Parameter(
+            name="--format", help="A table, JSON (docs/insight.md says what is in it) or Markdown."
+        ),
+    ] = "table",
+    compare: Compare = ONE_LINEAGE,
+    moved: Moved = AS_RECORDED,
+    **given: Any,
+) -> None:
+    """Print what the students learned: gradients, dark knowledge, calibration, who is harmed, how
+    alike they are.
+    """
+    from anew.evaluation import insight as insights
+    from anew.evaluation.insight import comparing_words, wording
+    from anew.evaluation.insight.seeds import collect_over_seeds
+    from anew.family import Family, choose_lineage
+    from anew.training.device import settings
+
+    execution = execution_from(given)
+    opened = Family.open(family)
+    say(opened.missing())
+    if compare.siblings or compare.similarity or compare.groups or compare.human:
+        options = insights.Options(looked_at.split, looked_at.examples)
+        compared = _compared(opened, lineage, options, compare)
+        said = comparing_words.heading(compared), comparing_words.sections(compared)
+        _print_insight(compared, form, *said)
+        return
+
+    chosen = choose_lineage(
+        opened, lineage, flag="--lineage", several="alike" if compare.seeds else "refuse"
+    )
+    with settings(execution) as device:
+        options = insights.Options(looked_at.split, looked_at.examples, device, execution.trust)
+        if compare.seeds:
+            lineages = _replicas(opened, chosen)
+            over = collect_over_seeds(opened, lineages, options, source=moved.data, root=moved.root)
+            said = comparing_words.seeds_heading(over), comparing_words.seeds_sections(over)
+            _print_insight(over, form, *said)
+            return
+        measured = insights.collect_with_data(
+            opened, chosen, options, source=moved.data, root=moved.root
+        )
+    _print_insight(measured, form, wording.heading(measured), wording.sections(measured))
+
+
+def _compared(family: Family, end: str, options: Options, compare: Compare) -> Comparison:
+    """Return networks side by side: the siblings or the lineages that are meant."""
+    from anew.evaluation.insight import comparing
+    from anew.family import choose_lineage
+    from anew.family.siblings import find_siblings
+
+    against = comparing.Against(compare.groups, compare.human)
+    if compare.siblings:
+        siblings = find_siblings(family, end, every_seed=compare.seeds or not end)
+        return comparing.compare_siblings(family, siblings, options, against)
+    chosen = choose_lineage(
+        family, end, flag="--lineage", several="alike" if compare.seeds else "refuse"
+    )
+    lineages = _replicas(family, chosen) if compare.seeds else [chosen]
+    return comparing.compare_generations(family, lineages, options, against)
+
+
+def _replicas(family: Family, chosen: Sequence[Spec]) -> list[tuple[Spec, ...]]:
+    """Return the lineages that differ in their seeds alone, by their seeds."""
+    from anew.family import replicas
+
+    found = replicas(family, chosen)
+    if len(found) < 2:
+        raise AnewError(
+            f"{family.path}: --seeds needs lineages that differ in their seeds alone, and "
+            f"{chosen[-1].id} is alone; train it with another --seed, or drop --seeds"
+        )
+    return sorted(found, key=lambda lineage: (lineage[-1].seed, lineage[-1].id))
+
+
+def _print_insight(
+    measured: Insight | Comparison | SeedsInsight,
+    form: Literal["table", "json", "markdown"],
+    heading: str,
+    sections: Sequence[Section],
+) -> None:
+    from anew.evaluation.insight import wording
+
+    if form == "json":
+        print(json_text(measured.to_json()))
+    elif form == "markdown":
+        print(wording.in_markdown(heading, sections, measured.notices))
+    else:
+        _print_sections(heading, sections)
+        for notice in measured.notices:
+            Terminal().print(notice, markup=False, highlight=False)
+
+
+def _print_sections(heading: str, sections: Sequence[Section]) -> None:
+    """Print tables with their notes, folded to the width of the terminal."""
+    from anew.cli import terminal
+
+    console = Terminal()
+    console.print(heading, markup=False, highlight=False)
+    for section in sections:
+        console.print()
+        console.print(section.title, markup=False, highlight=False, style="bold")
+        for number, drawn in enumerate(
+            terminal.folded(section.columns, section.rows, console.width)
+        ):
+            if number:
+                console.print()
+            console.print(drawn)
+        console.print(section.about, markup=False, highlight=False, style="dim")
