@@ -200,6 +200,10 @@ def test_pictures_that_are_kept_larger_show_their_middle_or_move_within():
         (Views("trivial+rand"), "have both trivial and rand; drop one"),
         (Views("flip", erase=0.5), "data.erase is for views with erase, and these are 'flip'"),
         (Views("mixup", rand_magnitude=3), "drop --data.rand-magnitude, or add rand to --views"),
+        (
+            Views(padding=3),
+            "views with crop, and these are 'none'; drop --data.padding, or add crop",
+        ),
         (Views("flip", crop_area=0.2), "data.crop_area is for views with resized-crop, and"),
         (Views("flip", size=(40, 20)), "show 40x20 of pictures of 32x36"),
     ],

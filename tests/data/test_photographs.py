@@ -280,6 +280,16 @@ def test_all_damaged_pictures_are_named_or_left_out(spec, photographs):
     assert len(prepare(source, lenient).training) == 25
 
 
+def test_what_the_headers_say_is_told_the_second_time_as_well(spec, photographs):
+    (photographs / "train" / "cat" / "002.jpg").write_text("<html>")
+    heights, widths = zip(*SIZES, strict=True)
+    for _ in range(2):
+        sizes, unread = open_source(spec).files
+        extremes = f"{min(widths)}x{min(heights)} to {max(widths)}x{max(heights)}"
+        assert sizes == f"picture files: 36, of {extremes} pixels (width x height)"
+        assert "cat/002.jpg" in unread and "--data.skip-damaged" in unread
+
+
 def test_a_cache_beyond_its_budget_takes_the_least_recently_used_away(tmp_path):
     layout = Layout(10, 10, 1)
     said = []

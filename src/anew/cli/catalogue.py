@@ -128,6 +128,8 @@ def data(
     dtype = str(loaded.train.show(slice(0, 1)).dtype).removeprefix("torch.")
     print(f"{source}: {len(loaded.train):,} training examples, {test}, each {shape} {dtype}")
 
+    for line in loaded.files:
+        print(clean(line))
     names = ", ".join(loaded.classes[:10]) + (", ..." if len(loaded.classes) > 10 else "")
     print(f"{len(loaded.classes)} classes: {clean(names)}")
     if loaded.train.labels.ndim == 1:

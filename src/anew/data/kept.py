@@ -181,6 +181,20 @@ class Pictures:
         self.facts.set("damaged", {str(number): text for number, text in found.items()})
         return found
 
+    def in_words(self) -> list[str]:
+        """Return what the headers of the picture files say of them, a line each."""
+        least_height, least_width, height, width = self.facts.get("sizes")
+        least, most = f"{least_width}x{least_height}", f"{width}x{height}"
+        between = least if least == most else f"{least} to {most}"
+        lines = [f"picture files: {len(self):,}, of {between} pixels (width x height)"]
+        unread = self.facts.get("unread")
+        if unread:
+            lines.append(
+                f"picture files that cannot be read: {unread}; training stops at them, or leaves "
+                "them out with --data.skip-damaged"
+            )
+        return lines
+
     @property
     def counts_as_files(self) -> bool:
         """Whether a fingerprint takes the bytes of files for pictures, not the pixels.
@@ -212,7 +226,8 @@ class Pictures:
         return 0 if count <= FEW else self.storage.ahead
 
     def _known_layout(self) -> Layout | None:
-        known = self.facts.get("layout")
+        # A manifest of an earlier version lacks what the headers say beside.
+        known = self.facts.get("layout") if self.facts.get("sizes") else None
         try:
             return Layout(**known) if known else None
         except TypeError:
@@ -232,6 +247,11 @@ class Pictures:
         if self.form.size is None:
             self._check_sizes(sound, layout)
         self.facts.set("layout", asdict(layout))
+        heights, widths = zip(
+            *((header.height, header.width) for header in sound.values()), strict=True
+        )
+        self.facts.set("sizes", [min(heights), min(widths), max(heights), max(widths)])
+        self.facts.set("unread", some_of(list(unread.values())))
         return layout
 
     def _headers(self) -> tuple[list[Header | None], dict[int, str]]:

@@ -73,4 +73,5 @@ def source_of(found: Labelled, reading: Reading) -> Source:
     train, test, validation = splits
     assert train is not None, "found.train is never None"
     source = checked_source(reading.name, train, test, found.classes, "crop+flip", validation)
-    return replace(source, units="bytes", notes=tuple(notes))
+    told = tuple(pictures.in_words()) if not out else tuple(pictures.in_words()[:1])
+    return replace(source, units="bytes", notes=tuple(notes), files=told)

@@ -84,6 +84,8 @@ class Source:
     """In which units pictures are, if the source knows; found from their values otherwise."""
     notes: tuple[str, ...] = ()
     """What was passed over, or taken for something else, a line each."""
+    files: tuple[str, ...] = ()
+    """What is known of the files, a line each."""
     validation: Examples | None = None
     """The source's own validation set; None if one is to be cut off from the training examples."""
 

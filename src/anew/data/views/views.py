@@ -180,7 +180,8 @@ class Views:
             parts = _PARTS_OF.get(field.name, self.parts)
             is_default = getattr(self, field.name) == field.default
             if not is_default and not set(parts) & set(self.parts):
-                wanted = " or ".join(parts)
+                # Version 0.1 took a padding beside views without a crop, and refused it only alone.
+                wanted = " or ".join(parts or ("crop",))
                 raise AnewError(
                     f"data.{field.name} is for views with {wanted}, and these are '{self.kind}'; "
                     f"drop --data.{field.name.replace('_', '-')}, or add {wanted} to --views"
