@@ -2,12 +2,15 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
+import timm.optim
 import torch
 from torch import nn
 
 from anew.core.spec import TrainingSpec
-from anew.training.optim import learning_rate, optimizer
+from anew.training.lion import Lion
+from anew.training.optim import learning_rate, optimizer, optimizer_state, state_sizes
 
 
 def rates(steps, **training):
@@ -94,3 +97,53 @@ def test_without_momentum_nesterov_is_dropped():
     training = dataclasses.replace(TrainingSpec(), momentum=0.0)
     parameters = nn.Linear(2, 2).parameters()
     assert not optimizer(parameters, training, torch.device("cpu")).param_groups[0]["nesterov"]
+
+
+def steps_of(optimizer_of, gradients):
+    """Where a parameter goes along given gradients, step by step."""
+    parameter = nn.Parameter(torch.tensor([0.5, -2.0, 3.0], dtype=torch.float64))
+    moving = optimizer_of([parameter])
+    for gradient in gradients:
+        parameter.grad = torch.from_numpy(gradient.copy())
+        moving.step()
+        yield parameter.detach().numpy().copy()
+
+
+def test_lion_follows_its_formula_and_timms_own():
+    gradients = np.random.default_rng(0).normal(size=(20, 3))
+    settings = {"lr": 0.01, "weight_decay": 0.3}
+    weights, momentum = np.array([0.5, -2.0, 3.0]), np.zeros(3)
+    ours = steps_of(lambda them: Lion(them, betas=(0.8, 0.99), **settings), gradients)
+    theirs = steps_of(lambda them: timm.optim.Lion(them, betas=(0.8, 0.99), **settings), gradients)
+    for gradient, here, there in zip(gradients, ours, theirs, strict=True):
+        weights = weights - 0.01 * (np.sign(0.8 * momentum + 0.2 * gradient) + 0.3 * weights)
+        momentum = 0.99 * momentum + 0.01 * gradient
+        np.testing.assert_allclose(here, weights, rtol=1e-12)
+        np.testing.assert_allclose(here, there, rtol=1e-12)
+
+
+def test_adam_adds_the_decay_to_the_gradient_and_adamw_shrinks_the_weights():
+    """The first step of Adam is the rate times the gradient's sign, whatever its size."""
+    gradient, start = np.array([1.0, -3.0, 0.1]), np.array([0.5, -2.0, 3.0])
+
+    def first(name):
+        training = TrainingSpec(optimizer=name, learning_rate=0.01, weight_decay=0.2)
+        device = torch.device("cpu")
+        return next(steps_of(lambda them: optimizer(them, training, device), [gradient]))
+
+    decayed = gradient + 0.2 * start
+    np.testing.assert_allclose(first("adam"), start - 0.01 * np.sign(decayed), rtol=1e-6)
+    shrunk = start * (1 - 0.01 * 0.2)
+    np.testing.assert_allclose(first("adamw"), shrunk - 0.01 * np.sign(gradient), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "lion"])
+def test_the_sizes_of_the_state_are_those_of_the_state(name):
+    parameters = [nn.Parameter(torch.randn(4, 3)), nn.Parameter(torch.randn(5))]
+    training = TrainingSpec(optimizer=name)
+    moving = optimizer(parameters, training, torch.device("cpu"))
+    for parameter in parameters:
+        parameter.grad = torch.ones_like(parameter)
+    moving.step()
+    found = {key: tuple(value.shape) for key, value in optimizer_state(moving).items()}
+    assert {name: shape for name, _, shape in state_sizes([(4, 3), (5,)], training)} == found

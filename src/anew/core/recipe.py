@@ -122,7 +122,8 @@ def lineage_of(
 ) -> tuple[Spec, ...]:
     """Return the specs of a recipe's lineage, oldest first.
 
-    `data` is the recipe's with the fingerprint of what was read. `teachers` are networks that were
+    `data` is the recipe's with the fingerprint of what was read. Generation 0 has it without
+    unlabelled examples. `teachers` are networks that were
     given: they take the place of generation 0. `start` is the start of the networks of the recipe's
     model, as a spec has it: generation 0 has it too, unless it is of another model. Objective
     options must be filled in. Raises `AnewError` if settings do not fit together.
@@ -131,7 +132,7 @@ def lineage_of(
     given = tuple(teachers) or (
         Spec(
             model=recipe.teacher_model or recipe.model,
-            data=data,
+            data=data.labelled_only,
             training=recipe.training,
             objective=ObjectiveSpec.of("label", smoothing=recipe.label_smoothing),
             seed=recipe.seed,
@@ -230,6 +231,15 @@ def override(recipe: Recipe, given: Mapping[str, Any], where: str = "") -> Recip
 
 def _check(recipe: Recipe, teachers: Sequence[Spec]) -> None:
     """Raise `AnewError` if a recipe's settings do not fit together."""
+    if recipe.data.unlabelled and not recipe.generations:
+        raise AnewError(
+            "data.unlabelled: students learn from unlabelled examples, and there are none; set "
+            "--generations 1 or more, or drop --unlabelled"
+        )
+    if recipe.data.unlabelled and any(one.is_soft_labels for one in teachers):
+        raise AnewError(
+            "data.unlabelled: soft labels have no row for unlabelled examples; drop --unlabelled"
+        )
     # Students need a teacher's objective and epochs.
     if recipe.objective.name == "label" and recipe.generations > 0:
         raise AnewError(

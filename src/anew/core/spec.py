@@ -242,6 +242,22 @@ class DataSpec:
         "<unk>. Not given, all of the training text; where one file is cut, those in it twice",
         allowed=Range(3, HUGE),
     )
+    unlabelled: str = option(
+        "",
+        "examples without labels, from which students learn the teacher's answers beside the "
+        "labelled ones: folder:PATH, npz:PATH, or any source, whose training examples are taken",
+        flag="--unlabelled",
+        identity=False,
+    )
+    unlabelled_limit: int | None = option(
+        None, "use at most so many unlabelled examples", allowed=Range(1, HUGE * 1000)
+    )
+    unlabelled_fingerprint: str = option(
+        "", "refuse unlabelled examples whose content has another hash than this"
+    )
+    skip_test_examples: bool = option(
+        False, "leave out unlabelled examples that occur in the test set, rather than refuse them"
+    )
 
     image_column: str = option(
         "",
@@ -257,6 +273,17 @@ class DataSpec:
     )
 
     ALWAYS_WRITTEN: ClassVar = FORMAT_1["data"]
+
+    @property
+    def labelled_only(self) -> DataSpec:
+        """The same data without unlabelled examples, as generation 0 learns from them."""
+        return replace(
+            self,
+            unlabelled="",
+            unlabelled_limit=None,
+            unlabelled_fingerprint="",
+            skip_test_examples=False,
+        )
 
     def complete(self) -> DataSpec:
         """Return the description with what a size entails filled in.
@@ -340,7 +367,10 @@ class TrainingSpec:
     )
     batch_size: int = option(128, "examples in a step", allowed=Range(1, HUGE), flag="--batch-size")
     optimizer: str = option(
-        "sgd", "SGD with Nesterov momentum, or AdamW", allowed=("sgd", "adamw"), flag="--optimizer"
+        "sgd",
+        "SGD with Nesterov momentum, Adam, AdamW, or Lion",
+        allowed=("sgd", "adam", "adamw", "lion"),
+        flag="--optimizer",
     )
     learning_rate: float = option(
         0.1,
@@ -349,7 +379,10 @@ class TrainingSpec:
         flag="--learning-rate",
     )
     momentum: float = option(
-        0.9, "SGD's momentum; AdamW's first beta", allowed=Range(0.0, 0.9999), flag="--momentum"
+        0.9,
+        "SGD's momentum; the first beta of Adam, AdamW and Lion",
+        allowed=Range(0.0, 0.9999),
+        flag="--momentum",
     )
     nesterov: bool = option(True, "Nesterov's form of momentum", flag="--nesterov")
     weight_decay: float = option(
@@ -413,7 +446,28 @@ class TrainingSpec:
         flag="--best-epoch",
     )
 
+    accumulate: int = option(
+        1,
+        "run a batch in so many parts, whose gradients are added, for a batch that does not fit "
+        "the memory; batch norm sees a part",
+        allowed=Range(1, HUGE),
+        flag="--accumulate",
+    )
+    averaging: float = option(
+        0.0,
+        "also keep an exponential moving average of the weights with this decay, such as 0.999, "
+        "and evaluate it beside the last weights; 0 is none",
+        allowed=Range(0.0, 0.999999),
+        flag="--averaging",
+    )
+
     ALWAYS_WRITTEN: ClassVar = FORMAT_1["training"]
+
+    @property
+    def kept_weights(self) -> tuple[str, ...]:
+        """The weights that are kept and evaluated: "last", and perhaps "best" and "averaged"."""
+        best = ("best",) if self.best_epoch else ()
+        return ("last", *best, *(("averaged",) if self.averaging else ()))
 
 
 @dataclass(frozen=True)
@@ -633,7 +687,7 @@ class Spec:
     def to_json(self) -> dict[str, Any]:
         """Return the spec as it is saved: its identity, with the place of the data."""
         identity = self.identity
-        columns = {name for name in COLUMNS if getattr(self.data, name)}
+        columns = {name for name in (*COLUMNS, "unlabelled") if getattr(self.data, name)}
         kept = identity["data"].keys() | PLACE | columns
         data = {name: value for name, value in fields.write(self.data).items() if name in kept}
         return {**identity, "data": data}

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import torch
-from jaxtyping import Float, Int64, Num
+from jaxtyping import Bool, Float, Int64, Num
 from torch import Tensor
 
 from anew.core import randomness
-from anew.data.examples import Request, placed
+from anew.data.examples import NO_LABEL, Request, placed
 from anew.data.split import Data
 from anew.data.windows import Windows
 
@@ -60,6 +60,9 @@ class Batch:
     number: int | None = None
     """Of a text, the batch's place in its epoch: its windows go on where those of the batch before
     it ended. None for examples that have nothing to do with each other."""
+    is_labelled: Bool[Tensor, "batch"] | None = None
+    """Whether each example has a label, by which its answer can be scored; all have one if None.
+    The others have the label 0 and the weight 0, which takes them out of every label term."""
 
     @property
     def heavier(self) -> Int64[Tensor, "batch *positions"]:
@@ -67,6 +70,42 @@ class Batch:
         if self.share is None or self.second is None:
             return self.labels
         return torch.where(self.share >= 0.5, self.labels, self.second.labels)
+
+    def cut(self, count: int) -> list[tuple[slice, Batch]]:
+        """Return the batch in so many parts, as equal as can be, each with its place in the batch.
+
+        For a batch whose inputs are all here, in one process.
+        """
+        assert len(self.inputs) == len(self.indices), "only a whole batch can be cut"
+        if count == 1:
+            return [(slice(None), self)]
+        size, longer = divmod(len(self.indices), count)
+        ends = [(number + 1) * size + min(number + 1, longer) for number in range(count)]
+        places = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+        return [(place, self._at(place)) for place in places]
+
+    def _at(self, place: slice) -> Batch:
+        second = self.second
+        if second is not None:
+            second = Second(second.labels[place], second.weights[place], second.indices[place])
+        return replace(
+            self,
+            inputs=self.inputs[place],
+            labels=self.labels[place],
+            indices=self.indices[place],
+            views=self.views[place],
+            columns=self.columns[place],
+            weights=None if self.weights is None else self.weights[place],
+            share=None if self.share is None else self.share[place],
+            second=second,
+            is_labelled=None if self.is_labelled is None else self.is_labelled[place],
+            part=slice(None),
+        )
+
+    def count_wrong(self, logits: Float[Tensor, "batch *positions classes"]) -> Int64[Tensor, ""]:
+        """Return how many answers are wrong, of those that have a label."""
+        wrong = logits.detach().argmax(-1) != self.heavier
+        return (wrong if self.is_labelled is None else wrong & self.is_labelled).sum()
 
     def permutation(
         self, seed: int, classes: int, epoch: int | None
@@ -118,13 +157,21 @@ class Batches:
             self.batch_size = batch_size
             training = training.in_streams(batch_size)
         self.examples = placed(training, device)
-        self.labels, self.views = self.examples.labels, self.examples.views
+        self.views = self.examples.views
+        has_label = self.examples.labels != NO_LABEL
+        is_mixed = has_label.ndim == 1 and not bool(has_label.all())
+        self._is_labelled = has_label if is_mixed else None
+        self.labels = self.examples.labels.clamp_min(0)
         self.seed, self.device, self.part = data.spec.seed, device, part
         self._classes, self.samples = len(data.classes), data.spec.balance == "sampling"
         self._ordered: _Ordered | None = None
         self._weights: Tensor | None = None
         if data.spec.balance == "weights":
-            self._weights = class_weights(self.labels, self._classes)[self.labels]
+            labelled = self.labels[has_label] if self._is_labelled is not None else self.labels
+            self._weights = class_weights(labelled, self._classes)[self.labels]
+        if self._is_labelled is not None:
+            everyone = self._weights if self._weights is not None else 1.0
+            self._weights = has_label.float() * everyone
 
     @property
     def is_text(self) -> bool:
@@ -135,6 +182,13 @@ class Batches:
     def steps(self) -> int:
         """The number of batches in an epoch."""
         return len(self.labels) // self.batch_size
+
+    def count_labelled(self, epoch: int) -> int:
+        """Return how many of the examples that an epoch shows have a label."""
+        shown = self.steps * self.batch_size
+        if self._is_labelled is None:
+            return shown
+        return int(self._is_labelled[self._order(epoch).examples[:shown]].sum())
 
     def whole(self) -> Batches:
         """Return the same batches, all parts of them."""
@@ -187,7 +241,8 @@ class Batches:
         weights = self._weights[chosen] if self._weights is not None else None
         if not self.views.mixes:
             labels = self.labels[chosen]
-            return Batch(shown, labels, chosen, numbers, columns, epoch, weights, part=self.part)
+            batch = Batch(shown, labels, chosen, numbers, columns, epoch, weights, part=self.part)
+            return batch if self._is_labelled is None else self._marked(batch)
 
         following = ordered.examples[self._following(positions)]
         inputs, share = self._mixed(positions, numbers, shown)
@@ -207,6 +262,11 @@ class Batches:
             second,
             self.part,
         )
+
+    def _marked(self, batch: Batch) -> Batch:
+        """Return a batch that says which of its examples have a label."""
+        assert self._is_labelled is not None
+        return replace(batch, is_labelled=self._is_labelled[batch.indices])
 
     def _following(self, positions: Tensor) -> Int64[Tensor, "batch"]:
         """Return the positions of the examples that are mixed in: the next ones of the order."""

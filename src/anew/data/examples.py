@@ -23,6 +23,8 @@ COPIED = 0.1
 """The part of the examples of which a copy is made."""
 ON_DEVICE = 0.5
 """The part of a device's free memory that examples may take."""
+NO_LABEL = -1
+"""The label of an unlabelled example among training examples."""
 Indices = Int64[Tensor, "chosen"] | slice
 Request = tuple[Indices, Int64[Tensor, "chosen"] | None]
 """What `Examples.show` is called with: which examples, and in which views."""

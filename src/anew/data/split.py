@@ -107,6 +107,8 @@ class Sizes:
 def sizes(contents: Contents, spec: DataSpec) -> Sizes:
     """Return the sizes of the split that `prepare` makes, without the examples.
 
+    With unlabelled examples, of which so many are taken to be there as `spec` limits them to.
+
     Raises `AnewError` if no example is left for training.
     """
     left = contents.training
@@ -118,8 +120,10 @@ def sizes(contents: Contents, spec: DataSpec) -> Sizes:
 
     if spec.limit is not None:
         left = min(left, spec.limit)
+    # How many there are without a limit is not known before they are read.
+    added = (spec.unlabelled_limit or 0) if spec.unlabelled else 0
     if contents.validation and spec.folds is None:
-        return Sizes(left, contents.validation, test)
+        return Sizes(left + added, contents.validation, test)
     validation = round(spec.validation * left)
     if spec.folds is not None:
         validation = len(range(spec.fold, left, spec.folds))
@@ -128,7 +132,7 @@ def sizes(contents: Contents, spec: DataSpec) -> Sizes:
             f"data '{spec.source}': no training example is left of {left} after the splits; raise "
             "--limit, or lower --data.validation"
         )
-    return Sizes(left - validation, validation, test)
+    return Sizes(left - validation + added, validation, test)
 
 
 def prepare(source: Source, spec: DataSpec) -> Data:

@@ -62,7 +62,8 @@ def outputs_of(
     """Return the logits of the validation and the test examples, and their labels.
 
     Every later analysis reads these. `networks` are the network at its "last" epoch and, if it was
-    kept, at its "best". Of a text what `language.Said` holds is returned in place of logits.
+    kept, at its "best", and with its "averaged" weights. Of a text what `language.Said` holds is
+    returned in place of logits.
     """
     tensors: dict[str, Tensor] = {}
     for split, examples in (("validation", data.validation), ("test", data.test)):
@@ -103,8 +104,8 @@ def read_outputs(
 ) -> tuple[Float[Tensor, "*examples classes"], Int64[Tensor, "*examples"]]:
     """Return the stored logits and labels of a split, "validation" or "test".
 
-    `epoch` is "last" or "best". Raises `AnewError` if the file is not as it was written, or holds
-    no such outputs.
+    `epoch` is "last", "best" or "averaged". Raises `AnewError` if the file is not as it was
+    written, or holds no such outputs.
     """
     tensors, _ = files.read_tensors(folder.checked(folder.outputs))
     return outputs_in(tensors, folder, split, epoch)
@@ -142,10 +143,10 @@ def outputs_in(
             f"{folder.outputs}: holds no outputs of the {split} examples; restore it from a copy"
         )
     if f"{split}.{epoch}" not in tensors:
-        raise AnewError(
-            f"{folder.outputs}: holds no outputs of the {epoch} epoch; train with --best-epoch to "
-            f"keep it"
-        )
+        missing = "of the best epoch; train with --best-epoch to keep it"
+        if epoch == "averaged":
+            missing = "of averaged weights; train with --averaging 0.999 to keep them"
+        raise AnewError(f"{folder.outputs}: holds no outputs {missing}")
     if len(tensors[f"{split}.labels"]) == 0:
         held_out = "no validation split was held out; train with --data.validation 0.1"
         no_test = (

@@ -36,6 +36,8 @@ class Row:
     scores: Scores
     best: Scores | None = None
     """The scores at the epoch that validation picked, if a single generation kept it."""
+    averaged: Scores | None = None
+    """The scores of the averaged weights, if a single generation kept them."""
     seed: int | None = None
     """The seed of a network beside the lineage."""
 
@@ -59,6 +61,7 @@ class Row:
             "objective": self.objective,
             **self.scores.to_json(),
             **({"best_epoch": self.best.to_json()} if self.best else {}),
+            **({"averaged": self.averaged.to_json()} if self.averaged else {}),
             **({"seed": self.seed} if self.seed is not None else {}),
         }
 
@@ -66,8 +69,9 @@ class Row:
 def score_table(rows: Iterable[Row]) -> tuple[list[str], list[list[str]]]:
     """Return the table of scores as texts: its columns, and a line for each row.
 
-    A network with its best epoch has a second line. Where classes are uneven, the balanced error
-    stands beside the error. Of language models the perplexity comes first.
+    A network with its best epoch, or with averaged weights, has a further line for each. Where
+    classes are uneven, the balanced error stands beside the error. Of language models the
+    perplexity comes first.
     """
     shown = list(rows)
     if any(row.scores.perplexity is not None for row in shown):
@@ -79,6 +83,9 @@ def score_table(rows: Iterable[Row]) -> tuple[list[str], list[list[str]]]:
         if row.best is not None:
             name = f"{row.name}, validation's epoch"
             lines.append([name, row.objective, *_in_words(row.best, balanced=balanced)])
+        if row.averaged is not None:
+            name = f"{row.name}, averaged weights"
+            lines.append([name, row.objective, *_in_words(row.averaged, balanced=balanced)])
     beside = [BALANCED_COLUMN] if balanced else []
     return ["", "objective", "error %", *beside, "NLL", "ECE %", "Brier"], lines
 
@@ -171,10 +178,12 @@ def evaluate_lineage(
 
     rows: list[Row] = []
     for (number, spec), scores in zip(present, singles, strict=True):
-        best = None
-        if spec.training.best_epoch and not spec.weights and family.folder(spec.id).best.exists():
-            best = score_network(family.folder(spec.id), split, "best")
-        rows.append(Row((number,), (spec.id,), spec.origin, scores, best))
+        folder, best, averaged = family.folder(spec.id), None, None
+        if spec.training.best_epoch and not spec.weights and folder.best.exists():
+            best = score_network(folder, split, "best")
+        if spec.training.averaging and not spec.weights and folder.averaged.exists():
+            averaged = score_network(folder, split, "averaged")
+        rows.append(Row((number,), (spec.id,), spec.origin, scores, best, averaged))
 
     for members, scores in together:
         ids = tuple(present[member][1].id for member in members)

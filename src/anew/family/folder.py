@@ -3,6 +3,7 @@
 spec.json             everything that decides the weights; teachers by id
 weights.safetensors   the weights at the last epoch, with what is needed to use them
 best.safetensors      the weights of the epoch that validation picked, if that was asked for
+averaged.safetensors  the exponential moving average of the weights, if that was asked for
 epoch-<n>.safetensors the weights after n epochs, of each epoch that was to be kept but the last
 metrics.jsonl         one line an epoch
 outputs.safetensors   logits and labels of the validation and the test examples
@@ -35,7 +36,7 @@ METRICS_LINE_BYTES = 200
 # About how long `done.json` is.
 _RESULTS_BYTES = 1200
 _FILE_NAME = re.compile(
-    r"spec\.json|metrics\.jsonl|(weights|best|outputs|epoch-[0-9]{1,9})\.safetensors"
+    r"spec\.json|metrics\.jsonl|(weights|best|averaged|outputs|epoch-[0-9]{1,9})\.safetensors"
 )
 _HALF_WRITTEN = re.compile(
     rf"\.({_FILE_NAME.pattern}|done\.json|lock|state\.safetensors)\.{files.HALF_WRITTEN}"
@@ -75,6 +76,11 @@ class NetworkFolder:
     def best(self) -> Path:
         """The weights of the epoch that validation picked."""
         return self.path / "best.safetensors"
+
+    @property
+    def averaged(self) -> Path:
+        """The exponential moving average of the weights."""
+        return self.path / "averaged.safetensors"
 
     def start_file(self, start: str) -> Path:
         """The weights that networks of the family start from, by the hash that a spec has."""
@@ -277,7 +283,8 @@ class NetworkFolder:
         The state goes last, so that a run that is killed in between can be resumed.
         """
         kept = [self.at_epoch(epoch) for epoch in self.kept_epochs()]
-        candidates = (self.spec_file, self.weights, self.best, *kept, self.metrics, self.outputs)
+        weights = (self.weights, self.best, self.averaged, *kept)
+        candidates = (self.spec_file, *weights, self.metrics, self.outputs)
         hashes = {
             path.name: {"sha256": files.sha256(path), "bytes": path.stat().st_size}
             for path in candidates

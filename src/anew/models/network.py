@@ -148,6 +148,11 @@ class Outputs:
     state: State = ()
     """The state in which a text's tokens left the network, if it was run with one."""
 
+    def at(self, place: slice) -> Outputs:
+        """Return the outputs for a part of the batch."""
+        features = {name: value[place] for name, value in self.features.items()}
+        return Outputs(self.logits[place], features)
+
 
 class Runner:
     """Runs a network under autocast and compiled, as a spec asks, and returns its outputs.

@@ -103,6 +103,8 @@ class Objective:
     compares_examples: bool = False
     """Whether a batch's examples are weighed against each other, so that the loss of a batch is no
     mean of the losses of its parts."""
+    teaches_without_labels: bool = True
+    """Whether its term from the teacher needs no label, so that unlabelled examples teach."""
     needs: frozenset[Need] = frozenset[Need]({"teacher"})
     """What its context must hold beside the student's logits and the labels."""
     features: Callable[[ModelSpec], Sequence[str]] = lambda model: ()
@@ -216,6 +218,7 @@ OBJECTIVES: Mapping[str, Objective] = {
             "cross-entropy to the labels",
             _label_terms,
             {"smoothing": Number(0.0, Range(0, 1))},
+            teaches_without_labels=False,
             needs=frozenset(),
         ),
         Objective(
@@ -253,6 +256,7 @@ OBJECTIVES: Mapping[str, Objective] = {
                 "label_weight": Number(1.0, Range(0, 1000)),
                 "standardise": YES_OR_NO,
             },
+            teaches_without_labels=False,
         ),
         Objective(
             "at",
@@ -268,12 +272,14 @@ OBJECTIVES: Mapping[str, Objective] = {
             "labels, weighted by the teacher's confidence",
             _cwtm_terms,
             compares_examples=True,
+            teaches_without_labels=False,
         ),
         Objective(
             "teacher-smoothing",
             "labels, smoothed by the teacher's mean confidence",
             _teacher_smoothing_terms,
             compares_examples=True,
+            teaches_without_labels=False,
         ),
         Objective(
             "argmax-smoothing",
@@ -299,6 +305,16 @@ def find(name: str) -> Objective:
             f"{', '.join(OBJECTIVES)}"
         )
     return OBJECTIVES[name]
+
+
+def check_unlabelled(name: str) -> None:
+    """Raise `AnewError` if an objective learns nothing from unlabelled examples."""
+    if not find(name).teaches_without_labels:
+        able = [one.name for one in OBJECTIVES.values() if one.teaches_without_labels]
+        raise AnewError(
+            f"data.unlabelled: objective '{name}' weighs labels, and learns nothing where there "
+            f"are none; choose one of {', '.join(able)}, or drop --unlabelled"
+        )
 
 
 def fill(spec: ObjectiveSpec) -> ObjectiveSpec:

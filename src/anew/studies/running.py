@@ -16,6 +16,7 @@ from anew.core.errors import AnewError
 from anew.core.execution import Execution
 from anew.core.spec import DataSpec, Spec
 from anew.data import Contents, Data, Source
+from anew.data.unlabelled import with_unlabelled
 from anew.family import Family
 from anew.models import frozen, saving
 from anew.studies.planning import needs as planning
@@ -39,14 +40,25 @@ class StudyData:
         self._spec = study.data
         self._source: Source | None = None
         self._prepared = cache(self._prepare)
+        self._with_unlabelled = cache(self._add_unlabelled)
 
     def __call__(self, seed: int) -> DataSpec:
-        """Return the description of the data as it was found, for a seed of the study."""
-        return self._prepared(seed).spec
+        """Return the description of the data as it was found, for a seed of the study.
+
+        With the study's unlabelled examples, if it has any: columns without them leave them out.
+        """
+        return self._whole(seed).spec
 
     def of(self, spec: Spec) -> Data:
         """Return the data that a network of the study learns from."""
-        return self._prepared((spec.data.seed - self._spec.seed) // SEEDS_APART)
+        seed = (spec.data.seed - self._spec.seed) // SEEDS_APART
+        return self._whole(seed) if spec.data.unlabelled else self._prepared(seed)
+
+    def _whole(self, seed: int) -> Data:
+        return self._with_unlabelled(seed) if self._spec.unlabelled else self._prepared(seed)
+
+    def _add_unlabelled(self, seed: int) -> Data:
+        return with_unlabelled(self._prepared(seed), data_of_seed(self._spec, seed))
 
     @property
     def contents(self) -> Contents:
@@ -60,7 +72,8 @@ class StudyData:
 
     def _prepare(self, seed: int) -> Data:
         # Order, views and split vary with the seed, so that results over seeds show all chance.
-        return data_sources.prepare(self._read(), data_of_seed(self._spec, seed))
+        labelled = data_of_seed(self._spec, seed).labelled_only
+        return data_sources.prepare(self._read(), labelled)
 
 
 def run(
@@ -163,7 +176,8 @@ def train_networks(
     def data(described: DataSpec) -> Data:
         if described.source not in sources:
             sources[described.source] = data_sources.open_source(described)
-        return data_sources.prepare(sources[described.source], described)
+        prepared = data_sources.prepare(sources[described.source], described.labelled_only)
+        return with_unlabelled(prepared, described) if described.unlabelled else prepared
 
     return _train(specs, lambda spec: data(spec.data), family, execution, progress, local.executor)
 

@@ -50,6 +50,9 @@ class Column:
     label_smoothing: float = option(
         0.0, "label smoothing of a network that learns from the labels", allowed=Range(0.0, 1.0)
     )
+    unlabelled: bool = option(
+        False, "learn on the study's unlabelled examples (data.unlabelled) beside the labelled ones"
+    )
     frozen: tuple[str, ...] = option(
         (), "parts of the model that are copied from the teacher and never trained"
     )
@@ -130,6 +133,11 @@ class Study:
         where = f"study '{self.name}', column '{name}'"
         if column.ensemble and column.teacher:
             raise AnewError(f"{where}: has a teacher and an ensemble; give one of them")
+        if column.unlabelled and not (column.teacher and self.data.unlabelled):
+            raise AnewError(
+                f"{where}: learns on unlabelled examples, for which it needs a teacher and the "
+                "study data.unlabelled; give both, or drop unlabelled"
+            )
         if column.frozen and not column.teacher:
             raise AnewError(
                 f"{where}: freezes parts of a teacher and has none; give it a teacher, or drop "
@@ -166,6 +174,8 @@ class Study:
                 f"drop it"
             )
         objectives.find(column.objective.name).features_of(column.model or self.rows[row])
+        if column.unlabelled:
+            objectives.check_unlabelled(column.objective.name)
 
         # From column to teacher, without recursion; a table's keys are found at once, and keep
         # their order.
@@ -235,7 +245,7 @@ class Study:
             objective = objectives.fill(column.objective)
         return Spec(
             models.spelled(column.model or self.rows[row]),
-            data,
+            data if column.unlabelled else data.labelled_only,
             replace(self.training, epochs=epochs),
             objective,
             SEEDS_APART * seed + column.seed,

@@ -83,6 +83,8 @@ class Checkpoint:
     """Within an epoch over a text, the state in which it left the network, by number."""
     teacher: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
     """The states of its teacher's networks there, by `NETWORK.TENSOR`."""
+    averaged: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
+    """The averaged state dict; empty if it is not kept."""
     metrics: bytes | None = b""
     """The file of metrics at the save; None in a state of version 0.1, which relied on the file."""
 
@@ -95,6 +97,7 @@ class Checkpoint:
             **_with_prefix("objective.", self.objective),
             **_with_prefix("state.", self.state),
             **_with_prefix("teacher.", self.teacher),
+            **_with_prefix("averaged.", self.averaged),
         }
         tensors = {name: tensor.detach().cpu() for name, tensor in tensors.items()}
         if self.metrics:
@@ -138,6 +141,7 @@ class Checkpoint:
             objective=_under("objective.", tensors),
             state=_under("state.", tensors),
             teacher=_under("teacher.", tensors),
+            averaged=_under("averaged.", tensors),
             metrics=metrics,
         )
 
@@ -223,6 +227,8 @@ def checkpoint_bytes(
     tensors = _sizes_with_prefix("model.", model)
     if training.best_epoch:
         tensors += _sizes_with_prefix("best.", model)
+    if training.averaging:
+        tensors += _sizes_with_prefix("averaged.", model)
     tensors += _sizes_with_prefix("optimizer.", optim.state_sizes(learned, training))
     tensors.append(("metrics", 1, (training.epochs * METRICS_LINE_BYTES,)))
     return files.file_bytes(tensors, {"": " " * HEADER_BYTES})

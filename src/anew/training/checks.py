@@ -16,6 +16,7 @@ from anew.data.batches import Batches
 from anew.data.classes import class_sizes
 from anew.data.examples import Examples
 from anew.data.split import Data
+from anew.data.unlabelled import labelled_part
 from anew.data.windows import Windows
 from anew.evaluation import evidence, language, predict
 from anew.models import matching
@@ -189,7 +190,8 @@ def knowledge(
         return _of_text(teacher, data, device)
     is_uniform = len(data.validation.labels.unique()) < 2
     on = "training" if is_uniform else "validation"
-    examples = _spread(data.training if is_uniform else data.validation, CHECKED_EXAMPLES)
+    held_out = labelled_part(data.training) if is_uniform else data.validation
+    examples = _spread(held_out, CHECKED_EXAMPLES)
     predicted = _answers(teacher.live.networks, examples, device, teacher.live.weights)
 
     found = _beside_chance(predicted, examples.labels, data.classes, on)
@@ -266,7 +268,7 @@ def _advice(teacher: Teacher, data: Data, device: torch.device, found: Knowledge
 
     Causes are tried on training examples: the classes in another order, and inputs in other units.
     """
-    examples = _spread(data.training, ADVICE_EXAMPLES)
+    examples = _spread(labelled_part(data.training), ADVICE_EXAMPLES)
     networks, labels, weights = teacher.live.networks, examples.labels, teacher.live.weights
     predicted = _answers(networks, examples, device, weights)
     advice = _advice_of_order(predicted, labels, data.classes)

@@ -4,7 +4,7 @@ first.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from anew.core.execution import Execution
 from anew.core.recipe import Recipe, lineage_of, siblings_of
 from anew.core.spec import VALIDATED, Spec
 from anew.data import Data
+from anew.data.storage import Storage
+from anew.data.unlabelled import with_unlabelled
 from anew.data.windows import Windows
 from anew.evaluation import Row
 from anew.family import Family, NetworkFolder
@@ -30,6 +32,7 @@ from anew.training.launch.scheduler import train_groups
 from anew.training.pretrained import PretrainedTeacher, find_teachers
 from anew.training.session import Session, open_session
 from anew.training.start import check_start, find_start
+from anew.training.trainer import check_accumulation
 from anew.training.trial import try_model
 
 STILL_FALLING = 0.02
@@ -61,6 +64,7 @@ def train_lineage(
     the lineage. Raises `AnewError`, and `Interrupted` after saving.
     """
     recipe = filled(recipe)
+    data = replace(data, spec=data.spec.labelled_only)
     # Mistakes in the recipe show before anything is written.
     notices = _check_sound(recipe, data, force=execution.force)
 
@@ -74,18 +78,17 @@ def train_lineage(
     }
     check_jobs(objects or {}, in_memory, execution.jobs)
     start = find_start(recipe, data)
-    lineage = lineage_of(recipe, data.spec, [teacher.spec for teacher in pretrained], start.key)
+    taught = _taught(recipe, data, execution, progress)
+    lineage = lineage_of(recipe, taught.spec, [teacher.spec for teacher in pretrained], start.key)
     students = lineage[len(lineage) - recipe.generations :]
     built = students if pretrained else lineage
     generations = [filled_siblings(recipe, spec) if spec in built else [spec] for spec in lineage]
-    for spec in students:
-        check_teachers(spec)
-        if recipe.frozen:
-            frozen.check_frozen(spec, data.signature)
-        check_start(spec, data.signature)
-
     wanted = [spec for siblings in generations for spec in siblings]
+    _check_specs(wanted, students, data)
     notices += check_finished(wanted, out, force=execution.force)
+
+    def seen_by(spec: Spec) -> Data:
+        return taught if spec.data.unlabelled else data
 
     failures: list[AnewError] = []
     with (
@@ -94,7 +97,7 @@ def train_lineage(
     ):
         family = session.family
         brought = [notice for teacher in pretrained for notice in teacher.notices]
-        _log(session, [*data.notices, *notices, *brought, *start.notices, beside(family, wanted)])
+        _log(session, [*taught.notices, *notices, *brought, *start.notices, beside(family, wanted)])
         session.world.in_turn(lambda: start.bring(family))
         for teacher in pretrained:
             session.world.in_turn(lambda one=teacher: one.bring(family, data, session.device))
@@ -102,19 +105,15 @@ def train_lineage(
         for spec, siblings in zip(lineage, generations, strict=True):
             was_held = family.folder(spec.id).is_done
             failed: dict[str, AnewError] = {}
-            for finished in train_groups([siblings], lambda spec: data, family, executor):
+            for finished in train_groups([siblings], seen_by, family, executor):
                 failed |= finished.failed
             failures += failed.values()
             if spec.id in failed:
                 raise failed[spec.id]
 
             teaches = spec is not lineage[-1]
-            if teaches and not was_held and _is_still_falling(family.folder(spec.id)):
-                session.progress.log(
-                    "this teacher's validation loss was still falling when its training ended: "
-                    "students of an under-trained teacher are often worse than it; more --epochs "
-                    "would show"
-                )
+            if teaches and not was_held:
+                _log(session, [_of_teacher(family.folder(spec.id))])
 
     rows: list[Row] = []
     if len(data.test):
@@ -136,6 +135,31 @@ def filled(recipe: Recipe) -> Recipe:
         teacher_model=models.spelled(teacher_model) if teacher_model is not None else None,
         objective=objectives.fill(recipe.objective),
     )
+
+
+def _check_specs(wanted: Sequence[Spec], students: Sequence[Spec], data: Data) -> None:
+    """Raise `AnewError` if a network's batches cannot be cut, or a student cannot have its
+    teachers, frozen parts or first weights.
+    """
+    for spec in wanted:
+        check_accumulation(spec)
+    for spec in students:
+        check_teachers(spec)
+        if spec.frozen:
+            frozen.check_frozen(spec, data.signature)
+        check_start(spec, data.signature)
+
+
+def _taught(recipe: Recipe, data: Data, execution: Execution, progress: Callback) -> Data:
+    """Return what students learn from: the data, with unlabelled examples if there are any.
+
+    Raises `AnewError` if these do not fit the data, or an objective learns nothing from them.
+    """
+    if not recipe.data.unlabelled:
+        return data
+    for name in (recipe.objective.name, *recipe.siblings):
+        objectives.check_unlabelled(name)
+    return with_unlabelled(data, recipe.data, Storage.of(execution, progress.log))
 
 
 def _log(session: Session, said: Iterable[str]) -> None:
@@ -200,10 +224,27 @@ def _check_text(recipe: Recipe, data: Data) -> None:
     """Raise `AnewError` if a recipe asks of a text what it has not."""
     assert isinstance(data.training, Windows), "the data are a text"
     data.training.in_streams(recipe.training.batch_size)
+    if recipe.training.accumulate > 1:
+        raise AnewError(
+            "training.accumulate: the windows of a text go on with a state, which parts would "
+            "break; set --accumulate 1"
+        )
+    if recipe.data.unlabelled:
+        raise AnewError("data.unlabelled: a text has no unlabelled examples; drop --unlabelled")
     if recipe.soft_labels is not None:
         raise AnewError(
             "soft_labels: are rows of examples, and a text has none; drop --soft-labels"
         )
+
+
+def _of_teacher(folder: NetworkFolder) -> str:
+    """Return what is to be said of a network before it teaches; "" if nothing is."""
+    if not _is_still_falling(folder):
+        return ""
+    return (
+        "this teacher's validation loss was still falling when its training ended: students of an "
+        "under-trained teacher are often worse than it; more --epochs would show"
+    )
 
 
 def _is_still_falling(folder: NetworkFolder) -> bool:

@@ -12,10 +12,13 @@ from torch import Tensor, nn
 from anew.core.errors import AnewError
 from anew.core.files import TensorSize
 from anew.core.spec import VALIDATED, TrainingSpec
+from anew.training.lion import Lion
 
 ONE_CYCLE_WARMUP = 0.3
 ONE_CYCLE_START = 1 / 25
 ONE_CYCLE_END = 1e-4 / 25
+LION_SECOND = 0.99
+ADAMS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 _MOMENTS = ("momentum_buffer", "exp_avg", "exp_avg_sq", "step")
 
 
@@ -80,9 +83,11 @@ def _half_cosine(start: float, end: float, share: float) -> float:
 def optimizer(
     parameters: Iterable[nn.Parameter], training: TrainingSpec, device: torch.device
 ) -> torch.optim.Optimizer:
-    """Return the optimizer of parameters: SGD (Nesterov) or AdamW, fused if the device has it.
+    """Return the optimizer of parameters: SGD (Nesterov), Adam, AdamW or Lion, fused if the device
+    has it.
 
-    Parameters without gradients are left out. Weight decay acts on every other one, as in the
+    Adam adds weight decay to the gradient, AdamW and Lion shrink the weights by it. Parameters
+    without gradients are left out. Weight decay acts on every other one, as in the
     paper, or with `decay_all` off on those of two dimensions and more: not on norms and biases.
     """
     parameters = [parameter for parameter in parameters if parameter.requires_grad]
@@ -97,14 +102,15 @@ def optimizer(
         if group
     ]
 
-    fused = device.type in ("cpu", "cuda")
-    if training.optimizer == "adamw":
-        return torch.optim.AdamW(
-            groups, lr=training.learning_rate, betas=(training.momentum, 0.999), fused=fused
-        )
+    rate, fused = training.learning_rate, device.type in ("cpu", "cuda")
+    if training.optimizer == "lion":
+        return Lion(groups, rate, (training.momentum, LION_SECOND))
+    if training.optimizer in ADAMS:
+        adam = ADAMS[training.optimizer]
+        return adam(groups, lr=rate, betas=(training.momentum, 0.999), fused=fused)
     return torch.optim.SGD(
         groups,
-        lr=training.learning_rate,
+        lr=rate,
         momentum=training.momentum,
         nesterov=training.nesterov and training.momentum > 0,
         fused=fused,
@@ -114,15 +120,17 @@ def optimizer(
 def state_sizes(shapes: Sequence[tuple[int, ...]], training: TrainingSpec) -> list[TensorSize]:
     """Return the sizes of the tensors of `optimizer_state`, for parameters of such shapes."""
     moments: tuple[str, ...] = ()
-    if training.optimizer == "adamw":
+    if training.optimizer in ADAMS:
         moments = ("exp_avg", "exp_avg_sq")
+    elif training.optimizer == "lion":
+        moments = ("exp_avg",)
     elif training.momentum > 0:
         moments = ("momentum_buffer",)
 
     sizes: list[TensorSize] = []
     for number, shape in enumerate(shapes):
         sizes += [(f"{number}.{moment}", 4, shape) for moment in moments]
-        if training.optimizer == "adamw":
+        if training.optimizer in ADAMS:
             sizes.append((f"{number}.step", 4, ()))
     return sizes
 

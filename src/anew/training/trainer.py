@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from anew import evaluation, models
+from anew import evaluation, models, objectives
 from anew.core import files, randomness
 from anew.core.callbacks import Callback
 from anew.core.distributed import World
@@ -30,7 +30,8 @@ from anew.models import network, saving, whole_batch
 from anew.models.language import State
 from anew.models.network import Network, Outputs, Runner
 from anew.teachers import ReadingTeacher, RowTeacher, Teacher
-from anew.training import checks, optim
+from anew.training import averaging, checks, optim
+from anew.training.averaging import Averaging
 from anew.training.checkpoint import MEND, Checkpoint, Standing
 from anew.training.checks import Knowledge, TextKnowledge
 from anew.training.code import check_code
@@ -66,6 +67,7 @@ class Trainer:
         self.world = world or World()
         copied = teacher.model if teacher is not None else None
         _check_frozen(spec, teacher)
+        check_accumulation(spec, self.world.size)
         start = first_weights(spec, folder, teacher)
         self.network = self._place(network.build(spec, data.signature, copied, start))
         # Masks of -inf, say: no sign of a training that went wrong.
@@ -80,6 +82,7 @@ class Trainer:
             self.objective.features,
         )
 
+        self._averaging = Averaging(self.network.model, spec.training.averaging)
         self.steps = spec.training.epochs * batches.steps
         """The number of steps from the first to the last."""
         self.standing = Standing(
@@ -130,11 +133,8 @@ class Trainer:
         rate = self._rate(self.step)
         self._reseed()
 
-        student = self._forward(batch)
-        loss = self.objective.terms(batch, student, teacher, self.step / self.steps).total()
-
         self.optimizer.zero_grad(set_to_none=True)
-        self._backward(loss)
+        loss, wrong = self._add_gradients(batch, teacher)
         if self.spec.training.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self._parameters, self.spec.training.clip_norm)
 
@@ -142,11 +142,38 @@ class Trainer:
             group["lr"] = rate
         self.optimizer.step()
         self.standing.step += 1
+        self._averaging.update(self.step)
 
-        wrong = (student.logits.detach().argmax(-1) != batch.heavier).sum()
-        self._unread.append((loss.detach(), wrong))
+        self._unread.append((loss, wrong))
         if len(self._unread) >= READ_LOSSES_EVERY:
             self._read_losses()
+
+    def _add_gradients(self, batch: Batch, teacher: Outputs | None) -> tuple[Tensor, Tensor]:
+        """Run the batch, whole or in parts, forward and backward.
+
+        Returns its loss and the number of wrong answers. The loss of a batch is the mean of the
+        losses of its parts, each with its share of the examples, so that their gradients add up.
+        """
+        losses: list[Tensor] = []
+        wrong: list[Tensor] = []
+        parts = self._parts(batch)
+        for place, part in parts:
+            student = self._forward(part)
+            targets = teacher
+            if teacher is not None and len(parts) > 1:
+                targets = teacher.at(place)
+            loss = self.objective.terms(part, student, targets, self.step / self.steps).total()
+            if len(parts) > 1:
+                loss = len(part.indices) / len(batch.indices) * loss
+
+            self._backward(loss)
+            losses.append(loss.detach())
+            wrong.append(part.count_wrong(student.logits))
+        return sum(losses[1:], losses[0]), sum(wrong[1:], wrong[0])
+
+    def _parts(self, batch: Batch) -> list[tuple[slice, Batch]]:
+        count = self.spec.training.accumulate
+        return [(slice(None), batch)] if count == 1 else batch.cut(count)
 
     def end_epoch(self) -> dict[str, Any]:
         """Evaluate on the validation split, write the epoch's line of metrics, and return it."""
@@ -154,7 +181,8 @@ class Trainer:
         self._check_finite_weights()
 
         standing = self.standing
-        answers = self.batches.steps * self.batches.labels[: self.batches.batch_size].numel()
+        positions = self.batches.labels[:1].numel()
+        answers = max(1, positions * self.batches.count_labelled(standing.epoch))
         row: dict[str, Any] = {
             "epoch": standing.epoch + 1,
             "step": standing.step,
@@ -273,6 +301,7 @@ class Trainer:
                 objective=self.objective.state(),
                 state={str(number): one for number, one in enumerate(state)},
                 teacher=read,
+                averaged=self._averaging.state,
                 metrics=self._metrics,
             ).write(self.folder.state)
         self._saved = time.monotonic()
@@ -292,6 +321,7 @@ class Trainer:
         optim.restore_optimizer(self.optimizer, checkpoint.optimizer, self.folder.state)
         self.objective.restore(checkpoint.objective, self.folder.state)
         self._restore_state(checkpoint)
+        self._averaging.restore(checkpoint.averaged, self.folder.state)
         self._best = {
             name: value.to(self.batches.device) for name, value in checkpoint.best.items()
         }
@@ -358,6 +388,10 @@ class Trainer:
             best = network.build_empty(self.spec.model, self.data.signature)
             networks["best"] = self._place(best)
             best.model.load_state_dict(self._best)
+        if self._averaging.state:
+            averaged = network.build_empty(self.spec.model, self.data.signature)
+            networks[averaging.NAME] = self._place(averaged)
+            averaged.model.load_state_dict(self._averaging.state)
         outputs = evaluation.outputs_of(networks, self.data, self.batches.device, self.world)
         if not self.world.is_main:
             return
@@ -369,6 +403,9 @@ class Trainer:
             epoch = self.standing.best_row["epoch"]
             self.folder.check_ours()
             networks["best"].save(self.folder.best, {**about, "epoch": epoch})
+        if averaging.NAME in networks:
+            self.folder.check_ours()
+            networks[averaging.NAME].save(self.folder.averaged, about)
         self.folder.check_ours()
         evaluation.write_outputs(self.folder.outputs, outputs, self.data)
 
@@ -485,6 +522,28 @@ def _check_frozen(spec: Spec, teacher: Network | None) -> None:
         raise AnewError(
             f"frozen: the teacher's classes were in another order than the data's, so its parts "
             f"{', '.join(spec.frozen)} cannot be copied; drop --frozen"
+        )
+
+
+def check_accumulation(spec: Spec, processes: int = 1) -> None:
+    """Raise `AnewError` if a batch in parts would not be the batch, or cannot be cut so often."""
+    training = spec.training
+    if training.accumulate == 1 or spec.weights:
+        return
+    if objectives.find(spec.objective.name).compares_examples:
+        raise AnewError(
+            f"training.accumulate: objective '{spec.objective.name}' weighs the examples of a "
+            "batch against each other, so its parts are no whole; set --accumulate 1"
+        )
+    if processes > 1:
+        raise AnewError(
+            f"training.accumulate: {processes} processes have a part of each batch already; set "
+            "--accumulate 1 and start more processes"
+        )
+    if training.accumulate > training.batch_size:
+        raise AnewError(
+            f"training.accumulate must be <= training.batch_size, {training.batch_size}, got "
+            f"{training.accumulate}; set --accumulate"
         )
 
 

@@ -68,9 +68,9 @@ class GroupNeeds:
         """Return the number of examples on which a network is evaluated.
 
         Validation examples each epoch; validation and test examples at the end, and again if the
-        best epoch is kept.
+        best epoch or an average is kept.
         """
-        last = (self.sizes.validation + self.sizes.test) * (2 if spec.training.best_epoch else 1)
+        last = (self.sizes.validation + self.sizes.test) * len(spec.training.kept_weights)
         return spec.training.epochs * self.sizes.validation + last
 
     @property
@@ -197,7 +197,7 @@ def _distinct(key: StoreKey, share: float, epochs: int) -> float:
 
 def network_bytes(spec: Spec, contents: Contents, count: Sizes) -> int:
     """Return the size of a finished network's folder: weights, outputs and records."""
-    epochs = ("last", "best") if spec.training.best_epoch else ("last",)
+    epochs = spec.training.kept_weights
     weights = len(epochs) * footprint_of(spec, contents).weights_bytes
     return weights + outputs_bytes(count, contents.classes, epochs) + records_bytes(spec)
 
