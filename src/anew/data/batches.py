@@ -88,6 +88,7 @@ class Batch:
         second = self.second
         if second is not None:
             second = Second(second.labels[place], second.weights[place], second.indices[place])
+
         return replace(
             self,
             inputs=self.inputs[place],
@@ -162,6 +163,7 @@ class Batches:
         is_mixed = has_label.ndim == 1 and not bool(has_label.all())
         self._is_labelled = has_label if is_mixed else None
         self.labels = self.examples.labels.clamp_min(0)
+
         self.seed, self.device, self.part = data.spec.seed, device, part
         self._classes, self.samples = len(data.classes), data.spec.balance == "sampling"
         self._ordered: _Ordered | None = None

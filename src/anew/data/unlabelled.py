@@ -161,6 +161,7 @@ def _array(path: Path) -> Tensor:
             f"data.unlabelled: {path} cannot be read as arrays ({error}); save them with "
             "numpy.savez"
         ) from error
+
     if array is None:
         raise AnewError(
             f"data.unlabelled: {path} holds none of the arrays {', '.join(_ARRAYS)}; name it "

@@ -76,6 +76,7 @@ def score_table(rows: Iterable[Row]) -> tuple[list[str], list[list[str]]]:
     shown = list(rows)
     if any(row.scores.perplexity is not None for row in shown):
         return _text_table(shown)
+
     balanced = any(row.scores.balanced_error is not None for row in shown)
     lines: list[list[str]] = []
     for row in shown:

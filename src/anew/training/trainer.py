@@ -530,6 +530,7 @@ def check_accumulation(spec: Spec, processes: int = 1) -> None:
     training = spec.training
     if training.accumulate == 1 or spec.weights:
         return
+
     if objectives.find(spec.objective.name).compares_examples:
         raise AnewError(
             f"training.accumulate: objective '{spec.objective.name}' weighs the examples of a "
