@@ -122,18 +122,20 @@ def test_blocks_are_drawn_together():
 
 def test_a_difference_of_neighbours_that_are_alike_is_less_sure():
     generator = np.random.default_rng(0)
-    # Each value stands twenty times: as sure as a twentieth of the values, by single tokens surer.
-    alike = np.repeat(generator.normal(0.1, 1.0, 100), 20)
+    # Each value stands twenty times: no surer than a twentieth of the values is, but single tokens
+    # would make it so.
+    alike = 1 + np.repeat(generator.normal(0.0, 0.1, 100), 20)
     single = statistics.over_blocks(alike, np.zeros(2000), 1)
     together = statistics.over_blocks(alike, np.zeros(2000), 20)
-    assert single.mean == pytest.approx(alike.mean())
-    assert together.mean == pytest.approx(alike.mean())
+    assert single.mean == pytest.approx(math.exp(alike.mean()) - 1)
+    assert together.mean == pytest.approx(math.exp(alike.mean()) - 1)
     wide = (together.high - together.low) / (single.high - single.low)
     assert wide == pytest.approx(math.sqrt(20), rel=0.1)
-    deviation = alike[::20].std() / math.sqrt(100)
+    # exp is nearly straight over so little: the width of a mean's interval, times its slope.
+    deviation = math.exp(alike.mean()) * alike[::20].std() / math.sqrt(100)
     assert together.high - together.low == pytest.approx(2 * 1.96 * deviation, rel=0.1)
-    sure = statistics.over_blocks(alike + 10, alike, 20)
-    assert sure.p < 0.001
+    assert statistics.over_blocks(alike + 1, alike, 20).p < 0.001
+    assert statistics.over_blocks(alike, alike, 20).p == 1
 
 
 def test_a_perplexity_has_its_interval(data):

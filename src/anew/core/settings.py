@@ -15,7 +15,7 @@ from anew.core import fields
 from anew.core.errors import AnewError, did_you_mean
 from anew.core.execution import TABLE, Execution
 from anew.core.recipe import Recipe, override, read_toml
-from anew.core.spec import TrainingSpec
+from anew.core.spec import TrainingSpec, is_text
 
 
 class Keywords(TypedDict, total=False):
@@ -178,11 +178,6 @@ def read_settings(path: Path | None, *given: Mapping[str, Any]) -> tuple[Recipe,
             of_model = TRANSFORMER
         return _together(override(Recipe(), of_model), layers)
     return recipe, execution
-
-
-def is_text(source: str) -> bool:
-    """Return whether a source is a text, whose settings have other defaults."""
-    return source.partition(":")[0] == "text"
 
 
 def _together(

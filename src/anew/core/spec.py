@@ -96,6 +96,15 @@ COLUMNS = ("image_column", "label_column")
 """How data are found where they lie: no part of an identity, and saved where they are given."""
 
 
+TEXTS = ("text", "ptb")
+"""The kinds of sources that are texts."""
+
+
+def is_text(source: str) -> bool:
+    """Return whether a source is a text: whose settings have other defaults, and that is read."""
+    return source.partition(":")[0] in TEXTS
+
+
 @dataclass(frozen=True)
 class ModelSpec:
     """An architecture by name, with its options; `anew models` lists the names."""

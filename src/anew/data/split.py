@@ -11,7 +11,7 @@ from torch import Tensor
 
 from anew.core import randomness
 from anew.core.errors import AnewError
-from anew.core.spec import DataSpec
+from anew.core.spec import DataSpec, is_text
 from anew.data.examples import Examples, in_parts
 from anew.data.fresh import Fresh, measurable
 from anew.data.keeping import check_enough, keep_classes
@@ -112,6 +112,10 @@ def sizes(contents: Contents, spec: DataSpec) -> Sizes:
     Raises `AnewError` if no example is left for training.
     """
     left = contents.training
+    if is_text(spec.source):
+        if spec.limit is not None:
+            left = min(left, max(0, spec.limit - 1) // spec.steps)
+        return Sizes(left, contents.validation, contents.test)
     if contents.test:
         test = contents.test
     else:

@@ -189,6 +189,11 @@ def to_tensors(split: str, epoch: str, said: Said) -> dict[str, Tensor]:
     }
 
 
+def bytes_of_token(vocabulary: int) -> int:
+    """Return the bytes that are stored of a token and an epoch."""
+    return 8 + 3 * 4 + min(KEPT_WORDS, vocabulary) * (4 + 2)
+
+
 def holds_text(tensors: Mapping[str, Tensor]) -> bool:
     """Return whether the tensors of a file of outputs are a language model's."""
     return any(name.endswith(".log_p") for name in tensors)

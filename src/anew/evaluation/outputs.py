@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -83,11 +84,20 @@ def write_outputs(path: Path, tensors: Mapping[str, Tensor], data: Data) -> None
     files.write_tensors(path, tensors, _header(data.classes, data.spec.fingerprint))
 
 
-def outputs_bytes(sizes: Sizes, classes: int, epochs: Sequence[str] = ("last",)) -> int:
+def outputs_bytes(
+    sizes: Sizes,
+    classes: int,
+    epochs: Sequence[str] = ("last",),
+    positions: tuple[int, ...] = (),
+) -> int:
     """Return the size of the file that `write_outputs` writes for splits of such sizes.
 
-    `epochs` are those at which the network is evaluated: "last" and perhaps "best".
+    `epochs` are those at which the network is evaluated: "last" and perhaps "best". `positions` is
+    the shape of the windows of a text, (T,).
     """
+    if positions:
+        tokens = (sizes.validation + sizes.test) * math.prod(positions)
+        return tokens * (8 + len(epochs) * language.bytes_of_token(classes))
     tensors: list[files.TensorSize] = []
     for split, examples in (("validation", sizes.validation), ("test", sizes.test)):
         tensors.append((f"{split}.labels", 8, (examples,)))

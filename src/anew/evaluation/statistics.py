@@ -216,27 +216,31 @@ def in_blocks(columns: Columns, length: int) -> dict[str, NDArray[np.float64]]:
 def over_blocks(
     ours_nll: NDArray[np.float64], theirs_nll: NDArray[np.float64], length: int, seed: int = 0
 ) -> Difference:
-    """Compare two language models by -log p of each token of a text, in nats.
+    """Compare the perplexities of two language models by -log p of each token of a text.
 
-    Mean and interval are of the difference in NLL, by the bootstrap over blocks of `length` tokens;
-    the p-value is twice the share of samples on the other side of 0. Says nothing of other seeds.
+    The interval is the bootstrap's over blocks of `length` tokens; the p-value is twice the share
+    of samples on the other side of 0. Both say nothing of other seeds.
     """
-    blocks = in_blocks({"apart": np.asarray(ours_nll) - np.asarray(theirs_nll)}, length)
-    sums, sizes = blocks["apart"], blocks["size"]
+    columns = {"ours": np.asarray(ours_nll), "theirs": np.asarray(theirs_nll)}
+    blocks = in_blocks(columns, length)
+    ours, theirs, sizes = blocks["ours"], blocks["theirs"], blocks["size"]
 
     generator = np.random.default_rng(seed)
     means: list[NDArray[np.float64]] = []
     for start in range(0, BOOTSTRAP_SAMPLES, 500):
-        chosen = generator.integers(0, len(sums), (min(500, BOOTSTRAP_SAMPLES - start), len(sums)))
-        means.append(sums[chosen].sum(1) / sizes[chosen].sum(1))
+        drawn_at_once = (min(500, BOOTSTRAP_SAMPLES - start), len(sizes))
+        chosen = generator.integers(0, len(sizes), drawn_at_once)
+        tokens = sizes[chosen].sum(1)
+        apart = np.exp(ours[chosen].sum(1) / tokens) - np.exp(theirs[chosen].sum(1) / tokens)
+        means.append(apart)
     drawn = np.concatenate(means)
     low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
 
-    mean = float(sums.sum() / sizes.sum())
+    mean = float(np.exp(ours.sum() / sizes.sum()) - np.exp(theirs.sum() / sizes.sum()))
     above, below = float((drawn >= 0).mean()), float((drawn <= 0).mean())
     p = min(1.0, 2 * max(min(above, below), 1 / BOOTSTRAP_SAMPLES))
     return Difference(
-        mean, float(low), float(high), p, "bootstrap over blocks of the test text", len(sums)
+        mean, float(low), float(high), p, "bootstrap over blocks of the test text", len(sizes)
     )
 
 

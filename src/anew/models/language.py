@@ -154,13 +154,19 @@ class CharacterLSTM(nn.Module):
 
     def embed(self, tokens: Int64[Tensor, "batch steps"]) -> Float[Tensor, "batch steps features"]:
         """Return the features of words, computed once for each that occurs."""
+        if tokens.is_meta:
+            # Where only operations are counted, nobody knows which words are the same.
+            return self._features(tokens.flatten()).unflatten(0, tokens.shape)
         distinct, places = tokens.unique(return_inverse=True)
+        return self._features(distinct)[places]
+
+    def _features(self, distinct: Int64[Tensor, "words"]) -> Float[Tensor, "words features"]:
         letters = self.characters(self.spellings[distinct]).transpose(1, 2)
         maxima = [convolve(letters).amax(-1) for convolve in self.convolutions]
         features = torch.tanh(torch.cat(maxima, dim=-1))
         for layer in self.highway:
             features = layer(features)
-        return features[places]
+        return features
 
 
 class Highway(nn.Module):

@@ -82,4 +82,6 @@ def _with_settings(study: Study, changes: Changes) -> Study:
         given = {"epochs": changes.epochs}
         epochs = fields.read(TrainingSpec, given, prefix=("training",)).epochs
         training = replace(training, epochs=epochs)
+        trainings = {row: replace(one, epochs=epochs) for row, one in study.trainings.items()}
+        study = replace(study, trainings=trainings)
     return replace(study, data=data, training=training)

@@ -12,6 +12,7 @@ from dataclasses import replace
 from anew.core.spec import DataSpec, ObjectiveSpec, TrainingSpec
 from anew.studies.networks import DENSE_NETS, DENSE_ROWS, RESIDUAL_NETS, SLIDES_NET, WIDE_ROWS
 from anew.studies.study import REFERENCE, Column, Study
+from anew.studies.text import TABLE6
 
 CIFAR_TRAINING = TrainingSpec(epochs=200)
 """Wide-ResNet's: Nesterov momentum, rate 0.1 dropped x0.2 at 30, 60 and 80 % of 200 epochs, decay
@@ -288,5 +289,5 @@ BONUS = Study(
 )
 
 STUDIES: Mapping[str, Study] = {
-    study.name: study for study in (TABLE1, TABLE2, TABLE3, TABLE4, TABLE5, BONUS)
+    study.name: study for study in (TABLE1, TABLE2, TABLE3, TABLE4, TABLE5, TABLE6, BONUS)
 }

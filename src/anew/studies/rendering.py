@@ -40,9 +40,32 @@ CONTROLS_COLUMNS = (
 )
 
 
+VALIDATION_COLUMNS = ("validation", "published, validation")
+"""The columns behind the others in tables of language models."""
+
+
+def columns(results: Results) -> list[str]:
+    """Return the columns of a study's table: `COLUMNS`, or those of language models."""
+    if not results.study.is_text:
+        return list(COLUMNS)
+    named = {"error %": "perplexity", "published %": "published"}
+    return [*(named.get(name, name) for name in COLUMNS), *VALIDATION_COLUMNS]
+
+
 def lines(results: Results) -> list[list[str]]:
-    """Return a line of texts for every cell, as `COLUMNS` names them."""
-    return [_line(cell, len(results.study.seeds)) for cell in results.cells]
+    """Return a line of texts for every cell, as `columns` names them."""
+    seeds, is_text = len(results.study.seeds), results.study.is_text
+    validation = [_validation(cell) if is_text else [] for cell in results.cells]
+    return [
+        [*_line(cell, seeds), *more] for cell, more in zip(results.cells, validation, strict=True)
+    ]
+
+
+def _validation(cell: Cell) -> list[str]:
+    return [
+        "-" if one is None else f"{one:.2f}"
+        for one in (cell.validation and cell.validation.mean, cell.published_validation)
+    ]
 
 
 def controls_lines(results: Results) -> list[list[str]]:
@@ -59,9 +82,9 @@ def for_page(results: Results) -> tuple[list[str], list[list[str]]]:
 
     Columns without any value are left out, and those for which a page has no room.
     """
-    whole = lines(results)
+    whole, names = lines(results), columns(results)
     left_out = {"deviation", "needed", "p (Wilcoxon)"}
-    for place, name in enumerate(COLUMNS):
+    for place, name in enumerate(names):
         if all(line[place] == "-" for line in whole):
             left_out.add(name)
     if not any(cell.missing for cell in results.cells):
@@ -71,8 +94,8 @@ def for_page(results: Results) -> tuple[list[str], list[list[str]]]:
 
     # The page's template counts columns up to the verdict.
     left_out.discard("verdict")
-    kept = [place for place, name in enumerate(COLUMNS) if name not in left_out]
-    return [COLUMNS[place] for place in kept], [[line[place] for place in kept] for line in whole]
+    kept = [place for place, name in enumerate(names) if name not in left_out]
+    return [names[place] for place in kept], [[line[place] for place in kept] for line in whole]
 
 
 def for_terminal(results: Results) -> tuple[list[str], list[list[str]]]:
@@ -82,11 +105,14 @@ def for_terminal(results: Results) -> tuple[list[str], list[list[str]]]:
     dash for a verdict means that no difference is shown.
     """
     seeds = len(results.study.seeds)
+    is_text = results.study.is_text
     wanted = {
         "": True,
-        "error %": True,
+        "error %": not is_text,
+        "perplexity": is_text,
         "seeds": any(len(cell.errors) < seeds for cell in results.cells),
         "published": any(cell.published is not None for cell in results.cells),
+        "validation": is_text,
         "difference": True,
         "p (Holm)": True,
         "shown": True,
@@ -110,6 +136,8 @@ def _narrow(cell: Cell, seeds: int) -> dict[str, str]:
     return {
         "": f"  {cell.column}",
         "error %": whole["error %"] + _around(cell.estimate),
+        "perplexity": whole["error %"] + _around(cell.estimate),
+        "validation": _validation(cell)[0],
         "seeds": whole["seeds"],
         "published": whole["published %"],
         "difference": whole["difference"] + _around(difference),
@@ -169,8 +197,11 @@ def _half(interval: Estimate | Difference | None) -> str:
 def about(results: Results) -> list[str]:
     """Return the notes to a table: data, seeds, settings, comparison, scale, and what failed."""
     study, training = results.study, results.study.training
-    limit = f", {study.data.limit:,} training examples" if study.data.limit else ""
+    score, unit = ("perplexity", "tokens") if study.is_text else ("error", "examples")
+    limit = f", {study.data.limit:,} training {unit}" if study.data.limit else ""
     paired = "by test example (McNemar, bootstrap)"
+    if study.is_text:
+        paired = "by blocks of the test text (bootstrap)"
     if len(study.seeds) > 1:
         paired = "by seed (paired t)"
 
@@ -179,7 +210,7 @@ def about(results: Results) -> list[str]:
         f"{', '.join(map(str, study.seeds))}; {training.epochs} epochs, batch "
         f"{training.batch_size}, "
         f"{training.optimizer}, learning rate {training.learning_rate:g}, {training.schedule}.",
-        f"Test error of the last epoch; nothing was chosen on test. Differences are to "
+        f"Test {score} of the last epoch; nothing was chosen on test. Differences are to "
         f"'{study.reference}', paired {paired}; p-values are corrected for all comparisons with "
         f"the same column (Holm). Neither better nor worse: no difference shown.",
         *_could_show(results),
@@ -209,7 +240,7 @@ def _could_show(results: Results) -> list[str]:
 
 def markdown(results: Results) -> str:
     """Return the table in Markdown, with its notes."""
-    tables = [table(COLUMNS, lines(results))]
+    tables = [table(columns(results), lines(results))]
     if compared := controls_lines(results):
         tables.append(table(CONTROLS_COLUMNS, compared))
     return "\n\n".join([*tables, *about(results)])
@@ -221,6 +252,7 @@ def as_csv(results: Results) -> str:
     Comparisons with controls are further columns, which name them.
     """
     named = [f"{what} ({control})" for control in results.controls for what in CONTROLS_COLUMNS[3:]]
+
     rows: list[list[str]] = []
     for cell, line in zip(results.cells, lines(results), strict=True):
         compared: list[str] = []
@@ -228,7 +260,7 @@ def as_csv(results: Results) -> str:
             compared += _compared(cell.controls.get(control))
         rows.append([*line, *compared])
     comments = "".join(f"# {clean(line)}\n" for line in about(results))
-    return comments + csv_table([*COLUMNS, *named], rows)
+    return comments + csv_table([*columns(results), *named], rows)
 
 
 def latex(results: Results) -> str:

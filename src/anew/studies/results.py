@@ -7,12 +7,13 @@ from dataclasses import asdict, dataclass, field
 from functools import cache
 from typing import Any
 
-from jaxtyping import Bool
+from jaxtyping import Bool, Float64
 from torch import Tensor
 
 from anew import evaluation
-from anew.core.spec import Spec
-from anew.evaluation import ensemble, statistics
+from anew.core.spec import Spec, is_text
+from anew.evaluation import ensemble, language, statistics
+from anew.evaluation.scoring import lineage_said
 from anew.evaluation.statistics import Difference, Estimate, Judged
 from anew.family import Family
 from anew.models import network
@@ -22,17 +23,23 @@ from anew.studies.study import Study
 Place = tuple[str, str]
 """A cell's place in the table: its row and its column."""
 Wrong = Mapping[int, Tensor | str]
-"""Which test examples a cell gets wrong (N,), by seed; or the reason why that is not known."""
+"""Which test examples a cell gets wrong (N,), by seed; or the reason why that is not known.
+
+Of language models -log p of each token of the test text, float64.
+"""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell: its test error in percent over seeds, and its comparison with the reference."""
+    """One cell: its test error in percent over seeds, and its comparison with the reference.
+
+    Of language models its test perplexity.
+    """
 
     row: str
     column: str
     errors: Mapping[int, float]
-    """By seed, of the seeds that are finished."""
+    """By seed, of the seeds that are finished; perplexities of language models."""
     missing: Mapping[int, str]
     """The reason for a missing seed, by seed."""
     estimate: Estimate | None
@@ -48,6 +55,9 @@ class Cell:
     """
     controls: Mapping[str, Judged] = field(default_factory=dict[str, Judged])
     """The same with each control, by its name. Controls have none."""
+    validation: Estimate | None = None
+    """Of language models, the validation perplexity over the finished seeds."""
+    published_validation: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the cell as it is exported."""
@@ -89,6 +99,7 @@ class Results:
             "reference": self.study.reference,
             "controls": self.controls,
             "training": asdict(self.study.training),
+            "trainings": {row: asdict(one) for row, one in self.study.trainings.items()},
             "notes": list(self.study.notes),
             "cells": [cell.to_json() for cell in self.cells],
         }
@@ -145,6 +156,8 @@ def collect(
                 published_parameters=study.published_parameters.get((row, name)),
                 comparison=with_reference.get((row, name)),
                 controls=controls,
+                validation=_validation(study, family, (row, name), list(errors), data),
+                published_validation=study.published_validation.get((row, name)),
             )
         )
     return Results(study, cells, data(first).fingerprint)
@@ -168,17 +181,36 @@ def _all_wrong(
 
 def _wrong(
     members: tuple[Spec, ...], family: Family, failed: Mapping[str, str]
-) -> Bool[Tensor, "examples"] | str:
-    """Return which test examples a cell gets wrong, or the reason why that is not known."""
+) -> Bool[Tensor, "examples"] | Float64[Tensor, "tokens"] | str:
+    """Return what `Wrong` holds of a cell and a seed."""
     for member in members:
         if member.id in failed:
             return failed[member.id]
         if not family.folder(member.id).is_done:
             return "not trained yet"
 
+    if is_text(members[0].data.source):
+        return -_log_p(members, family, "test")
     outputs = [evaluation.read_outputs(family.folder(member.id), "test") for member in members]
     together = ensemble.log_mean([logits for logits, _ in outputs])
     return (together.argmax(-1) != outputs[0][1]).flatten()
+
+
+def _log_p(members: Sequence[Spec], family: Family, split: str) -> Float64[Tensor, "tokens"]:
+    """Return what language models together say of each token of a split."""
+    said = lineage_said(family, members, split)
+    return language.ensemble_log_p([one.log_p for one in said])
+
+
+def _validation(
+    study: Study, family: Family, place: Place, seeds: Sequence[int], data: StudyData
+) -> Estimate | None:
+    """Return the validation perplexity of a cell of language models over its finished seeds."""
+    if not (study.is_text and seeds) or not data.contents.validation:
+        return None
+    members = [study.cell(*place, seed, data(seed)) for seed in seeds]
+    values = [language.perplexity(_log_p(one, family, "validation")) for one in members]
+    return statistics.estimate(values)
 
 
 def _compared(
@@ -208,6 +240,9 @@ def _difference(ours: Wrong, theirs: Wrong) -> Difference | None:
         if not pairs:
             return None
         our_wrong, their_wrong = pairs[0]
+        if our_wrong.is_floating_point():
+            numbers = our_wrong.numpy(), their_wrong.numpy()
+            return statistics.over_blocks(*numbers, language.BLOCK)
         return statistics.over_examples(our_wrong.numpy(), their_wrong.numpy())
     # One finished seed of several must not be compared over examples, unlike all other cells.
     if len(pairs) < 2:
@@ -218,4 +253,7 @@ def _difference(ours: Wrong, theirs: Wrong) -> Difference | None:
 
 
 def _percent(wrong: Tensor) -> float:
+    """Return an error in percent, or a perplexity."""
+    if wrong.is_floating_point():
+        return language.perplexity(-wrong)
     return 100 * wrong.double().mean().item()

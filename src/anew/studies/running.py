@@ -235,6 +235,7 @@ def siblings(specs: Sequence[Spec]) -> list[list[Spec]]:
                 training.memory_format,
                 training.compile,
                 spec.objective.top_k,
+                spec.objective.rest,
             ),
             "shuffled": spec.objective.shuffled,
         }

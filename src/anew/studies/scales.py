@@ -21,6 +21,7 @@ from anew.studies.networks import (
     said,
 )
 from anew.studies.study import Column, Study
+from anew.studies.text import TEXT_SCALES
 
 
 @dataclass(frozen=True)
@@ -172,4 +173,6 @@ def scaled(study: Study, scale: str) -> Study:
             f"scale must be one of {', '.join(SCALES)}, got "
             f"'{scale}'{did_you_mean(scale, SCALES)}; set --scale"
         )
+    if study.is_text and scale in TEXT_SCALES:
+        return TEXT_SCALES[scale](study)
     return SCALES[scale](study)

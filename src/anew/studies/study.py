@@ -13,7 +13,7 @@ from anew import models, objectives
 from anew.core.errors import AnewError, did_you_mean
 from anew.core.fields import option
 from anew.core.ranges import Range
-from anew.core.spec import DataSpec, ModelSpec, ObjectiveSpec, Spec, TrainingSpec
+from anew.core.spec import DataSpec, ModelSpec, ObjectiveSpec, Spec, TrainingSpec, is_text
 
 # Seeds of a study are this far apart, so that columns of one study's seed never meet another's.
 SEEDS_APART = 1000
@@ -73,7 +73,11 @@ class Study:
     controls: tuple[str, ...] = ()
     """Columns with which all others are compared too."""
     published: Mapping[tuple[str, str], float] = field(default_factory=dict[tuple[str, str], float])
-    """Test error in percent, by row and column."""
+    """Test error in percent, or test perplexity, by row and column."""
+    published_validation: Mapping[tuple[str, str], float] = field(
+        default_factory=dict[tuple[str, str], float]
+    )
+    """Validation perplexity, by row and column."""
     published_parameters: Mapping[tuple[str, str], float] = field(
         default_factory=dict[tuple[str, str], float]
     )
@@ -84,6 +88,8 @@ class Study:
     """Cells that differ from their column; None for a cell that does not exist."""
     shown: tuple[str, ...] = ()
     """The columns that are wanted, by default all; what they learn from is trained all the same."""
+    trainings: Mapping[str, TrainingSpec] = field(default_factory=dict[str, TrainingSpec])
+    """How the networks of a row are trained, of rows that are trained otherwise than `training`."""
     notes: tuple[str, ...] = ()
     """What a reader of the table must know: what was scaled down, what the source leaves open."""
 
@@ -119,6 +125,15 @@ class Study:
         for row in self.rows:
             for name in self.columns:
                 self._check(row, name)
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the networks are language models, whose score is the perplexity."""
+        return is_text(self.data.source)
+
+    def training_of(self, row: str) -> TrainingSpec:
+        """Return how the networks of a row are trained."""
+        return self.trainings.get(row, self.training)
 
     def column(self, row: str, name: str) -> Column | None:
         """Return what a cell trains; None if the table has no such cell."""
@@ -239,14 +254,15 @@ class Study:
         column = self.column(row, name)
         assert column is not None and not column.ensemble, "only networks have a spec"
 
-        epochs = max(1, round(self.training.epochs * column.epochs)) if column.epochs else 0
+        training = self.training_of(row)
+        epochs = max(1, round(training.epochs * column.epochs)) if column.epochs else 0
         objective = ObjectiveSpec.of("label", smoothing=column.label_smoothing)
         if column.teacher:
             objective = objectives.fill(column.objective)
         return Spec(
             models.spelled(column.model or self.rows[row]),
             data if column.unlabelled else data.labelled_only,
-            replace(self.training, epochs=epochs),
+            replace(training, epochs=epochs),
             objective,
             SEEDS_APART * seed + column.seed,
             tuple(self._made[row, one, seed, data] for one in self.taught_by(row, name)),

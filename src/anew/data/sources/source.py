@@ -64,6 +64,8 @@ class Contents:
     views: str
     validation: int = 0
     """The number of examples in its own validation set; 0 if it has none."""
+    positions: tuple[int, ...] = ()
+    """The shape of an example's labels; that of a text's windows, which are its examples."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,7 @@ class Source:
             classes=len(self.classes),
             views=self.views,
             validation=0 if self.validation is None else len(self.validation),
+            positions=tuple(self.train.labels.shape[1:]),
         )
 
 

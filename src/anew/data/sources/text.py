@@ -14,7 +14,7 @@ import json
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,12 +34,26 @@ END = "<eos>"
 """The token of a line's end."""
 UNKNOWN = "<unk>"
 """The token of every word that is not in the vocabulary."""
+PTB = "ptb.zip"
 SUFFIXES = (".txt", ".tokens", ".txt.gz")
 _SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 _CALLED = {"train": "training", "validation": "validation", "test": "test"}
 _PACKED = "shakespeare.txt.gz"
 # A word that a text has once says nothing of how it is used; it teaches what unknown words do.
 _OFTEN = 2
+
+
+def read_ptb(reading: Reading) -> Source:
+    """Read the Penn Treebank's three texts, from ptb.zip in the root if no place is named."""
+    if reading.name.partition(":")[2]:
+        return read_text(reading)
+    place = reading.place / PTB
+    if not place.exists():
+        raise MissingDataError(
+            f"data '{reading.name}': there is no {place}; it is not downloaded, since its text is "
+            "the LDC's: put Mikolov's files there as a zip, or give ptb:PATH"
+        )
+    return read_text(replace(reading, place=place))
 
 
 @dataclass(frozen=True)
@@ -223,7 +237,7 @@ def _notes(
 def _read(reading: Reading) -> dict[SplitName | None, str]:
     """Return the texts of a source by their splits; that of one file has None for its split."""
     name = reading.name
-    if not name.partition(":")[2]:
+    if not name.partition(":")[2] and name != "ptb":
         packed = importlib.resources.files("anew.data.sources").joinpath(_PACKED).read_bytes()
         return {None: gzip.decompress(packed).decode()}
 

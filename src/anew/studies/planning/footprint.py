@@ -43,7 +43,12 @@ class Footprint:
 
 
 @cache
-def footprint(model: ModelSpec, input_shape: tuple[int, ...], classes: int) -> Footprint:
+def footprint(
+    model: ModelSpec,
+    input_shape: tuple[int, ...],
+    classes: int,
+    positions: tuple[int, ...] = (),
+) -> Footprint:
     """Build a model once and count.
 
     Anew's own architectures are built without memory or work, on torch's meta device. Others may
@@ -52,7 +57,11 @@ def footprint(model: ModelSpec, input_shape: tuple[int, ...], classes: int) -> F
     channels = input_shape[0]
     # Statistics with as many digits as real ones: their text is part of the file of weights.
     statistics = (100 / 3,) * channels
-    signature = Signature(input_shape, tuple(map(str, range(classes))), statistics, statistics)
+    words = tuple(map(str, range(classes)))
+    if positions:
+        signature = Signature(input_shape, words, kind="tokens", positions=positions)
+    else:
+        signature = Signature(input_shape, words, statistics, statistics)
 
     with torch.device("cpu" if ":" in model.name else "meta"):
         built = network.build_empty(model, signature)
@@ -70,4 +79,4 @@ def footprint(model: ModelSpec, input_shape: tuple[int, ...], classes: int) -> F
 
 def footprint_of(spec: Spec, contents: Contents) -> Footprint:
     """Return the footprint of a network on the data that a source holds."""
-    return footprint(spec.model, contents.input_shape, contents.classes)
+    return footprint(spec.model, contents.input_shape, contents.classes, contents.positions)

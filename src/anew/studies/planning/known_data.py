@@ -14,6 +14,7 @@ from anew.data import Contents, MissingDataError, Resident, Source
 from anew.data.signature import Signature
 from anew.data.sources import SOURCES
 from anew.data.units import filled, find_units
+from anew.data.windows import Windows
 from anew.family import Family
 from anew.studies.study import Study, data_of_seed
 
@@ -39,6 +40,8 @@ class KnownData:
         if self.source is not None:
             return self.source
         contents = self.contents
+        if contents.positions:
+            return self._noise_of_text()
         signature = Signature.of_shape(contents.input_shape, contents.classes)
 
         def noise(count: int) -> Resident:
@@ -50,6 +53,23 @@ class KnownData:
             noise(contents.training),
             noise(contents.test),
             signature.classes,
+            contents.views,
+            self.spec.fingerprint,
+            validation=noise(contents.validation) if contents.validation else None,
+        )
+
+    def _noise_of_text(self) -> Source:
+        """Return texts of words at random."""
+        contents, (steps,) = self.contents, self.contents.positions
+
+        def noise(windows: int) -> Windows:
+            return Windows.of(torch.randint(contents.classes, (windows * steps + 1,)), steps)
+
+        words = tuple(map(str, range(contents.classes)))
+        return Source(
+            noise(contents.training),
+            noise(contents.test),
+            words,
             contents.views,
             self.spec.fingerprint,
             validation=noise(contents.validation) if contents.validation else None,

@@ -26,7 +26,8 @@ from anew.core.randomness import torch_generator
 from anew.core.spec import Spec
 from anew.data import Batches, Data, Examples
 from anew.data.batches import Batch
-from anew.evaluation import EVALUATION_BATCH
+from anew.data.windows import Windows
+from anew.evaluation import EVALUATION_BATCH, language
 from anew.family import NetworkFolder
 from anew.models import network
 from anew.models.network import Outputs
@@ -58,6 +59,8 @@ SLICE_SECONDS = 0.3
 MOST_BATCHES = 32
 SLOW_SECONDS = 2.0
 MOST_WORKERS = 100_000
+# A window's evaluation takes as long as that of many pictures.
+_FEW_WINDOWS = 20
 
 
 def plan(
@@ -227,7 +230,10 @@ class _Trainee:
         return step, evaluated, timed(end_epoch, self.device)
 
     def _evaluate(self) -> None:
-        evaluation.predict(self._run.network, self._examples, self.device)
+        if isinstance(self._examples, Windows):
+            language.read_through(self._run.network, self._examples, self.device)
+        else:
+            evaluation.predict(self._run.network, self._examples, self.device)
 
     def pace(self) -> NetworkPace:
         """Return the medians, with what it takes to begin and to finish."""
@@ -276,6 +282,10 @@ class _Asked:
         """Return the seconds of a batch: live or filling a store, filling it, and reading it."""
         if self._way == "live":
             return self._teach(None), 0.0, 0.0
+        if self.batches.is_text:
+            # A table of a text is filled by one pass over all of it: as fast as asking live.
+            live = self._teach(None)
+            return live, live, 0.0
         with closing(Store.open(self._place, self._parts.key)) as store:
             filling, reading = self._teach(store), self._teach(store)
         shutil.rmtree(self._place)
@@ -288,4 +298,7 @@ class _Asked:
 
 
 def _few(examples: Examples, count: int) -> Examples:
+    if isinstance(examples, Windows):
+        count = min(count, _FEW_WINDOWS, len(examples))
+        return Windows.of(examples.text[: count * examples.steps + 1], examples.steps)
     return examples.take(torch.arange(min(count, len(examples))))

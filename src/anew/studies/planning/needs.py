@@ -167,7 +167,8 @@ class _Counter:
         """Return how a group's teacher is asked if `shown` examples pass each epoch."""
         first, training = asking(specs), sizes(self._contents, specs[0].data).training
         encoding = Encoding(self._contents.classes, first.objective.top_k)
-        key = store_key(first, training, min(first.training.batch_size, training), encoding)
+        batch_size = min(first.training.batch_size, training)
+        key = store_key(first, training, batch_size, encoding, self._contents.positions)
         place, held = key.folder(Path()), self._filled(key)
         is_new = held is None and place not in self._epochs
         epochs = first.training.epochs
@@ -199,7 +200,8 @@ def network_bytes(spec: Spec, contents: Contents, count: Sizes) -> int:
     """Return the size of a finished network's folder: weights, outputs and records."""
     epochs = spec.training.kept_weights
     weights = len(epochs) * footprint_of(spec, contents).weights_bytes
-    return weights + outputs_bytes(count, contents.classes, epochs) + records_bytes(spec)
+    outputs = outputs_bytes(count, contents.classes, epochs, contents.positions)
+    return weights + outputs + records_bytes(spec)
 
 
 @dataclass(frozen=True)

@@ -184,9 +184,12 @@ def plan(
 
 def _line(model: ModelSpec, work: Work, speeds: Speeds) -> Line:
     """Return what the networks of one model take."""
-    counted = footprint(model, work.contents.input_shape, work.contents.classes)
+    contents = work.contents
+    counted = footprint(model, contents.input_shape, contents.classes, contents.positions)
+
     missing = [(group, spec) for group in work.needs for spec in group.specs if spec.model == model]
     all_networks = sum(spec.model == model for spec in work.specs)
+
     return Line(
         model=" ".join([model.name, *(f"{name}={value}" for name, value in model.options)]),
         parameters=counted.parameters,

@@ -86,7 +86,7 @@ def speeds_of_rate(rate: float, groups: Sequence[GroupNeeds], contents: Contents
     flops_per_second = rate * FORWARDS_OF_A_STEP * flops
 
     def forward_seconds(model: ModelSpec) -> float:
-        counted = footprint(model, contents.input_shape, contents.classes)
+        counted = footprint(model, contents.input_shape, contents.classes, contents.positions)
         return counted.flops / flops_per_second
 
     networks: dict[NetworkKind, NetworkPace] = {}
