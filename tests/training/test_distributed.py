@@ -2,6 +2,8 @@
 from run to run.
 """
 
+import os
+import sys
 from functools import partial
 
 import pytest
@@ -132,6 +134,17 @@ def test_a_batch_that_cannot_be_cut_is_refused(pair, tmp_path):
     assert process.returncode != 0
     assert "anew: training.batch_size 15 cannot be cut into 2 equal parts" in said
     assert "set --batch-size 16" in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["IdleHead", "RandomDepth"])
+def test_weights_without_a_part_in_the_logits_stop_nobody(npz, tmp_path, monkeypatch, name):
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    options = ["--epochs", 1, "--batch-size", 16, "--generations", 0, "--force"]
+    options += ["--model", f"written_models:{name}"]
+    said = finish(start(tmp_path / "two", npz, *options, processes=2))
+    assert "Warning" not in said
+    assert len(weights(tmp_path / "two")) == 1
 
 
 def test_alone_nothing_is_asked_of_others(arrays, tmp_path, monkeypatch):

@@ -82,7 +82,7 @@ def outline_for(
 ) -> nn.Module:
     """Return a model's outline as `outline` does, for examples of any kind."""
     # Models of others may compute with numbers while they are built, so they get real ones.
-    with torch.device("cpu" if ":" in name else "meta"):
+    with torch.device("cpu" if is_foreign(name) else "meta"):
         return _build(signature, name, options)
 
 
@@ -104,9 +104,14 @@ def _spelled(name: str, options: Mapping[str, Scalar] | None) -> dict[str, Scala
     return dict(options or {})
 
 
+def is_foreign(name: str) -> bool:
+    """Return whether a name means code that is not anew's: timm's, torchvision's or a user's."""
+    return ":" in name
+
+
 def is_own_code(name: str) -> bool:
     """Return whether a name means code of the user's own, `package.module:callable`."""
-    return ":" in name and not name.startswith(("timm:", "torchvision:"))
+    return is_foreign(name) and not name.startswith(("timm:", "torchvision:"))
 
 
 def catalogue(input_shape: Shape = (3, 32, 32), classes: int = 10) -> list[Entry]:

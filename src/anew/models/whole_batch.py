@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
 from torch.nn.parallel import DistributedDataParallel
 
+from anew.core import randomness
 from anew.core.distributed import World
 
+# Torch 2.14 renames the option by which buffers are not sent at each step.
+_SENDS_BUFFERS = next(
+    name
+    for name in ("forward_sync_buffers", "broadcast_buffers")
+    if name in inspect.signature(DistributedDataParallel).parameters
+)
 
-def share(network: nn.Module, world: World) -> nn.Module:
-    """Return a network with averaged gradients and batch norms over the processes' whole batch."""
+
+def share(network: nn.Module, world: World, *, uses_all: bool = True) -> nn.Module:
+    """Return a network with averaged gradients and batch norms over the processes' whole batch.
+
+    `uses_all` says that each of its weights has a part in its logits at every step. Otherwise those
+    without a part are found at each step, and keep their values.
+    """
     if world.size == 1:
         return network
     for module in list(network.modules()):
@@ -23,7 +37,20 @@ def share(network: nn.Module, world: World) -> nn.Module:
             # Only its class changes, so that weights, names and copies stay as they are.
             kind = type(module)
             module.__class__ = type(f"WholeBatch{kind.__name__}", (_SeesWholeBatch, kind), {})
-    return DistributedDataParallel(network, broadcast_buffers=False)
+    options: dict[str, Any] = {_SENDS_BUFFERS: False, "find_unused_parameters": not uses_all}
+    return DistributedDataParallel(network, **options)
+
+
+def uses_all(network: nn.Module, inputs: Num[Tensor, "batch ..."]) -> bool:
+    """Whether the logits of inputs (B, ...) in training mode depend on each weight that is trained.
+
+    The network stays as it is.
+    """
+    tried = copy.deepcopy(network).train()
+    with randomness.torch_generator(randomness.key("which weights are used")):
+        tried(inputs).sum().backward()
+    learned = [tensor for tensor in tried.parameters() if tensor.requires_grad]
+    return all(tensor.grad is not None for tensor in learned)
 
 
 class _SeesWholeBatch(_BatchNorm):

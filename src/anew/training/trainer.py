@@ -76,7 +76,7 @@ class Trainer:
         self._parameters = [*self.network.parameters(), *self._own_parameters()]
         self.optimizer = optim.optimizer(self._parameters, spec.training, batches.device)
         self._runner = Runner(
-            whole_batch.share(self.network.train(), self.world),
+            whole_batch.share(self.network.train(), self.world, uses_all=self._uses_all()),
             spec.training.precision,
             spec.training.compile,
             self.objective.features,
@@ -98,6 +98,13 @@ class Trainer:
         self._taught_before: dict[str, int] = {}
         self._unread: list[tuple[Tensor, Tensor]] = []
         self._started = self._saved = time.monotonic()
+
+    def _uses_all(self) -> bool:
+        """Whether each weight has a part in the logits, which several processes have to know."""
+        if self.world.size == 1 or not models.is_foreign(self.spec.model.name):
+            return True
+        inputs = self.data.training.show(slice(0, 2)).to(self.batches.device)
+        return whole_batch.uses_all(self.network, inputs)
 
     @property
     def name(self) -> str:

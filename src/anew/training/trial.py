@@ -24,7 +24,7 @@ from anew.core.text import listed
 from anew.data import Data
 from anew.models import answers as given_answers
 from anew.models import coverage, network, returns, trying
-from anew.models.building import build_for, is_own_code
+from anew.models.building import build_for, is_foreign, is_own_code
 from anew.models.network import Network
 from anew.training import answers
 
@@ -42,16 +42,16 @@ def try_model(
     """
     said = _say_place(model, force=force)
     built = network.build_empty(model, data.signature)
-    is_foreign = ":" in model.name
+    foreign = is_foreign(model.name)
     count = min(trying.COUNT, training.batch_size, len(data.training))
-    if not is_foreign and count > 1:
+    if not foreign and count > 1:
         return []
 
     examples, labels = data.training.show(slice(0, count)), data.training.labels[:count]
     trial = _Trial(model, built, examples, labels, training.precision == "bfloat16")
     network.place(built, torch.device("cpu"), training.memory_format)
     with randomness.torch_generator(randomness.key("trial")):
-        if not is_foreign:
+        if not foreign:
             return trial.step()
         said += trial.learn()
         said += answers.check_new(built, data, force=force)

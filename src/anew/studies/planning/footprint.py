@@ -13,7 +13,7 @@ from anew.core.files import TensorSize
 from anew.core.spec import ModelSpec, Spec, TrainingSpec
 from anew.data import Contents
 from anew.data.signature import Signature
-from anew.models import network
+from anew.models import is_foreign, network
 from anew.training.checkpoint import checkpoint_bytes
 
 FORWARDS_OF_A_STEP = 3
@@ -63,7 +63,7 @@ def footprint(
     else:
         signature = Signature(input_shape, words, statistics, statistics)
 
-    with torch.device("cpu" if ":" in model.name else "meta"):
+    with torch.device("cpu" if is_foreign(model.name) else "meta"):
         built = network.build_empty(model, signature)
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             built.eval()(signature.blank(1))
