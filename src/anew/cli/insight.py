@@ -124,7 +124,7 @@ def insight(
     **given: Any,
 ) -> None:
     """Print what the students learned: gradients, dark knowledge, calibration, who is harmed, how
-    alike they are.
+    alike they are; or networks side by side: siblings, seeds, against groups and people.
     """
     from anew.evaluation import insight as insights
     from anew.evaluation.insight import comparing_words, wording
@@ -136,6 +136,11 @@ def insight(
     opened = Family.open(family)
     say(opened.missing())
     if compare.siblings or compare.similarity or compare.groups or compare.human:
+        if moved != AS_RECORDED:
+            raise AnewError(
+                "data: siblings and similarity are looked at in stored outputs; drop --data and "
+                "--root"
+            )
         options = insights.Options(looked_at.split, looked_at.examples)
         compared = _compared(opened, lineage, options, compare)
         said = comparing_words.heading(compared), comparing_words.sections(compared)

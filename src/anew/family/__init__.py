@@ -5,13 +5,16 @@ from anew.family.family import Family
 from anew.family.folder import FORMAT, NetworkFolder
 from anew.family.lineages import choose_generations, choose_lineage, named_apart, replicas
 from anew.family.named import named_networks, split_name
+from anew.family.siblings import Siblings, find_siblings
 
 __all__ = [
     "FORMAT",
     "Family",
     "NetworkFolder",
+    "Siblings",
     "choose_generations",
     "choose_lineage",
+    "find_siblings",
     "named_apart",
     "named_networks",
     "replicas",

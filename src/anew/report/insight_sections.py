@@ -150,9 +150,10 @@ def _weights_by_epoch(measured: Sequence[Gradients]) -> Chart:
         title="Is the weight the teacher's probability, as training goes on?",
         kind="lines",
         x_title="epoch of the student",
-        y_title="R^2 of (q* - p*) / (q* - 1), examples by (1 - q*)^2",
+        y_title="R^2 of the weight of examples",
         series=tuple(series),
-        description="Share of the weights' variance that is explained, first and last epoch: "
+        description="Share of the variance of (q* - p*) / (q* - 1) that is explained, examples by "
+        "(1 - q*)^2, first and last epoch: "
         f"{'; '.join(said)}.",
         baseline=0.0,
     )

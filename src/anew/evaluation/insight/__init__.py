@@ -11,14 +11,23 @@ from anew.evaluation.insight.collecting import (
     collect_with_data,
     find_data,
 )
+from anew.evaluation.insight.comparing import (
+    Against,
+    Comparison,
+    compare_generations,
+    compare_siblings,
+)
 from anew.evaluation.insight.dark_knowledge import DarkKnowledge, SecondThought
 from anew.evaluation.insight.fidelity import EnsembleGain, Fidelity
 from anew.evaluation.insight.gradients import Gradients, Pull, RatioBin
+from anew.evaluation.insight.seeds import SeedsInsight, collect_over_seeds
 
 __all__ = [
     "FORMAT",
+    "Against",
     "Calibration",
     "ClassChange",
+    "Comparison",
     "DarkKnowledge",
     "EnsembleGain",
     "Fidelity",
@@ -31,8 +40,12 @@ __all__ = [
     "RatioBin",
     "ReliabilityBin",
     "SecondThought",
+    "SeedsInsight",
     "Split",
     "collect",
+    "collect_over_seeds",
     "collect_with_data",
+    "compare_generations",
+    "compare_siblings",
     "find_data",
 ]
