@@ -29,7 +29,7 @@ from anew.data import Resident, from_arrays, prepare
 from anew.evaluation import statistics
 from anew.evaluation.statistics import Difference
 from anew.family import Family, choose_lineage, replicas
-from anew.report import figures, gallery, headline, page, sections, writing
+from anew.report import figures, gallery, headline, insight_sections, page, sections, writing
 from anew.report.charts import Chart, Series
 from anew.report.content import Comparison
 from conftest import quick
@@ -706,11 +706,25 @@ def test_minus_signs_are_for_numbers():
 
 def test_kept_epochs_are_shown_where_the_data_are_at_hand(npz, tmp_path):
     result = train(f"npz:{npz}", tmp_path / "f", generations=1, keep_epochs=1)
-    epochs = {
-        name: [
-            one.epoch
-            for one in report.gather(result.family, result.lineage, data).insight.gradients
-        ]
+    measured = {
+        name: report.gather(result.family, result.lineage, data).insight.gradients
         for name, data in (("with", result.data), ("without", AnewError("not at hand")))
     }
+    epochs = {name: [one.epoch for one in students] for name, students in measured.items()}
     assert epochs == {"with": [1, 2, 3], "without": [3]}
+
+    charts = {one.name: one for one in insight_sections.gradients(measured["with"]).charts}
+    shares, weights = charts["gradient-shares-by-epoch"], charts["weights-by-epoch"]
+    pulls = [one.ban for one in measured["with"]]
+    assert shares.series[0].x == weights.series[0].x == (1, 2, 3)
+    none_makes = [100 * (1 - pull.by_any_weight.value) for pull in pulls]
+    assert shares.series[0].y == pytest.approx(none_makes)
+    assert all(
+        low <= y <= high
+        for one in (*shares.series, *weights.series)
+        for low, y, high in zip(one.low, one.y, one.high, strict=True)
+    )
+    assert weights.series[0].y == tuple(pull.ratio_r2_weighted.value for pull in pulls)
+    assert weights.series[1].y == tuple(pull.identity_r2_weighted.value for pull in pulls)
+    alone = {one.name for one in insight_sections.gradients(measured["without"]).charts}
+    assert alone == charts.keys() - {shares.name, weights.name}
