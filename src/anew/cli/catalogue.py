@@ -16,6 +16,7 @@ from anew.core.text import clean, in_bytes
 
 if TYPE_CHECKING:
     from anew.data import Data
+    from anew.data.sources import Source
 
 
 def models(
@@ -63,6 +64,7 @@ def models(
                 print(f"note: {note}")
             return
         entries = architectures.catalogue(shape, classes)
+        entries += architectures.language_models()
     except (RuntimeError, MemoryError) as error:
         why = next(iter(str(error).splitlines()), type(error).__name__)
         raise AnewError(
@@ -106,7 +108,6 @@ def data(
     from anew.cli import terminal
     from anew.core import memory
     from anew.data import prepare, sources
-    from anew.data.classes import class_sizes
     from anew.data.storage import Storage
     from anew.data.units import find_units, units_in_words
 
@@ -119,6 +120,9 @@ def data(
     spec = replace(recipe.data, source=source, root=str(root), download=download)
     storage = Storage.of(execution, print)
     loaded = sources.open_source(spec, storage)
+    if loaded.is_text:
+        _print_text(source, loaded)
+        return
     test = "no test set of its own (one is cut off)"
     if loaded.test is not None:
         test = f"{len(loaded.test):,} test"
@@ -132,13 +136,7 @@ def data(
         print(clean(line))
     names = ", ".join(loaded.classes[:10]) + (", ..." if len(loaded.classes) > 10 else "")
     print(f"{len(loaded.classes)} classes: {clean(names)}")
-    if loaded.train.labels.ndim == 1:
-        print(clean(class_sizes(loaded.train.labels, loaded.classes).in_words()))
-        for split, examples in (("validation", loaded.validation), ("test", loaded.test)):
-            if examples is not None and len(examples):
-                # What uneven classes ask of training is said of the training examples.
-                counts = class_sizes(examples.labels, loaded.classes).in_words().split(";")[0]
-                print(clean(f"{counts} ({split})"))
+    _print_sizes(loaded)
     if loaded.train.kind == "picture":
         print(f"units: {units_in_words(find_units(loaded.train, loaded.units))}")
     size = sum(
@@ -153,6 +151,29 @@ def data(
         print(f"note: {clean(note)}")
     if sheet is not None:
         _write_sheet(sheet, prepare(loaded, spec))
+
+
+def _print_text(source: str, loaded: Source) -> None:
+    """Describe a text: its tokens and its vocabulary."""
+    (steps,) = loaded.train.input_shape
+    print(f"{source}: {loaded.notes[0]}, in windows of {steps}")
+    print(f"commonest: {clean(' '.join(loaded.classes[:10]))}")
+    print(f"fingerprint: {loaded.fingerprint}")
+    for note in loaded.notes[1:]:
+        print(f"note: {clean(note)}")
+
+
+def _print_sizes(loaded: Source) -> None:
+    """Say how many examples the classes have."""
+    from anew.data.classes import class_sizes
+
+    if loaded.train.labels.ndim == 1:
+        print(clean(class_sizes(loaded.train.labels, loaded.classes).in_words()))
+        for split, examples in (("validation", loaded.validation), ("test", loaded.test)):
+            if examples is not None and len(examples):
+                # What uneven classes ask of training is said of the training examples.
+                counts = class_sizes(examples.labels, loaded.classes).in_words().split(";")[0]
+                print(clean(f"{counts} ({split})"))
 
 
 def _write_sheet(path: Path, prepared: Data) -> None:

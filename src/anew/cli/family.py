@@ -26,9 +26,11 @@ from anew.core.text import capitalised, csv_table, in_digits, json_text
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from anew.core.execution import Execution
     from anew.core.spec import Spec
     from anew.evaluation.calibrated import Asked, Calibrated
     from anew.evaluation.prediction import Prediction
+    from anew.evaluation.writing import NextWords, Writers
     from anew.family import Family
 
 FamilyFolder = Annotated[Path, Parameter(help="The folder that `anew train --out` wrote.")]
@@ -151,22 +153,39 @@ def _evaluate_lineage(
     )
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Printed:
+    """How predictions are printed."""
+
+    top: Annotated[
+        int, WHOLE, Parameter(help="How many classes, or next words, to print for each picture.")
+    ] = 3
+    form: Annotated[
+        Literal["table", "csv", "json"], Parameter(name="--format", help="A table, CSV or JSON.")
+    ] = "table"
+
+
+AS_TABLE = Printed()
+
+
 @takes_execution("device", "trust")
 def predict(
     family: FamilyFolder,
     /,
     *pictures: Annotated[Path, Parameter(help="Picture files, or folders with such.")],
+    text: Annotated[
+        str | None,
+        Parameter(help="Of language models, in place of pictures: print the likeliest next words."),
+    ] = None,
     chosen: Chosen = THE_LAST,
     calibrate: Calibrate = False,
     conformal: Coverage = None,
-    top: Annotated[int, WHOLE, Parameter(help="How many classes to print for each picture.")] = 3,
-    form: Annotated[
-        Literal["table", "csv", "json"], Parameter(name="--format", help="A table, CSV or JSON.")
-    ] = "table",
+    printed: Printed = AS_TABLE,
     **given: Any,
 ) -> None:
     """Print the classes that a generation, or the mean of several, sees in pictures, with their
-    probabilities.
+    probabilities; or, of language models, the next words of a text.
     """
     from anew.data.kept import some_of
     from anew.evaluation import prediction
@@ -175,12 +194,23 @@ def predict(
     from anew.family import Family
     from anew.training.device import settings
 
-    if not pictures:
-        raise AnewError(
-            "predict: no picture was given; name one or more picture files after the family"
-        )
+    top, form = printed.top, printed.form
     if top < 1:
         raise AnewError(f"predict: top must be a whole number >= 1, got {top}; set --top")
+    if text is not None:
+        if pictures or calibrate or conformal is not None:
+            raise AnewError(
+                "predict: a text is continued without pictures, --calibrate and --conformal; drop "
+                "them, or drop --text"
+            )
+        following = _writers(family, chosen, execution_from(given)).after(text)
+        _print_next(following, top, form)
+        return
+    if not pictures:
+        raise AnewError(
+            "predict: no picture was given; name one or more picture files after the family, or "
+            "give --text"
+        )
     asked, execution = Asked(calibrate, conformal), execution_from(given)
     with settings(execution) as device:
         networks = choose(Family.open(family), chosen.network, chosen.generations)
@@ -196,6 +226,70 @@ def predict(
         counted = f"{len(unread):,} of {len(files):,} files cannot be read: "
         several = counted if len(files) > 1 else ""
         raise AnewError(f"{several}{some_of(unread)}{others}")
+
+
+@takes_execution("device", "trust")
+def sample(
+    family: FamilyFolder,
+    /,
+    *,
+    text: Annotated[str, Parameter(help="What comes before.")] = "",
+    words: Annotated[int, WHOLE, Parameter(help="How many words to write.")] = 50,
+    seed: Annotated[int, WHOLE, Parameter(help="Another seed writes another text.")] = 0,
+    temperature: Annotated[
+        float, Parameter(help="Below 1 likelier words are drawn, above 1 less likely ones.")
+    ] = 1.0,
+    chosen: Chosen = THE_LAST,
+    **given: Any,
+) -> None:
+    """Write a text as a language model, or the mean of several generations, would go on."""
+    from anew.core.text import clean
+    from anew.evaluation.writing import MOST_WORDS
+
+    if not 1 <= words <= MOST_WORDS:
+        raise AnewError(
+            f"sample: words must be a whole number >= 1 and <= {MOST_WORDS}, got {words}; set "
+            "--words"
+        )
+    if not 0 < temperature <= 1000:
+        raise AnewError(
+            f"sample: temperature must be > 0 and <= 1000, got {temperature:g}; set --temperature"
+        )
+    if seed < 0:
+        raise AnewError(f"sample: seed must be a whole number >= 0, got {seed}; set --seed")
+    writers = _writers(family, chosen, execution_from(given))
+    for line in writers.sample(text, words, seed, temperature).split("\n"):
+        print(clean(line))
+
+
+def _writers(family: Path, chosen: Chosen, execution: Execution) -> Writers:
+    """Return the language models that a user chooses, on the device."""
+    from anew.evaluation.predictor import choose
+    from anew.evaluation.writing import Writers
+    from anew.family import Family
+    from anew.training.device import torch_device
+
+    device = torch_device(execution)
+    networks = choose(Family.open(family), chosen.network, chosen.generations)
+    return Writers([one.to(device) for one in networks.networks(execution.trust)])
+
+
+def _print_next(following: NextWords, top: int, form: Literal["table", "csv", "json"]) -> None:
+    from anew.cli import terminal
+
+    if form == "json":
+        print(json_text(following.to_json(top)))
+        return
+    lines = [
+        [str(rank), word, in_digits(share, 4)]
+        for rank, (word, share) in enumerate(following.ranked[:top], 1)
+    ]
+    columns = ["rank", "next word", "probability"]
+    if form == "csv":
+        print(csv_table(columns, lines), end="")
+    else:
+        title = f"after: {' '.join(following.words) or '(the start of a line)'}"
+        Terminal().print(terminal.table(columns, lines, title))
 
 
 def say(lines: Sequence[str]) -> None:
@@ -279,13 +373,14 @@ def show(family: Path, network: str = "", /) -> None:
         console.print(terminal.lineage_tree(str(family), specs, records))
 
     rows = [row for epochs in metrics.values() for row in epochs]
-    is_validated = any("validation_error" in row for row in rows)
-    measure = "validation_error" if is_validated else "train_error"
+    measures = ("validation_perplexity", "validation_error", "train_error")
+    measure = next((one for one in measures if any(one in row for row in rows)), "train_error")
     series: list[tuple[str, list[float]]] = []
     for spec in sorted(specs, key=lambda spec: spec.generation):
         values = [row[measure] for row in metrics[spec.id] if measure in row]
         series.append((str(spec.generation % 10), values))
-    title = f"{measure.replace('_', ' ')}, % (marks are generations)"
+    unit = "" if measure == "validation_perplexity" else ", %"
+    title = f"{measure.replace('_', ' ')}{unit} (marks are generations)"
     console.print(terminal.curves(series, title), markup=False, highlight=False)
 
 

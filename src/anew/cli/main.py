@@ -18,7 +18,7 @@ from anew.cli import streams
 from anew.cli.adopt import adopt
 from anew.cli.catalogue import data, models
 from anew.cli.export import export
-from anew.cli.family import evaluate, predict, show, verify
+from anew.cli.family import evaluate, predict, sample, show, verify
 from anew.cli.insight import insight
 from anew.cli.report import report
 from anew.cli.study import study
@@ -125,6 +125,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     evaluate,
     insight,
     predict,
+    sample,
     show,
     report,
     export,

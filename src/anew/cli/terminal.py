@@ -345,6 +345,8 @@ def _tested(scores: Mapping[str, Any]) -> str:
     """Return a network's test error in words, with the balanced one where classes are uneven."""
     if scores.get("examples") == 0:
         return "trained without test examples"
+    if "perplexity" in scores:
+        return f"test perplexity {in_digits(scores['perplexity'], 2)}"
     words = f"test error {in_digits(scores['error'], 2)} %"
     if "balanced_error" in scores:
         words += f" (mean over classes {in_digits(scores['balanced_error'], 2)} %)"

@@ -97,18 +97,24 @@ def _text_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     for row in rows:
         epochs = [(row.name, row.scores), (f"{row.name}, validation's epoch", row.best)]
         lines += [
-            [name, row.objective, *_perplexity_in_words(scores), *_in_words(scores, balanced=False)]
+            [name, row.objective, *_text_in_words(scores)]
             for name, scores in epochs
             if scores is not None
         ]
-    return ["", "objective", "perplexity", "95 %", "error %", "NLL", "ECE %", "Brier"], lines
+    return ["", "objective", "perplexity", "95 %", "NLL", "error %", "ECE %"], lines
 
 
-def _perplexity_in_words(scores: Scores) -> list[str]:
+def _text_in_words(scores: Scores) -> list[str]:
     interval = "-"
     if scores.perplexity_interval is not None:
-        interval = " to ".join(in_digits(end, 2) for end in scores.perplexity_interval)
-    return [in_digits(scores.perplexity, 2), interval]
+        interval = " to ".join(in_digits(end, 1) for end in scores.perplexity_interval)
+    return [
+        in_digits(scores.perplexity, 2),
+        interval,
+        in_digits(scores.nll, 4),
+        in_digits(scores.error, 2),
+        in_digits(scores.ece, 2),
+    ]
 
 
 def _in_words(scores: Scores, *, balanced: bool) -> list[str]:

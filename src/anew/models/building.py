@@ -131,6 +131,21 @@ def catalogue(input_shape: Shape = (3, 32, 32), classes: int = 10) -> list[Entry
     return entries
 
 
+def language_models(vocabulary: int = 10_000) -> list[Entry]:
+    """Return anew's own language models, with their parameter counts for a vocabulary."""
+    entries: list[Entry] = []
+    words = tuple(map(str, range(vocabulary)))
+    signature = Signature((1,), words, kind="tokens", positions=(1,))
+    with torch.device("meta"):
+        for architecture in ARCHITECTURES:
+            for name in architecture.examples if architecture.reads_text else ():
+                model = _build_known(signature, name, {})
+                count = sum(parameter.numel() for parameter in model.parameters())
+                summary = f"{architecture.summary}; with {vocabulary:,} words"
+                entries.append(Entry(name, summary, count))
+    return entries
+
+
 def _build(signature: Signature, name: str, options: Mapping[str, Scalar] | None) -> nn.Module:
     given = dict(options or {})
     if name.startswith("timm:"):

@@ -298,6 +298,13 @@ def _in_order(
     own, wanted = teacher.signature.classes, data.classes
     if own == wanted:
         return teacher
+    if data.is_text:
+        differing = matching.differing(own, wanted)
+        raise AnewError(
+            f"teacher {path}: has another vocabulary than the data, or the same in another order "
+            f"({differing}), and the numbers of its words are others; give a teacher of the same "
+            "text and vocabulary"
+        )
     if sorted(own) == sorted(wanted):
         moved = sum(one != other for one, other in zip(own, wanted, strict=True))
         notices.append(

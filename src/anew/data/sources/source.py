@@ -20,6 +20,7 @@ from anew.data.pictures import Form, fit
 from anew.data.sources.arrays import names_of
 from anew.data.storage import Storage
 from anew.data.streamed import Streamed, settled
+from anew.data.windows import Windows
 
 
 class MissingDataError(AnewError):
@@ -95,6 +96,11 @@ class Source:
     def splits(self) -> tuple[Examples, ...]:
         """All sets that the source has: training, test, validation."""
         return tuple(one for one in (self.train, self.test, self.validation) if one is not None)
+
+    @property
+    def is_text(self) -> bool:
+        """Whether this is a text, whose examples are windows of it."""
+        return isinstance(self.train, Windows)
 
     @cached_property
     def fingerprint(self) -> str:
