@@ -518,7 +518,7 @@ def test_debug_shows_where_an_error_arose():
         ("--model no_such_module:Net", "module 'no_such_module' cannot be imported"),
         ("--objective bann", "objective 'bann' is not known (did you mean 'ban'?)"),
         ("--objective.alpha 0.5", "objective 'ban' takes no alpha"),
-        ("--objective kd --objective.alpha 2", "objective 'kd': alpha must be >= 0 and <= 1"),
+        ("--objective kd --objective.alpha 3", "objective 'kd': alpha must be >= 0 and <= 2"),
         ("--objektive ban", "--objektive. Did you mean --objective?"),
         ("--epochs", "--epochs requires an argument"),
         ("--epochs 3 --epochs 4", "--epochs specified multiple times"),

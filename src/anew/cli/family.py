@@ -36,6 +36,30 @@ if TYPE_CHECKING:
 FamilyFolder = Annotated[Path, Parameter(help="The folder that `anew train --out` wrote.")]
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Together:
+    """Which ensembles of a lineage are scored."""
+
+    all_subsets: Annotated[
+        bool,
+        Parameter(
+            help="Ensembles of all subsets of the generations, not only of consecutive ones."
+        ),
+    ] = False
+    learn_weights: Annotated[
+        bool,
+        Parameter(
+            negative=(),
+            help="Also score all generations together with weights that are learned on the "
+            "validation examples, beside their plain mean.",
+        ),
+    ] = False
+
+
+RUNS = Together()
+
+
 def evaluate(
     family: FamilyFolder,
     /,
@@ -44,12 +68,7 @@ def evaluate(
         Literal["test", "validation"],
         Parameter(help="Which examples: the test set, or the held-out validation split."),
     ] = "test",
-    all_subsets: Annotated[
-        bool,
-        Parameter(
-            help="Ensembles of all subsets of the generations, not only of consecutive ones."
-        ),
-    ] = False,
+    together: Together = RUNS,
     calibrate: Calibrate = False,
     conformal: Coverage = None,
     as_json: Annotated[
@@ -70,6 +89,11 @@ def evaluate(
             "evaluate: what is fitted on the validation examples says nothing new of them; drop "
             "--split validation"
         )
+    if together.learn_weights and (split == "validation" or not asked.is_nothing):
+        raise AnewError(
+            "evaluate: weights are learned on the validation examples, and say nothing new of them "
+            "or of what else is fitted there; give --learn-weights alone"
+        )
     opened = Family.open(family)
     say(opened.missing())
     lineages = opened.lineages(gaps=True)
@@ -78,10 +102,7 @@ def evaluate(
             f"{family}: holds no finished network; `anew train --out {family}` trains or goes on"
         )
 
-    evaluated = [
-        _evaluate_lineage(opened, lineage, split, asked, all_subsets=all_subsets)
-        for lineage in lineages
-    ]
+    evaluated = [_evaluate_lineage(opened, lineage, split, asked, together) for lineage in lineages]
     if as_json:
         entries = [
             {
@@ -105,7 +126,7 @@ def evaluate(
         heading = f"{last.model.name}, seed {last.seed} ({label}): {ids}"
         console.print(heading, markup=False, highlight=False)
         console.print(scored.table)
-        left_out = "" if all_subsets else ensemble.notice_of_listed(len(lineage))
+        left_out = "" if together.all_subsets else ensemble.notice_of_listed(len(lineage))
         for notice in filter(None, (scored.notice, left_out)):
             console.print(notice, markup=False, highlight=False)
 
@@ -124,20 +145,24 @@ def _evaluate_lineage(
     lineage: Sequence[Spec],
     split: Literal["test", "validation"],
     asked: Asked,
-    *,
-    all_subsets: bool,
+    together: Together,
 ) -> _Scored:
     """Score a lineage, with what is asked of its validation examples."""
     from anew import evaluation
     from anew.cli import terminal
-    from anew.evaluation import calibrated_scoring
+    from anew.evaluation import calibrated_scoring, weighting
+    from anew.evaluation.scoring import notice_of_weights
 
+    all_subsets = together.all_subsets
     if asked.is_nothing:
         rows = [
             *evaluation.evaluate_lineage(family, lineage, split, all_subsets=all_subsets),
             *evaluation.evaluate_networks(family, lineage[-1].beside_lineage, split),
         ]
-        return _Scored([row.to_json() for row in rows], terminal.scores_table(rows, split))
+        if together.learn_weights and len(lineage) > 1:
+            rows.append(weighting.evaluate_weighted(family, lineage, split))
+        table = terminal.scores_table(rows, split)
+        return _Scored([row.to_json() for row in rows], table, notice_of_weights(rows))
 
     if any(spec.is_missing for spec in lineage):
         raise MissingNetworkError(family.missing()[0])

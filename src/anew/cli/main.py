@@ -16,6 +16,7 @@ from cyclopts import App
 
 from anew.cli import streams
 from anew.cli.adopt import adopt
+from anew.cli.advise import advise
 from anew.cli.catalogue import data, models
 from anew.cli.export import export
 from anew.cli.family import evaluate, predict, sample, show, verify
@@ -130,6 +131,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     report,
     export,
     suspects,
+    advise,
     verify,
     adopt,
     bench,

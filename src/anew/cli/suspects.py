@@ -20,9 +20,7 @@ from anew.core.errors import AnewError
 from anew.core.text import clean, csv_table, json_text
 
 if TYPE_CHECKING:
-    from anew.core.spec import Spec
     from anew.evaluation.suspects import Suspects
-    from anew.family import Family
     from anew.training.folds import OutOfFold
 
 SHOWN = 48
@@ -98,10 +96,10 @@ def suspects(
     from anew.cli import terminal
     from anew.core import files
     from anew.evaluation.suspects import find_suspects
-    from anew.family import Family
+    from anew.family import Family, generation_0
     from anew.training.folds import out_of_fold
 
-    spec = _generation_0(Family.open(family), judges.network)
+    spec = generation_0(Family.open(family), judges.network)
     epochs = judges.epochs or spec.training.epochs
     spec = replace(
         spec,
@@ -127,18 +125,6 @@ def suspects(
         print(json_text(_summary(examples, found) | {"suspects": rows}))
         return
     _print(examples, found, [path for path in (written.csv, written.sheet) if path is not None])
-
-
-def _generation_0(family: Family, network: str) -> Spec:
-    """Return the network from labels that is meant."""
-    from anew.family import choose_lineage
-
-    if network:
-        return choose_lineage(family, network)[0]
-    first = {lineage[0].id: lineage[0] for lineage in family.lineages()}
-    if len(first) == 1:
-        return next(iter(first.values()))
-    return choose_lineage(family)[0]
 
 
 def _rows(examples: OutOfFold, found: Suspects) -> list[dict[str, Any]]:
@@ -175,6 +161,7 @@ def _summary(examples: OutOfFold, found: Suspects) -> dict[str, Any]:
         )
     return {
         "examples": len(examples.labels),
+        "networks_contradict": found.contradicted,
         "estimated_noise": found.noise,
         "classes": by_class,
     }
@@ -195,12 +182,12 @@ def _print(examples: OutOfFold, found: Suspects, written: list[Path]) -> None:
         for entry in summary["classes"]
     ]
     console = Terminal()
-    columns = ("label", "examples", "suspects", "wrong % (estimate)", "mostly")
+    columns = ("label", "examples", "suspects", "wrong %, at most", "mostly")
     console.print(terminal.table(columns, rows))
     console.print(
-        f"{int(found.is_suspect.sum()):,} of {summary['examples']:,} labels are suspect; about "
-        f"{100 * found.noise:.1f} % are estimated to be wrong. A suspect is no proof: a label that "
-        "is right and hard looks the same.",
+        f"{int(found.is_suspect.sum()):,} of {summary['examples']:,} labels are suspect. At most "
+        f"about {100 * found.noise:.1f} % are wrong: the networks contradict "
+        f"{100 * found.contradicted:.1f} %, their own mistakes among them. A suspect is no proof.",
         markup=False,
         highlight=False,
     )

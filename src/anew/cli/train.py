@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -12,6 +12,9 @@ from anew.cli.streams import Terminal
 from anew.core import fields
 from anew.core.errors import AnewError
 from anew.core.text import json_text
+
+if TYPE_CHECKING:
+    from anew.training.lineage import Trained
 
 RecipeFile = Annotated[
     Path | None,
@@ -59,6 +62,7 @@ def train(
     if distributed.is_main_process():
         output = Terminal()
         output.print(terminal.scores_table(trained.rows, "test"))
+        _advise(console, trained)
         output.print(f"family: {out}", markup=False, highlight=False, soft_wrap=True)
         if page:
             from anew.report.writing import write_after_training
@@ -68,6 +72,18 @@ def train(
 
     if trained.failures:
         raise AnewError("; ".join(map(str, trained.failures)))
+
+
+def _advise(console: Terminal, trained: Trained) -> None:
+    """Print what would probably help, from what the network from labels left."""
+    from anew.evaluation import advice
+    from anew.evaluation.language import is_language_model
+
+    first = trained.lineage[0]
+    if first.weights or is_language_model(trained.family.folder(first.id)):
+        return
+    for one in advice.advise(advice.facts_of(trained.family, first)):
+        console.print(one.in_words(), markup=False, highlight=False)
 
 
 @takes_recipe("device", "threads", "disk_budget")

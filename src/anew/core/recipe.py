@@ -28,6 +28,10 @@ from anew.core.spec import (
 )
 
 MOST_GENERATIONS = 1000
+STOP_RULES = ("none", "network", "ensemble")
+AUTO = "auto"
+AUTO_MOST, AUTO_RULE = 10, "network"
+"""What `generations = "auto"` stands for: so many at most, and the rule that ends them."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +44,17 @@ class Recipe:
     training: TrainingSpec = option(TrainingSpec, "how every network is trained")
     generations: int = option(
         3,
-        "students trained one after another, after generation 0",
+        "students trained one after another, after generation 0; auto for as many as gain by "
+        "--stop-rule",
         allowed=Range(0, MOST_GENERATIONS),
+    )
+    stop_rule: str = option(
+        "none",
+        "end the lineage where the validation NLL of a generation shows no gain (paired by "
+        "example, 5 %): of the network against the one before, or of the ensemble of all; "
+        "`--generations auto` is 10 at most, by the rule network",
+        allowed=STOP_RULES,
+        flag="--stop-rule",
     )
     seed: int = option(0, "seed of the weights and of dropout", allowed=SEEDS)
     siblings: tuple[str, ...] = option(
@@ -226,11 +239,19 @@ def override(recipe: Recipe, given: Mapping[str, Any], where: str = "") -> Recip
 
     `where` names the values' origin, such as a recipe's file, in messages.
     """
+    if given.get("generations") == AUTO:
+        rule = AUTO_RULE if recipe.stop_rule == "none" else recipe.stop_rule
+        given = {"stop_rule": rule, **given, "generations": AUTO_MOST}
     return fields.override(recipe, given, where)
 
 
 def _check(recipe: Recipe, teachers: Sequence[Spec]) -> None:
     """Raise `AnewError` if a recipe's settings do not fit together."""
+    if recipe.stop_rule != "none" and recipe.generations and not recipe.data.validation:
+        raise AnewError(
+            "stop_rule: is decided on validation examples, and none are held out; set "
+            "--data.validation 0.1, or --stop-rule none and a number of --generations"
+        )
     if recipe.data.unlabelled and not recipe.generations:
         raise AnewError(
             "data.unlabelled: students learn from unlabelled examples, and there are none; set "

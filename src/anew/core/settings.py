@@ -23,7 +23,8 @@ class Keywords(TypedDict, total=False):
 
     # The recipe.
     objective: str | Mapping[str, Any] | None
-    generations: int | None
+    generations: int | str | None
+    stop_rule: str | None
     seed: int | None
     siblings: Sequence[str] | None
     sibling_seeds: Sequence[int] | None
@@ -39,6 +40,7 @@ class Keywords(TypedDict, total=False):
     start_from: str | Path | None
     # Its data.
     limit: int | None
+    unlabelled: str | None
     views: str | None
     # Its training.
     epochs: int | None
@@ -58,6 +60,8 @@ class Keywords(TypedDict, total=False):
     memory_format: str | None
     compile: bool | None
     best_epoch: bool | None
+    accumulate: int | None
+    averaging: float | None
     # The execution.
     device: str | None
     threads: int | None

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from anew.core.errors import AnewError
 from anew.models.matching import conform
 from anew.models.network import Network
 from anew.objectives import mean_of_teachers
@@ -19,6 +20,7 @@ ALL_RUNS_UP_TO = 9
 """The most generations of which every run of neighbours is listed; there are 36 of them."""
 LAST_RUNS_UP_TO = 8
 """The length of the longest ensemble of the last generations that a longer lineage lists."""
+SUM_TOLERANCE = 1e-6
 
 
 class Ensemble(nn.Module):
@@ -53,7 +55,18 @@ def log_mean(
     """Return log(1/n sum_i softmax(z_i)), the logarithm of the mean of networks' probabilities.
 
     The result is in `dtype`. `weights` that add up to 1 are the networks' shares in the mean.
+    Raises `AnewError` if they do not, or are not one for each.
     """
+    wrong = any(not weight >= 0 for weight in weights) or abs(sum(weights) - 1) > SUM_TOLERANCE
+    if weights and (len(weights) != len(logits) or wrong):
+        raise AnewError(
+            f"weights: must be {len(logits)} numbers >= 0 that add up to 1, got "
+            f"{', '.join(f'{weight:g}' for weight in weights)}; divide them by their sum"
+        )
+    # A member of weight 0 has no logarithm, and no part in the mean.
+    if 0 in weights:
+        pairs = [pair for pair in zip(logits, weights, strict=True) if pair[1] > 0]
+        logits, weights = [one for one, _ in pairs], [weight for _, weight in pairs]
     return mean_of_teachers(torch.stack([member.to(dtype) for member in logits]), weights)
 
 

@@ -38,6 +38,8 @@ class Row:
     """The scores at the epoch that validation picked, if a single generation kept it."""
     averaged: Scores | None = None
     """The scores of the averaged weights, if a single generation kept them."""
+    weights: tuple[float, ...] = ()
+    """The shares of an ensemble's members, if they were learned on validation examples."""
     seed: int | None = None
     """The seed of a network beside the lineage."""
 
@@ -45,7 +47,8 @@ class Row:
     def name(self) -> str:
         """The row's name, such as `generation 2` or `ensemble 0-2`."""
         beside = f" beside, seed {self.seed}" if self.seed is not None else ""
-        return generations_name(self.generations) + beside
+        learned = ", learned weights" if self.weights else ""
+        return generations_name(self.generations) + learned + beside
 
     @property
     def is_ensemble(self) -> bool:
@@ -62,8 +65,21 @@ class Row:
             **self.scores.to_json(),
             **({"best_epoch": self.best.to_json()} if self.best else {}),
             **({"averaged": self.averaged.to_json()} if self.averaged else {}),
+            **({"weights": list(self.weights)} if self.weights else {}),
             **({"seed": self.seed} if self.seed is not None else {}),
         }
+
+
+def notice_of_weights(rows: Iterable[Row]) -> str:
+    """Return a sentence with the learned weights of an ensemble, "" if none were learned."""
+    for row in rows:
+        if row.weights:
+            shares = ", ".join(f"{weight:.3f}" for weight in row.weights)
+            return (
+                f"Learned weights: {shares}; of {generations_name(row.generations)}, on the "
+                "validation examples (a student learns from them with --teacher-weights)."
+            )
+    return ""
 
 
 def score_table(rows: Iterable[Row]) -> tuple[list[str], list[list[str]]]:

@@ -24,12 +24,15 @@ class Suspects:
     thresholds: Float[Tensor, "classes"]
     """The mean probability of each class in the examples that have its label; infinite for a class
     that no example has."""
+    contradicted: float
+    """The share of the labels that are not the class of the largest probability: what the networks
+    get wrong, and labels that are wrong."""
     joint: Float[Tensor, "classes classes"]
     """The estimated share of examples by label (row) and true class (column); it adds up to 1."""
 
     @property
     def noise(self) -> float:
-        """The estimated share of wrong labels."""
+        """The estimated share of wrong labels; mistakes of weak networks count as such too."""
         return max(0.0, 1 - float(self.joint.diagonal().sum()))
 
     @property
@@ -90,4 +93,5 @@ def find_suspects(
     joint = counts / counts.sum(1, keepdim=True) * sizes[:, None] / len(labels)
 
     others = p.scatter(1, labels[:, None], -1.0).amax(1)
-    return Suspects(suggested, suggested != labels, own - others, thresholds, joint)
+    contradicted = float((p.argmax(1) != labels).double().mean())
+    return Suspects(suggested, suggested != labels, own - others, thresholds, contradicted, joint)

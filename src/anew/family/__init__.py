@@ -3,7 +3,13 @@
 from anew.family.differences import told_apart
 from anew.family.family import Family
 from anew.family.folder import FORMAT, NetworkFolder
-from anew.family.lineages import choose_generations, choose_lineage, named_apart, replicas
+from anew.family.lineages import (
+    choose_generations,
+    choose_lineage,
+    generation_0,
+    named_apart,
+    replicas,
+)
 from anew.family.named import named_networks, split_name
 from anew.family.siblings import Siblings, find_siblings
 
@@ -15,6 +21,7 @@ __all__ = [
     "choose_generations",
     "choose_lineage",
     "find_siblings",
+    "generation_0",
     "named_apart",
     "named_networks",
     "replicas",

@@ -68,6 +68,20 @@ def choose_lineage(
     return lineages[0]
 
 
+def generation_0(family: Family, end: str = "") -> Spec:
+    """Return the network from labels of the lineage that ends at the network `end`.
+
+    Without `end`, all lineages of the family must begin with one network. Raises `AnewError` if
+    they do not.
+    """
+    if end:
+        return choose_lineage(family, end)[0]
+    first = {lineage[0].id: lineage[0] for lineage in family.lineages()}
+    if len(first) == 1:
+        return next(iter(first.values()))
+    return choose_lineage(family)[0]
+
+
 def named_apart(specs: Sequence[Spec]) -> list[str]:
     """Return networks by their ids, each with what tells it from the others."""
     labels = told_apart(specs)

@@ -171,18 +171,21 @@ def _all_wrong(
     wrong: dict[Place, Wrong] = {}
     for row in study.rows:
         for name in names:
-            if study.column(row, name) is not None:
-                wrong[row, name] = {
-                    seed: _wrong(study.cell(row, name, seed, data(seed)), family, failed)
-                    for seed in study.seeds
-                }
+            column = study.column(row, name)
+            if column is None:
+                continue
+            epoch = "best" if column.best_epoch else "last"
+            cells = {seed: study.cell(row, name, seed, data(seed)) for seed in study.seeds}
+            wrong[row, name] = {
+                seed: _wrong(members, family, failed, epoch) for seed, members in cells.items()
+            }
     return wrong
 
 
 def _wrong(
-    members: tuple[Spec, ...], family: Family, failed: Mapping[str, str]
+    members: tuple[Spec, ...], family: Family, failed: Mapping[str, str], epoch: str
 ) -> Bool[Tensor, "examples"] | Float64[Tensor, "tokens"] | str:
-    """Return what `Wrong` holds of a cell and a seed."""
+    """Return what `Wrong` holds of a cell and a seed; `epoch` is "last" or "best"."""
     for member in members:
         if member.id in failed:
             return failed[member.id]
@@ -191,7 +194,8 @@ def _wrong(
 
     if is_text(members[0].data.source):
         return -_log_p(members, family, "test")
-    outputs = [evaluation.read_outputs(family.folder(member.id), "test") for member in members]
+    folders = [family.folder(member.id) for member in members]
+    outputs = [evaluation.read_outputs(folder, "test", epoch) for folder in folders]
     together = ensemble.log_mean([logits for logits, _ in outputs])
     return (together.argmax(-1) != outputs[0][1]).flatten()
 

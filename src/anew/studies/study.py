@@ -50,6 +50,11 @@ class Column:
     label_smoothing: float = option(
         0.0, "label smoothing of a network that learns from the labels", allowed=Range(0.0, 1.0)
     )
+    best_epoch: bool = option(
+        False,
+        "show the network at the epoch that the validation split picks, which training.best_epoch "
+        "keeps, in place of the last",
+    )
     unlabelled: bool = option(
         False, "learn on the study's unlabelled examples (data.unlabelled) beside the labelled ones"
     )
@@ -148,6 +153,11 @@ class Study:
         where = f"study '{self.name}', column '{name}'"
         if column.ensemble and column.teacher:
             raise AnewError(f"{where}: has a teacher and an ensemble; give one of them")
+        if column.best_epoch and (column.ensemble or not self.training.best_epoch):
+            raise AnewError(
+                f"{where}: shows the best epoch of one network, which training.best_epoch keeps; "
+                "set that, or drop best_epoch"
+            )
         if column.unlabelled and not (column.teacher and self.data.unlabelled):
             raise AnewError(
                 f"{where}: learns on unlabelled examples, for which it needs a teacher and the "

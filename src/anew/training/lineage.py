@@ -4,7 +4,7 @@ first.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from anew.data import Data
 from anew.data.storage import Storage
 from anew.data.unlabelled import with_unlabelled
 from anew.data.windows import Windows
-from anew.evaluation import Row
+from anew.evaluation import Row, advice, stopping
 from anew.family import Family, NetworkFolder
 from anew.family.differences import beside
 from anew.models import frozen
@@ -29,13 +29,12 @@ from anew.training.code import check_finished
 from anew.training.given_objects import check_jobs
 from anew.training.launch import local
 from anew.training.launch.scheduler import train_groups
+from anew.training.launch.workers import Executor
 from anew.training.pretrained import PretrainedTeacher, find_teachers
 from anew.training.session import Session, open_session
 from anew.training.start import check_start, find_start
 from anew.training.trainer import check_accumulation
 from anew.training.trial import try_model
-
-STILL_FALLING = 0.02
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,6 @@ def train_lineage(
     def seen_by(spec: Spec) -> Data:
         return taught if spec.data.unlabelled else data
 
-    failures: list[AnewError] = []
     with (
         open_session(out, execution, progress, in_memory) as session,
         local.executor(session) as executor,
@@ -102,18 +100,8 @@ def train_lineage(
         for teacher in pretrained:
             session.world.in_turn(lambda one=teacher: one.bring(family, data, session.device))
 
-        for spec, siblings in zip(lineage, generations, strict=True):
-            was_held = family.folder(spec.id).is_done
-            failed: dict[str, AnewError] = {}
-            for finished in train_groups([siblings], seen_by, family, executor):
-                failed |= finished.failed
-            failures += failed.values()
-            if spec.id in failed:
-                raise failed[spec.id]
-
-            teaches = spec is not lineage[-1]
-            if teaches and not was_held:
-                _log(session, [_of_teacher(family.folder(spec.id))])
+        trained, failures = _train_in_turn(recipe, session, executor, generations, seen_by)
+        lineage, generations = lineage[:trained], generations[:trained]
 
     rows: list[Row] = []
     if len(data.test):
@@ -124,6 +112,36 @@ def train_lineage(
         rows = evaluation.evaluate_lineage(family, lineage)
         rows += evaluation.evaluate_networks(family, others)
     return Trained(family, lineage, rows, failures)
+
+
+def _train_in_turn(
+    recipe: Recipe,
+    session: Session,
+    executor: Executor,
+    generations: Sequence[Sequence[Spec]],
+    data: Callable[[Spec], Data],
+) -> tuple[int, list[AnewError]]:
+    """Train generation after generation, each a network of the lineage and its siblings.
+
+    Returns how many there are, less than those given if the recipe's rule ended the lineage, and
+    the errors of siblings. Raises the error of a network of the lineage itself.
+    """
+    family = session.family
+    failures: list[AnewError] = []
+    for number, (spec, *beside_it) in enumerate(generations):
+        was_held = family.folder(spec.id).is_done
+        failed: dict[str, AnewError] = {}
+        for finished in train_groups([[spec, *beside_it]], data, family, executor):
+            failed |= finished.failed
+        failures += failed.values()
+        if spec.id in failed:
+            raise failed[spec.id]
+
+        if _ends_at(session, recipe, [one for one, *_ in generations[: number + 1]]):
+            return number + 1, failures
+        if number + 1 < len(generations) and not was_held:
+            _log(session, [_of_teacher(family.folder(spec.id))])
+    return len(generations), failures
 
 
 def filled(recipe: Recipe) -> Recipe:
@@ -229,6 +247,12 @@ def _check_text(recipe: Recipe, data: Data) -> None:
             "training.accumulate: the windows of a text go on with a state, which parts would "
             "break; set --accumulate 1"
         )
+
+    if recipe.stop_rule != "none":
+        raise AnewError(
+            "stop_rule: is of examples, and a text's tokens depend on each other; set --stop-rule "
+            "none and a number of --generations"
+        )
     if recipe.data.unlabelled:
         raise AnewError("data.unlabelled: a text has no unlabelled examples; drop --unlabelled")
     if recipe.soft_labels is not None:
@@ -237,23 +261,25 @@ def _check_text(recipe: Recipe, data: Data) -> None:
         )
 
 
+def _ends_at(session: Session, recipe: Recipe, trained: Sequence[Spec]) -> bool:
+    """Return whether the lineage ends at the last of those that are trained, because it gained
+    nothing by the recipe's rule, and log what was measured.
+    """
+    family = session.family
+    compared = [spec for spec in trained if family.folder(spec.id).outputs.exists()]
+    if recipe.stop_rule == "none" or len(compared) < 2:
+        return False
+    rule: stopping.Rule = "network" if recipe.stop_rule == "network" else "ensemble"
+    found = stopping.last_gain(family, compared, rule)
+    session.progress.log(stopping.in_words(found, compared, rule))
+    return not found.is_shown
+
+
 def _of_teacher(folder: NetworkFolder) -> str:
     """Return what is to be said of a network before it teaches; "" if nothing is."""
-    if not _is_still_falling(folder):
+    if advice.still_falling(folder.read_metrics()) is None:
         return ""
     return (
         "this teacher's validation loss was still falling when its training ended: students of an "
         "under-trained teacher are often worse than it; more --epochs would show"
     )
-
-
-def _is_still_falling(folder: NetworkFolder) -> bool:
-    """Whether the validation loss fell clearly between the last two tenths of the epochs."""
-    found = [row.get("validation_nll") for row in folder.read_metrics()]
-    # It is null where it was not finite.
-    losses = [loss for loss in found if loss is not None]
-    tenth = max(1, len(losses) // 10)
-    if len(losses) < 2 * tenth:
-        return False
-    last, before = losses[-tenth:], losses[-2 * tenth : -tenth]
-    return sum(last) < (1 - STILL_FALLING) * sum(before)

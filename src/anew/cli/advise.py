@@ -1,0 +1,67 @@
+"""`anew advise`: what would probably help, from what is known of a run or of data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from anew.cli.options import AS_RECORDED, Moved
+from anew.cli.streams import Terminal
+from anew.core.errors import AnewError
+from anew.core.text import json_text
+
+NOTHING = (
+    "Nothing stands out. What we measured for which situation is in docs/when-it-helps.md; compare "
+    "any gain with a label-only network of the same compute."
+)
+
+
+def advise(
+    what: Annotated[
+        str, Parameter(help="A family's folder, or a source of data such as folder:PATH.")
+    ],
+    /,
+    *,
+    network: Annotated[
+        str, Parameter(help="The lineage whose generation 0 is meant, by the id at its end.")
+    ] = "",
+    moved: Moved = AS_RECORDED,
+    as_json: Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON.")] = False,
+) -> None:
+    """Say in at most three sentences what would probably help, each with its reason and its
+    evidence.
+
+    Of a family from what its generation 0 left: how its validation loss went, its training error,
+    its calibration. Of data: classes and labelled examples. Nothing is trained and no test set is
+    looked at.
+    """
+    from anew.core.spec import DataSpec
+    from anew.data.sources import open_source
+    from anew.evaluation import advice
+    from anew.family import Family, generation_0
+
+    if Path(what).is_dir():
+        family = Family.open(Path(what))
+        spec = generation_0(family, network)
+        if spec.weights:
+            raise AnewError(
+                f"advise: network {spec.id} was given, and nothing is known of its training; give "
+                "the data's source instead"
+            )
+        facts = advice.facts_of(family, spec)
+    else:
+        root = str(moved.root) if moved.root is not None else DataSpec().root
+        source = open_source(DataSpec(source=what, root=root))
+        facts = advice.facts_of_labels(source.train.labels, len(source.classes))
+
+    found = advice.advise(facts)
+    if as_json:
+        print(json_text({"facts": facts, "advice": found}))
+        return
+    console = Terminal()
+    for one in found:
+        console.print(one.in_words(), markup=False, highlight=False)
+    if not found:
+        console.print(NOTHING, markup=False, highlight=False)

@@ -1,0 +1,217 @@
+"""What would probably help, from what is known of a trained network: at most three sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch.nn.functional as F
+from jaxtyping import Int64
+from torch import Tensor
+
+from anew.core import files
+from anew.core.errors import AnewError
+from anew.core.spec import Spec
+from anew.evaluation import metrics
+from anew.evaluation.language import is_language_model
+from anew.evaluation.outputs import outputs_in
+from anew.family import Family, NetworkFolder
+
+PAGE = "docs/when-it-helps.md"
+STILL_FALLING = 0.02
+"""The part of the loss by which it falls clearly from one tenth of the epochs to the next."""
+MOST = 3
+RISEN, FITS, OVERCONFIDENT = 1.1, 2.0, 5.0
+"""How much the validation NLL rises from its least to its last, up to which training error and from
+which ECE, in percent, something is said."""
+FEW, MANY_CLASSES = 200, 50
+"""Few examples are fewer than so many a class; many classes are at least so many."""
+ENOUGH = 100
+"""The validation examples below which nothing is said of them."""
+
+
+@dataclass(frozen=True)
+class Advice:
+    """One sentence: what would probably help, and why."""
+
+    reason: str
+    """What was measured of this run."""
+    text: str
+    """What the page's evidence says of such a case."""
+    section: str
+    """The section of the page with the evidence."""
+
+    def in_words(self) -> str:
+        """Return the sentence, with the place of its evidence."""
+        return f"{self.reason}: {self.text} ({PAGE}#{self.section})."
+
+
+@dataclass(frozen=True)
+class Rising:
+    """A validation NLL that was clearly lower before the end of training."""
+
+    epoch: int
+    """The epoch of its least."""
+    epochs: int
+    least: float
+    last: float
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a network from labels and of its data; None for what is not."""
+
+    classes: int
+    examples: int
+    """Labelled training examples."""
+    falling: tuple[float, float] | None = None
+    """The validation NLL of the last tenth of the epochs and of the tenth before, if it fell."""
+    train_error: float | None = None
+    """The training error of the last epoch, in percent."""
+    rising: Rising | None = None
+    """How the validation NLL rose after its least, if it did."""
+    ece: float | None = None
+    """The expected calibration error on validation examples, in percent."""
+
+
+def advise(facts: Facts) -> list[Advice]:
+    """Return what is said of a run, the most important first, at most three sentences."""
+    found: list[Advice] = []
+    if facts.falling is not None:
+        last, before = facts.falling
+        found.append(
+            Advice(
+                f"The validation NLL still fell at the end of training ({before:.3f} to "
+                f"{last:.3f})",
+                "train longer before any student, since students of under-trained teachers were "
+                "worse than these in all that we measured",
+                "under-trained-teachers",
+            )
+        )
+    if facts.rising is not None:
+        rising = facts.rising
+        found.append(
+            Advice(
+                f"The validation NLL was least after epoch {rising.epoch} of {rising.epochs} "
+                f"({rising.least:.2f}, {rising.last:.2f} at the end), so the network learned what "
+                "does not hold for others, perhaps wrong labels",
+                "compare the epoch that validation picks (--best-epoch), and look at the labels "
+                "with `anew suspects`",
+                "wrong-labels",
+            )
+        )
+
+    if facts.train_error is not None and facts.train_error <= FITS:
+        found.append(
+            Advice(
+                f"The training error is {facts.train_error:.1f} %, so the network fits its labels",
+                "if several networks may answer, average them; compare generations with as many "
+                "independent networks",
+                "ensembles",
+            )
+        )
+    if facts.ece is not None and facts.ece >= OVERCONFIDENT:
+        found.append(
+            Advice(
+                f"The probabilities are off by {facts.ece:.0f} points (ECE on validation)",
+                "fit a temperature with --calibrate, which changes no answer",
+                "probabilities",
+            )
+        )
+    return (found + _of_sizes(facts))[:MOST]
+
+
+def _of_sizes(facts: Facts) -> list[Advice]:
+    """Return what is said of data whatever was trained on them."""
+    found: list[Advice] = []
+
+    each = facts.examples / facts.classes
+    if each < FEW:
+        found.append(
+            Advice(
+                f"There are {each:.0f} labelled examples a class",
+                "label smoothing and averaged independent networks are the first things to try; "
+                "unlabelled pictures gave nothing in our only pilot",
+                "few-labels",
+            )
+        )
+    if facts.classes >= MANY_CLASSES:
+        found.append(
+            Advice(
+                f"There are {facts.classes} classes",
+                "this is where the paper found its gains, with converged networks; we have not "
+                "measured it yet",
+                "many-classes",
+            )
+        )
+    return found
+
+
+def facts_of(family: Family, spec: Spec) -> Facts:
+    """Return what a family's files tell of a trained network, without running it.
+
+    Raises `AnewError` for a language model, and for a file that is not as it was written.
+
+    Wrong labels are not estimated here: the same rule that `anew suspects` uses counts a weak
+    network's own mistakes as wrong labels.
+    """
+    folder = family.folder(spec.id)
+    if is_language_model(folder):
+        raise AnewError("advise: is of networks that name classes, not of language models")
+    rows = folder.read_metrics()
+    train_error = rows[-1].get("train_error") if rows else None
+    examples = 0
+    if rows:
+        batches = rows[-1]["step"] // rows[-1]["epoch"]
+        examples = batches * spec.training.batch_size
+
+    classes, ece = _of_validation(folder)
+    return Facts(classes, examples, still_falling(rows), train_error, rising(rows), ece)
+
+
+def _of_validation(folder: NetworkFolder) -> tuple[int, float | None]:
+    """Return the number of classes, and the calibration error if there are enough examples."""
+    tensors, _ = files.read_tensors(folder.checked(folder.outputs))
+    if not len(tensors["validation.labels"]):
+        return tensors["test.last"].shape[-1], None
+    logits, labels = outputs_in(tensors, folder, "validation")
+    if labels.ndim > 1 or len(labels) < ENOUGH:
+        return logits.shape[-1], None
+    return logits.shape[-1], metrics.scores(F.log_softmax(logits.double(), dim=-1), labels).ece
+
+
+def rising(rows: Sequence[Mapping[str, Any]]) -> Rising | None:
+    """Return how the validation NLL rose after its least, None if it hardly did.
+
+    `rows` are the metrics of the epochs.
+    """
+    found = [(row.get("validation_nll"), row["epoch"]) for row in rows]
+    losses = [(loss, epoch) for loss, epoch in found if loss is not None]
+    if not losses:
+        return None
+    (least, epoch), (last, _) = min(losses), losses[-1]
+    return Rising(epoch, len(rows), least, last) if last > RISEN * least else None
+
+
+def facts_of_labels(labels: Int64[Tensor, "examples"], classes: int) -> Facts:
+    """Return what is known of data before anything is trained."""
+    return Facts(classes, len(labels))
+
+
+def still_falling(rows: Sequence[Mapping[str, Any]]) -> tuple[float, float] | None:
+    """Return the mean validation NLL of the last tenth of the epochs and of the tenth before, if it
+    fell clearly between them; else None.
+
+    `rows` are the metrics of the epochs.
+    """
+    found = [row.get("validation_nll") for row in rows]
+    # It is null where it was not finite.
+    losses = [loss for loss in found if loss is not None]
+    tenth = max(1, len(losses) // 10)
+    if len(losses) < 2 * tenth:
+        return None
+    last, before = losses[-tenth:], losses[-2 * tenth : -tenth]
+    if not sum(last) < (1 - STILL_FALLING) * sum(before):
+        return None
+    return sum(last) / tenth, sum(before) / tenth

@@ -1,0 +1,92 @@
+"""`anew advise`: what is said of which run; the page holds the evidence of each sentence."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from anew.evaluation.advice import Facts, Rising, advise, rising, still_falling
+from commands import call
+from runs import train
+
+PLAIN = Facts(classes=10, examples=50_000, train_error=12.0, ece=1.0)
+CASES = {
+    "falling": replace(PLAIN, falling=(1.0, 1.2)),
+    "rising": replace(PLAIN, rising=Rising(9, 40, 2.08, 3.93)),
+    "fits": replace(PLAIN, train_error=0.3),
+    "overconfident": replace(PLAIN, ece=9.0),
+    "few": replace(PLAIN, examples=1000),
+    "many": replace(PLAIN, classes=100),
+}
+
+
+def sections():
+    page = Path(__file__).parents[2] / "docs" / "when-it-helps.md"
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^a-z0-9 -]", "", one.lower()).replace(" ", "-") for one in headings}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_each_case_has_its_sentence_with_evidence_in_the_page(name):
+    assert advise(PLAIN) == []
+    (found,) = advise(CASES[name])
+    assert found.section in sections()
+    assert found.in_words().count(". ") == 0 and found.in_words().endswith(").")
+
+
+def test_at_most_three_are_said_the_most_important_first():
+    everything = Facts(100, 1000, (1.0, 1.2), 0.0, Rising(3, 9, 1.0, 2.0), 20.0)
+    found = advise(everything)
+    assert len(found) == 3
+    assert [one.section for one in found][:2] == ["under-trained-teachers", "wrong-labels"]
+
+
+def test_a_loss_that_falls_or_rises_is_seen():
+    def rows(losses):
+        return [
+            {"epoch": epoch, "validation_nll": loss} for epoch, loss in enumerate(losses, start=1)
+        ]
+
+    assert still_falling(rows([3.0, 2.0, 1.0])) == (1.0, 2.0)
+    assert still_falling(rows([3.0, 1.0, 0.99])) is None
+    assert still_falling(rows([None, 2.0])) is None and rising(rows([None])) is None
+    assert rising(rows([3.0, 1.0, 1.05])) is None
+    assert rising(rows([3.0, 1.0, None, 1.5])) == Rising(2, 4, 1.0, 1.5)
+
+
+def test_the_command_reads_a_family_and_a_source(arrays, tmp_path):
+    train(arrays, tmp_path / "f", generations=1)
+    done = call("advise", tmp_path / "f", "--json")
+    assert done.code == 0, done.err
+    told = json.loads(done.out)
+    # 172 examples to train on, in 10 whole batches of 16.
+    assert (told["facts"]["classes"], told["facts"]["examples"]) == (3, 160)
+    assert any("labelled examples a class" in one["reason"] for one in told["advice"])
+
+    done = call("advise", f"npz:{saved(tmp_path, arrays)}")
+    assert done.code == 0 and "docs/when-it-helps.md#few-labels" in " ".join(done.out.split())
+    wrong = call("advise", tmp_path / "none")
+    assert wrong.code == 2 and wrong.err.count("\n") == 1
+
+
+def saved(folder, arrays):
+    path = folder / "some.npz"
+    np.savez(path, x=arrays[0], y=arrays[1])
+    return path
+
+
+def test_training_ends_with_what_would_help(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / "p" / name).mkdir(parents=True)
+        for number in range(12):
+            Image.new("L", (8, 8), 20 * number).save(tmp_path / "p" / name / f"{number}.png")
+    done = call(
+        *("train", "--data", f"folder:{tmp_path / 'p'}", "--out", tmp_path / "f", "--epochs", 1),
+        *("--generations", 0, "--batch-size", 4, "--threads", 1, "--model", "mlp"),
+    )
+    assert done.code == 0, done.err
+    assert "labelled examples a class" in " ".join(done.err.split())
