@@ -127,9 +127,9 @@ def test_what_does_not_fit_is_refused(family, refused, words, message):
 
 def test_pictures_are_not_continued(refused, npz, tmp_path):
     from commands import call
-    from conftest import QUICK
+    from conftest import quick
 
-    options = [*QUICK, "--generations", 0, "--epochs", 1, "--threads", 1]
+    options = [*quick(epochs=1, generations=0), "--threads", 1]
     assert call("train", "--data", f"npz:{npz}", "--out", tmp_path / "p", *options).code == 0
     assert "not text; give picture files" in refused("predict", tmp_path / "p", "--text", "a")
     assert "not text; give picture files" in refused("sample", tmp_path / "p")
