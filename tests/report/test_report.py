@@ -299,8 +299,8 @@ def test_one_seed_is_compared_by_example():
     assert last.name == "generation 2" and last.difference == expected and last.verdict == "better"
     half = (expected.high - expected.low) / 2
     assert said.sentence.startswith(
-        f"Generation 2 errs 20.0 ± {half:.1f} points less than generation 0, which learned from "
-        f"the labels; "
+        f"Generation 2 has an error rate 20.0 ± {half:.1f} points lower than "
+        f"generation 0, which learned from the labels; "
         "the mean of generations 1 and 2, "
     )
     assert [one.generations for one in said.comparisons] == [(1,), (2,), (1, 2), (0, 1, 2)]
@@ -325,7 +325,7 @@ def test_no_difference_is_said_plainly():
         [outputs_with([range(100), range(1, 101)])], first="the given network"
     )
     assert same.sentence.startswith(
-        "No difference in error from generation 0, the given network, was shown: "
+        "No difference in error rate from generation 0, the given network, was shown: "
     )
     assert same.comparisons[0].verdict == "no difference shown"
 
@@ -336,26 +336,27 @@ def test_no_difference_is_said_plainly():
         (
             "better",
             "worse",
-            "Generation 3 errs 1.0 ± 0.3 points less than X; the mean of all, 1.0 ± 0.3 points "
-            "more.",
+            "Generation 3 has an error rate 1.0 ± 0.3 points lower than X; the mean of all, "
+            "1.0 ± 0.3 points higher.",
         ),
         (
             "worse",
             "worse",
-            "Generation 3 errs 1.0 ± 0.3 points more than X; the mean of all, 1.0 ± 0.3.",
+            "Generation 3 has an error rate 1.0 ± 0.3 points higher than X; the mean of all, "
+            "1.0 ± 0.3.",
         ),
         (
             "no difference shown",
             "better",
-            "The mean of all errs 1.0 ± 0.3 points less than X; for generation 3 alone no "
-            "difference was shown "
+            "The mean of all has an error rate 1.0 ± 0.3 points lower than X; for "
+            "generation 3 alone no difference was shown "
             "(-1.0 ± 0.3).",
         ),
         (
             "better",
             "no difference shown",
-            "Generation 3 errs 1.0 ± 0.3 points less than X; for the mean of all no difference was "
-            "shown (-1.0 ± 0.3).",
+            "Generation 3 has an error rate 1.0 ± 0.3 points lower than X; for "
+            "the mean of all no difference was shown (-1.0 ± 0.3).",
         ),
     ],
 )
@@ -370,7 +371,7 @@ def test_one_network_has_an_interval_too():
     said = headline.of_lineages([outputs_with([range(100)])], first=FROM_LABELS)
     wilson = stats.binomtest(100, 1000).proportion_ci(method="wilson")
     assert (
-        f"10.0 % of the test examples ({100 * wilson.low:.1f} to {100 * wilson.high:.1f} %)"
+        f"10.0 % on the test examples ({100 * wilson.low:.1f} to {100 * wilson.high:.1f} %)"
         in said.sentence
     )
 

@@ -40,7 +40,7 @@ def test_every_way_is_measured_and_the_conclusions_are_its_arithmetic(small):
     assert all(cost.rate > 0 and cost.least <= cost.ratio <= cost.most for cost in found.costs)
     assert "40 epochs" in found.conclusions[0] and "the fastest way is" in found.conclusions[1]
     # 18 views and 40 epochs: 18 (1 - (17/18)^40) = 16.2 are met.
-    assert "16.2 of 18 views are distinct" in found.conclusions[2]
+    assert "16.2 forward passes per example in place of" in found.conclusions[2]
 
 
 def test_without_room_for_a_table_none_is_measured(small):

@@ -61,7 +61,7 @@ def test_a_perfect_teacher_is_never_stopped_by_a_validation_split_of_one_class(t
     record = result.family.folder(result.lineage[1].id).done["checks"]
     assert record["measured_on"] == "training" and record["teacher_accuracy"] == 1
     assert record["teacher_balanced_accuracy"] == 1
-    assert any("of the training examples right (chance 98" in line for line in notices.said)
+    assert any("on the training examples (chance 98" in line for line in notices.said)
 
 
 @pytest.mark.parametrize("count", [12, 20, 40])

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 LINE_EVERY_SECONDS = 2.0
 # A header of so many characters is not broken.
 _HEADER = 10
+_BAR = 16
+"""The width of a progress bar that leaves room for the rest of its line in 80 columns."""
 
 
 class Lines(Callback):
@@ -60,7 +62,7 @@ class Lines(Callback):
             self._heading = ""
 
     def _print(self, text: str) -> None:
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        say(self.console, text)
 
     def training_started(
         self, specs: Sequence[Spec], steps: int, done: int, batch_size: int
@@ -101,18 +103,28 @@ class Lines(Callback):
         self.log(f"{_title(spec)}{seed}: {score} ({origin})")
 
 
+class _OneBar(Progress):
+    """A bar with its rate and the time left, and the last epoch's metrics below it."""
+
+    def get_renderables(self) -> Iterable[Table | Text]:
+        """Return the bar, and its metrics in a line of their own: 80 columns hold either."""
+        yield self.make_tasks_table(self.tasks)
+        for task in self.tasks:
+            if task.fields["metrics"]:
+                yield Text(f"  {task.fields['metrics']}", overflow="ellipsis", no_wrap=True)
+
+
 class Bars(Lines):
     """Shows a lineage's training: a bar for the network in training, its rate, the time left."""
 
     def __init__(self, console: Terminal, heading: str = "") -> None:
         super().__init__(console, heading)
-        self._bars = Progress(
+        self._bars = _OneBar(
             TextColumn("{task.description}", markup=False),
-            BarColumn(),
+            BarColumn(bar_width=_BAR),
             TextColumn("{task.percentage:>3.0f}%"),
             _Rate(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[metrics]}", markup=False),
+            TimeRemainingColumn(compact=True),
             console=console,
             transient=True,
         )
@@ -126,7 +138,7 @@ class Bars(Lines):
         self._print_heading()
         self._bars.start()
         self._task = self._bars.add_task(
-            _titles(specs),
+            _short_title(specs),
             total=steps,
             completed=done,
             metrics="",
@@ -158,6 +170,21 @@ class Bars(Lines):
         self._bars.stop()
 
 
+class Quiet(Lines):
+    """Says nothing of a training but what went wrong."""
+
+    def log(self, text: str) -> None:
+        """Say nothing."""
+
+    def training_started(
+        self, specs: Sequence[Spec], steps: int, done: int, batch_size: int
+    ) -> None:
+        """Say nothing."""
+
+    def epoch_done(self, spec: Spec, row: dict[str, Any]) -> None:
+        """Say nothing."""
+
+
 class _Rate(ProgressColumn):
     """Examples a second."""
 
@@ -167,7 +194,7 @@ class _Rate(ProgressColumn):
 
 
 def recipe_in_words(recipe: Recipe, out: Path) -> str:
-    """Return two lines for a log: what a recipe trains, and the file with all its settings."""
+    """Return two lines: what a recipe trains, and the file with all its settings."""
     teacher = ", ".join(recipe.teacher or ())
     if not teacher and recipe.teacher_model is not None:
         teacher = recipe.teacher_model.name
@@ -186,17 +213,31 @@ def recipe_in_words(recipe: Recipe, out: Path) -> str:
     return f"{summary}\nall settings of a network: {file}, and `anew show {out} ID`"
 
 
-def watcher(console: Terminal, heading: str = "", *, several: bool = False) -> Lines:
-    """Return bars on a terminal; lines elsewhere, and if several groups are trained at once."""
+def say(console: Terminal, text: str) -> None:
+    """Print a text as it is; on a terminal no line is broken inside a word that fits into one."""
+    console.print(text, markup=False, highlight=False, soft_wrap=not console.is_terminal)
+
+
+def watcher(
+    console: Terminal, heading: str = "", *, several: bool = False, quiet: bool = False
+) -> Lines:
+    """Return bars on a terminal; lines elsewhere, and if several groups are trained at once.
+
+    With `quiet` nothing is said.
+    """
+    if quiet:
+        return Quiet(console)
     if console.is_terminal and not several:
         return Bars(console, heading)
     return Lines(console, heading, several=several)
 
 
 @contextmanager
-def watching(console: Terminal, heading: str = "", *, several: bool = False) -> Generator[Lines]:
+def watching(
+    console: Terminal, heading: str = "", *, several: bool = False, quiet: bool = False
+) -> Generator[Lines]:
     """Watch a training, and remove its bars at the end, also before an error is printed."""
-    lines = watcher(console, heading, several=several)
+    lines = watcher(console, heading, several=several, quiet=quiet)
     try:
         yield lines
     finally:
@@ -380,6 +421,13 @@ def curves(
 
 def _title(spec: Spec) -> str:
     return f"generation {spec.generation} ({spec.model.name}, {spec.origin})"
+
+
+def _short_title(specs: Sequence[Spec]) -> str:
+    """Return what a bar's line has room for."""
+    if len(specs) == 1:
+        return f"generation {specs[0].generation} ({specs[0].origin})"
+    return f"generation {specs[0].generation} ({len(specs)} siblings)"
 
 
 def _titles(specs: Sequence[Spec]) -> str:

@@ -35,9 +35,15 @@ def train(
         bool,
         Parameter(group=RUN, help="write the family's report at the end, as `anew report` does"),
     ] = True,
+    verbose: Annotated[
+        bool, Parameter(group=RUN, negative=(), help="print all settings, as a recipe in TOML")
+    ] = False,
+    quiet: Annotated[
+        bool, Parameter(group=RUN, negative=(), help="print results and errors, no progress")
+    ] = False,
     **given: Any,
 ) -> None:
-    """Train a lineage and evaluate it; the same command goes on where it was stopped or killed.
+    """Train a lineage and evaluate it; the same command resumes what was stopped or killed.
 
     Without options: the demo, three generations of a small network on scikit-learn's digits.
     """
@@ -46,6 +52,7 @@ def train(
     from anew.core import distributed
     from anew.data.loading import load_data
     from anew.data.storage import Storage
+    from anew.report.closing import closing
     from anew.training import lineage
     from anew.training.device import torch_device
 
@@ -53,22 +60,24 @@ def train(
     torch_device(execution)
 
     console = Terminal(stderr=True)
-    # Whoever sits there sees the recipe whole; a log names it, since every network keeps it.
-    heading = fields.to_toml(whole) if console.is_terminal else terminal.recipe_in_words(whole, out)
-    with terminal.watching(console, heading, several=execution.jobs > 1) as watcher:
+    heading = fields.to_toml(whole) if verbose else terminal.recipe_in_words(whole, out)
+    several = execution.jobs > 1
+    with terminal.watching(console, heading, several=several, quiet=quiet) as watcher:
         data = load_data(whole.data, Storage.of(execution, watcher.log))
         trained = lineage.train_lineage(whole, data, out, execution, watcher)
 
     if distributed.is_main_process():
         output = Terminal()
         output.print(terminal.scores_table(trained.rows, "test"))
-        _advise(console, trained)
-        output.print(f"family: {out}", markup=False, highlight=False, soft_wrap=True)
+        if not quiet:
+            _advise(console, trained)
+        for line in [*closing(trained.family, trained.lineage), f"family: {out}"]:
+            terminal.say(output, line)
         if page:
             from anew.report.writing import write_after_training
 
             written = write_after_training(trained.family, trained.lineage, data)
-            output.print(written, markup=False, highlight=False, soft_wrap=True)
+            terminal.say(output, written)
 
     if trained.failures:
         raise AnewError("; ".join(map(str, trained.failures)))

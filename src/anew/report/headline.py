@@ -30,7 +30,7 @@ NOTHING_FINISHED = Answer(
     "What has been trained so far is below; the command that trains it goes on where it stopped.",
 )
 
-_MORE_OR_LESS = {"better": "less", "worse": "more"}
+_DIRECTION = {"better": "lower", "worse": "higher"}
 
 
 def compared(count: int) -> list[tuple[int, ...]]:
@@ -87,26 +87,26 @@ def of_lineages(lineages: Sequence[tuple[Outputs, Tensor]], first: str) -> Answe
 
 def sentence(last: Comparison, mean: Comparison, against: str) -> str:
     """Return what two comparisons show, in a sentence with their intervals."""
-    last_shown, mean_shown = last.verdict in _MORE_OR_LESS, mean.verdict in _MORE_OR_LESS
+    last_shown, mean_shown = last.verdict in _DIRECTION, mean.verdict in _DIRECTION
     if not last_shown and not mean_shown:
         return (
-            f"No difference in error from {against}, was shown: {last.name} differs by "
+            f"No difference in error rate from {against}, was shown: {last.name} differs by "
             f"{_signed(last.difference)} points, the {mean.name} by {_signed(mean.difference)}."
         )
     if not last_shown:
         return (
-            f"The {mean.name} errs {_points(mean.difference)} points {_MORE_OR_LESS[mean.verdict]} "
-            f"than {against}; for {last.name} alone no difference was shown "
-            f"({_signed(last.difference)})."
+            f"The {mean.name} has an error rate {_points(mean.difference)} points "
+            f"{_DIRECTION[mean.verdict]} than {against}; for {last.name} alone no difference was "
+            f"shown ({_signed(last.difference)})."
         )
 
     opening = (
-        f"{capitalised(last.name)} errs {_points(last.difference)} points "
-        f"{_MORE_OR_LESS[last.verdict]} than {against}; "
+        f"{capitalised(last.name)} has an error rate {_points(last.difference)} points "
+        f"{_DIRECTION[last.verdict]} than {against}; "
     )
     if not mean_shown:
         return f"{opening}for the {mean.name} no difference was shown ({_signed(mean.difference)})."
-    direction = "" if last.verdict == mean.verdict else f" points {_MORE_OR_LESS[mean.verdict]}"
+    direction = "" if last.verdict == mean.verdict else f" points {_DIRECTION[mean.verdict]}"
     return f"{opening}the {mean.name}, {_points(mean.difference)}{direction}."
 
 
@@ -130,11 +130,13 @@ def of_study(results: Results) -> Answer:
 
     cell, first = judged[0]
     name, amount = capitalised(f"{cell.column} on {cell.row}"), first.difference
-    if first.verdict in _MORE_OR_LESS:
-        direction = _MORE_OR_LESS[first.verdict]
-        opening = f"{name} errs {_points(amount)} points {direction} than {reference}"
+    if first.verdict in _DIRECTION:
+        direction = _DIRECTION[first.verdict]
+        opening = f"{name} has an error rate {_points(amount)} points {direction} than {reference}"
     else:
-        opening = f"{name} shows no difference in error from {reference} ({_signed(amount)} points)"
+        opening = (
+            f"{name} shows no difference in error rate from {reference} ({_signed(amount)} points)"
+        )
     if len(judged) == 1:
         return Answer(f"{opening}.", basis)
 
@@ -176,7 +178,7 @@ def _alone(errs: NDArray[np.bool_], first: str) -> Answer:
         f"The one finished network, {first}," if first.startswith("which") else "The given network"
     )
     return Answer(
-        f"{what} errs on {100 * failures / count:.1f} % of the test examples "
+        f"{what} has an error rate of {100 * failures / count:.1f} % on the test examples "
         f"({100 * interval.low:.1f} to {100 * interval.high:.1f} %); it has no finished student to "
         f"compare with.",
         f"Interval of a share of {count:,} test examples, 95 % (Wilson).",

@@ -9,6 +9,10 @@ from anew.core.execution import Execution
 WORTHWHILE = 0.1
 
 
+LIVE = "teacher outputs are computed in each epoch"
+CACHED = "teacher outputs are cached"
+
+
 @dataclass(frozen=True)
 class Need:
     """What a group of siblings asks of its teacher, and the disk that a table would lie on."""
@@ -63,42 +67,37 @@ def choose(need: Need, execution: Execution) -> Choice:
     asked = float(need.passes * need.epochs)
     distinct = distinct_views(need.views, need.epochs, need.by)
     saved = 1 - distinct / asked
-    passes = f"{need.passes} pass{'es' if need.passes > 1 else ''}"
-    repeats = f"{distinct:,.1f} of {need.views:,} views are distinct: a table"
+    size = f"{need.store_bytes / 1e6:,.0f} MB"
+    instead = f"{distinct:,.1f} forward passes per example in place of {asked:,.0f}"
+    sums = f"a cache of {size} takes {instead}"
     if need.by == "epoch":
-        repeats = "no view occurs twice: a table by example and epoch"
-    sums = (
-        f"{passes} of {need.epochs} epochs ask {asked:,.0f} times for each example, "
-        f"{repeats} of {need.store_bytes / 1e6:,.0f} MB saves {saved:.0%}"
-    )
+        sums = f"no view occurs twice; {sums}"
 
     if need.features:
         return Choice(
-            "live", "teacher asked live: the objective needs its features, a table holds logits"
+            "live", f"{LIVE}: the objective needs the teacher's features, a cache holds logits"
         )
     if execution.ask == "live":
-        return Choice("live", f"teacher asked live, as told ({sums})")
+        return Choice("live", f"{LIVE}, as --ask live says ({sums})")
     if execution.ask == "table":
-        return Choice("table", f"teacher asked once a view, as told ({sums})")
+        return Choice("table", f"{CACHED}, as --ask table says ({size}: {instead})")
     if need.is_begun:
-        return Choice(
-            "table", f"teacher asked once a view: an earlier student began the table ({sums})"
-        )
+        return Choice("table", f"{CACHED}, as an earlier student began to ({size}: {instead})")
 
     room = min(execution.disk_budget * 1e9, need.free_bytes / 2)
     if saved < WORTHWHILE and need.by == "epoch":
         smaller = "" if need.store_bytes <= room else ", --objective.top-k makes it smaller"
         return Choice(
             "live",
-            f"teacher asked live: {sums}; it would serve later students of this teacher, data and "
-            f"number of epochs (--ask table{smaller})",
+            f"{LIVE}: no view occurs twice; a cache of {size} would serve later students of this "
+            f"teacher, data and number of epochs (--ask table{smaller})",
         )
     if saved < WORTHWHILE:
-        return Choice("live", f"teacher asked live: {sums}, too little")
+        return Choice("live", f"{LIVE}: {sums}, which saves too little")
     if need.store_bytes > room:
         return Choice(
             "live",
-            f"teacher asked live: {sums}, but {room / 1e6:,.0f} MB is all that it may take "
-            "(--disk-budget, or half of the free disk); --objective.top-k keeps fewer classes",
+            f"{LIVE}: {sums}, but {room / 1e6:,.0f} MB is all that it may take (--disk-budget, or "
+            "half of the free disk); --objective.top-k keeps fewer classes",
         )
-    return Choice("table", f"teacher asked once a view: {sums}")
+    return Choice("table", f"{CACHED} ({size}): {instead}")

@@ -25,6 +25,8 @@ from anew.teachers import RowTeacher, Teacher
 from anew.training.objective import StudentObjective, detached
 
 LEAST_SIGNAL = 1e-3
+WEAK_SIGNAL, STRONG_SIGNAL = 0.05, 0.5
+"""Ratios from which the teacher's gradient counts beside the labels', and as much as theirs."""
 SIGNAL_BATCHES = 8
 CHECKED_EXAMPLES = 10_000
 ADVICE_EXAMPLES = 2_000
@@ -92,7 +94,7 @@ class Knowledge:
     def in_words(self) -> str:
         """Return the measurements in words."""
         words = (
-            f"{self.accuracy:.1%} of the {self.measured_on} examples right (chance "
+            f"accuracy {self.accuracy:.1%} on the {self.measured_on} examples (chance "
             f"{self.chance:.1%}"
         )
         if self.balanced is not None:
@@ -301,6 +303,19 @@ def check_signal(name: str, ratio: float) -> None:
             "student would learn from the labels alone; raise the teacher's weight, or go on with "
             "--force"
         )
+
+
+def signal_in_words(name: str, ratio: float) -> str:
+    """Return what the ratio of the teacher's and the labels' gradients means for an objective."""
+    if ratio < WEAK_SIGNAL:
+        says = "far weaker than the labels', so the student learns from the labels almost alone"
+    elif ratio < STRONG_SIGNAL:
+        says = "weaker than the labels'"
+    elif ratio <= 1 / STRONG_SIGNAL:
+        says = "about as strong as the labels'"
+    else:
+        says = "stronger than the labels'"
+    return f"{name}: the teacher's gradient is {says} ({ratio:.2g} times their size)"
 
 
 def signal(

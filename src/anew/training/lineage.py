@@ -280,6 +280,6 @@ def _of_teacher(folder: NetworkFolder) -> str:
     if advice.still_falling(folder.read_metrics()) is None:
         return ""
     return (
-        "this teacher's validation loss was still falling when its training ended: students of an "
-        "under-trained teacher are often worse than it; more --epochs would show"
+        "the teacher's training ended too early: its validation loss was still falling. Students "
+        "of such a teacher are often worse than it; raise --epochs"
     )

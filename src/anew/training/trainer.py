@@ -262,8 +262,8 @@ class Trainer:
         """
         signal = checks.signal(self.network, teacher, self.objective, self.batches)
         progress.log(
-            f"teacher: {knowledge.in_words()}; {self.spec.objective.name}: |gradient of the "
-            f"teacher's term| / |gradient of the label term| = {signal:.3g}"
+            f"teacher: {knowledge.in_words()}; "
+            f"{checks.signal_in_words(self.spec.objective.name, signal)}"
         )
         if knowledge.advice and (force or not knowledge.is_at_chance):
             progress.log(f"teacher: {knowledge.advice}")
