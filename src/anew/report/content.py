@@ -33,6 +33,8 @@ class NetworkSummary:
     epochs_done: int
     error: float | None
     """Test error in percent; None if the network is not finished."""
+    perplexity: float | None
+    """Test perplexity of a finished language model."""
     cost: Cost
     curve: tuple[Mapping[str, Any], ...]
     """The rows of its metrics, one an epoch."""
@@ -42,6 +44,13 @@ class NetworkSummary:
     environments: tuple[Mapping[str, Any], ...]
     files: Mapping[str, Mapping[str, Any]]
     """Hash and size of each file."""
+
+    @property
+    def result(self) -> tuple[str, str]:
+        """The score and what it is: `61.65`, `test perplexity`."""
+        if self.perplexity is not None:
+            return f"{self.perplexity:.2f}", "test perplexity"
+        return "-" if self.error is None else f"{self.error:.2f} %", "test error"
 
 
 @dataclass(frozen=True)
@@ -120,6 +129,49 @@ class Gallery:
 
 
 @dataclass(frozen=True)
+class WordGroup:
+    """Words of similar frequency, and what each later generation gains on them."""
+
+    name: str
+    share: float
+    """Their share of the test tokens."""
+    gains: tuple[float, ...]
+    """Mean of log p less generation 0's, in nats, by generation from 1 on."""
+
+
+@dataclass(frozen=True)
+class Guess:
+    """What a generation holds for the likeliest words at a place, with their probabilities."""
+
+    generation: int
+    words: tuple[tuple[str, float], ...]
+    of_token: float
+    """The probability of the word that is there."""
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A sentence of the test text, and the word in it where the generations differ most."""
+
+    line: int
+    before: str
+    word: str
+    after: str
+    gain: float
+    """The last generation's log p of the sentence less generation 0's, in nats."""
+    guesses: tuple[Guess, ...]
+
+
+@dataclass(frozen=True)
+class TextPart:
+    """Where the last generation gains on the first: by words and by sentences."""
+
+    groups: tuple[WordGroup, ...] = ()
+    gained: tuple[Sentence, ...] = ()
+    lost: tuple[Sentence, ...] = ()
+
+
+@dataclass(frozen=True)
 class StudyTable:
     """A study's table: its results, and their texts on the page."""
 
@@ -177,6 +229,13 @@ class Report:
     gallery: Gallery
     version: str
     """The version of anew that made the report."""
+    text: TextPart | None = None
+    """Of language models, where a generation gains."""
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the networks are language models."""
+        return self.text is not None
 
     @property
     def shown(self) -> tuple[NetworkSummary, ...]:

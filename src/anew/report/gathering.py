@@ -14,13 +14,14 @@ from torch import Tensor
 from anew import evaluation
 from anew.core import files
 from anew.core.errors import AnewError
-from anew.core.spec import Spec
+from anew.core.spec import Spec, is_text
 from anew.core.version import __version__
 from anew.data import Data
 from anew.evaluation import insight
 from anew.evaluation.insight import Insight
+from anew.evaluation.scoring import lineage_said
 from anew.family import Family, NetworkFolder, replicas
-from anew.report import gallery, headline
+from anew.report import gallery, headline, text
 from anew.report.content import Answer, Cost, Gallery, NetworkSummary, Report, StudyTable
 from anew.studies import rendering
 from anew.studies.results import Results
@@ -60,20 +61,24 @@ def gather(
     networks.sort(key=lambda network: (network.generation, network.id))
     newest = chosen[-1] if chosen else next(iter(specs.values()))
 
-    outputs, classes = _outputs(family, chosen)
+    reads_text = is_text(newest.data.source)
+    outputs, classes = _outputs(family, [] if reads_text else chosen)
+    said = lineage_said(family, chosen, "test") if reads_text and chosen else []
+    if said:
+        classes = _classes(family, chosen[-1])
     all_subsets = len(chosen) <= ALL_SUBSETS_UP_TO
     rows: list[evaluation.Row] = []
     if chosen:
         rows = evaluation.evaluate_lineage(family, chosen, all_subsets=all_subsets)
 
     answer = headline.of_study(results) if results is not None else answer_of(family, chosen)
-    learned, missing = insight_of(family, chosen, data)
+    learned, missing = insight_of(family, [] if reads_text else chosen, data)
     unfinished = [_unfinished(network) for network in networks if not network.finished]
     return Report(
         family=family.path.resolve().name,
         model=newest.model.name,
         data=_data_name(newest),
-        examples=len(outputs[0][1]) if outputs else 0,
+        examples=len(outputs[0][1]) if outputs else len(said[0].labels) if said else 0,
         classes=classes,
         answer=answer,
         notices=(*unfinished, *missing),
@@ -85,6 +90,7 @@ def gather(
         insight=learned,
         gallery=gallery_of(outputs, data),
         version=__version__,
+        text=text.part_of(said, classes) if reads_text else None,
     )
 
 
@@ -92,6 +98,12 @@ def answer_of(family: Family, chosen: Sequence[Spec]) -> Answer:
     """Return the answer of a lineage and its replicas."""
     if not chosen:
         return headline.NOTHING_FINISHED
+    if is_text(chosen[0].data.source):
+        logs = [
+            [one.log_p for one in lineage_said(family, lineage, "test")]
+            for lineage in replicas(family, chosen)
+        ]
+        return text.answer(logs, headline.what_is(chosen[0]), headline.compared(len(chosen)))
     lineages: list[tuple[list[Tensor], Tensor]] = []
     for lineage in replicas(family, chosen):
         outputs = [evaluation.read_outputs(family.folder(spec.id), "test") for spec in lineage]
@@ -142,8 +154,13 @@ def _outputs(family: Family, chosen: Sequence[Spec]) -> tuple[Outputs, tuple[str
     outputs = [evaluation.read_outputs(family.folder(spec.id), "test") for spec in chosen]
     if not outputs:
         return [], ()
-    _, header = files.read_tensors(family.folder(chosen[-1].id).outputs)
-    return outputs, tuple(header["classes"])
+    return outputs, _classes(family, chosen[-1])
+
+
+def _classes(family: Family, spec: Spec) -> tuple[str, ...]:
+    """Return the names of a finished network's classes, from its outputs."""
+    _, header = files.read_tensors(family.folder(spec.id).outputs)
+    return tuple(header["classes"])
 
 
 def network_of(folder: NetworkFolder, spec: Spec) -> NetworkSummary:
@@ -163,7 +180,8 @@ def network_of(folder: NetworkFolder, spec: Spec) -> NetworkSummary:
         finished=folder.is_done,
         epochs=spec.training.epochs,
         epochs_done=len(curve),
-        error=record["test"]["error"] if record else None,
+        error=record["test"].get("error") if record else None,
+        perplexity=record["test"].get("perplexity") if record else None,
         cost=_cost(record, curve, spec),
         curve=curve,
         spec=written,

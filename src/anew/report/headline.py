@@ -118,11 +118,14 @@ def of_study(results: Results) -> Answer:
     """
     judged = [(cell, cell.comparison) for cell in results.cells if cell.comparison is not None]
     reference, seeds = results.study.reference, len(results.study.seeds)
-    paired = "over the test examples of one seed (McNemar)"
+    is_text = results.study.is_text
+    score, paired = "error", "over the test examples of one seed (McNemar)"
+    if is_text:
+        score, paired = "perplexity", "over blocks of the test text of one seed (bootstrap)"
     if seeds > 1:
         paired = f"paired over {seeds} seeds (paired t)"
     basis = (
-        f"Differences in test error to {reference}, {paired}; the p-values of all {len(judged)} "
+        f"Differences in test {score} to {reference}, {paired}; the p-values of all {len(judged)} "
         f"comparisons are corrected together (Holm). Intervals hold with 95 %."
     )
     if not judged:
@@ -130,13 +133,16 @@ def of_study(results: Results) -> Answer:
 
     cell, first = judged[0]
     name, amount = capitalised(f"{cell.column} on {cell.row}"), first.difference
+    score, points = ("perplexity", "") if is_text else ("error rate", " points")
     if first.verdict in _DIRECTION:
         direction = _DIRECTION[first.verdict]
-        opening = f"{name} has an error rate {_points(amount)} points {direction} than {reference}"
-    else:
+        article = "a" if is_text else "an"
         opening = (
-            f"{name} shows no difference in error rate from {reference} ({_signed(amount)} points)"
+            f"{name} has {article} {score} {_points(amount)}{points} {direction} than {reference}"
         )
+    else:
+        shown = f"({_signed(amount)}{points})"
+        opening = f"{name} shows no difference in {score} from {reference} {shown}"
     if len(judged) == 1:
         return Answer(f"{opening}.", basis)
 

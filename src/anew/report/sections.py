@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 from anew.core.text import capitalised
 from anew.evaluation import Row
@@ -20,16 +21,16 @@ def own_charts(report: Report) -> tuple[Chart, ...]:
     chain = [network for network in report.networks if network.id in report.lineage]
     growing = [network for network in report.networks if not network.finished and network.curve]
     charts = (
-        differences(report.answer.comparisons),
+        differences(report.answer.comparisons, is_text=report.is_text),
         study(report.study.results) if report.study is not None else None,
         learning_curves([*chain, *growing]),
         validation_losses([*chain, *growing]),
-        errors(report.rows),
+        perplexities(report.rows) if report.is_text else errors(report.rows),
     )
     return tuple(chart for chart in charts if chart is not None)
 
 
-def differences(comparisons: Sequence[Comparison]) -> Chart | None:
+def differences(comparisons: Sequence[Comparison], *, is_text: bool = False) -> Chart | None:
     """Return the chart of the answer: the difference of each generation and mean."""
     if not comparisons:
         return None
@@ -49,15 +50,16 @@ def differences(comparisons: Sequence[Comparison]) -> Chart | None:
         said.append(
             f"{comparison.name} {_signed(difference.mean)} ({interval}, {comparison.verdict})"
         )
+    score, unit = ("perplexity", "") if is_text else ("error", ", percentage points")
     return Chart(
         name="differences",
-        title="Test error compared with generation 0",
+        title=f"Test {score} compared with generation 0",
         kind="dots",
-        x_title="difference in test error, percentage points (left is better)",
+        x_title=f"difference in test {score}{unit} (left is better)",
         y_title="",
         series=(series,),
-        description=f"Difference in test error from generation 0, percentage points with 95 % "
-        f"intervals: {'; '.join(said)}.",
+        description=f"Difference in test {score} from generation 0{unit} with 95 % intervals: "
+        f"{'; '.join(said)}.",
         baseline=0.0,
     )
 
@@ -87,14 +89,15 @@ def study(results: Results) -> Chart | None:
         f"{cell.column} on {cell.row} {_signed(comparison.difference.mean)}"
         for cell, comparison in compared
     ]
+    score, unit = ("perplexity", "") if results.study.is_text else ("error", ", percentage points")
     return Chart(
         name="study-differences",
         title=f"Every column compared with {results.study.reference}",
         kind="dots",
-        x_title="difference in test error, percentage points (left is better)",
+        x_title=f"difference in test {score}{unit} (left is better)",
         y_title="",
         series=series,
-        description=f"Difference in test error from {results.study.reference}, percentage points: "
+        description=f"Difference in test {score} from {results.study.reference}{unit}: "
         f"{'; '.join(said)}.",
         baseline=0.0,
     )
@@ -102,7 +105,11 @@ def study(results: Results) -> Chart | None:
 
 def learning_curves(networks: Sequence[NetworkSummary]) -> Chart | None:
     """Return the learning curves of networks: validation error, or training error without any."""
-    held_out = any("validation_error" in row for network in networks for row in network.curve)
+    measured = {name for network in networks for row in network.curve for name in row}
+    if "validation_perplexity" in measured:
+        words = "validation perplexity"
+        return _over_training("learning-curves", networks, "validation_perplexity", words, "")
+    held_out = "validation_error" in measured
     measure = "validation_error" if held_out else "train_error"
     words = "validation error" if held_out else "training error"
     return _over_training("learning-curves", networks, measure, words, " %")
@@ -145,7 +152,7 @@ def _over_training(
         title=f"{capitalised(words)} over training",
         kind="lines",
         x_title="epoch",
-        y_title=f"{words},{unit}",
+        y_title=f"{words},{unit}" if unit else words,
         series=tuple(series),
         description=f"{capitalised(words)} by epoch: {'; '.join(ends)}.",
     )
@@ -153,30 +160,42 @@ def _over_training(
 
 def errors(rows: Sequence[Row]) -> Chart | None:
     """Return the test errors of generations, and of ensembles of consecutive ones."""
+    return _scores(rows, {row.name: row.scores.error for row in rows}, "test error", " %")
+
+
+def perplexities(rows: Sequence[Row]) -> Chart | None:
+    """Return the test perplexities of generations, and of ensembles of consecutive ones."""
+    values = {row.name: row.scores.perplexity or math.nan for row in rows}
+    return _scores(rows, values, "test perplexity", "")
+
+
+def _scores(
+    rows: Sequence[Row], values: Mapping[str, float], words: str, unit: str
+) -> Chart | None:
     shown = [row for row in rows if _consecutive(row.generations)]
     if not shown:
         return None
 
     series = [
-        Series(row.name, (capitalised(row.name),), (row.scores.error,), color=row.generations[0])
+        Series(row.name, (capitalised(row.name),), (values[row.name],), color=row.generations[0])
         for row in shown
         if not row.is_ensemble
     ]
     ensembles = [row for row in shown if row.is_ensemble]
     if ensembles:
         names = tuple(capitalised(row.name) for row in ensembles)
-        values = tuple(row.scores.error for row in ensembles)
-        series.append(Series("ensemble", names, values, color=GREY))
+        numbers = tuple(values[row.name] for row in ensembles)
+        series.append(Series("ensemble", names, numbers, color=GREY))
 
-    said = [f"{row.name} {row.scores.error:.2f} %" for row in shown]
+    said = [f"{row.name} {values[row.name]:.2f}{unit}" for row in shown]
     return Chart(
         name="errors",
-        title="Test error of generations and ensembles",
+        title=f"{capitalised(words)} of generations and ensembles",
         kind="dots",
-        x_title="test error, %",
+        x_title=f"{words},{unit}" if unit else words,
         y_title="",
         series=tuple(series),
-        description=f"Test error: {'; '.join(said)}.",
+        description=f"{capitalised(words)}: {'; '.join(said)}.",
         labelled=True,
         legend=False,
     )
