@@ -7,7 +7,7 @@ FAMILY ?= families/demo
 # What the project consists of. Families, reports and other things that users make here are not linted.
 TRACKED = $(or $(shell git ls-files -- ':!tests/vendor' ':!*.png' 2>/dev/null),src tests benchmarks docs examples README.md)
 
-.PHONY: help demo test lint test-slow attack test-browser bench clean
+.PHONY: help demo test lint docs test-slow attack test-browser bench clean
 
 help:  ## what there is to make
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## / -- /'
@@ -32,6 +32,10 @@ lint: .venv/ready
 	@echo codespell
 	@$(BIN)/codespell $(TRACKED)
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+docs: .venv/ready  ## the documentation as a site in build/site; warnings are errors
+	@$(PIP) --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 test-slow: .venv/ready  ## long runs: ANEW_TEST_DATA=FOLDER with FashionMNIST/raw and cifar10/
 	$(BIN)/python -m pytest -m slow

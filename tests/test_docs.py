@@ -42,6 +42,12 @@ def test_files_that_are_named_are_there(page):
         assert (ROOT / named).exists(), named
 
 
+def test_the_site_has_every_page():
+    nav = (ROOT / "mkdocs.yml").read_text().partition("\nnav:")[2]
+    pages = {page.name for page in (ROOT / "docs").glob("*.md")}
+    assert pages == set(re.findall(r": ([\w-]+\.md)$", nav, re.MULTILINE))
+
+
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if blocks(page, "toml")], ids=lambda page: page.name
 )
