@@ -17,8 +17,7 @@ from anew.training.averaging import Averaging
 from runs import RECIPE, interrupted_often, metrics, train, weights
 
 EVERYTHING = {
-    "generations": 1,
-    "objective": "ban+l",
+    "generations": 0,
     "recipe": {
         **RECIPE,
         "training": {
@@ -77,7 +76,7 @@ def test_averaged_weights_are_kept_evaluated_and_shown(arrays, tmp_path):
         read_outputs(before, "test", "averaged")
 
 
-@pytest.mark.parametrize("objective", ["ban+l", "dkd", "dkpp"])
+@pytest.mark.parametrize("objective", ["ban+l", "dkd"])
 def test_a_batch_in_parts_is_the_batch_up_to_summation(arrays, tmp_path, objective):
     def final(parts):
         training = {"epochs": 2, "batch_size": 16, "accumulate": parts, "learning_rate": 0.05}
@@ -120,7 +119,7 @@ def test_stopped_runs_with_all_of_it_end_with_the_same_bits(arrays, tmp_path):
             {path.parent.name: path.read_bytes() for path in tmp_path.glob(f"{of}/*/*/{name}.*")}
             for of in ("whole", "stopped")
         ]
-        assert len(hashes[0]) == 2 and hashes[0] == hashes[1]
+        assert len(hashes[0]) == 1 and hashes[0] == hashes[1]
 
 
 @pytest.mark.parametrize(
