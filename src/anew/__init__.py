@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from anew.evaluation.predictor import load
     from anew.family import Family
     from anew.teachers.outside import teacher
+    from anew.training.tracking import tracker
 
 __all__ = [
     "AnewError",
@@ -53,6 +54,7 @@ __all__ = [
     "models",
     "objectives",
     "teacher",
+    "tracker",
     "train",
 ]
 
@@ -67,6 +69,7 @@ _HOMES = {
     "Spec": "anew.core.spec",
     "load": "anew.evaluation.predictor",
     "teacher": "anew.teachers.outside",
+    "tracker": "anew.training.tracking",
     "train": "anew.api",
 }
 _MODULES = {

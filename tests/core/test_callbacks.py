@@ -30,6 +30,9 @@ class Keeps(Callback):
     def training_started(self, specs, steps, done, batch_size):
         self._keep("training_started", tuple(specs), steps, done, batch_size)
 
+    def training_resumed(self, spec, rows):
+        self._keep("training_resumed", spec, list(rows))
+
     def step_done(self):
         self._keep("step_done")
 
@@ -39,13 +42,18 @@ class Keeps(Callback):
     def network_done(self, spec, record, *, found):
         self._keep("network_done", spec, record, found)
 
+    def training_ended(self):
+        self._keep("training_ended")
+
 
 def call_all(callback):
     callback.log("a line")
     callback.training_started([ONE, ONE], 10, 3, 32)
+    callback.training_resumed(ONE, [{"epoch": 1}])
     callback.step_done()
     callback.epoch_done(ONE, {"epoch": 1})
     callback.network_done(ONE, {"seconds": 1.0}, found=True)
+    callback.training_ended()
 
 
 def test_several_callbacks_hear_every_call_in_order():
@@ -56,14 +64,15 @@ def test_several_callbacks_hear_every_call_in_order():
     assert together == [(name, *call) for call in alone for name in ("first", "second")]
 
 
-def test_forwarded_calls_arrive_as_they_were_made_but_for_steps():
+def test_forwarded_calls_arrive_as_they_were_made_but_for_steps_and_the_end():
     direct, delivered, pipe = [], [], []
     call_all(Keeps(direct))
     call_all(Forward(lambda call: pipe.append(pickle.dumps(call))))
     for sent in pipe:
         pickle.loads(sent).deliver(Keeps(delivered))
-    assert delivered == [call for call in direct if call[0] != "step_done"]
-    assert set(FORWARDED) == set(METHODS) - {"step_done"}
+    stays = {"step_done", "training_ended"}
+    assert delivered == [call for call in direct if call[0] not in stays]
+    assert set(FORWARDED) == set(METHODS) - stays
 
 
 def test_only_a_callbacks_methods_are_called():

@@ -48,6 +48,14 @@ def write(command, study, *options, threads=1):
     ).out
 
 
+def test_a_task_tracks_what_the_study_tracks(command, study, tmp_path):
+    write(command, study, "--track", "tensorboard:runs", "--track", "wandb:a b")
+    scripts = [path.read_text() for path in (tmp_path / "scripts").glob("*.sh")]
+    trained = [text for text in scripts if "study train" in text]
+    assert trained
+    assert all("--track tensorboard:runs --track 'wandb:a b'" in text for text in trained)
+
+
 def submit(tmp_path, *options):
     """Run the written scripts by an sbatch that runs its tasks here; returns the calls of it, and
     how tasks ended.

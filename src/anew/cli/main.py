@@ -25,6 +25,7 @@ from anew.cli.report import report
 from anew.cli.study import study
 from anew.cli.suspects import suspects
 from anew.cli.train import bench, train
+from anew.cli.watch import watch
 from anew.core import memory
 from anew.core.errors import AnewError
 from anew.core.version import __version__
@@ -123,6 +124,7 @@ def _failed(message: str, code: int, *, debug: bool) -> int:
 
 _COMMANDS: tuple[Callable[..., None], ...] = (
     train,
+    watch,
     evaluate,
     insight,
     predict,

@@ -175,7 +175,7 @@ def plan_study(
 
 
 @study.command(name="run")
-@takes_execution("device", "threads", "force", "keep_epochs")
+@takes_execution("device", "threads", "force", "keep_epochs", "track")
 def run_study(
     name: StudyName,
     /,
@@ -231,7 +231,7 @@ def run_study(
 
 
 @study.command(name="train")
-@takes_execution("device", "threads", "ask", "force", "keep_epochs", "trust")
+@takes_execution("device", "threads", "ask", "force", "keep_epochs", "trust", "track")
 def train_networks(
     family: Annotated[Path, Parameter(help="The family's folder.")],
     /,

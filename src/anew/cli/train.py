@@ -55,9 +55,11 @@ def train(
     from anew.report.closing import closing
     from anew.training import lineage
     from anew.training.device import torch_device
+    from anew.training.tracking import check_trackers
 
-    # A device that is not there is refused before anything is printed.
+    # A device or a tracker that is not there is refused before anything is printed.
     torch_device(execution)
+    check_trackers(execution.track)
 
     console = Terminal(stderr=True)
     heading = fields.to_toml(whole) if verbose else terminal.recipe_in_words(whole, out)

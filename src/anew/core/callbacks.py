@@ -20,6 +20,9 @@ class Callback:
     ) -> None:
         """Hear that a network, or siblings side by side, train from step `done` of `steps`."""
 
+    def training_resumed(self, spec: Spec, rows: Sequence[dict[str, Any]]) -> None:
+        """Hear that a network goes on from a save; `rows` are those of the epochs before it."""
+
     def step_done(self) -> None:
         """Hear that all siblings have done one step; steps of other processes are not told."""
 
@@ -28,6 +31,9 @@ class Callback:
 
     def network_done(self, spec: Spec, record: dict[str, Any], *, found: bool) -> None:
         """Hear that a network is finished; with `found` it was finished before this command."""
+
+    def training_ended(self) -> None:
+        """Hear that nothing more is trained, also after an error; workers' ends are not told."""
 
 
 class Callbacks(Callback):
@@ -48,6 +54,11 @@ class Callbacks(Callback):
         for callback in self.callbacks:
             callback.training_started(specs, steps, done, batch_size)
 
+    def training_resumed(self, spec: Spec, rows: Sequence[dict[str, Any]]) -> None:
+        """Tell all callbacks."""
+        for callback in self.callbacks:
+            callback.training_resumed(spec, rows)
+
     def step_done(self) -> None:
         """Tell all callbacks."""
         for callback in self.callbacks:
@@ -63,8 +74,13 @@ class Callbacks(Callback):
         for callback in self.callbacks:
             callback.network_done(spec, record, found=found)
 
+    def training_ended(self) -> None:
+        """Tell all callbacks."""
+        for callback in self.callbacks:
+            callback.training_ended()
 
-FORWARDED = ("log", "training_started", "epoch_done", "network_done")
+
+FORWARDED = ("log", "training_started", "training_resumed", "epoch_done", "network_done")
 """The methods that `Forward` carries; a call of any other name is never made."""
 
 
@@ -102,6 +118,10 @@ class Forward(Callback):
     ) -> None:
         """Send the call."""
         self._send(Call("training_started", (tuple(specs), steps, done, batch_size)))
+
+    def training_resumed(self, spec: Spec, rows: Sequence[dict[str, Any]]) -> None:
+        """Send the call."""
+        self._send(Call("training_resumed", (spec, list(rows))))
 
     def epoch_done(self, spec: Spec, row: dict[str, Any]) -> None:
         """Send the call."""

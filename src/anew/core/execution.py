@@ -96,6 +96,13 @@ class Execution:
         allowed=Range(0.0, 1e9),
         flag="--cache-budget",
     )
+    track: tuple[str, ...] = option(
+        (),
+        "a tracker that hears of every epoch: tensorboard:FOLDER, mlflow:URI, wandb:PROJECT or "
+        "trackio:PROJECT (repeat for several)",
+        allowed=fields.WholeTexts(),
+        flag="--track",
+    )
     patience: float = 0.0
     """Seconds to wait for a network that another process holds: on another machine a process may
     have died without giving it up.

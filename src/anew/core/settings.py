@@ -75,6 +75,7 @@ class Keywords(TypedDict, total=False):
     storage: str | None
     workers: int | None
     cache_budget: float | None
+    track: Sequence[str] | None
 
 
 TEXT = {

@@ -150,6 +150,15 @@ class NetworkLock:
                 if holder is not None and self._look_at(holder) is not _Owner.ALIVE:
                     self.path.unlink(missing_ok=True)
 
+    def is_held(self) -> bool:
+        """Return whether a process holds the network, as far as the lock's file says.
+
+        One elsewhere whose heartbeat stands still counts until it was watched for long enough: ask
+        the same object again.
+        """
+        holder = self._read()
+        return holder is not None and self._look_at(holder) is not _Owner.DEAD
+
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT_SECONDS):
             try:

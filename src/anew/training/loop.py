@@ -133,6 +133,9 @@ class _Siblings:
             min(trainer.step for trainer in self._trainers),
             self._batches.batch_size,
         )
+        for trainer in self._trainers:
+            if trainer.epoch and session.world.is_main:
+                session.progress.training_resumed(trainer.spec, trainer.folder.read_metrics())
 
     def _resume_teacher(self) -> None:
         """Let a teacher that reads a text go on where the sibling with the fewest steps does."""

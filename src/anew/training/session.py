@@ -20,6 +20,7 @@ from anew.evaluation.loading import load_network
 from anew.family import Family
 from anew.models.network import Network
 from anew.training.device import settings
+from anew.training.tracking import with_trackers
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,14 @@ def open_session(
 ) -> Generator[Session]:
     """Open a session on the family at `out`, and make that folder if it is missing.
 
-    Ctrl-C requests a stop as long as the session is open. Only the main process reports progress.
+    Ctrl-C requests a stop as long as the session is open. Only the main process reports progress,
+    to trackers too. Raises `AnewError` if one of these cannot be had.
     """
+    heard = with_trackers(progress, execution.track)
     with settings(execution) as device, StopRequest() as stop, distributed.join(device) as world:
         family = world.in_turn(lambda: Family.create(out))
-        watcher = progress if world.is_main else Callback()
-        yield Session(family, execution, device, world, watcher, stop, in_memory or {})
+        watcher = heard if world.is_main else Callback()
+        try:
+            yield Session(family, execution, device, world, watcher, stop, in_memory or {})
+        finally:
+            watcher.training_ended()

@@ -84,8 +84,8 @@ def write_scripts(
     """Write scripts that train groups of siblings, oldest first, in the family at `out`.
 
     A generation is cut into at least `execution.jobs` parts; each part has `execution.threads`
-    threads, or 1, and trusts what `execution` trusts. Returns the scripts, submit.sh last; without
-    groups nothing is written. Raises `AnewError` if the folder cannot be written.
+    threads, or 1, and has the trust and the trackers of `execution`. Returns the scripts, submit.sh
+    last; without groups nothing is written. Raises `AnewError` if the folder cannot be written.
     """
     files.ensure_folder(scripts.folder)
     for old in scripts.folder.glob("generation-*.sh"):
@@ -149,6 +149,8 @@ def _command(scripts: Scripts, out: Path, execution: Execution, data: DataSpec) 
     options = [str(text) for pair in given.items() for text in pair]
     for name in execution.trust:
         options += ["--trust", name]
+    for name in execution.track:
+        options += ["--track", name]
     if execution.keep_epochs is not None:
         options += ["--keep-epochs", str(execution.keep_epochs)]
     if execution.force:

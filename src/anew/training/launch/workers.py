@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -90,7 +90,8 @@ def run_group_elsewhere(
     try:
         # The family is never made here: a folder that another machine lacks is not shared.
         Family.open(family)
-        with open_session(family, execution, callback) as session:
+        # Trackers hear of it where the callback leads.
+        with open_session(family, replace(execution, track=()), callback) as session:
             finished = run_group(session, specs, data)
 
     except Interrupted:
