@@ -64,6 +64,7 @@ def watch(
 
     if not 0.05 <= every <= 3600:
         raise AnewError(f"every must be a number from 0.05 to 3600, got {every:g}; set --every")
+
     progress = Progress(Family.open(family))
     console = Terminal()
     try:
@@ -131,6 +132,7 @@ def _in_words(one: NetworkProgress) -> str:
     head = f"generation {one.generation} ({one.objective}, seed {one.seed}) {one.id[:_SHORT_ID]}"
     if one.state == "unreadable":
         return f"{one.id}: unreadable: {one.problem}"
+
     parts = [one.state]
     if one.epochs and one.state != "finished":
         parts.append(f"epoch {one.epoch}/{one.epochs}")
@@ -204,6 +206,7 @@ def _cells(one: NetworkProgress, *, is_text: bool) -> dict[str, str]:
     validation = one.validation_perplexity if is_text else one.validation_error
     test = one.test_perplexity if is_text else one.test_error
     what = "ppl." if is_text else "err. %"
+
     return {
         "network": one.id[:_SHORT_ID],
         "gen.": str(one.generation) if one.state != "unreadable" else "",

@@ -58,6 +58,7 @@ def check_trackers(names: Sequence[str]) -> None:
                 f"track: unknown tracker '{kind}'{did_you_mean(kind, _KINDS)}; set --track to one "
                 f"of {known}"
             )
+
         if find_spec(kind) is None:
             raise AnewError(
                 f"track: {kind} is not installed; install it with pip install 'anew[{kind}]', or "
