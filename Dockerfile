@@ -5,8 +5,9 @@ FROM ${BASE}
 WORKDIR /anew
 COPY pyproject.toml README.md LICENSE ./
 COPY src ./src
-RUN pip install --no-cache-dir '.[all]' && useradd --create-home user
-USER user
+# hadolint ignore=DL3013
+RUN pip install --no-cache-dir '.[all]' && useradd --create-home --uid 1000 user
+USER 1000
 WORKDIR /home/user
 ENTRYPOINT ["anew"]
 CMD ["--help"]

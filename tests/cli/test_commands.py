@@ -665,7 +665,7 @@ def test_train_refuses_a_place_where_no_family_can_be(wrong, place, tmp_path, ou
             for command in ("evaluate", "show", "verify")
         ),
         *(
-            (command, "FAMILY requires an argument")
+            (command, f"`anew {command}` needs a family's folder, such as `anew {command} family`")
             for command in ("evaluate", "show", "verify", "predict")
         ),
         ("models no_such_model", "model 'no_such_model' is not known"),

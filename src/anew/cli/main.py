@@ -76,6 +76,8 @@ def _run(words: Sequence[str], *, debug: bool) -> int:
 
     except AnewError as error:
         return _failed(str(error), error.exit_code, debug=debug)
+    except cyclopts.MissingArgumentError as error:
+        return _failed(_missing(error), 2, debug=debug)
     except cyclopts.CycloptsError as error:
         said = " ".join(str(error).split())
         return _failed(f"{said} `anew --help` lists the commands.", 2, debug=debug)
@@ -101,6 +103,18 @@ def _run(words: Sequence[str], *, debug: bool) -> int:
     return 0
 
 
+def _missing(error: cyclopts.MissingArgumentError) -> str:
+    """Return what to give to a command that lacks an argument."""
+    command = " ".join(["anew", *(error.command_chain or ())])
+    name = error.argument.name if error.argument is not None else "argument"
+    if name.startswith("-"):
+        return f"{name} requires an argument; see `{command} --help`"
+    name = name.lower()
+    needs = {"family": ("a family's folder", "family"), "name": ("a study", "table2")}
+    what, example = needs.get(name, (f"'{name.upper()}'", name.upper()))
+    return f"`{command}` needs {what}, such as `{command} {example}`; see `{command} --help`"
+
+
 def _delivered(output: streams.Stream) -> int:
     """Return 0 if whoever reads standard output got it all, or has gone; else say it, return 2."""
     output.flush()
@@ -122,24 +136,35 @@ def _failed(message: str, code: int, *, debug: bool) -> int:
     return code
 
 
+EXAMPLES = """\
+Examples:
+  anew train --data folder:photos --data.size 128 --epochs 60 --out runs/photos
+  anew train --data cifar10 --model wide_resnet-28-2 --epochs 200
+  anew train --teacher net.pth --teacher-model timm:resnet26 --model resnet18
+  anew train --recipe recipe.toml --epochs 100"""
+
+# In the order in which they are used.
 _COMMANDS: tuple[Callable[..., None], ...] = (
+    data,
+    models,
     train,
     watch,
     evaluate,
+    show,
+    report,
     insight,
     predict,
     sample,
-    show,
-    report,
     export,
-    suspects,
-    advise,
-    verify,
     adopt,
+    advise,
+    suspects,
+    verify,
     bench,
-    models,
-    data,
 )
-for _command in _COMMANDS:
-    app.command(_command)
+for _place, _command in enumerate(_COMMANDS):
+    app.command(
+        _command, sort_key=_place, **({"help_epilogue": EXAMPLES} if _command is train else {})
+    )
+study.sort_key = len(_COMMANDS)
 app.command(study)

@@ -21,8 +21,31 @@ from anew.core.settings import read_settings
 Command = TypeVar("Command", bound=Callable[..., None])
 
 DEFAULT_FAMILY = Path("family")
-RUN = Group("How it is run", sort_key=0)
-TRAINED = Group("What is trained", sort_key=1)
+COMMON = Group("Common options", sort_key=0)
+RUN = Group("Where and how it runs", sort_key=5)
+_GROUPS = {
+    "model": COMMON,
+    "data": Group("Data and views", sort_key=2),
+    "objective": Group("Objective", sort_key=3),
+    "training": Group("Training", sort_key=4),
+    TABLE: RUN,
+}
+_LINEAGE = Group("Lineage and teachers", sort_key=1)
+_COMMON = (
+    "data.source",
+    "data.size",
+    "data.limit",
+    "data.views",
+    "objective.name",
+    "training.epochs",
+    "training.batch_size",
+    "training.learning_rate",
+    "generations",
+    "seed",
+    "teacher",
+    f"{TABLE}.device",
+    f"{TABLE}.jobs",
+)
 
 
 def _read_whole(kind: Any, tokens: Sequence[Token]) -> int:
@@ -120,9 +143,8 @@ def takes_recipe(*names: str) -> Callable[[Command], Command]:
     """
 
     def extend(command: Command) -> Command:
-        run = [_keyword(option, RUN) for option in _execution_options(names)]
-        trained = [_keyword(option, TRAINED) for option in fields.options(Recipe)]
-        return _extend(command, run + trained)
+        described = [*fields.options(Recipe), *_execution_options(names)]
+        return _extend(command, [_keyword(option, _group_of(option)) for option in described])
 
     return extend
 
@@ -159,6 +181,13 @@ def takes_model_and_data() -> Callable[[Command], Command]:
         return _extend(command, [_keyword(option) for option in [*described, *run]])
 
     return extend
+
+
+def _group_of(option: fields.Option) -> Group:
+    """Return the group of options under which a command's help lists an option."""
+    if ".".join(option.path) in _COMMON:
+        return COMMON
+    return _GROUPS.get(option.path[0], _LINEAGE)
 
 
 def _execution_options(names: tuple[str, ...]) -> list[fields.Option]:

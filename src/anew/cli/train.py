@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from anew.cli.options import DEFAULT_FAMILY, RUN, WHOLE, settings_from, takes_recipe
+from anew.cli.options import COMMON, DEFAULT_FAMILY, RUN, WHOLE, settings_from, takes_recipe
 from anew.cli.streams import Terminal
 from anew.core import fields
 from anew.core.errors import AnewError
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 RecipeFile = Annotated[
     Path | None,
     Parameter(
-        group=RUN,
+        group=COMMON,
         help="a TOML file with any of the values below and a table [execution]; options "
         "override it",
     ),
@@ -29,7 +29,7 @@ RecipeFile = Annotated[
 @takes_recipe()
 def train(
     *,
-    out: Annotated[Path, Parameter(group=RUN, help="the family's folder")] = DEFAULT_FAMILY,
+    out: Annotated[Path, Parameter(group=COMMON, help="the family's folder")] = DEFAULT_FAMILY,
     recipe: RecipeFile = None,
     page: Annotated[
         bool,

@@ -48,8 +48,8 @@ class Execution:
     )
     ask: str = option(
         "auto",
-        "how teachers are asked; with a table once a view, then from the disk; the result is the "
-        "same",
+        "whether teacher outputs are cached on the disk (table) or computed in each epoch (live); "
+        "auto caches them where that saves time; the result is the same",
         allowed=WAYS,
         flag="--ask",
     )

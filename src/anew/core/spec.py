@@ -124,8 +124,7 @@ class DataSpec:
 
     source: str = option(
         "digits",
-        "where examples come from; `anew data` lists the kinds, such as folder:PATH, parquet:PATH "
-        "or tar:PATH",
+        "data set, such as cifar10, folder:PATH or parquet:PATH; `anew data` lists the kinds",
         identity=False,
     )
     root: str = option(
