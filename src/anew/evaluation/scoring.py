@@ -111,7 +111,11 @@ def _text_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     """Return the table of language models' scores."""
     lines: list[list[str]] = []
     for row in rows:
-        epochs = [(row.name, row.scores), (f"{row.name}, validation's epoch", row.best)]
+        epochs = [
+            (row.name, row.scores),
+            (f"{row.name}, validation's epoch", row.best),
+            (f"{row.name}, averaged weights", row.averaged),
+        ]
         lines += [
             [name, row.objective, *_text_in_words(scores)]
             for name, scores in epochs
