@@ -85,12 +85,12 @@ def interrupted_often(arrays, out, **given):
 def start(out, npz, *options, processes=1):
     """Start `anew train` as a process of its own, or as several under torchrun.
 
-    `npz` is a file of arrays, or a source with its kind, such as `folder:PATH`.
+    `npz` is a file of arrays, or a source with its kind, `folder:PATH` or `text:PATH`.
     """
     launcher = (
         ["torch.distributed.run", "--nproc-per-node", str(processes), "-m"] if processes > 1 else []
     )
-    source = npz if str(npz).startswith("folder:") else f"npz:{npz}"
+    source = npz if str(npz).startswith(("folder:", "text:")) else f"npz:{npz}"
     common = ["--data", source, "--out", str(out), "--threads", "1", "--no-page"]
     return subprocess.Popen(
         [sys.executable, "-m", *launcher, "anew", "train", *common, *map(str, options)],

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ from anew.teachers import Encoding, teacher_parts
 from anew.training import optim
 from anew.training.lineage import train_lineage
 from forks import fork
-from runs import StopsAfter, kill_at_random, metrics, saved_steps, weights
+from runs import StopsAfter, finish, kill_at_random, metrics, saved_steps, start, weights
 from texts import write
 
 TRAINING = {
@@ -89,8 +90,8 @@ def test_a_network_is_trained_as_a_plain_loop_would(source, tmp_path):
     for rate in rates:
         hidden, cell = torch.zeros(1, 4, 8), torch.zeros(1, 4, 8)
         total, count = 0.0, 0
-        for start in range(0, length - STEPS, STEPS):
-            x, y = columns[:, start : start + STEPS], columns[:, start + 1 : start + STEPS + 1]
+        for first in range(0, length - STEPS, STEPS):
+            x, y = columns[:, first : first + STEPS], columns[:, first + 1 : first + STEPS + 1]
             outputs, (hidden, cell) = model.lstm.layers[0](model.embedding(x), (hidden, cell))
             hidden, cell = hidden.detach(), cell.detach()
             loss = F.cross_entropy(model.classifier(outputs).flatten(0, 1), y.flatten())
@@ -363,3 +364,32 @@ def test_a_teacher_reads_each_stream_from_its_start_to_its_end(live):
         with torch.no_grad():
             logits, _ = network.eval()(streams, network.start(4))
         assert torch.allclose(found, logits.log_softmax(-1), atol=2e-3)
+
+
+@pytest.mark.slow
+def test_two_processes_have_parts_of_the_streams(source, tmp_path):
+    """Each has its part of every batch's streams with their states, also after kills."""
+    # A small rate and no dropout, whose random numbers each process draws for itself.
+    options = [*OPTIONS, "--ask", "live"]
+    options[options.index("dropout=0.3")] = "dropout=0"
+    options[options.index("--learning-rate") + 1] = 1
+    one, two = tmp_path / "one", tmp_path / "two"
+    finish(start(one, source, *options))
+    finish(start(two, source, *options, processes=2))
+    for folder in Family.open(one).folders():
+        ours = saving.load(folder.weights).model.state_dict()
+        theirs = saving.load(two / "networks" / folder.id / folder.weights.name).model.state_dict()
+        for name, tensor in ours.items():
+            assert torch.allclose(tensor, theirs[name], atol=1e-5), name
+
+    begin = partial(start, processes=2)
+    kill_at_random(tmp_path / "killed", source, 3, seed=1, options=options, begin=begin)
+    assert weights(tmp_path / "killed") == weights(two)
+
+
+def test_the_end_of_a_training_says_what_it_came_to(source, command, tmp_path):
+    out = tmp_path / "f"
+    said = command("train", "--data", source, "--out", out, *OPTIONS, check=0)
+    assert "test perplexity" in said.out
+    assert "next: anew sample" in said.out
+    assert "next: anew insight" not in said.out

@@ -54,6 +54,8 @@ def advise(
     else:
         root = str(moved.root) if moved.root is not None else DataSpec().root
         source = open_source(DataSpec(source=what, root=root))
+        if source.is_text:
+            raise AnewError("advise: is of classes, and a text has none; give a source of examples")
         facts = advice.facts_of_labels(source.train.labels, len(source.classes))
 
     found = advice.advise(facts)

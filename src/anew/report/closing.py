@@ -21,9 +21,13 @@ def closing(family: Family, chosen: Sequence[Spec]) -> list[str]:
     generation, why = to_use(family, chosen)
     path = family.path
     which = "" if generation == len(chosen) - 1 else f" --generations {generation}"
-    commands = [f"anew export {path}{which} -o model.onnx", f"anew insight {path}"]
-    if not language.is_language_model(family.folder(chosen[0].id)):
-        commands.insert(0, f"anew predict {path}{which} FILE ...")
+    commands = [
+        f"anew predict {path}{which} FILE ...",
+        f"anew export {path}{which} -o model.onnx",
+        f"anew insight {path}",
+    ]
+    if language.is_language_model(family.folder(chosen[0].id)):
+        commands = [f'anew predict {path}{which} --text "..."', f"anew sample {path}{which}"]
 
     answer = _answer(family, chosen)
     weights = Path(path) / family.folder(chosen[generation].id).weights.relative_to(family.path)
@@ -55,9 +59,7 @@ def _loss(row: Row) -> float:
 
 
 def _answer(family: Family, chosen: Sequence[Spec]) -> str:
-    """Return the report's answer; "" where it has none, as for a text or without test examples."""
-    if language.is_language_model(family.folder(chosen[0].id)):
-        return ""
+    """Return the report's answer; "" where it has none, as without test examples."""
     try:
         return answer_of(family, chosen).sentence
     except AnewError:

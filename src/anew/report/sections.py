@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 from anew.core.text import capitalised
@@ -25,7 +24,7 @@ def own_charts(report: Report) -> tuple[Chart, ...]:
         study(report.study.results) if report.study is not None else None,
         learning_curves([*chain, *growing]),
         validation_losses([*chain, *growing]),
-        perplexities(report.rows) if report.is_text else errors(report.rows),
+        errors(report.rows),
     )
     return tuple(chart for chart in charts if chart is not None)
 
@@ -159,14 +158,15 @@ def _over_training(
 
 
 def errors(rows: Sequence[Row]) -> Chart | None:
-    """Return the test errors of generations, and of ensembles of consecutive ones."""
+    """Return the test errors of generations, and of ensembles of consecutive ones.
+
+    Of language models the test perplexities.
+    """
+    perplexities = {row.name: row.scores.perplexity for row in rows}
+    known = {name: value for name, value in perplexities.items() if value is not None}
+    if known:
+        return _scores(rows, known, "test perplexity", "")
     return _scores(rows, {row.name: row.scores.error for row in rows}, "test error", " %")
-
-
-def perplexities(rows: Sequence[Row]) -> Chart | None:
-    """Return the test perplexities of generations, and of ensembles of consecutive ones."""
-    values = {row.name: row.scores.perplexity or math.nan for row in rows}
-    return _scores(rows, values, "test perplexity", "")
 
 
 def _scores(
