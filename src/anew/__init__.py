@@ -88,3 +88,7 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'anew' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -149,3 +149,15 @@ def test_only_the_module_of_streams_makes_a_console():
         and "rich.console" in (getattr(node, "module", None), *(name.name for name in node.names))
     ]
     assert makers == ["cli/streams.py"]
+
+
+@pytest.mark.parametrize("width", [50, 80, 120])
+def test_a_listing_keeps_names_whole_and_folds_descriptions(width):
+    rows = [["a-long-name-of-a-source", "12", "a description " * 12]]
+    console = streams.Terminal(width=width)
+    with console.capture() as text:
+        console.print(terminal.listing(("name", "count", "what"), rows))
+    lines = text.get().splitlines()
+    assert lines[1].startswith("a-long-name-of-a-source") and len(lines) > 2
+    words = " ".join(" ".join(line.split()) for line in lines)
+    assert words.count("description") == 12 and max(map(len, lines)) <= width

@@ -157,3 +157,8 @@ def test_an_execution_table_in_a_recipe_is_overridden_by_flags(tmp_path):
     _, bound, _ = main.app.parse_args(["train", "--threads", "1"])
     recipe, execution = settings_from(tmp_path / "r.toml", bound.arguments)
     assert (recipe, execution) == (Recipe(generations=0), Execution(threads=1, jobs=2))
+
+
+def test_the_package_lists_its_public_names():
+    assert set(dir(anew)) == set(anew.__all__)
+    assert all(getattr(anew, name) is not None for name in dir(anew))

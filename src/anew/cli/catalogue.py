@@ -73,10 +73,7 @@ def models(
         ) from error
 
     rows = [[entry.name, f"{entry.parameters:,}", entry.summary] for entry in entries]
-    drawn = terminal.table(("model", "parameters", "what"), rows)
-    drawn.columns[2].justify = "left"
-    drawn.columns[2].no_wrap = False
-    Terminal().print(drawn)
+    Terminal().print(terminal.listing(("model", "parameters", "what"), rows))
     print("also timm:NAME, torchvision:NAME, and package.module:callable for your own")
 
 
@@ -113,7 +110,7 @@ def data(
 
     if not source:
         rows = [[name, kind.summary] for name, kind in sources.SOURCES.items()]
-        Terminal().print(terminal.table(("data", "what"), rows, numbers_from=9))
+        Terminal().print(terminal.listing(("data", "what"), rows))
         return
 
     recipe, execution = settings_from(None, given)

@@ -115,10 +115,7 @@ def list_studies() -> None:
         [study.name, str(len(study.rows)), str(len(study.columns)), study.title]
         for study in STUDIES.values()
     ]
-    drawn = terminal.table(("study", "rows", "columns", "what"), rows)
-    drawn.columns[3].justify = "left"
-    drawn.columns[3].no_wrap = False
-    Terminal().print(drawn)
+    Terminal().print(terminal.listing(("study", "rows", "columns", "what"), rows))
     print("also a file of your own: anew study run my_study.toml")
 
 

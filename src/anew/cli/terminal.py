@@ -267,6 +267,15 @@ def table(
     return drawn
 
 
+def listing(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """Return a table of names, numbers, and a description in the last column, which is folded."""
+    drawn = table(columns, rows)
+    drawn.columns[0].no_wrap = True
+    drawn.columns[-1].justify = "left"
+    drawn.columns[-1].no_wrap = False
+    return drawn
+
+
 def folded(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[Table]:
     """Return a table as tables below each other, each as wide as a terminal's `width` at most.
 
