@@ -168,7 +168,7 @@ def test_a_folder_keeps_the_networks(iris, tmp_path, command, refused):
     assert len(weights(folder)) == 4
 
     # The family is one like others, without test examples.
-    assert "every file as it was written" in command("verify", folder).out
+    assert "all hashes match" in command("verify", folder).out
     assert "seed 0: trained without test examples" in command("show", folder).out
     assert "was trained without test examples" in refused("evaluate", folder)
     assert "validation, 15 examples" in command("evaluate", folder, "--split", "validation").out

@@ -475,15 +475,40 @@ def test_show_draws_the_tree_and_the_learning_curves(family):
 
 def test_show_prints_one_network_whole(family):
     name = ids(family)[1]
-    shown, end = json.JSONDecoder().raw_decode(text := good("show", family, name[:6]))
+    shown = json.loads(good("show", family, name[:6], "--json"))
     assert shown["spec"]["id"] == name and shown["spec"]["teachers"] == [ids(family)[0]]
     assert shown["spec"]["training"]["batch_size"] == 16
     assert shown["record"]["checks"]["signal"] > 0 and shown["record"]["test"]["examples"] == 48
-    assert "epoch 1" in text[end:]
+    assert [row["epoch"] for row in shown["epochs"]] == [1, 2, 3]
+    assert (
+        shown
+        == json.loads(good("show", family, "--format", "json"))[sorted(ids(family)).index(name)]
+    )
+
+
+def test_show_prints_one_networks_results_epochs_and_settings_as_tables(family):
+    name = ids(family)[1]
+    told = json.loads(good("show", family, name, "--json"))
+    words = " ".join(good("show", family, name).split())
+    test, last = told["record"]["test"], told["epochs"][-1]
+    assert f"test error % {test['error']:.2f} test NLL {test['nll']:.4f}" in words
+    assert f" 3 {last['train_loss']:.4f} {last['train_error']:.2f} " in words
+    assert "training.batch_size 16" in words and f"learned from {ids(family)[0]}" in words
+    assert "{" not in words
+
+
+def test_late_epochs_can_be_told_apart_in_the_learning_curves():
+    late = [3.0, 2.0, 1.0, 2.0, 1.0, 3.0, 2.0, 1.0, 3.0]
+    drawn = terminal.curves([("0", [90.0, *late])], "error").splitlines()
+    assert drawn[0] == "error; ^ lies above"
+    assert drawn[1].startswith("     3.000 |^") and drawn[12].startswith("     1.000 |")
+    assert [line.count("0") for line in (drawn[1][12:], drawn[12][12:])] == [3, 3]
+    # What never lies above is no news.
+    assert terminal.curves([("0", late)], "error").splitlines()[0] == "error"
 
 
 def test_verify_finds_one_changed_byte(copied, wrong):
-    assert "3 finished networks, every file as it was written" in good("verify", copied)
+    assert "OK: 3 networks and 2 target caches, all hashes match" in good("verify", copied)
     path = copied / "networks" / ids(copied)[1] / "weights.safetensors"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
@@ -496,7 +521,7 @@ def test_a_family_works_wherever_it_is_copied(family, copied, place, monkeypatch
     monkeypatch.chdir(copied.parent)
     for arguments in ([], ["--json"], ["--all-subsets", "--split", "validation"]):
         assert good("evaluate", "copied", *arguments) == good("evaluate", family, *arguments)
-    assert good("verify", "copied").startswith("copied: 3 finished")
+    assert good("verify", "copied").startswith("copied: OK: 3 networks")
     assert good("predict", "copied", place / "0.png") == good("predict", family, place / "0.png")
 
 
@@ -916,7 +941,7 @@ def test_a_network_whose_weights_are_too_large_is_predicted_in_json_and_shown(co
     (folder / "done.json").write_text(json.dumps(record))
     seal(folder)
     assert "test error - %" in good("show", copied)
-    assert '"nll": null' in good("show", copied, folder.name)
+    assert '"nll": null' in good("show", copied, folder.name, "--json")
 
 
 @pytest.mark.parametrize(

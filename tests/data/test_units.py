@@ -239,7 +239,7 @@ def test_data_and_show_say_the_units_and_how_many_examples_a_class_has(families,
     assert "class counts: 10 ('cat') to 60 ('ant'); uneven: see --data.balance\n" in said
 
     result = results["unit"]
-    shown, _ = json.JSONDecoder().raw_decode(good("show", place / "unit", result.lineage[0].id))
+    shown = json.loads(good("show", place / "unit", result.lineage[0].id, "--json"))
     inputs = shown["inputs"]
     assert (inputs["units"], inputs["shape"]) == ("unit", [1, 8, 8])
     assert inputs["mean"] == pytest.approx(result.data.mean.tolist())

@@ -1,4 +1,4 @@
-"""Commands that read a family: `anew evaluate`, `predict`, `show` and `verify`."""
+"""Commands that read a family: `anew evaluate` and `predict`."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from cyclopts import Parameter
 
 from anew.cli.options import (
+    ROWS_AS_TABLE,
     THE_LAST,
     WHOLE,
     Calibrate,
     Chosen,
     Coverage,
+    PrintedRows,
     execution_from,
     takes_execution,
 )
@@ -71,10 +73,7 @@ def evaluate(
     together: Together = RUNS,
     calibrate: Calibrate = False,
     conformal: Coverage = None,
-    as_json: Annotated[
-        bool,
-        Parameter(name="--json", negative=(), help="Print JSON, a list with one entry a lineage."),
-    ] = False,
+    printed: PrintedRows = ROWS_AS_TABLE,
 ) -> None:
     """Print the scores of every generation and of ensembles of consecutive generations: error, NLL,
     ECE and Brier score. Of more than 9 generations, those of the first and of the last ones.
@@ -102,8 +101,12 @@ def evaluate(
             f"{family}: holds no finished network; `anew train --out {family}` trains or goes on"
         )
 
+    form = printed.chosen
     evaluated = [_evaluate_lineage(opened, lineage, split, asked, together) for lineage in lineages]
-    if as_json:
+    if form == "csv":
+        print(csv_table(*_in_rows(lineages, evaluated)), end="")
+        return
+    if form == "json":
         entries = [
             {
                 "lineage": [spec.id for spec in lineage],
@@ -129,6 +132,28 @@ def evaluate(
         left_out = "" if together.all_subsets else ensemble.notice_of_listed(len(lineage))
         for notice in filter(None, (scored.notice, left_out)):
             console.print(notice, markup=False, highlight=False)
+
+
+def _in_rows(
+    lineages: Sequence[Sequence[Spec]], evaluated: Sequence[_Scored]
+) -> tuple[list[str], list[list[Any]]]:
+    """Return all rows of all lineages as one table; scores of another epoch as `best_epoch.nll`."""
+    flat: list[dict[str, Any]] = []
+    for lineage, scored in zip(lineages, evaluated, strict=True):
+        for row in scored.rows:
+            line: dict[str, Any] = {"lineage": lineage[-1].id}
+            for name, value in row.items():
+                if isinstance(value, dict):
+                    inner = cast("dict[str, Any]", value)
+                    line |= {f"{name}.{key}": one for key, one in inner.items()}
+                elif isinstance(value, list):
+                    line[name] = " ".join(map(str, cast("list[Any]", value)))
+                else:
+                    line[name] = value
+            flat.append(line)
+
+    columns = list(dict.fromkeys(name for line in flat for name in line))
+    return columns, [[line.get(name, "") for name in columns] for line in flat]
 
 
 @dataclass(frozen=True)
@@ -180,18 +205,15 @@ def _evaluate_lineage(
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class Printed:
+class Predicted(PrintedRows):
     """How predictions are printed."""
 
     top: Annotated[
         int, WHOLE, Parameter(help="How many classes, or next words, to print for each picture.")
     ] = 3
-    form: Annotated[
-        Literal["table", "csv", "json"], Parameter(name="--format", help="A table, CSV or JSON.")
-    ] = "table"
 
 
-AS_TABLE = Printed()
+PREDICTED = Predicted()
 
 
 @takes_execution("device", "trust")
@@ -206,7 +228,7 @@ def predict(
     chosen: Chosen = THE_LAST,
     calibrate: Calibrate = False,
     conformal: Coverage = None,
-    printed: Printed = AS_TABLE,
+    printed: Predicted = PREDICTED,
     **given: Any,
 ) -> None:
     """Print the classes that a generation, or the mean of several, sees in pictures, with their
@@ -219,7 +241,7 @@ def predict(
     from anew.family import Family
     from anew.training.device import settings
 
-    top, form = printed.top, printed.form
+    top, form = printed.top, printed.chosen
     if top < 1:
         raise AnewError(f"predict: top must be a whole number >= 1, got {top}; set --top")
     if text is not None:
@@ -356,92 +378,3 @@ def _print_predictions(
         console.print(terminal.table(columns, lines))
         if calibrated.in_words():
             console.print(capitalised(calibrated.in_words()), markup=False, highlight=False)
-
-
-def show(family: Path, network: str = "", /) -> None:
-    """Print a family's tree of who learned from whom with its learning curves, or one network
-    whole.
-
-    Parameters
-    ----------
-    family
-        The folder that `anew train --out` wrote.
-    network
-        The start of a network's id: its spec, checks, results and learning curve.
-    """
-    from anew.cli import terminal
-    from anew.family import Family
-    from anew.models import saving
-
-    opened = Family.open(family)
-    folders = [opened.find(network)] if network else list(opened.folders())
-    specs = list(opened.specs([folder.id for folder in folders], gaps=True).values())
-    say(opened.missing())
-    records = {folder.id: folder.done if folder.is_done else None for folder in folders}
-    metrics = {folder.id: folder.read_metrics() for folder in folders}
-
-    console = Terminal()
-    if network:
-        (spec,) = specs
-        described = {"id": spec.id, "generation": spec.generation, **spec.to_json()}
-        record = dict(records[spec.id] or {})
-        # What the folder's reader needs, and nobody else.
-        record.pop("format", None)
-        record.pop("files", None)
-        record.pop("probe", None)
-        shown: dict[str, Any] = {"spec": described, "record": record}
-        if record:
-            # The units of pictures, their mean and deviation are in the network's file alone.
-            shown["inputs"] = saving.read_signature(folders[0].weights).inputs()
-        console.print_json(json_text(shown))
-    else:
-        console.print(terminal.lineage_tree(str(family), specs, records))
-
-    rows = [row for epochs in metrics.values() for row in epochs]
-    measures = ("validation_perplexity", "validation_error", "train_error")
-    measure = next((one for one in measures if any(one in row for row in rows)), "train_error")
-    series: list[tuple[str, list[float]]] = []
-    for spec in sorted(specs, key=lambda spec: spec.generation):
-        values = [row[measure] for row in metrics[spec.id] if measure in row]
-        series.append((str(spec.generation % 10), values))
-    unit = "" if measure == "validation_perplexity" else ", %"
-    title = f"{measure.replace('_', ' ')}{unit} (marks are generations)"
-    console.print(terminal.curves(series, title), markup=False, highlight=False)
-
-
-def verify(
-    family: FamilyFolder,
-    /,
-    *,
-    set_aside: Annotated[
-        bool,
-        Parameter(
-            negative=(),
-            help="Move the files of damaged networks into a folder `set-aside-N` of their own. The "
-            "command that trained them then trains them again, to the same bits; nothing is "
-            "removed.",
-        ),
-    ] = False,
-) -> None:
-    """Hash every file of a family again and print which are missing or have changed."""
-    from anew.family import Family
-    from anew.teachers import store
-
-    opened = Family.open(family)
-    if set_aside:
-        for place in opened.set_aside_damaged():
-            print(f"set aside: {place}; give the command that trained it again")
-
-    checked, wrong = opened.verify()
-    stores = store.folders(opened.stores)
-    for folder in stores:
-        wrong += store.verify(folder)
-
-    if wrong:
-        raise AnewError(
-            f"{family}: {len(wrong)} of its files are not as they were written: {'; '.join(wrong)}"
-        )
-    print(
-        f"{family}: {checked} finished networks, every file as it was written; {len(stores)} "
-        "stores of teachers' answers, every answer as it was given"
-    )

@@ -18,10 +18,12 @@ from anew.cli import streams
 from anew.cli.adopt import adopt
 from anew.cli.advise import advise
 from anew.cli.catalogue import data, models
+from anew.cli.compare import compare
 from anew.cli.export import export
-from anew.cli.family import evaluate, predict, sample, show, verify
+from anew.cli.family import evaluate, predict, sample
 from anew.cli.insight import insight
 from anew.cli.report import report
+from anew.cli.show import show, verify
 from anew.cli.study import study
 from anew.cli.suspects import suspects
 from anew.cli.train import bench, train
@@ -152,6 +154,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     evaluate,
     show,
     report,
+    compare,
     insight,
     predict,
     sample,

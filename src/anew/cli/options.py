@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from cyclopts import Group, Parameter, Token
 
@@ -87,6 +87,46 @@ class Chosen:
 
 THE_LAST = Chosen()
 """The last generation of the only lineage."""
+
+AsJson = Annotated[bool, Parameter(name="--json", negative=(), help="The same as --format json.")]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Printed:
+    """How a command prints what it found."""
+
+    form: Annotated[
+        Literal["table", "json"], Parameter(name="--format", help="A table or JSON.")
+    ] = "table"
+    as_json: AsJson = False
+
+    @property
+    def is_json(self) -> bool:
+        """Whether JSON is asked for, by either option."""
+        return self.as_json or self.form == "json"
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class PrintedRows:
+    """How a command prints what it found, where that is rows of one table."""
+
+    form: Annotated[
+        Literal["table", "csv", "json"], Parameter(name="--format", help="A table, CSV or JSON.")
+    ] = "table"
+    as_json: AsJson = False
+
+    @property
+    def chosen(self) -> Literal["table", "csv", "json"]:
+        """The format that either option asks for; `AnewError` if they ask for two."""
+        if self.as_json and self.form == "csv":
+            raise AnewError("format: --json and --format csv are two formats; drop one")
+        return "json" if self.as_json else self.form
+
+
+AS_TABLE = Printed()
+ROWS_AS_TABLE = PrintedRows()
 
 Calibrate = Annotated[
     bool,

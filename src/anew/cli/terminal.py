@@ -406,20 +406,27 @@ def _tested(scores: Mapping[str, Any]) -> str:
 def curves(
     series: Sequence[tuple[str, Sequence[float]]], title: str, height: int = 12, width: int = 64
 ) -> str:
-    """Return learning curves as text: a series' name marks its values over epochs 1..n."""
+    """Return learning curves as text: a series' name marks its values over epochs 1..n.
+
+    The axis ends at the largest value after the first fifth of the epochs, so that the later ones
+    can be told apart; larger ones are marked `^` at the top.
+    """
     values = [value for _, numbers in series for value in numbers]
     if not values:
         return ""
-    low, high = min(values), max(values)
-    span = (high - low) or 1.0
     longest = max(len(numbers) for _, numbers in series)
+    later = [value for _, numbers in series for value in numbers[longest // 5 :]]
+    low, high = min(values), max(later, default=max(values))
+    if high < max(values):
+        title += "; ^ lies above"
+    span = (high - low) or 1.0
 
     canvas = [[" "] * width for _ in range(height)]
     for name, numbers in series:
         for epoch, value in enumerate(numbers):
             column = round(epoch * (width - 1) / max(1, longest - 1))
             row = round((high - value) / span * (height - 1))
-            canvas[row][column] = name
+            canvas[max(0, row)][column] = name if row >= 0 else "^"
 
     labels = [f"{high:10.3f} ", *[" " * 11] * (height - 2), f"{low:10.3f} "]
     lines = [label + "|" + "".join(row) for label, row in zip(labels, canvas, strict=True)]

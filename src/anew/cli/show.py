@@ -1,0 +1,255 @@
+"""`anew show` and `anew verify`: what a family holds, and whether its files are as they were
+written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from anew.cli.family import FamilyFolder, say
+from anew.cli.options import AS_TABLE, Printed
+from anew.cli.streams import Terminal
+from anew.core.errors import AnewError
+from anew.core.text import counted, in_digits, in_time, json_text, listed
+
+if TYPE_CHECKING:
+    from anew.core.spec import Spec
+    from anew.family import Family, NetworkFolder
+
+MOST_EPOCHS = 12
+"""The lines of the table of epochs: the first, the last, and some between."""
+_MEASURES = ("validation_perplexity", "validation_error", "train_error")
+_SCORES = {
+    "perplexity": ("perplexity", 2),
+    "error": ("error %", 2),
+    "balanced_error": ("balanced error %", 2),
+    "nll": ("NLL", 4),
+    "ece": ("ECE %", 2),
+    "brier": ("Brier", 4),
+}
+
+
+def show(family: Path, network: str = "", /, *, printed: Printed = AS_TABLE) -> None:
+    """Print a family's tree of who learned from whom with its learning curves, or one network's
+    results, settings and epochs.
+
+    Parameters
+    ----------
+    family
+        The folder that `anew train --out` wrote.
+    network
+        The start of a network's id.
+    printed
+        How it is printed.
+    """
+    from anew.cli import terminal
+    from anew.family import Family
+
+    opened = Family.open(family)
+    folders = [opened.find(network)] if network else list(opened.folders())
+    specs = list(opened.specs([folder.id for folder in folders], gaps=True).values())
+    say(opened.missing())
+    records = {folder.id: folder.done if folder.is_done else None for folder in folders}
+    metrics = {folder.id: folder.read_metrics() for folder in folders}
+
+    if printed.is_json:
+        described = [
+            _to_json(spec, folder, records[spec.id], metrics[spec.id])
+            for spec, folder in zip(specs, folders, strict=True)
+        ]
+        print(json_text(described[0] if network else described))
+        return
+
+    console = Terminal()
+    if network:
+        _print_network(console, specs[0], folders[0], metrics[specs[0].id])
+    else:
+        console.print(terminal.lineage_tree(str(family), specs, records))
+    console.print(_curves(specs, metrics), markup=False, highlight=False)
+
+
+def _to_json(
+    spec: Spec,
+    folder: NetworkFolder,
+    record: Mapping[str, Any] | None,
+    rows: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Return all that is known of a network: its spec, record, inputs and epochs."""
+    described = {"id": spec.id, "generation": spec.generation, **spec.to_json()}
+    # What the folder's reader needs, and nobody else.
+    hidden = ("format", "files", "probe")
+    known = {name: value for name, value in (record or {}).items() if name not in hidden}
+    whole: dict[str, Any] = {"spec": described, "record": known}
+    inputs = _inputs(spec, folder)
+    if inputs:
+        whole["inputs"] = {name.removeprefix("inputs."): value for name, value in inputs.items()}
+    return {**whole, "epochs": list(rows)}
+
+
+def _inputs(spec: Spec, folder: NetworkFolder) -> dict[str, Any]:
+    """Return the units of pictures, their mean and deviation: they are in the network's file alone.
+
+    Nothing of a network that is not finished, or of soft labels.
+    """
+    from anew.models import saving
+
+    if not folder.is_done or spec.is_soft_labels:
+        return {}
+    inputs = saving.read_signature(folder.weights).inputs()
+    return {f"inputs.{name}": value for name, value in inputs.items()}
+
+
+def _print_network(
+    console: Terminal,
+    spec: Spec,
+    folder: NetworkFolder,
+    rows: Sequence[Mapping[str, Any]],
+) -> None:
+    """Print one network as tables: its results, its epochs, its settings and inputs."""
+    from anew.cli import terminal
+    from anew.family.differences import settings
+
+    record = folder.done if folder.is_done else None
+    state = "not finished" if record is None else f"trained in {in_time(record.get('seconds', 0))}"
+    if record is not None and "given" in record:
+        state = f"given: {record['given']}"
+    teachers = listed([one.id for one in spec.teachers]) or "the labels"
+    lines = [
+        f"network {spec.id}: generation {spec.generation}, {spec.origin}, seed {spec.seed}",
+        f"learned from {teachers}; {state}",
+    ]
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    if record is not None:
+        console.print()
+        console.print(terminal.table(*_results(record)))
+    if rows:
+        console.print()
+        console.print(terminal.table(*_epochs(rows), numbers_from=0))
+    console.print()
+    values = {**settings(spec), **_inputs(spec, folder)}
+    named = [[name, _value(value)] for name, value in values.items()]
+    console.print(terminal.table(["setting", "value"], named, numbers_from=2))
+    console.print()
+
+
+def _results(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Return the table of a finished network's scores and of the checks of its teacher."""
+    test: Mapping[str, Any] = record.get("test", {})
+    lines = [
+        [f"test {shown}", in_digits(test[name], digits)]
+        for name, (shown, digits) in _SCORES.items()
+        if name in test
+    ]
+    lines.append(["test examples", f"{test.get('examples', 0):,}"])
+    best: Mapping[str, Any] = record.get("best_epoch") or {}
+    if best:
+        lines.append(["validation's best epoch", str(best.get("epoch"))])
+
+    checks: Mapping[str, Any] = record.get("checks", {})
+    if isinstance(checks.get("teacher_accuracy"), float):
+        where = checks.get("measured_on", "")
+        error = in_digits(100 * (1 - checks["teacher_accuracy"]), 2)
+        lines.append([f"teacher's {where} error %", error])
+    if isinstance(checks.get("signal"), float):
+        lines.append(["teacher's gradient / labels'", in_digits(checks["signal"], 3)])
+    return ["result", "value"], lines
+
+
+def _epochs(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Return the table of epochs: the first, the last, and some between at even distances."""
+    columns = {
+        "epoch": ("epoch", 0),
+        "train_loss": ("loss", 4),
+        "train_error": ("train error %", 2),
+        "validation_perplexity": ("val. perplexity", 2),
+        "validation_error": ("val. error %", 2),
+        "validation_nll": ("val. NLL", 4),
+        "learning_rate": ("rate", 5),
+        "seconds": ("seconds", 1),
+    }
+    there = {name: about for name, about in columns.items() if any(name in row for row in rows)}
+    count = min(MOST_EPOCHS, len(rows))
+    places = sorted({round(at * (len(rows) - 1) / max(1, count - 1)) for at in range(count)})
+    lines = [
+        [in_digits(rows[place].get(name), digits) for name, (_, digits) in there.items()]
+        for place in places
+    ]
+    return [shown for shown, _ in there.values()], lines
+
+
+def _value(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))  # type: ignore[arg-type]
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _curves(specs: Sequence[Spec], metrics: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """Return the learning curves of networks, marked by their generations."""
+    from anew.cli import terminal
+
+    rows = [row for epochs in metrics.values() for row in epochs]
+    measure = next((one for one in _MEASURES if any(one in row for row in rows)), "train_error")
+    series: list[tuple[str, list[float]]] = []
+    for spec in sorted(specs, key=lambda spec: spec.generation):
+        values = [row[measure] for row in metrics[spec.id] if measure in row]
+        series.append((str(spec.generation % 10), values))
+    unit = "" if measure == "validation_perplexity" else ", %"
+    return terminal.curves(series, f"{measure.replace('_', ' ')}{unit} (marks are generations)")
+
+
+def verify(
+    family: FamilyFolder,
+    /,
+    *,
+    set_aside: Annotated[
+        bool,
+        Parameter(
+            negative=(),
+            help="Move the files of damaged networks into a folder `set-aside-N` of their own. The "
+            "command that trained them then trains them again, to the same bits; nothing is "
+            "removed.",
+        ),
+    ] = False,
+) -> None:
+    """Hash every file of a family again and print which are missing or have changed."""
+    from anew.family import Family
+    from anew.teachers import store
+
+    opened = Family.open(family)
+    if set_aside:
+        for place in opened.set_aside_damaged():
+            print(f"set aside: {place}; give the command that trained it again")
+
+    _, wrong = opened.verify()
+    stores = store.folders(opened.stores)
+    for folder in stores:
+        wrong += store.verify(folder)
+
+    if wrong:
+        raise AnewError(
+            f"{family}: {len(wrong)} of its files are not as they were written: {'; '.join(wrong)}"
+        )
+    print(f"{family}: {_verified(opened, len(stores))}")
+
+
+def _verified(family: Family, stores: int) -> str:
+    """Return what was verified, in words."""
+    specs = family.finished(gaps=True)
+    rows = sum(spec.is_soft_labels for spec in specs)
+    verified = [counted(len(specs) - rows, "network")]
+    if rows:
+        verified.append(f"{rows} {'sets' if rows > 1 else 'set'} of soft labels")
+    if stores:
+        verified.append(counted(stores, "target cache"))
+
+    unfinished = sum(not folder.is_done for folder in family.folders())
+    said = f"OK: {listed(verified)}, all hashes match"
+    if unfinished:
+        said += f"; {counted(unfinished, 'network')} not finished, which have no hashes yet"
+    return said
