@@ -14,10 +14,13 @@ from anew.cli.options import (
     ROWS_AS_TABLE,
     THE_LAST,
     WHOLE,
+    AsJson,
     Calibrate,
     Chosen,
     Coverage,
     PrintedRows,
+    RowFormat,
+    chosen_format,
     execution_from,
     takes_execution,
 )
@@ -205,12 +208,14 @@ def _evaluate_lineage(
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class Predicted(PrintedRows):
+class Predicted:
     """How predictions are printed."""
 
     top: Annotated[
         int, WHOLE, Parameter(help="How many classes, or next words, to print for each picture.")
     ] = 3
+    form: Annotated[RowFormat, Parameter(name="--format", help="A table, CSV or JSON.")] = "table"
+    as_json: AsJson = False
 
 
 PREDICTED = Predicted()
@@ -241,7 +246,7 @@ def predict(
     from anew.family import Family
     from anew.training.device import settings
 
-    top, form = printed.top, printed.chosen
+    top, form = printed.top, chosen_format(printed.form, as_json=printed.as_json)
     if top < 1:
         raise AnewError(f"predict: top must be a whole number >= 1, got {top}; set --top")
     if text is not None:

@@ -88,6 +88,7 @@ class Chosen:
 THE_LAST = Chosen()
 """The last generation of the only lineage."""
 
+RowFormat = Literal["table", "csv", "json"]
 AsJson = Annotated[bool, Parameter(name="--json", negative=(), help="The same as --format json.")]
 
 
@@ -112,17 +113,20 @@ class Printed:
 class PrintedRows:
     """How a command prints what it found, where that is rows of one table."""
 
-    form: Annotated[
-        Literal["table", "csv", "json"], Parameter(name="--format", help="A table, CSV or JSON.")
-    ] = "table"
+    form: Annotated[RowFormat, Parameter(name="--format", help="A table, CSV or JSON.")] = "table"
     as_json: AsJson = False
 
     @property
-    def chosen(self) -> Literal["table", "csv", "json"]:
+    def chosen(self) -> RowFormat:
         """The format that either option asks for; `AnewError` if they ask for two."""
-        if self.as_json and self.form == "csv":
-            raise AnewError("format: --json and --format csv are two formats; drop one")
-        return "json" if self.as_json else self.form
+        return chosen_format(self.form, as_json=self.as_json)
+
+
+def chosen_format(form: RowFormat, *, as_json: bool) -> RowFormat:
+    """Return the format that `--format` or `--json` asks for; `AnewError` if they ask for two."""
+    if as_json and form == "csv":
+        raise AnewError("format: --json and --format csv are two formats; drop one")
+    return "json" if as_json else form
 
 
 AS_TABLE = Printed()

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from cyclopts import Parameter
 
@@ -173,6 +173,7 @@ def _epochs(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str
         "learning_rate": ("rate", 5),
         "seconds": ("seconds", 1),
     }
+
     there = {name: about for name, about in columns.items() if any(name in row for row in rows)}
     count = min(MOST_EPOCHS, len(rows))
     places = sorted({round(at * (len(rows) - 1) / max(1, count - 1)) for at in range(count)})
@@ -184,8 +185,11 @@ def _epochs(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str
 
 
 def _value(value: object) -> str:
+    if isinstance(value, Mapping):
+        table = cast("Mapping[str, object]", value)
+        return ", ".join(f"{name}={one}" for name, one in table.items())
     if isinstance(value, list | tuple):
-        return ", ".join(map(str, value))  # type: ignore[arg-type]
+        return ", ".join(map(str, cast("Sequence[object]", value)))
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -14,7 +14,6 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from anew.cli import terminal
 from anew.cli.streams import Terminal
 from anew.core.errors import AnewError
 from anew.core.text import clean, counted, in_digits, in_time, json_text
@@ -27,7 +26,7 @@ STILL_SECONDS = 10.0
 and compiles."""
 _SHORT_ID = 8
 # From the least important on: what is left out where a terminal is narrow.
-_DROPPED_FIRST = ("seed", "steps/s", "loss", "epoch")
+_DROPPED_FIRST = ("seed", "steps/s", "loss", "test err. %", "test ppl.", "epoch", "gen.")
 # In which order networks are shown where a terminal is low.
 _IMPORTANCE = ("training", "unreadable", "stopped", "waiting", "finished")
 
@@ -175,6 +174,8 @@ def drawn(networks: Sequence[NetworkProgress], width: int, height: int) -> Table
 
     Where it is narrow, columns are left out; where it is low, networks that are finished or wait.
     """
+    from anew.cli import terminal
+
     room = max(1, height - 4)
     by_importance = sorted(networks, key=lambda one: _IMPORTANCE.index(one.state))
     kept = {one.id for one in by_importance[:room]}

@@ -118,6 +118,7 @@ def _compared(name: str, generations: str) -> Compared:
             "FOLDER:ID for one of its lineages"
         )
     family, end, what = named
+
     chosen = choose_lineage(
         family, end or ("" if what == "all" else what), several="alike", flag=f"{family.path}:ID"
     )
@@ -160,6 +161,7 @@ def _check_same_data(first: Compared, other: Compared) -> None:
     is_same = first.spec.data.fingerprint == other.spec.data.fingerprint
     if is_same and ours.shape == theirs.shape and torch.equal(ours, theirs):
         return
+
     changed = [
         one
         for one in differences(first.spec, other.spec)
