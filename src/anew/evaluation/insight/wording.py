@@ -259,8 +259,9 @@ def _calibration(insight: Insight) -> Section:
 
     return Section(
         "Whether probabilities mean what they say",
-        "ECE over 15 bins of equally many examples, in percent (`anew evaluate`: of equal width). T divides the log-probabilities "
-        "and was chosen on the validation examples; less than 1 makes surer.",
+        "ECE over 15 bins of equally many examples, in percent (`anew evaluate`: of equal "
+        "width). T divides the log-probabilities and was chosen on the validation "
+        "examples; less than 1 makes surer.",
         ("", "error %", "NLL", "Brier", "ECE %", "T", "NLL at T", "ECE % at T"),
         rows,
     )
