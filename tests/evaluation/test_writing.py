@@ -118,6 +118,7 @@ def test_show_and_evaluate_say_perplexity_first(family, command):
         (("sample", "FAMILY", "--temperature", "0"), "temperature must be"),
         (("evaluate", "FAMILY", "--calibrate"), "is a language model"),
         (("insight", "FAMILY"), "is a language model"),
+        (("export", "FAMILY", "--out", "x.pt2"), "reads a text with a state"),
     ],
 )
 def test_what_does_not_fit_is_refused(family, refused, words, message):

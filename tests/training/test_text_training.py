@@ -387,6 +387,20 @@ def test_two_processes_have_parts_of_the_streams(source, tmp_path):
     assert weights(tmp_path / "killed") == weights(two)
 
 
+@pytest.mark.slow
+def test_a_compiled_network_reads_a_text(source, process, tmp_path):
+    """In a process of its own: the run-time check of types in this one cannot be compiled."""
+    options = [*OPTIONS, "--threads", 1]
+    options[options.index("dropout=0.3")] = "dropout=0"
+    options[options.index("--learning-rate") + 1] = 1
+    losses = []
+    for name, more in (("plain", ()), ("compiled", ("--compile",))):
+        process("train", "--data", source, "--out", name, *options, *more, check=0)
+        rows = metrics(tmp_path / name).values()
+        losses.append(sorted(row["train_loss"] for epochs in rows for row in epochs))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
 def test_the_end_of_a_training_says_what_it_came_to(source, command, tmp_path):
     out = tmp_path / "f"
     said = command("train", "--data", source, "--out", out, *OPTIONS, check=0)

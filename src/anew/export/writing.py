@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from anew.core import files
+from anew.core.errors import AnewError
 from anew.evaluation.predictor import Predictor
 from anew.export import archive, onnx_graph, state_dict
 from anew.export.comparison import Ask, compare
 from anew.export.description import describe
 from anew.export.graph import trace
 from anew.export.target import Target
+from anew.models.network import Network
 
 
 @dataclass(frozen=True)
@@ -38,12 +40,23 @@ def export(predictor: Predictor, target: Target) -> Exported:
     its name, whole. Raises `AnewError` if the model cannot be exported, or its answers differ.
     """
     called = str(target.path)
+    _check_stateless(predictor, called)
     described = describe(predictor)
     content, ask, lines = _made(predictor, target, described)
     difference = compare(predictor, ask, called)
     files.sweep(target.path)
     files.write_bytes(target.path, content)
     return Exported(target.path, len(content), difference, described, lines)
+
+
+def _check_stateless(predictor: Predictor, called: str) -> None:
+    """Raise `AnewError` for a model that reads a text with a state, which no format here takes."""
+    for member in predictor.together.members:
+        if isinstance(member, Network) and member.has_state:
+            raise AnewError(
+                f"{called}: model '{member.spec.name}' reads a text with a state, and the formats "
+                "take no state; ask it with `anew predict --text` or in Python"
+            )
 
 
 def _made(

@@ -84,6 +84,8 @@ class Network(nn.Module):
         following: State = ()
         if state:
             logits, following = self.model(prepared, state)
+        elif self.has_state:
+            logits, _ = self.model(prepared)
         else:
             logits = find_logits(self.model(prepared), self._output_shape(inputs))
         if self.probabilities:
