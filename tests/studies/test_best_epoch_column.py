@@ -17,8 +17,10 @@ seeds = [0]
 source = "npz:{place}"
 validation = 0.3
 [training]
-epochs = 4
+epochs = 9
 batch_size = 16
+learning_rate = 0.1
+schedule = "constant"
 {best}
 [rows]
 mlp = "mlp"
@@ -29,7 +31,10 @@ best_epoch = true
 
 
 def test_it_shows_the_same_network_at_another_epoch(arrays, tmp_path):
-    np.savez(tmp_path / "some.npz", x=arrays[0], y=arrays[1])
+    # Labels of which half are random: the last epoch has learned them by heart, the best has not.
+    rng = np.random.default_rng(0)
+    labels = np.where(rng.random(240) < 0.5, rng.integers(0, 3, 240), arrays[1])
+    np.savez(tmp_path / "some.npz", x=arrays[0], y=labels)
     path = tmp_path / "best.toml"
     path.write_text(STUDY.format(place=tmp_path / "some.npz", best="best_epoch = true"))
     common = (path, "--out", tmp_path / "f", "--threads", 1)
@@ -40,6 +45,7 @@ def test_it_shows_the_same_network_at_another_epoch(arrays, tmp_path):
     exported = call("study", "show", path, tmp_path / "f", "--format", "json")
     assert exported.code == 0, exported.err
     errors = [cell["errors"]["0"] for cell in json.loads(exported.out)["cells"]]
+    assert errors[0] != errors[1]
 
     for error, epoch in zip(errors, ("last", "best"), strict=True):
         logits, labels = read_outputs(folder, "test", epoch)
