@@ -466,6 +466,28 @@ def test_predict_prints_tables_and_csv(family, place):
     assert all(f"{row['rank']} {row['class']} {row['probability']}" in words for row in found)
 
 
+def test_an_option_may_be_given_by_the_environment_and_the_command_line_overrides_it(
+    family, monkeypatch, wrong
+):
+    monkeypatch.setenv("ANEW_EVALUATE_FORMAT", "csv")
+    monkeypatch.setenv("ANEW_TRAIN_EPOCHS", "-3")
+    assert good("evaluate", family).startswith("lineage,name,")
+    assert not good("evaluate", family, "--format", "table").startswith("lineage,")
+    assert "training.epochs" in wrong("train") and "got '-3'" in wrong("train")
+    assert "got '-4'" in wrong("train", "--epochs", "-4")
+
+
+def test_evaluate_prints_the_same_numbers_as_csv_and_as_json(family):
+    rows = list(csv.DictReader(good("evaluate", family, "--format", "csv").splitlines()))
+    (entry,) = json.loads(good("evaluate", family, "--json"))
+    assert [float(row["nll"]) for row in rows] == [row["nll"] for row in entry["rows"]]
+    assert [row["generations"] for row in rows] == [
+        " ".join(map(str, row["generations"])) for row in entry["rows"]
+    ]
+    assert {row["lineage"] for row in rows} == {entry["lineage"][-1]}
+    assert good("evaluate", family, "--json") == good("evaluate", family, "--format", "json")
+
+
 def test_show_draws_the_tree_and_the_learning_curves(family):
     shown = good("show", family)
     for generation, name in enumerate(ids(family)):

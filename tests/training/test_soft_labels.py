@@ -229,6 +229,13 @@ def test_a_family_with_soft_labels_is_looked_at_as_any_other(family, command):
     assert any("learned from soft labels" in notice for notice in found.notices)
     shown = re.sub(r"\s+", " ", command("show", opened.path, check=0).out)
     assert "soft labels humans.npy: probabilities of" in shown
+    verified = command("verify", opened.path, check=0).out
+    kinds = [spec.is_soft_labels for spec in opened.finished()]
+    assert kinds.count(True) == 1
+    assert (
+        f"OK: {kinds.count(False)} networks, 1 set of soft labels and 1 target cache, all"
+        in verified
+    )
     entries = json.loads(command("evaluate", opened.path, "--json", check=0).out)
     assert all(entry["rows"][0]["name"] == "generation 0" for entry in entries)
     page = family.report(opened.path / "page.html").read_text()

@@ -38,6 +38,8 @@ app = App(
     "and their average.",
     version=__version__,
     help_format="plaintext",
+    # ANEW_TRAIN_EPOCHS=3 is --epochs 3 of `anew train`; the command line overrides it.
+    config=cyclopts.config.Env("ANEW_", command=True),
     # `main` answers Ctrl-C itself.
     suppress_keyboard_interrupt=False,
     help_epilogue="Any command takes --debug, which shows where in the code an error arose.",
