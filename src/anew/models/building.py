@@ -168,12 +168,14 @@ def _build_known(signature: Signature, name: str, options: dict[str, Scalar]) ->
         if not _takes(architecture, signature):
             least = architecture.smallest
             takes = f"pictures of {least}x{least} and more"
-            fitting = "lstm-1-200" if signature.kind == "tokens" else "another"
+            choose = "choose another --model"
+            if signature.kind == "tokens":
+                choose = "choose --model lstm-1-200"
             if architecture.reads_text:
-                takes, fitting = "text", "one that `anew models` lists for them"
+                takes = "text"
             raise AnewError(
-                f"model '{name}': takes {takes}, but the inputs are {signature.in_words()}; choose "
-                f"--model {fitting}"
+                f"model '{name}': takes {takes}, but the inputs are {signature.in_words()}; "
+                f"{choose}"
             )
         return architecture.build_for(signature, numbers, checked)
 
