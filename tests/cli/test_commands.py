@@ -166,7 +166,7 @@ def test_study_run_and_show_choose_by_the_same_options_and_say_the_same_of_them(
     assert {option: run[option] for option in CHOOSING} == {
         option: show[option] for option in CHOOSING
     }
-    where = {"--on", "--jobs", "--scripts", "--gpus-per-network", "--ray-address"}
+    where = {"--on", "--jobs", "--scripts", "--gpus-per-network", "--ray-address", "--track"}
     assert run.keys() - set(CHOOSING) - where == {
         "--out",
         "--device",

@@ -64,7 +64,7 @@ def test_later_students_of_the_same_teacher_are_served(tabled, arrays, tmp_path)
     watcher = Watcher()
     train(arrays, family, recipe=told, objective="cwtm", generations=1, progress=watcher)
     (new,) = set(weights(family)) - before
-    assert any("an earlier student began the table" in line for line in watcher.said)
+    assert any("as an earlier student began to" in line for line in watcher.said)
     record = Family.open(family).folder(new).done["teacher"]
     # The signal's check asks for its batches and opening the table for three; training for none.
     assert record["asked"] == (checks.SIGNAL_BATCHES + 3) * told["training"]["batch_size"]

@@ -139,7 +139,7 @@ def test_weights_and_layers_of_numpy_and_python_are_the_same_in_every_run(arrays
 def test_a_model_as_people_write_it_trains_teaches_and_is_evaluated(command, npz, name):
     model = ("--model", f"written_models:{name}", "--data", f"npz:{npz}")
     trained = command("train", *model, *quick(1, 1)[:-2], "--force", check=0)
-    assert trained.out.count("generation ") == 2
+    assert trained.out.count("\ngeneration ") == 2
     assert "ensemble 0-1" in command("evaluate", "family", check=0).out
 
 

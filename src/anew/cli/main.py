@@ -40,6 +40,8 @@ app = App(
     help_format="plaintext",
     # ANEW_TRAIN_EPOCHS=3 is --epochs 3 of `anew train`; the command line overrides it.
     config=cyclopts.config.Env("ANEW_", command=True),
+    # Each option's help would name its variable, which follows from the option's name.
+    default_parameter=cyclopts.Parameter(show_env_var=False),
     # `main` answers Ctrl-C itself.
     suppress_keyboard_interrupt=False,
     help_epilogue="Any command takes --debug, which shows where in the code an error arose.",

@@ -210,7 +210,7 @@ def recipe_in_words(recipe: Recipe, out: Path) -> str:
     summary = "; ".join(f"{name} {value}" for name, value in parts.items() if value)
     file = out / "networks" / "ID" / "spec.json"
 
-    return f"{summary}\nall settings of a network: {file}, and `anew show {out} ID`"
+    return f"{summary}\nall settings of a network: {file}, and `anew show {out} ID --json`"
 
 
 def say(console: Terminal, text: str) -> None:

@@ -73,7 +73,7 @@ def train(
         output.print(terminal.scores_table(trained.rows, "test"))
         if not quiet:
             _advise(console, trained)
-        for line in [*closing(trained.family, trained.lineage), f"family: {out}"]:
+        for line in [*closing(trained.family, trained.lineage, trained.rows), f"family: {out}"]:
             terminal.say(output, line)
         if page:
             from anew.report.writing import write_after_training

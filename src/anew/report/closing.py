@@ -9,15 +9,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from anew import evaluation
-from anew.core.errors import AnewError
+from anew.core import files
 from anew.core.spec import Spec
 from anew.evaluation import Row, language
 from anew.family import Family
 from anew.report.gathering import answer_of
 
 
-def closing(family: Family, chosen: Sequence[Spec]) -> list[str]:
-    """Return the closing lines for a finished lineage, oldest generation first."""
+def closing(family: Family, chosen: Sequence[Spec], rows: Sequence[Row]) -> list[str]:
+    """Return the closing lines for a finished lineage, oldest generation first, and its scores.
+
+    Raises `AnewError` if a file of the family is damaged.
+    """
     generation, why = to_use(family, chosen)
     path = family.path
     which = "" if generation == len(chosen) - 1 else f" --generations {generation}"
@@ -29,7 +32,10 @@ def closing(family: Family, chosen: Sequence[Spec]) -> list[str]:
     if language.is_language_model(family.folder(chosen[0].id)):
         commands = [f'anew predict {path}{which} --text "..."', f"anew sample {path}{which}"]
 
-    answer = _answer(family, chosen)
+    # A text has no answer of this kind, nor have networks without test examples.
+    answer = ""
+    if rows and not language.is_language_model(family.folder(chosen[0].id)):
+        answer = answer_of(family, chosen).sentence
     weights = Path(path) / family.folder(chosen[generation].id).weights.relative_to(family.path)
     return [
         *([f"answer: {answer}"] if answer else []),
@@ -45,10 +51,9 @@ def to_use(family: Family, chosen: Sequence[Spec]) -> tuple[int, str]:
     """
     if len(chosen) == 1:
         return 0, "the only one"
-    try:
-        rows = evaluation.evaluate_lineage(family, chosen, "validation")
-    except AnewError:
-        return len(chosen) - 1, "the last: there are no validation examples to choose by"
+    if not all(_was_validated(family, spec) for spec in chosen):
+        return len(chosen) - 1, "the last: there are no validation scores to choose by"
+    rows = evaluation.evaluate_lineage(family, chosen, "validation")
     singles = [row for row in rows if not row.is_ensemble]
     best = min(singles, key=_loss)
     return best.generations[0], f"the lowest validation loss, {best.scores.nll:.4f}"
@@ -58,9 +63,10 @@ def _loss(row: Row) -> float:
     return row.scores.nll
 
 
-def _answer(family: Family, chosen: Sequence[Spec]) -> str:
-    """Return the report's answer; "" where it has none, as without test examples."""
-    try:
-        return answer_of(family, chosen).sentence
-    except AnewError:
-        return ""
+def _was_validated(family: Family, spec: Spec) -> bool:
+    """Whether a network, trained or given, has outputs of validation examples; a text's always."""
+    folder = family.folder(spec.id)
+    if language.is_language_model(folder):
+        return True
+    tensors, _ = files.read_tensors(folder.checked(folder.outputs))
+    return len(tensors.get("validation.labels", ())) > 0
