@@ -32,10 +32,8 @@ def closing(family: Family, chosen: Sequence[Spec], rows: Sequence[Row]) -> list
     if language.is_language_model(family.folder(chosen[0].id)):
         commands = [f'anew predict {path}{which} --text "..."', f"anew sample {path}{which}"]
 
-    # A text has no answer of this kind, nor have networks without test examples.
-    answer = ""
-    if rows and not language.is_language_model(family.folder(chosen[0].id)):
-        answer = answer_of(family, chosen).sentence
+    # Networks without test examples have no answer.
+    answer = answer_of(family, chosen).sentence if rows else ""
     weights = Path(path) / family.folder(chosen[generation].id).weights.relative_to(family.path)
     return [
         *([f"answer: {answer}"] if answer else []),
