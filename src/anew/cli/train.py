@@ -73,7 +73,9 @@ def train(
         output.print(terminal.scores_table(trained.rows, "test"))
         if not quiet:
             _advise(console, trained)
-        for line in [*closing(trained.family, trained.lineage, trained.rows), f"family: {out}"]:
+        validated = len(data.validation) > 0
+        closed = closing(trained.family, trained.lineage, trained.rows, validated=validated)
+        for line in [*closed, f"family: {out}"]:
             terminal.say(output, line)
         if page:
             from anew.report.writing import write_after_training

@@ -9,19 +9,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from anew import evaluation
-from anew.core import files
 from anew.core.spec import Spec
 from anew.evaluation import Row, language
 from anew.family import Family
 from anew.report.gathering import answer_of
 
 
-def closing(family: Family, chosen: Sequence[Spec], rows: Sequence[Row]) -> list[str]:
+def closing(
+    family: Family, chosen: Sequence[Spec], rows: Sequence[Row], *, validated: bool
+) -> list[str]:
     """Return the closing lines for a finished lineage, oldest generation first, and its scores.
 
+    `validated` says whether the data have validation examples, on which the network is chosen.
     Raises `AnewError` if a file of the family is damaged.
     """
-    generation, why = to_use(family, chosen)
+    generation, why = to_use(family, chosen, validated=validated)
     path = family.path
     which = "" if generation == len(chosen) - 1 else f" --generations {generation}"
     commands = [
@@ -42,14 +44,14 @@ def closing(family: Family, chosen: Sequence[Spec], rows: Sequence[Row]) -> list
     ]
 
 
-def to_use(family: Family, chosen: Sequence[Spec]) -> tuple[int, str]:
+def to_use(family: Family, chosen: Sequence[Spec], *, validated: bool) -> tuple[int, str]:
     """Return the generation to use as a single network, and why: it has the least validation loss.
 
     Without validation examples it is the last.
     """
     if len(chosen) == 1:
         return 0, "the only one"
-    if not all(_was_validated(family, spec) for spec in chosen):
+    if not validated:
         return len(chosen) - 1, "the last: there are no validation scores to choose by"
     rows = evaluation.evaluate_lineage(family, chosen, "validation")
     singles = [row for row in rows if not row.is_ensemble]
@@ -59,12 +61,3 @@ def to_use(family: Family, chosen: Sequence[Spec]) -> tuple[int, str]:
 
 def _loss(row: Row) -> float:
     return row.scores.nll
-
-
-def _was_validated(family: Family, spec: Spec) -> bool:
-    """Whether a network, trained or given, has outputs of validation examples; a text's always."""
-    folder = family.folder(spec.id)
-    if language.is_language_model(folder):
-        return True
-    tensors, _ = files.read_tensors(folder.checked(folder.outputs))
-    return len(tensors.get("validation.labels", ())) > 0
