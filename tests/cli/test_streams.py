@@ -4,6 +4,7 @@ import ast
 import io
 import os
 import pty
+import select
 import sys
 from pathlib import Path
 
@@ -63,12 +64,20 @@ def test_a_terminal_keeps_its_own_colours_and_cleans_what_it_is_given(standard):
         console.print(Text(f"name {TITLE}\x9b2J", style="red"))
         console.print(terminal.table([f"a{TITLE}"], [[f"[bold]{TITLE}"]], f"[i]{TITLE}"))
         out.flush()
-        said = os.read(controller, 4096).decode()
+        said = read_until(controller, "[i]")
     os.close(controller)
     assert "\x1b[31m" in said, "its own colours"
     assert TITLE not in said and "\x07" not in said and "\x9b" not in said
     assert "name \\u001b]0;owned\\u009b2J" in said
     assert "[bold]\\u001b]0;owned\\u0007" in said and "[i]" in said, "texts are no markup"
+
+
+def read_until(controller, end):
+    """What a terminal got, up to the text ``end``: the kernel hands it over in pieces."""
+    said = b""
+    while end.encode() not in said and select.select([controller], [], [], 10)[0]:
+        said += os.read(controller, 4096)
+    return said.decode()
 
 
 def streams_of(standard, out):
