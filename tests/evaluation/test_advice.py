@@ -1,6 +1,7 @@
 """`anew advise`: what is said of which run; the page holds the evidence of each sentence."""
 
 import json
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +11,10 @@ import pytest
 from PIL import Image
 
 from anew.evaluation.advice import Facts, Rising, advise, rising, still_falling
+from anew.family import Family
 from commands import call
 from runs import train
+from texts import write
 
 PLAIN = Facts(classes=10, examples=50_000, train_error=12.0, ece=1.0)
 CASES = {
@@ -21,6 +24,13 @@ CASES = {
     "overconfident": replace(PLAIN, ece=9.0),
     "few": replace(PLAIN, examples=1000),
     "many": replace(PLAIN, classes=100),
+}
+TEXT = Facts(10_000, 1000, perplexities=(90.0, 100.0))
+TEXTS = {
+    "falling": (replace(TEXT, falling=(4.6, 4.7)), "109.9 to 99.5"),
+    "under-fitted": (replace(TEXT, perplexities=(110.0, 100.0)), "does not fit its text"),
+    "rising": (replace(TEXT, rising=Rising(9, 40, 4.0, 4.5)), "54.6, 90.0 at the end"),
+    "fits": (replace(TEXT, perplexities=(40.0, 100.0)), "is 40.0 where the validation's is 100.0"),
 }
 
 
@@ -36,6 +46,46 @@ def test_each_case_has_its_sentence_with_evidence_in_the_page(name):
     (found,) = advise(CASES[name])
     assert found.section in sections()
     assert found.in_words().count(". ") == 0 and found.in_words().endswith(").")
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_each_case_of_a_text_has_its_sentence_too(name):
+    assert advise(TEXT) == []
+    facts, words = TEXTS[name]
+    (found,) = advise(facts)
+    assert words in found.in_words()
+    assert found.section in sections()
+
+
+def test_of_a_text_the_perplexity_falls_or_rises():
+    rows = [{"epoch": epoch, "validation_nll": 4.6 - 0.03 * epoch} for epoch in range(1, 4)]
+    # 0.03 nats are 3 % of the perplexity, and less than 1 % of the NLL.
+    assert still_falling(rows) is None
+    assert still_falling(rows, is_text=True) == (pytest.approx(4.51), pytest.approx(4.54))
+    risen = [{"epoch": 1, "validation_nll": 4.5}, {"epoch": 2, "validation_nll": 4.6}]
+    assert rising(risen) is None
+    assert rising(risen, is_text=True) == Rising(1, 2, 4.5, 4.6)
+    assert rising([*risen[:1], {"epoch": 2, "validation_nll": 4.59}], is_text=True) is None
+
+
+def test_a_language_model_is_advised_by_its_perplexities(tmp_path):
+    out = tmp_path / "f"
+    done = call(
+        *("train", "--data", write(tmp_path), "--out", out, "--model", "lstm-1-8", "--epochs", 2),
+        *("--generations", 0, "--batch-size", 4, "--data.steps", 5, "--threads", 1),
+        *("--learning-rate", 2),
+    )
+    assert done.code == 0, done.err
+    (folder,) = Family.open(out).folders()
+    last = json.loads((folder.path / "metrics.jsonl").read_text().splitlines()[-1])
+    found = json.loads(call("advise", out, "--json").out)
+    wanted = [math.exp(last["train_loss"]), math.exp(last["validation_nll"])]
+    assert found["facts"]["perplexities"] == pytest.approx(wanted)
+    assert found["facts"]["classes"] == 11
+    assert found["advice"][0]["reason"].startswith("The validation perplexity still fell")
+    assert "The validation perplexity still fell" in " ".join(done.err.split())
+    refused = call("advise", f"text:{tmp_path / 'train.txt'}")
+    assert refused.code == 2 and refused.err.count("\n") == 1 and "has read it" in refused.err
 
 
 def test_at_most_three_are_said_the_most_important_first():

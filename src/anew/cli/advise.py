@@ -34,8 +34,8 @@ def advise(
     evidence.
 
     Of a family from what its generation 0 left: how its validation loss went, its training error,
-    its calibration. Of data: classes and labelled examples. Nothing is trained and no test set is
-    looked at.
+    its calibration; of a language model from its perplexities of training and validation. Of data:
+    classes and labelled examples. Nothing is trained and no test set is looked at.
     """
     from anew.core.spec import DataSpec
     from anew.data.sources import open_source
@@ -55,7 +55,10 @@ def advise(
         root = str(moved.root) if moved.root is not None else DataSpec().root
         source = open_source(DataSpec(source=what, root=root))
         if source.is_text:
-            raise AnewError("advise: is of classes, and a text has none; give a source of examples")
+            raise AnewError(
+                f"advise: nothing is known of a text before a network has read it; train one with "
+                f"`anew train --data {what}` and give its family"
+            )
         facts = advice.facts_of_labels(source.train.labels, len(source.classes))
 
     found = advice.advise(facts)

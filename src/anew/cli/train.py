@@ -90,10 +90,9 @@ def train(
 def _advise(console: Terminal, trained: Trained) -> None:
     """Print what would probably help, from what the network from labels left."""
     from anew.evaluation import advice
-    from anew.evaluation.language import is_language_model
 
     first = trained.lineage[0]
-    if first.weights or is_language_model(trained.family.folder(first.id)):
+    if first.weights:
         return
     for one in advice.advise(advice.facts_of(trained.family, first)):
         console.print(one.in_words(), markup=False, highlight=False)

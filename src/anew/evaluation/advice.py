@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch.nn.functional as F
@@ -11,7 +12,6 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from anew.core import files
-from anew.core.errors import AnewError
 from anew.core.spec import Spec
 from anew.evaluation import metrics
 from anew.evaluation.language import is_language_model
@@ -20,13 +20,17 @@ from anew.family import Family, NetworkFolder
 
 PAGE = "docs/when-it-helps.md"
 STILL_FALLING = 0.02
-"""The part of the loss by which it falls clearly from one tenth of the epochs to the next."""
+"""The part of the loss by which it falls clearly from one tenth of the epochs to the next; of a
+text it is the part of the perplexity."""
 MOST = 3
 RISEN, FITS, OVERCONFIDENT = 1.1, 2.0, 5.0
 """How much the validation NLL rises from its least to its last, up to which training error and from
 which ECE, in percent, something is said."""
 FEW, MANY_CLASSES = 200, 50
 """Few examples are fewer than so many a class; many classes are at least so many."""
+APART = 1.2
+"""By which factor a fitted text's training perplexity lies below the validation's."""
+_MOST_NLL = 700.0
 ENOUGH = 100
 """The validation examples below which nothing is said of them."""
 
@@ -73,10 +77,14 @@ class Facts:
     """How the validation NLL rose after its least, if it did."""
     ece: float | None = None
     """The expected calibration error on validation examples, in percent."""
+    perplexities: tuple[float, float] | None = None
+    """Of a language model those of training, with dropout, and of validation, at the end."""
 
 
 def advise(facts: Facts) -> list[Advice]:
     """Return what is said of a run, the most important first, at most three sentences."""
+    if facts.perplexities is not None:
+        return _of_text(facts, *facts.perplexities)[:MOST]
     found: list[Advice] = []
     if facts.falling is not None:
         last, before = facts.falling
@@ -122,6 +130,57 @@ def advise(facts: Facts) -> list[Advice]:
     return (found + _of_sizes(facts))[:MOST]
 
 
+def _of_text(facts: Facts, training: float, validation: float) -> list[Advice]:
+    """Return what is said of a language model, whose page has no gain to promise."""
+    found: list[Advice] = []
+    if facts.falling is not None:
+        last, before = (math.exp(nll) for nll in facts.falling)
+        found.append(
+            Advice(
+                f"The validation perplexity still fell at the end of training ({before:.1f} to "
+                f"{last:.1f})",
+                "train longer before any student, since students of under-trained teachers were "
+                "worse than these in all that we measured",
+                "under-trained-teachers",
+            )
+        )
+    elif training >= validation:
+        found.append(
+            Advice(
+                f"The training perplexity, with dropout, is {training:.1f} and the validation's "
+                f"{validation:.1f}, so the network does not fit its text",
+                "tune dropout, size and rate of this network by its validation perplexity before "
+                "any student, since students of under-trained teachers were worse than these in "
+                "all that we measured",
+                "under-trained-teachers",
+            )
+        )
+    if facts.rising is not None:
+        rising = facts.rising
+        found.append(
+            Advice(
+                f"The validation perplexity was least after epoch {rising.epoch} of "
+                f"{rising.epochs} ({math.exp(rising.least):.1f}, {math.exp(rising.last):.1f} at "
+                "the end)",
+                "keep that epoch with --best-epoch, or raise dropout; whether a student helps an "
+                "overfitted language model is not in our page, so compare it with one of the same "
+                "compute from labels",
+                "converged-networks",
+            )
+        )
+    if training < validation / APART and facts.falling is None:
+        found.append(
+            Advice(
+                f"The training perplexity is {training:.1f} where the validation's is "
+                f"{validation:.1f}, so the network fits its text",
+                "if several networks may answer, average independent ones, and compare generations "
+                "with these",
+                "ensembles",
+            )
+        )
+    return found
+
+
 def _of_sizes(facts: Facts) -> list[Advice]:
     """Return what is said of data whatever was trained on them."""
     found: list[Advice] = []
@@ -151,23 +210,43 @@ def _of_sizes(facts: Facts) -> list[Advice]:
 def facts_of(family: Family, spec: Spec) -> Facts:
     """Return what a family's files tell of a trained network, without running it.
 
-    Raises `AnewError` for a language model, and for a file that is not as it was written.
+    Raises `AnewError` for a file that is not as it was written.
 
     Wrong labels are not estimated here: the same rule that `anew suspects` uses counts a weak
     network's own mistakes as wrong labels.
     """
     folder = family.folder(spec.id)
-    if is_language_model(folder):
-        raise AnewError("advise: is of networks that name classes, not of language models")
     rows = folder.read_metrics()
-    train_error = rows[-1].get("train_error") if rows else None
     examples = 0
     if rows:
         batches = rows[-1]["step"] // rows[-1]["epoch"]
         examples = batches * spec.training.batch_size
 
+    if is_language_model(folder):
+        return _facts_of_text(folder, spec, rows, examples)
+    train_error = rows[-1].get("train_error") if rows else None
     classes, ece = _of_validation(folder)
     return Facts(classes, examples, still_falling(rows), train_error, rising(rows), ece)
+
+
+def _facts_of_text(
+    folder: NetworkFolder, spec: Spec, rows: Sequence[Mapping[str, Any]], examples: int
+) -> Facts:
+    """Return what is known of a language model; `examples` are windows of its text."""
+    _, header = files.read_tensors(folder.checked(folder.outputs))
+    facts = Facts(len(header["classes"]), examples)
+    losses = [rows[-1].get(name) for name in ("train_loss", "validation_nll")] if rows else []
+    # Another loss than the labels' is no perplexity.
+    is_nll = spec.objective.name == "label" and not dict(spec.objective.options).get("smoothing")
+    if None in losses or not losses or not is_nll:
+        return facts
+    training, validation = (math.exp(min(float(loss or 0), _MOST_NLL)) for loss in losses)
+    return replace(
+        facts,
+        falling=still_falling(rows, is_text=True),
+        rising=rising(rows, is_text=True),
+        perplexities=(training, validation),
+    )
 
 
 def _of_validation(folder: NetworkFolder) -> tuple[int, float | None]:
@@ -181,17 +260,18 @@ def _of_validation(folder: NetworkFolder) -> tuple[int, float | None]:
     return logits.shape[-1], metrics.scores(F.log_softmax(logits.double(), dim=-1), labels).ece
 
 
-def rising(rows: Sequence[Mapping[str, Any]]) -> Rising | None:
+def rising(rows: Sequence[Mapping[str, Any]], *, is_text: bool = False) -> Rising | None:
     """Return how the validation NLL rose after its least, None if it hardly did.
 
-    `rows` are the metrics of the epochs.
+    `rows` are the metrics of the epochs. Of a text it is the perplexity that rose by a tenth.
     """
     found = [(row.get("validation_nll"), row["epoch"]) for row in rows]
     losses = [(loss, epoch) for loss, epoch in found if loss is not None]
     if not losses:
         return None
     (least, epoch), (last, _) = min(losses), losses[-1]
-    return Rising(epoch, len(rows), least, last) if last > RISEN * least else None
+    bound = least + math.log(RISEN) if is_text else RISEN * least
+    return Rising(epoch, len(rows), least, last) if last > bound else None
 
 
 def facts_of_labels(labels: Int64[Tensor, "examples"], classes: int) -> Facts:
@@ -199,11 +279,14 @@ def facts_of_labels(labels: Int64[Tensor, "examples"], classes: int) -> Facts:
     return Facts(classes, len(labels))
 
 
-def still_falling(rows: Sequence[Mapping[str, Any]]) -> tuple[float, float] | None:
+def still_falling(
+    rows: Sequence[Mapping[str, Any]], *, is_text: bool = False
+) -> tuple[float, float] | None:
     """Return the mean validation NLL of the last tenth of the epochs and of the tenth before, if it
     fell clearly between them; else None.
 
-    `rows` are the metrics of the epochs.
+    `rows` are the metrics of the epochs. Of a text the perplexity must have fallen clearly: a
+    fiftieth of 4 nats is much of it.
     """
     found = [row.get("validation_nll") for row in rows]
     # It is null where it was not finite.
@@ -212,6 +295,6 @@ def still_falling(rows: Sequence[Mapping[str, Any]]) -> tuple[float, float] | No
     if len(losses) < 2 * tenth:
         return None
     last, before = losses[-tenth:], losses[-2 * tenth : -tenth]
-    if not sum(last) < (1 - STILL_FALLING) * sum(before):
-        return None
-    return sum(last) / tenth, sum(before) / tenth
+    now, then = sum(last) / tenth, sum(before) / tenth
+    bound = then - STILL_FALLING if is_text else (1 - STILL_FALLING) * then
+    return (now, then) if now < bound else None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from anew.core import files
@@ -244,6 +245,40 @@ def lineage_said(family: Family, lineage: Sequence[Spec], split: str) -> list[la
             "texts, so they have no ensemble; train them on the same data"
         )
     return said
+
+
+@dataclass(frozen=True)
+class LabelLogP:
+    """What networks say of the right answer of each held-out example, or of a text's tokens."""
+
+    members: tuple[Float64[Tensor, "answers"], ...]
+    """The natural logarithm of its probability, of each network."""
+    block: int
+    """How many neighbours depend on each other: 1 of examples, their positions where they have
+    several answers, and of a text as many tokens as the bootstrap draws together."""
+    unit: str
+    """What is counted, in the plural."""
+
+    def mean(self, members: slice, weights: Sequence[float] = ()) -> Float64[Tensor, "answers"]:
+        """Return the logarithm of the mean of some networks' probabilities."""
+        return language.ensemble_log_p(self.members[members], weights)
+
+
+def label_log_p(family: Family, lineage: Sequence[Spec], split: str) -> LabelLogP:
+    """Return what a lineage's networks say of each right answer of a split, from stored outputs.
+
+    It is all that an NLL needs, of networks and of their means. Raises `AnewError` if a network
+    has none, or if they are of different examples.
+    """
+    if language.is_language_model(family.folder(lineage[0].id)):
+        said = lineage_said(family, lineage, split)
+        return LabelLogP(tuple(one.log_p for one in said), language.BLOCK, "tokens")
+
+    logits, labels = lineage_outputs(family, lineage, split)
+    chosen = [
+        one.double().log_softmax(-1).gather(-1, labels[..., None]).flatten() for one in logits
+    ]
+    return LabelLogP(tuple(chosen), math.prod(labels.shape[1:]), "examples")
 
 
 def check_subsets(family: Family, lineage: Sequence[Spec]) -> None:

@@ -1,19 +1,20 @@
-"""Whether one more generation is worth it: a rule on validation examples, paired by example."""
+"""Whether one more generation is worth it: a rule on validation, paired by example or by block."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from jaxtyping import Float, Int64
+import numpy as np
+from jaxtyping import Float64
 from torch import Tensor
 
 from anew.core.spec import Spec
 from anew.core.text import generations_in_words
-from anew.evaluation.ensemble import log_mean
-from anew.evaluation.scoring import lineage_outputs
+from anew.evaluation import statistics
+from anew.evaluation.scoring import label_log_p
 from anew.family import Family
 
 Rule = Literal["network", "ensemble"]
@@ -27,8 +28,11 @@ class Gain:
 
     mean: float
     error: float
-    """The standard error of the mean over examples."""
+    """The standard error of the mean."""
     examples: int
+    unit: str = "examples"
+    block: int = 1
+    """How many neighbours count as one."""
 
     @property
     def is_shown(self) -> bool:
@@ -37,19 +41,23 @@ class Gain:
 
 
 def gain(
-    before: Float[Tensor, "examples classes"],
-    after: Float[Tensor, "examples classes"],
-    labels: Int64[Tensor, "examples"],
+    before: Float64[Tensor, "answers"], after: Float64[Tensor, "answers"], block: int = 1
 ) -> Gain:
-    """Return by how much the NLL falls from one to another of two sets of log-probabilities.
+    """Return by how much the NLL falls from one to another of two log-probabilities of the labels.
 
-    The falls d_i = log p_after(y_i) - log p_before(y_i) are paired by example; their mean has the
-    standard error s / sqrt(n), with the unbiased deviation s.
+    The falls d_i = log p_after(y_i) - log p_before(y_i) are paired. Their mean has the standard
+    error s / sqrt(n), with the unbiased deviation s of n independent examples. Neighbours in a text
+    depend on each other: `block` of them count as one. With the sums S_b of B blocks of n_b falls
+    the error of the mean m is that of a ratio, sqrt(B / (B - 1) sum_b (S_b - m n_b)^2) / sum_b n_b.
     """
-    falls = (after - before).double().gather(1, labels[:, None]).squeeze(1)
-    count = len(falls)
-    error = float(falls.std() / math.sqrt(count)) if count > 1 else math.inf
-    return Gain(float(falls.mean()), error, count)
+    sums = statistics.in_blocks({"falls": (after - before).numpy()}, block)
+    falls, sizes = sums["falls"], sums["size"]
+    mean, blocks = float(falls.sum() / sizes.sum()), len(sizes)
+    if blocks < 2:
+        return Gain(mean, math.inf, len(before))
+
+    spread = float(np.square(falls - mean * sizes).sum()) * blocks / (blocks - 1)
+    return Gain(mean, math.sqrt(spread) / float(sizes.sum()), len(before))
 
 
 def last_gain(family: Family, lineage: Sequence[Spec], rule: Rule) -> Gain:
@@ -58,10 +66,11 @@ def last_gain(family: Family, lineage: Sequence[Spec], rule: Rule) -> Gain:
     By the rule `network` it is compared with the one before it, by `ensemble` the mean of all
     generations with the mean without the last.
     """
-    logits, labels = lineage_outputs(family, lineage, "validation")
-    if rule == "network":
-        return gain(log_mean(logits[-2:-1]), log_mean(logits[-1:]), labels)
-    return gain(log_mean(logits[:-1]), log_mean(logits), labels)
+    said = label_log_p(family, lineage, "validation")
+    first = -2 if rule == "network" else None
+    before = said.mean(slice(first, -1))
+    after = said.mean(slice(-1, None) if rule == "network" else slice(None))
+    return replace(gain(before, after, said.block), unit=said.unit, block=said.block)
 
 
 def in_words(found: Gain, lineage: Sequence[Spec], rule: Rule) -> str:
@@ -72,6 +81,7 @@ def in_words(found: Gain, lineage: Sequence[Spec], rule: Rule) -> str:
         numbers = [spec.generation for spec in lineage]
         before, after = generations_in_words(numbers[:-1]), generations_in_words(numbers)
 
+    by = f" by blocks of {found.block}" if found.block > 1 else ""
     decided = "one more generation follows"
     if not found.is_shown:
         decided = (
@@ -80,5 +90,5 @@ def in_words(found: Gain, lineage: Sequence[Spec], rule: Rule) -> str:
         )
     return (
         f"{after}: validation NLL {-found.mean:+.4f} +- {found.error:.4f} against {before} "
-        f"({found.examples:,} examples, paired): {decided}"
+        f"({found.examples:,} {found.unit}, paired{by}): {decided}"
     )

@@ -140,7 +140,7 @@ def _train_in_turn(
         if _ends_at(session, recipe, [one for one, *_ in generations[: number + 1]]):
             return number + 1, failures
         if number + 1 < len(generations) and not was_held:
-            _log(session, [_of_teacher(family.folder(spec.id))])
+            _log(session, [_of_teacher(family.folder(spec.id), is_text=data(spec).is_text)])
     return len(generations), failures
 
 
@@ -248,10 +248,10 @@ def _check_text(recipe: Recipe, data: Data) -> None:
             "break; set --accumulate 1"
         )
 
-    if recipe.stop_rule != "none":
+    if recipe.stop_rule != "none" and recipe.generations and not len(data.validation):
         raise AnewError(
-            "stop_rule: is of examples, and a text's tokens depend on each other; set --stop-rule "
-            "none and a number of --generations"
+            "stop_rule: is decided on validation tokens, and the text has none; give it a "
+            "valid.txt, or set --stop-rule none and a number of --generations"
         )
     if recipe.data.unlabelled:
         raise AnewError("data.unlabelled: a text has no unlabelled examples; drop --unlabelled")
@@ -275,9 +275,9 @@ def _ends_at(session: Session, recipe: Recipe, trained: Sequence[Spec]) -> bool:
     return not found.is_shown
 
 
-def _of_teacher(folder: NetworkFolder) -> str:
+def _of_teacher(folder: NetworkFolder, *, is_text: bool) -> str:
     """Return what is to be said of a network before it teaches; "" if nothing is."""
-    if advice.still_falling(folder.read_metrics()) is None:
+    if advice.still_falling(folder.read_metrics(), is_text=is_text) is None:
         return ""
     return (
         "the teacher's training ended too early: its validation loss was still falling. Students "
