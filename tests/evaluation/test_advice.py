@@ -29,7 +29,11 @@ TEXT = Facts(10_000, 1000, perplexities=(90.0, 100.0))
 TEXTS = {
     "falling": (replace(TEXT, falling=(4.6, 4.7)), "109.9 to 99.5"),
     "under-fitted": (replace(TEXT, perplexities=(110.0, 100.0)), "does not fit its text"),
-    "rising": (replace(TEXT, rising=Rising(9, 40, 4.0, 4.5)), "54.6, 90.0 at the end"),
+    "rising": (
+        replace(TEXT, perplexities=(50.0, 55.0), rising=Rising(9, 40, 4.0, 4.5)),
+        "54.6, 90.0 at the end): keep that epoch",
+    ),
+    "rate": (replace(TEXT, rising=Rising(9, 40, 4.0, 4.5)), "lower --learning-rate"),
     "fits": (replace(TEXT, perplexities=(40.0, 100.0)), "is 40.0 where the validation's is 100.0"),
 }
 

@@ -144,7 +144,7 @@ def _of_text(facts: Facts, training: float, validation: float) -> list[Advice]:
                 "under-trained-teachers",
             )
         )
-    elif training >= validation:
+    elif training >= validation and facts.rising is None:
         found.append(
             Advice(
                 f"The training perplexity, with dropout, is {training:.1f} and the validation's "
@@ -155,19 +155,9 @@ def _of_text(facts: Facts, training: float, validation: float) -> list[Advice]:
                 "under-trained-teachers",
             )
         )
+
     if facts.rising is not None:
-        rising = facts.rising
-        found.append(
-            Advice(
-                f"The validation perplexity was least after epoch {rising.epoch} of "
-                f"{rising.epochs} ({math.exp(rising.least):.1f}, {math.exp(rising.last):.1f} at "
-                "the end)",
-                "keep that epoch with --best-epoch, or raise dropout; whether a student helps an "
-                "overfitted language model is not in our page, so compare it with one of the same "
-                "compute from labels",
-                "converged-networks",
-            )
-        )
+        found.append(_of_rising_text(facts.rising, training))
     if training < validation / APART and facts.falling is None:
         found.append(
             Advice(
@@ -179,6 +169,29 @@ def _of_text(facts: Facts, training: float, validation: float) -> list[Advice]:
             )
         )
     return found
+
+
+def _of_rising_text(rising: Rising, training: float) -> Advice:
+    """Return what is said where a validation perplexity was clearly less before the end."""
+    least, last = math.exp(rising.least), math.exp(rising.last)
+    reason = (
+        f"The validation perplexity was least after epoch {rising.epoch} of {rising.epochs} "
+        f"({least:.1f}, {last:.1f} at the end)"
+    )
+    if training >= least:
+        return Advice(
+            f"{reason} and training's, with dropout, is {training:.1f}, so this is not overfitting",
+            "lower --learning-rate before any student, since students of under-trained teachers "
+            "were worse than these in all that we measured",
+            "under-trained-teachers",
+        )
+    return Advice(
+        reason,
+        "keep that epoch with --best-epoch, or raise dropout; whether a student helps an "
+        "overfitted language model is not in our page, so compare it with one of the same compute "
+        "from labels",
+        "converged-networks",
+    )
 
 
 def _of_sizes(facts: Facts) -> list[Advice]:
