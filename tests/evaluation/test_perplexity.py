@@ -1,6 +1,7 @@
 """Perplexities: exact over a whole text, of networks and of ensembles, however it is read."""
 
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from torch import nn
 
 from anew import AnewError
+from anew.core import files
 from anew.core.callbacks import Callback
 from anew.core.execution import Execution
 from anew.core.recipe import Recipe
@@ -18,6 +20,8 @@ from anew.evaluation import language, metrics, read_outputs, statistics
 from anew.evaluation.loading import load_network
 from anew.models.network import Network, build_empty
 from anew.training.lineage import train_lineage
+from attack.forging import change_header, reseal
+from commands import call
 from texts import ptb, write
 
 CPU = torch.device("cpu")
@@ -169,6 +173,75 @@ def test_a_language_model_that_answers_otherwise_is_refused(trained, data):
 
     with pytest.raises(AnewError, match="answers otherwise than when it was trained"):
         load_network(folder, data=replace(data, validation=other), learned=trained.lineage[0].data)
+
+
+def put(value=None, at=0):
+    """Return what puts a number, or that of no word, at a place of a tensor."""
+
+    def forge(tensor, vocabulary):
+        tensor[at] = vocabulary if value is None else value
+        return tensor
+
+    return forge
+
+
+FORGERIES = {
+    "a token beyond the vocabulary": ("labels", put()),
+    "a token below 0": ("labels", put(-1)),
+    "NaN": ("last.log_p", put(math.nan)),
+    "a probability above 1": ("last.log_p", put(1e-3)),
+    "another type": ("last.log_p", lambda tensor, _: tensor.float()),
+    "one token less": ("last.log_p", lambda tensor, _: tensor[1:].clone()),
+    "likely words of one token less": ("last.words", lambda tensor, _: tensor[:-1].clone()),
+    "words beyond the vocabulary": ("last.words", put(at=(1, 1))),
+    "words of one axis": ("last.words", lambda tensor, _: tensor[:, 0].clone()),
+    "no words": ("last.words", lambda tensor, _: tensor[:, :0].clone()),
+    "fewer probabilities than words": (
+        "last.word_log_p",
+        lambda tensor, _: tensor[:, :2].clone(),
+    ),
+    "a likely word above 1": ("last.word_log_p", put(0.5)),
+    "an answer beyond the vocabulary": ("last.predicted", put()),
+    "a confidence above 1": ("last.confidence", put(1.5)),
+    "a Brier score of NaN": ("last.brier", put(math.nan)),
+    "a part that is missing": ("last.log_p", None),
+}
+
+
+@pytest.mark.parametrize("name", FORGERIES)
+def test_forged_outputs_of_a_text_are_refused(trained, tmp_path, name):
+    """Sealed with right hashes, as whoever may write into a family can."""
+    family = tmp_path / "f"
+    shutil.copytree(trained.family.path, family)
+    path = family / "networks" / trained.lineage[0].id / "outputs.safetensors"
+    tensors, header = files.read_tensors(path)
+    part, forge = FORGERIES[name]
+    forged = tensors.pop(f"test.{part}")
+    if forge is not None:
+        tensors[f"test.{part}"] = forge(forged, len(header["classes"]))
+    files.write_tensors(path, tensors, header)
+    reseal(path.parent)
+    done = call("evaluate", family, "--json")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.count("\n") == 1 and "restore it from a copy" in done.err
+    # What validation says is whole.
+    assert call("evaluate", family, "--split", "validation").code == 0
+
+
+@pytest.mark.parametrize("classes", [None, ["a", "b"], 3, [1, 2]])
+def test_a_forged_vocabulary_is_refused(trained, tmp_path, classes):
+    family = tmp_path / "f"
+    shutil.copytree(trained.family.path, family)
+    path = family / "networks" / trained.lineage[0].id / "outputs.safetensors"
+    change_header(path, lambda about: about.update(classes=classes))
+    page = tmp_path / "page.html"
+    for command in (("evaluate",), ("report", "-o", page)):
+        done = call(command[0], family, *command[1:])
+        assert done.code == 2, (command, done.out)
+        assert done.err.count("\n") == 1 and "restore it from a copy" in done.err
+    assert not page.exists()
+    # Advice looks at no token.
+    assert call("advise", family).code == (0 if classes == ["a", "b"] else 2)
 
 
 def test_logits_of_a_language_model_are_not_stored(trained):

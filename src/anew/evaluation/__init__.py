@@ -14,7 +14,6 @@ from anew.evaluation.scoring import (
     evaluate_networks,
     score_logits,
     score_network,
-    score_outputs,
     score_table,
 )
 
@@ -29,7 +28,6 @@ __all__ = [
     "read_outputs",
     "score_logits",
     "score_network",
-    "score_outputs",
     "score_table",
     "write_outputs",
 ]

@@ -14,7 +14,7 @@ from torch import Tensor
 from anew.core import files
 from anew.core.spec import Spec
 from anew.evaluation import metrics
-from anew.evaluation.language import is_language_model
+from anew.evaluation.language import is_language_model, vocabulary_of
 from anew.evaluation.outputs import outputs_in
 from anew.family import Family, NetworkFolder
 
@@ -133,6 +133,7 @@ def advise(facts: Facts) -> list[Advice]:
 def _of_text(facts: Facts, training: float, validation: float) -> list[Advice]:
     """Return what is said of a language model, whose page has no gain to promise."""
     found: list[Advice] = []
+
     if facts.falling is not None:
         last, before = (math.exp(nll) for nll in facts.falling)
         found.append(
@@ -178,6 +179,7 @@ def _of_rising_text(rising: Rising, training: float) -> Advice:
         f"The validation perplexity was least after epoch {rising.epoch} of {rising.epochs} "
         f"({least:.1f}, {last:.1f} at the end)"
     )
+
     if training >= least:
         return Advice(
             f"{reason} and training's, with dropout, is {training:.1f}, so this is not overfitting",
@@ -246,8 +248,7 @@ def _facts_of_text(
     folder: NetworkFolder, spec: Spec, rows: Sequence[Mapping[str, Any]], examples: int
 ) -> Facts:
     """Return what is known of a language model; `examples` are windows of its text."""
-    _, header = files.read_tensors(folder.checked(folder.outputs))
-    facts = Facts(len(header["classes"]), examples)
+    facts = Facts(len(vocabulary_of(folder)), examples)
     losses = [rows[-1].get(name) for name in ("train_loss", "validation_nll")] if rows else []
     # Another loss than the labels' is no perplexity.
     is_nll = spec.objective.name == "label" and not dict(spec.objective.options).get("smoothing")

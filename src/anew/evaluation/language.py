@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -33,7 +33,23 @@ BLOCK = 35
 """How many tokens the bootstrap draws together, since neighbours are alike."""
 _AT_ONCE = 1 << 20
 """How many logits are in memory at once."""
-_PARTS = ("log_p", "predicted", "confidence", "brier", "words", "word_log_p")
+_STORED = {
+    "labels": (torch.int64, False),
+    "log_p": (torch.float64, False),
+    "predicted": (torch.int32, False),
+    "confidence": (torch.float32, False),
+    "brier": (torch.float32, False),
+    "words": (torch.int32, True),
+    "word_log_p": (torch.float16, True),
+}
+"""The type of each part of `Said`, and whether it has several numbers a token."""
+_PARTS = tuple(name for name in _STORED if name != "labels")
+_RANGES = {
+    "log_p": (-math.inf, 0),
+    "confidence": (0, 1),
+    "brier": (-1e-3, 2.001),
+    "word_log_p": (-math.inf, 0),
+}
 
 
 @dataclass(frozen=True)
@@ -205,13 +221,29 @@ def is_language_model(folder: NetworkFolder) -> bool:
     return holds_text(tensors)
 
 
+def vocabulary_of(folder: NetworkFolder) -> list[str]:
+    """Return the words that a finished language model knows, from its outputs' header.
+
+    Raises `AnewError` if it names none.
+    """
+    _, header = files.read_tensors(folder.checked(folder.outputs))
+    if not is_vocabulary(header.get("classes")):
+        raise AnewError(f"{folder.outputs}: names no vocabulary; restore it from a copy")
+    return header["classes"]
+
+
+def is_vocabulary(words: object) -> TypeGuard[list[str]]:
+    """Return whether a header's value is a list of words."""
+    return isinstance(words, list) and all(isinstance(one, str) for one in words)
+
+
 def read_said(folder: NetworkFolder, split: str, epoch: str = "last") -> Said:
     """Return what a finished language model says of a split, "validation" or "test".
 
     Raises `AnewError` if the file is not as it was written, or holds no such outputs.
     """
-    tensors, _ = files.read_tensors(folder.checked(folder.outputs))
-    return said_in(tensors, folder, split, epoch)
+    tensors, header = files.read_tensors(folder.checked(folder.outputs))
+    return said_in(tensors, header, folder, split, epoch)
 
 
 def said_of(tensors: Mapping[str, Tensor], split: str, epoch: str = "last") -> Said:
@@ -221,9 +253,13 @@ def said_of(tensors: Mapping[str, Tensor], split: str, epoch: str = "last") -> S
 
 
 def said_in(
-    tensors: Mapping[str, Tensor], folder: NetworkFolder, split: str, epoch: str = "last"
+    tensors: Mapping[str, Tensor],
+    header: Mapping[str, Any],
+    folder: NetworkFolder,
+    split: str,
+    epoch: str = "last",
 ) -> Said:
-    """Return what `read_said` does, from the tensors of a network's file of outputs."""
+    """Return what `read_said` does, from the tensors and the header of a file of outputs."""
     wanted = [f"{split}.labels", *(f"{split}.{epoch}.{name}" for name in _PARTS)]
     missing = [name for name in wanted if name not in tensors]
     if missing:
@@ -233,10 +269,10 @@ def said_in(
             "from a copy, or train with --best-epoch to keep the best epoch"
         )
 
-    if len({len(tensors[name]) for name in wanted}) > 1:
-        raise AnewError(
-            f"{folder.outputs}: its {split} outputs differ in length; restore it from a copy"
-        )
+    parts = {name.rpartition(".")[2]: tensors[name] for name in wanted}
+    damage = _damage(parts, header.get("classes"))
+    if damage:
+        raise AnewError(f"{folder.outputs}: its {split} outputs {damage}; restore it from a copy")
 
     said = said_of(tensors, split, epoch)
     if not len(said.labels):
@@ -244,3 +280,31 @@ def said_in(
             f"{folder.path}: was trained without a {split} text, so it has no scores on it"
         )
     return said
+
+
+def _damage(parts: Mapping[str, Tensor], vocabulary: object) -> str:
+    """Return what is wrong with the parts of `Said` that were stored, if `read_through` cannot have
+    given them; else "". Whoever may write into a family can compute its hashes too.
+    """
+    if not is_vocabulary(vocabulary):
+        return "name no vocabulary"
+    tokens, words = parts["labels"].shape, parts["words"].shape
+    if len(tokens) != 1 or len(words) != 2 or not words[1]:
+        return f"are no tokens with their likeliest words, {tuple(tokens)} and {tuple(words)}"
+
+    for name, (dtype, several) in _STORED.items():
+        tensor, shape = parts[name], (*tokens, *words[1:]) if several else tuple(tokens)
+        if tensor.dtype != dtype:
+            return f"have {name} of {tensor.dtype} where {dtype} is written"
+        if tensor.shape != shape:
+            return f"differ in length ({name} is {tuple(tensor.shape)}, not {shape})"
+
+    for name in ("labels", "predicted", "words"):
+        numbers = parts[name]
+        if numbers.numel() and not 0 <= int(numbers.min()) <= int(numbers.max()) < len(vocabulary):
+            return f"have {name} that are none of the {len(vocabulary):,} words of the vocabulary"
+    for name, (low, high) in _RANGES.items():
+        # A NaN is in no range.
+        if not bool(((parts[name] >= low) & (parts[name] <= high)).all()):
+            return f"have {name} that are not within {low:g} and {high:g}"
+    return ""

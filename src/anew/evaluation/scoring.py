@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -158,22 +158,15 @@ def score_logits(
     return metrics.scores(F.log_softmax(logits.double(), dim=-1), labels)
 
 
-def score_outputs(
-    tensors: Mapping[str, Tensor], folder: NetworkFolder, split: str, epoch: str = "last"
-) -> Scores:
-    """Return the scores of a network's outputs, as `outputs_of` returned or a file holds them.
+def score_network(folder: NetworkFolder, split: str, epoch: str = "last") -> Scores:
+    """Return the scores of a finished network, from its stored outputs.
 
     Raises `AnewError` if there are none of this split and epoch.
     """
+    tensors, header = files.read_tensors(folder.checked(folder.outputs))
     if language.holds_text(tensors):
-        return language.said_in(tensors, folder, split, epoch).scores()
+        return language.said_in(tensors, header, folder, split, epoch).scores()
     return score_logits(*outputs_in(tensors, folder, split, epoch))
-
-
-def score_network(folder: NetworkFolder, split: str, epoch: str = "last") -> Scores:
-    """Return the scores of a finished network, from its stored outputs."""
-    tensors, _ = files.read_tensors(folder.checked(folder.outputs))
-    return score_outputs(tensors, folder, split, epoch)
 
 
 def evaluate_lineage(
