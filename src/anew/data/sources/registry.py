@@ -17,7 +17,7 @@ from anew.data.sources.npz import read_npz
 from anew.data.sources.parquet import read_parquet
 from anew.data.sources.source import Contents, Reading, Source, resized
 from anew.data.sources.tar import read_tar
-from anew.data.sources.text import read_ptb, read_text
+from anew.data.sources.text import made_up_words, read_ptb, read_text
 from anew.data.sources.torchvision import cifar_reader, idx_reader
 from anew.data.storage import Storage
 
@@ -157,8 +157,12 @@ SOURCES: Mapping[str, SourceKind] = {
     "ptb": SourceKind(
         "the Penn Treebank as Mikolov's ptb.zip in the root (or ptb:PATH); its text is the LDC's",
         read_ptb,
-        # Windows of 35 tokens.
-        contents=Contents(26_559, 2_355, (35,), 10_000, "none", 2_107, positions=(35,)),
+        # Windows of 35 tokens; the longest of the words has 19 of 48 characters.
+        contents=Contents(
+            *(26_559, 2_355, (35,), 10_000, "none", 2_107),
+            positions=(35,),
+            words=made_up_words(10_000, characters=48, longest=19),
+        ),
     ),
     "text": SourceKind(
         "text:PATH, a text, or train.txt, valid.txt and test.txt in a folder or a zip; text alone "

@@ -67,6 +67,8 @@ class Contents:
     """The number of examples in its own validation set; 0 if it has none."""
     positions: tuple[int, ...] = ()
     """The shape of an example's labels; that of a text's windows, which are its examples."""
+    words: tuple[str, ...] = ()
+    """The vocabulary of a text: how much reading words by their characters costs."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,7 @@ class Source:
     @property
     def contents(self) -> Contents:
         """The sizes of the source."""
+        positions = tuple(self.train.labels.shape[1:])
         return Contents(
             training=len(self.train),
             test=0 if self.test is None else len(self.test),
@@ -145,7 +148,8 @@ class Source:
             classes=len(self.classes),
             views=self.views,
             validation=0 if self.validation is None else len(self.validation),
-            positions=tuple(self.train.labels.shape[1:]),
+            positions=positions,
+            words=self.classes if positions else (),
         )
 
 

@@ -335,3 +335,17 @@ def _decoded(content: bytes, name: str, split: SplitName | None) -> str:
     if not text.strip():
         raise AnewError(f"data '{name}': {which} is empty; give one with tokens")
     return text
+
+
+def made_up_words(count: int, characters: int, longest: int) -> tuple[str, ...]:
+    """Return different words of so many characters in all, of which the longest has `longest`.
+
+    They stand for a vocabulary that is not at hand. It has more words than characters, and a word
+    of more than three.
+    """
+    letters = [chr(ord("0") + place) for place in range(characters)]
+    words = [letters[0] * longest, *letters[1:]]
+    for number in range(count - characters):
+        first, rest = divmod(number, characters**2)
+        words.append(letters[first] + letters[rest // characters] + letters[rest % characters])
+    return tuple(words)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 
@@ -10,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from anew.core import files
 from anew.core.files import TensorSize
-from anew.core.spec import ModelSpec, Spec, TrainingSpec
+from anew.core.spec import ModelSpec, TrainingSpec
 from anew.data import Contents
 from anew.data.signature import Signature
 from anew.models import is_foreign, network
@@ -48,8 +51,13 @@ def footprint(
     input_shape: tuple[int, ...],
     classes: int,
     positions: tuple[int, ...] = (),
+    words: tuple[str, ...] = (),
 ) -> Footprint:
     """Build a model once and count.
+
+    `words` are the vocabulary of a text, numbers if it is not given: a model that reads words by
+    their characters convolves as many places as the longest has. It is counted as if all words of
+    a window were different ones; in a batch those that occur again are read once.
 
     Anew's own architectures are built without memory or work, on torch's meta device. Others may
     not support that. Raises `AnewError` if the model is not known or does not take such inputs.
@@ -57,15 +65,15 @@ def footprint(
     channels = input_shape[0]
     # Statistics with as many digits as real ones: their text is part of the file of weights.
     statistics = (100 / 3,) * channels
-    words = tuple(map(str, range(classes)))
+    names = words or tuple(map(str, range(classes)))
     if positions:
-        signature = Signature(input_shape, words, kind="tokens", positions=positions)
+        signature = Signature(input_shape, names, kind="tokens", positions=positions)
     else:
-        signature = Signature(input_shape, words, statistics, statistics)
+        signature = Signature(input_shape, names, statistics, statistics)
 
     with torch.device("cpu" if is_foreign(model.name) else "meta"):
         built = network.build_empty(model, signature)
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
+        with _decomposed(), FlopCounterMode(display=False) as counter, torch.no_grad():
             built.eval()(signature.blank(1))
 
     return Footprint(
@@ -77,6 +85,16 @@ def footprint(
     )
 
 
-def footprint_of(spec: Spec, contents: Contents) -> Footprint:
-    """Return the footprint of a network on the data that a source holds."""
-    return footprint(spec.model, contents.input_shape, contents.classes, contents.positions)
+@contextmanager
+def _decomposed() -> Iterator[None]:
+    """Run recurrent layers on a CPU as products of matrices: oneDNN's are not counted."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with torch.backends.mkldnn.flags(enabled=False):
+            yield
+
+
+def footprint_of(model: ModelSpec, contents: Contents) -> Footprint:
+    """Return the footprint of a model on the data that a source holds."""
+    shapes = contents.input_shape, contents.classes, contents.positions
+    return footprint(model, *shapes, contents.words)

@@ -65,7 +65,7 @@ class KnownData:
         def noise(windows: int) -> Windows:
             return Windows.of(torch.randint(contents.classes, (windows * steps + 1,)), steps)
 
-        words = tuple(map(str, range(contents.classes)))
+        words = contents.words or tuple(map(str, range(contents.classes)))
         return Source(
             noise(contents.training),
             noise(contents.test),

@@ -149,7 +149,9 @@ class _Counter:
 
         teachers = len(first.teachers)
         answers = self._answers(specs, shown, free_bytes) if teachers else _Answers()
-        states = [footprint_of(spec, self._contents).state_bytes(spec.training) for spec in specs]
+        states = [
+            footprint_of(spec.model, self._contents).state_bytes(spec.training) for spec in specs
+        ]
         return GroupNeeds(
             specs=specs,
             sizes=count,
@@ -199,7 +201,7 @@ def _distinct(key: StoreKey, share: float, epochs: int) -> float:
 def network_bytes(spec: Spec, contents: Contents, count: Sizes) -> int:
     """Return the size of a finished network's folder: weights, outputs and records."""
     epochs = spec.training.kept_weights
-    weights = len(epochs) * footprint_of(spec, contents).weights_bytes
+    weights = len(epochs) * footprint_of(spec.model, contents).weights_bytes
     outputs = outputs_bytes(count, contents.classes, epochs, contents.positions)
     return weights + outputs + records_bytes(spec)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from anew.core.spec import ModelSpec, Spec
 from anew.data import Contents
-from anew.studies.planning.footprint import footprint
+from anew.studies.planning.footprint import footprint_of
 from anew.studies.planning.needs import Disk, GroupNeeds, network_bytes
 from anew.studies.planning.speeds import Speeds, group_seconds, network_seconds, teacher_seconds
 from anew.training.launch.scheduler import in_order, next_parts
@@ -184,8 +184,7 @@ def plan(
 
 def _line(model: ModelSpec, work: Work, speeds: Speeds) -> Line:
     """Return what the networks of one model take."""
-    contents = work.contents
-    counted = footprint(model, contents.input_shape, contents.classes, contents.positions)
+    counted = footprint_of(model, work.contents)
 
     missing = [(group, spec) for group in work.needs for spec in group.specs if spec.model == model]
     all_networks = sum(spec.model == model for spec in work.specs)

@@ -87,7 +87,7 @@ def about(plan: Plan) -> list[str]:
         f"for stored targets, {in_bytes(plan.disk.states)} more while they are trained; "
         f"{in_bytes(plan.free_bytes)} is free: {room}.",
         f"Speeds: {plan.speeds}.",
-        *(f"Note: {note}." for note in plan.notes),
+        *(f"Note: {note.rstrip('.')}." for note in plan.notes),
     ]
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from anew.core.spec import ModelSpec, Spec, TrainingSpec
 from anew.data import Contents
-from anew.studies.planning.footprint import FORWARDS_OF_A_STEP, footprint, footprint_of
+from anew.studies.planning.footprint import FORWARDS_OF_A_STEP, footprint_of
 from anew.studies.planning.needs import GroupNeeds
 
 HIGHEST_RATE = 1e12
@@ -81,13 +81,12 @@ def speeds_of_rate(rate: float, groups: Sequence[GroupNeeds], contents: Contents
     largest does. Small ones do not, so their time is a lower bound.
     """
     specs = [spec for group in groups for spec in group.specs]
-    largest = max(specs, key=lambda spec: footprint_of(spec, contents).flops)
-    flops = footprint_of(largest, contents).flops
+    largest = max(specs, key=lambda spec: footprint_of(spec.model, contents).flops)
+    flops = footprint_of(largest.model, contents).flops
     flops_per_second = rate * FORWARDS_OF_A_STEP * flops
 
     def forward_seconds(model: ModelSpec) -> float:
-        counted = footprint(model, contents.input_shape, contents.classes, contents.positions)
-        return counted.flops / flops_per_second
+        return footprint_of(model, contents).flops / flops_per_second
 
     networks: dict[NetworkKind, NetworkPace] = {}
     teachers: dict[TeacherKind, TeacherPace] = {}
