@@ -25,7 +25,6 @@ from anew.studies.results import collect
 from anew.studies.running import StudyData, run
 from texts import write
 
-
 COLUMNS = ("Teacher", "BAN+L", "BAN")
 
 

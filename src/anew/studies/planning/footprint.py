@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -86,7 +86,7 @@ def footprint(
 
 
 @contextmanager
-def _decomposed() -> Iterator[None]:
+def _decomposed() -> Generator[None]:
     """Run recurrent layers on a CPU as products of matrices: oneDNN's are not counted."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
