@@ -529,7 +529,7 @@ def _(stage: Stage) -> Outcome | None:
                 for form in ("table", "csv", "json")
             ),
             *(
-                ["insight", out, "--lineage", network, "--format", form]
+                ["insight", out, "--network", network, "--format", form]
                 for form in ("table", "markdown", "json")
             ),
             ["report", out, "-o", stage.place / "r.html"],
@@ -582,7 +582,7 @@ def _(stage: Stage) -> Outcome | None:
             ["show", place],
             ["verify", place],
             ["evaluate", place],
-            ["insight", place, "--lineage", stage.student.name],
+            ["insight", place, "--network", stage.student.name],
             ["report", place, "-o", stage.place / "r.html"],
             tiny.train(stage.reference.data, place),
         )
@@ -1077,7 +1077,7 @@ def _(stage: Stage) -> Outcome | None:
         forging.reseal(folder)
     for command in (
         ["evaluate", stage.family, "--json"],
-        ["insight", stage.family, "--lineage", stage.student.name, "--format", "json"],
+        ["insight", stage.family, "--network", stage.student.name, "--format", "json"],
     ):
         ending = stage.anew(*command)
         wrong = judge(ending)

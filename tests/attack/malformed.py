@@ -122,7 +122,7 @@ def _readers(fixtures: Fixtures, family: Path) -> list[list[object]]:
         ["evaluate", family, "--split", "validation"],
         ["predict", family, fixtures.place / "a.png", "--network", student, "--format", "json"],
         ["predict", family, fixtures.place / "a.png", "--network", student, "--generations", "all"],
-        ["insight", family, "--lineage", student, "--format", "json"],
+        ["insight", family, "--network", student, "--format", "json"],
         tiny.train(fixtures.reference.data, family),
     ]
 
@@ -630,7 +630,7 @@ def arguments(fixtures: Fixtures, dice: Dice, place: Path) -> Outcome | None:
         ["predict", family, mutate.argument(dice), "--network", fixtures.student],
         ["predict", family, fixtures.place / "a.png", "--network", fixtures.student,
          dice.choice(["--generations", "--top", "--format", "--device"]), mutate.argument(dice)],
-        ["insight", family, "--lineage", fixtures.student,
+        ["insight", family, "--network", fixtures.student,
          dice.choice(["--split", "--examples", "--format", "--threads"]), mutate.argument(dice)],
         ["models", mutate.argument(dice)],
         ["models", "mlp", dice.choice(["--input", "--classes"]), mutate.argument(dice)],

@@ -29,7 +29,7 @@ from anew.studies import STUDIES
 from anew.studies.controls import with_controls
 from anew.studies.scales import scaled
 from commands import call, contents, good, seal
-from conftest import QUICK
+from conftest import QUICK, quick
 
 COMMANDS = ("train", "evaluate", "insight", "predict", "show", "report", "verify", "models", "data")
 
@@ -174,8 +174,10 @@ def test_study_run_and_show_choose_by_the_same_options_and_say_the_same_of_them(
         "--force",
         "--keep-epochs",
         "--page",
+        "--format",
+        "--json",
     }
-    assert show.keys() - set(CHOOSING) == {"--format"}
+    assert show.keys() - set(CHOOSING) == {"--format", "--json"}
     assert all(len(words) > 3 for words in run.values())
 
 
@@ -486,6 +488,87 @@ def test_evaluate_prints_the_same_numbers_as_csv_and_as_json(family):
     ]
     assert {row["lineage"] for row in rows} == {entry["lineage"][-1]}
     assert good("evaluate", family, "--json") == good("evaluate", family, "--format", "json")
+
+
+WITH_RESULTS = [
+    *(command.__name__ for command in main.COMMANDS),
+    *(f"study {name}" for name in ("list", "plan", "run", "show")),
+]
+
+
+@pytest.mark.parametrize("name", WITH_RESULTS)
+def test_every_command_with_a_result_has_the_same_two_options_for_its_format(name):
+    lines = good(*name.split(), "--help").splitlines()
+    said = {word: line for line in lines for word in line.strip("│* ").split()[:1]}
+    assert "The same as --format json." in said["--json"]
+    # No command has a name of its own for the networks or for the family.
+    assert "--format" in said and not {"--lineage", "--family"} & said.keys()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "keys"),
+    [
+        ("data", {"data", "what"}),
+        ("data npz:PLACE/small.npz", {"source", "training_examples", "classes", "fingerprint"}),
+        ("models", {"model", "parameters", "what"}),
+        ("models mlp", {"model", "parameters", "input", "classes", "notes"}),
+        ("evaluate FAMILY", {"lineage", "model", "objective", "seed", "split", "rows"}),
+        ("show FAMILY", {"spec", "record", "epochs"}),
+        ("report FAMILY", {"format", "what", "family", "answer", "lineage", "networks", "rows"}),
+        ("report FAMILY -o OUT/page.json", {"report"}),
+        ("insight FAMILY", {"format", "split", "gradients", "dark_knowledge", "calibration"}),
+        ("predict FAMILY PLACE/0.png", {"picture", "probabilities"}),
+        ("export FAMILY -o OUT/m.safetensors", {"export", "bytes", "largest_difference"}),
+        ("verify FAMILY", {"networks", "target_caches", "unfinished", "wrong"}),
+        ("advise FAMILY", {"facts", "advice"}),
+        ("study list", {"study", "rows", "columns", "title"}),
+        ("study plan table2 --scale tiny --rate 1000 --out OUT/none", {"study", "lines", "groups"}),
+    ],
+)
+def test_json_stands_alone_on_standard_output(family, place, tmp_path, arguments, keys):
+    places = {"FAMILY": family, "PLACE": place, "OUT": tmp_path}
+    for name, path in places.items():
+        arguments = arguments.replace(name, str(path))
+    done = call(*arguments.split(), "--json")
+    assert done.code == 0, done.err
+    found = json.loads(done.out, parse_constant=pytest.fail)
+    assert keys <= (found[0] if isinstance(found, list) else found).keys()
+
+
+def test_a_trained_lineage_as_json_is_what_evaluate_prints_of_it(copied, place):
+    data = f"npz:{place / 'small.npz'}"
+    done = call("train", "--data", data, "--out", copied, "--threads", "1", *QUICK, "--json")
+    told = json.loads(done.out)
+    (entry,) = json.loads(good("evaluate", copied, "--json"))
+    assert (told["lineage"], told["rows"]) == (entry["lineage"], entry["rows"])
+    assert told["family"] == str(copied) and len(told["next"]) == 3
+
+
+def test_rows_are_printed_as_csv_and_as_markdown_with_the_same_numbers(family):
+    rows = list(csv.DictReader(good("models", "--format", "csv").splitlines()))
+    told = json.loads(good("models", "--json"))
+    assert [int(row["parameters"]) for row in rows] == [one["parameters"] for one in told]
+    head, rule, *body = good("evaluate", family, "--format", "markdown").splitlines()
+    assert head.startswith("| lineage | ") and rule.count("---") == head.count("|") - 1
+    assert len(body) == len(json.loads(good("evaluate", family, "--json"))[0]["rows"])
+
+
+def test_verify_says_in_json_what_is_damaged_and_fails(copied):
+    (folder, *_) = Family.open(copied).folders()
+    folder.weights.write_bytes(b"other")
+    done = call("verify", copied, "--json")
+    assert done.code == 2 and done.err.startswith("anew: ")
+    (line,) = json.loads(done.out)["wrong"]
+    assert str(folder.weights) in line
+
+
+def test_evaluate_scores_one_lineage_of_several(copied, place):
+    arguments = ["train", "--data", f"npz:{place / 'small.npz'}", "--out", copied, "--threads", "1"]
+    assert call(*arguments, *quick(1, 0), "--seed", "5").code == 0
+    ends = [entry["lineage"][-1] for entry in json.loads(good("evaluate", copied, "--json"))]
+    assert len(ends) == 2
+    (entry,) = json.loads(good("evaluate", copied, "--json", "--network", ends[1]))
+    assert entry["lineage"][-1] == ends[1]
 
 
 def test_show_draws_the_tree_and_the_learning_curves(family):

@@ -478,10 +478,10 @@ def test_the_command_says_it_in_every_form_and_width(family, files, monkeypatch)
     for options in (
         ("--siblings",),
         ("--siblings", "--similarity", *against),
-        ("--siblings", "--lineage", student),
-        ("--similarity", "--lineage", student, *against),
-        ("--similarity", "--lineage", student, "--seeds", *against),
-        ("--seeds", "--lineage", student),
+        ("--siblings", "--network", student),
+        ("--similarity", "--network", student, *against),
+        ("--similarity", "--network", student, "--seeds", *against),
+        ("--seeds", "--network", student),
     ):
         said = json.loads(
             good("insight", family, *options, "--format", "json"), parse_constant=pytest.fail
@@ -500,7 +500,7 @@ def test_the_command_says_it_in_every_form_and_width(family, files, monkeypatch)
             assert max(map(len, table.splitlines())) <= width, options
             assert all(cell.split(" to ")[0] in table for cell in cells if "(" in cell)
     assert "over 2 seeds" in " ".join(good("insight", family, "--siblings").split())
-    assert "bootstrap" in good("insight", family, "--siblings", "--lineage", student)
+    assert "bootstrap" in good("insight", family, "--siblings", "--network", student)
     # Looking writes nothing.
     assert contents(family) == before
 
@@ -509,9 +509,9 @@ def test_the_command_says_it_in_every_form_and_width(family, files, monkeypatch)
     ("options", "says"),
     [
         (("--siblings", "--split", "train"), "split train: siblings and similarity are looked at"),
-        (("--similarity",), "holds 6 lineages; choose one with --lineage"),
-        (("--seeds",), "holds 3 lineages; choose one with --lineage"),
-        (("--siblings", "--lineage", "zzz"), "no network with an id that starts with 'zzz'"),
+        (("--similarity",), "holds 6 lineages; choose one with --network"),
+        (("--seeds",), "holds 3 lineages; choose one with --network"),
+        (("--siblings", "--network", "zzz"), "no network with an id that starts with 'zzz'"),
         (("--siblings", "--groups", "missing.csv"), "missing.csv"),
         (("--siblings", "--human", "missing.npz"), "missing.npz"),
         (("--siblings", "--human", "x.npz", "--split", "validation"), "are of the test examples"),

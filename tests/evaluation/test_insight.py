@@ -817,7 +817,7 @@ def test_an_unfinished_lineage_is_shown_as_far_as_it_is(copied):
     assert "generation 1" in good("insight", copied)
     Family.open(copied).folder(lineage[0].id).done_file.unlink()
     assert "holds no finished network" in refused("insight", copied)
-    assert "not trained to its end" in refused("insight", copied, "--lineage", lineage[0].id)
+    assert "not trained to its end" in refused("insight", copied, "--network", lineage[0].id)
     # Looking writes nothing.
     assert {path for path in contents(copied)} == {
         path for path in before if path.name != "done.json"
@@ -892,12 +892,12 @@ def test_several_lineages_need_a_choice(arrays, tmp_path):
         train(arrays, tmp_path / "f", generations=1, objective=objective)
     lineages = Family.open(tmp_path / "f").lineages()
     line = refused("insight", tmp_path / "f")
-    assert "holds 2 lineages; choose one with --lineage" in line and all(
+    assert "holds 2 lineages; choose one with --network" in line and all(
         one[-1].id in line for one in lineages
     )
     for one in lineages:
         assert one[-1].objective.name in good(
-            "insight", tmp_path / "f", "--lineage", one[-1].id[:6]
+            "insight", tmp_path / "f", "--network", one[-1].id[:6]
         )
 
 
@@ -908,7 +908,7 @@ def test_several_lineages_need_a_choice(arrays, tmp_path):
         (["--examples", "1.5"], "examples must be a whole number, got '1.5'"),
         (["--split", "tset"], "tset"),
         (["--format", "yaml"], "yaml"),
-        (["--lineage", "zzz"], "no network with an id that starts with 'zzz'"),
+        (["--network", "zzz"], "no network with an id that starts with 'zzz'"),
         (["--device", "abacus"], "device must be one of"),
     ],
 )

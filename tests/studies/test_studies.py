@@ -19,6 +19,7 @@ from anew.core.callbacks import Callback
 from anew.core.execution import Execution
 from anew.core.recipe import Recipe, lineage_of, override, read_toml
 from anew.core.spec import DataSpec, ModelSpec, ObjectiveSpec, TrainingSpec
+from anew.core.text import json_text
 from anew.family import Family
 from anew.studies import STUDIES, Column, Study, StudyData, collect, rendering
 from anew.studies.controls import with_controls
@@ -352,7 +353,7 @@ def test_all_columns_but_controls_are_compared_with_the_controls(small, arrays, 
         corrected = sorted(found[control].corrected_p for found in compared.values())
         assert corrected == pytest.approx([min(1, 2 * small_p), max(min(1, 2 * small_p), large_p)])
     # Every format has them all.
-    exported = json.loads(rendering.as_json(results))
+    exported = json.loads(json_text(results.to_json()))
     cell = next(one for one in exported["cells"] if (one["row"], one["column"]) == ("wide", "BAN"))
     assert list(cell["controls"]) == ["CWTM", "Both"] and exported["controls"] == ["CWTM", "Both"]
     amount = f"{cell['controls']['Both']['difference']['mean']:+.2f}"

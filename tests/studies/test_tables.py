@@ -15,6 +15,7 @@ from anew.core import files
 from anew.core.callbacks import Callback
 from anew.core.execution import Execution
 from anew.core.spec import DataSpec, ModelSpec, ObjectiveSpec, Spec, TrainingSpec
+from anew.core.text import json_text
 from anew.data.signature import Signature
 from anew.family import Family
 from anew.models import network
@@ -388,7 +389,7 @@ def test_parameter_counts_are_shown_in_every_format(tmp_path):
             line for line in rendering.FORMATS[form](results).splitlines() if "4x depth" in line
         ]
         assert any(millions in line and "12.6" in line for line in lines)
-    assert json.loads(rendering.as_json(results))["cells"][4]["parameters"] == cell.parameters
+    assert json.loads(json_text(results.to_json()))["cells"][4]["parameters"] == cell.parameters
     short = f"{millions} (12.6)"
     # In a terminal, which is narrow, they are said below the table.
     assert short in rendering.latex(results) and any(

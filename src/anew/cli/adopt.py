@@ -8,7 +8,14 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from anew.cli.options import DEFAULT_FAMILY, settings_from, takes_model_and_data
+from anew.cli.options import (
+    AS_TABLE,
+    DEFAULT_FAMILY,
+    Printed,
+    settings_from,
+    takes_model_and_data,
+)
+from anew.cli.printing import print_json
 from anew.cli.streams import Terminal
 
 
@@ -26,6 +33,7 @@ def adopt(
     out: Annotated[Path, Parameter(help="The family's folder; made where missing.")] = (
         DEFAULT_FAMILY
     ),
+    printed: Printed = AS_TABLE,
     **given: Any,
 ) -> None:
     """Take a checkpoint from elsewhere into a family, with its outputs on the data, so that
@@ -54,7 +62,10 @@ def adopt(
         data = load_data(recipe.data, Storage.of(execution, watcher.log))
         adopted = lineage.train_lineage(recipe, data, out, execution, watcher)
 
+    network = f"{out}:{adopted.lineage[-1].id}"
+    if printed.is_json:
+        print_json({"network": network, "rows": [row.to_json() for row in adopted.rows]})
+        return
     output = Terminal()
     output.print(terminal.scores_table(adopted.rows, "test"))
-    place = f"network: {out}:{adopted.lineage[-1].id}"
-    output.print(place, markup=False, highlight=False, soft_wrap=True)
+    output.say(f"network: {network}")

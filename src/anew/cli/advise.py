@@ -7,10 +7,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from anew.cli.options import AS_RECORDED, Moved
+from anew.cli.options import AS_RECORDED, AS_TABLE, Moved, Printed
+from anew.cli.printing import print_json
 from anew.cli.streams import Terminal
 from anew.core.errors import AnewError
-from anew.core.text import json_text
 
 NOTHING = (
     "Nothing stands out. What we measured for which situation is in docs/when-it-helps.md; compare "
@@ -28,7 +28,7 @@ def advise(
         str, Parameter(help="The lineage whose generation 0 is meant, by the id at its end.")
     ] = "",
     moved: Moved = AS_RECORDED,
-    as_json: Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON.")] = False,
+    printed: Printed = AS_TABLE,
 ) -> None:
     """Say in at most three sentences what would probably help, each with its reason and its
     evidence.
@@ -62,11 +62,11 @@ def advise(
         facts = advice.facts_of_labels(source.train.labels, len(source.classes))
 
     found = advice.advise(facts)
-    if as_json:
-        print(json_text({"facts": facts, "advice": found}))
+    if printed.is_json:
+        print_json({"facts": facts, "advice": found})
         return
     console = Terminal()
     for one in found:
-        console.print(one.in_words(), markup=False, highlight=False)
+        console.say(one.in_words())
     if not found:
-        console.print(NOTHING, markup=False, highlight=False)
+        console.say(NOTHING)

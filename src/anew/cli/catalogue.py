@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from anew.cli.options import WHOLE, settings_from, takes_data
+from anew.cli.options import ROWS_AS_TABLE, WHOLE, PrintedRows, settings_from, takes_data
+from anew.cli.printing import notify, print_facts, print_json, print_rows
 from anew.cli.streams import Terminal
 from anew.core.errors import AnewError
-from anew.core.spec import HUGE
+from anew.core.spec import HUGE, DataSpec
 from anew.core.text import clean, in_bytes
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ def models(
     *,
     input: str = "3x32x32",
     classes: Annotated[int, WHOLE] = 10,
+    printed: PrintedRows = ROWS_AS_TABLE,
 ) -> None:
     """List the architectures with their parameter counts, or count the parameters of one.
 
@@ -36,12 +39,15 @@ def models(
         Channels x height x width of the pictures.
     classes
         The number of classes.
+    printed
+        How they are printed.
     """
     from anew import models as architectures
     from anew.cli import terminal
     from anew.data.signature import Signature
     from anew.models import coverage
 
+    form = printed.chosen
     try:
         shape = tuple(int(size) for size in input.split("x"))
     except ValueError:
@@ -59,8 +65,13 @@ def models(
         if name:
             model = architectures.build(name, shape, classes)
             count = sum(parameter.numel() for parameter in model.parameters())
+            notes = list(coverage.say(name, model, Signature.of_shape(shape, classes)))
+            facts = {"model": name, "parameters": count, "input": shape, "classes": classes}
+            if form != "table":
+                print_facts(form, {**facts, "notes": notes})
+                return
             print(f"{name}: {count:,} parameters with inputs {input} and {classes} classes")
-            for note in coverage.say(name, model, Signature.of_shape(shape, classes)):
+            for note in notes:
                 print(f"note: {note}")
             return
         entries = architectures.catalogue(shape, classes)
@@ -72,9 +83,17 @@ def models(
             f"--input or --classes"
         ) from error
 
-    rows = [[entry.name, f"{entry.parameters:,}", entry.summary] for entry in entries]
-    Terminal().print(terminal.listing(("model", "parameters", "what"), rows))
-    print("also timm:NAME, torchvision:NAME, and package.module:callable for your own")
+    columns = ("model", "parameters", "what")
+    rows = [(entry.name, entry.parameters, entry.summary) for entry in entries]
+    if form == "json":
+        print_json([dict(zip(columns, row, strict=True)) for row in rows])
+    elif form != "table":
+        print_rows(form, columns, rows)
+    else:
+        counted = [[name, f"{count:,}", what] for name, count, what in rows]
+        console = Terminal()
+        console.print(terminal.listing(columns, counted))
+        console.say("also timm:NAME, torchvision:NAME, and package.module:callable for your own")
 
 
 @takes_data("storage", "workers", "cache_budget")
@@ -85,6 +104,7 @@ def data(
     root: Path = Path("data"),
     download: bool = False,
     sheet: Path | None = None,
+    printed: PrintedRows = ROWS_AS_TABLE,
     **given: Any,
 ) -> None:
     """List the kinds of data, or read one and describe it.
@@ -99,78 +119,156 @@ def data(
         Fetch a missing torchvision data set into the root.
     sheet
         Write a contact sheet of the training examples and their views to this PNG file.
+    printed
+        How it is printed.
     given
         The other options: what is read and how it is shown, as `anew train` takes them.
     """
-    from anew.cli import terminal
-    from anew.core import memory
     from anew.data import prepare, sources
     from anew.data.storage import Storage
-    from anew.data.units import find_units, units_in_words
 
+    form = printed.chosen
     if not source:
-        rows = [[name, kind.summary] for name, kind in sources.SOURCES.items()]
-        Terminal().print(terminal.listing(("data", "what"), rows))
+        _list_kinds(form)
         return
 
     recipe, execution = settings_from(None, given)
     spec = replace(recipe.data, source=source, root=str(root), download=download)
-    storage = Storage.of(execution, print)
+    storage = Storage.of(execution, lambda line: notify([line]))
     loaded = sources.open_source(spec, storage)
-    if loaded.is_text:
+    facts = _text_facts(loaded) if loaded.is_text else _facts(loaded, spec)
+    if form != "table":
+        print_facts(form, {"source": source, **facts})
+    elif loaded.is_text:
         _print_text(source, loaded)
-        return
+    else:
+        _print_data(source, loaded, facts)
+    if sheet is not None and not loaded.is_text:
+        _write_sheet(sheet, prepare(loaded, spec))
+        Terminal(stderr=form != "table").say(f"sheet: {sheet}")
+
+
+def _list_kinds(form: str) -> None:
+    """List the kinds of sources."""
+    from anew.cli import terminal
+    from anew.data import sources
+
+    columns = ("data", "what")
+    rows = [[name, kind.summary] for name, kind in sources.SOURCES.items()]
+    if form == "json":
+        print_json([dict(zip(columns, row, strict=True)) for row in rows])
+    elif form != "table":
+        print_rows(form, columns, rows)
+    else:
+        Terminal().print(terminal.listing(columns, rows))
+
+
+def _facts(loaded: Source, spec: DataSpec) -> dict[str, Any]:
+    """Return what is known of a source of examples; None for a set that it has not."""
+    from anew.core import memory
+    from anew.data.units import find_units
+
+    size = sum(
+        len(one) * math.prod(one.input_shape) * one.show(slice(0, 1)).element_size()
+        for one in loaded.splits
+    )
+    notes = list(loaded.notes)
+    is_picture = loaded.train.kind == "picture"
+    if spec.source.startswith("npz:") and is_picture:
+        notes.insert(0, "arrays are shown as they are; --views crop+flip shows them as files are")
+
+    return {
+        "training_examples": len(loaded.train),
+        "validation_examples": None if loaded.validation is None else len(loaded.validation),
+        "test_examples": None if loaded.test is None else len(loaded.test),
+        "shape": loaded.train.input_shape,
+        "dtype": str(loaded.train.show(slice(0, 1)).dtype).removeprefix("torch."),
+        "units": find_units(loaded.train, loaded.units) if is_picture else None,
+        "classes": loaded.classes,
+        "training_class_counts": _counts(loaded),
+        "bytes_in_memory": size,
+        "bytes_free": memory.free_bytes(),
+        "views": spec.complete().views or loaded.views,
+        "fingerprint": loaded.fingerprint,
+        "files": loaded.files,
+        "notes": notes,
+    }
+
+
+def _counts(loaded: Source) -> list[int] | None:
+    """Return how many training examples each class has; None where examples have several labels."""
+    labels = loaded.train.labels
+    if labels.ndim != 1:
+        return None
+    return labels.bincount(minlength=len(loaded.classes)).tolist()
+
+
+def _text_facts(loaded: Source) -> dict[str, Any]:
+    """Return what is known of a text."""
+    (steps,) = loaded.train.input_shape
+    return {
+        "text": loaded.notes[0],
+        "window": steps,
+        "vocabulary": len(loaded.classes),
+        "commonest": loaded.classes[:10],
+        "fingerprint": loaded.fingerprint,
+        "notes": loaded.notes[1:],
+    }
+
+
+def _print_data(source: str, loaded: Source, facts: Mapping[str, Any]) -> None:
+    """Describe a source of examples."""
+    from anew.data.units import units_in_words
+
     test = "no test set of its own (one is cut off)"
     if loaded.test is not None:
         test = f"{len(loaded.test):,} test"
     if loaded.validation is not None:
         test = f"{len(loaded.validation):,} validation, {test}"
-    shape = "x".join(map(str, loaded.train.input_shape))
-    dtype = str(loaded.train.show(slice(0, 1)).dtype).removeprefix("torch.")
-    print(f"{source}: {len(loaded.train):,} training examples, {test}, each {shape} {dtype}")
+    shape = "x".join(map(str, facts["shape"]))
+    lines = [
+        f"{source}: {len(loaded.train):,} training examples, {test}, each {shape} {facts['dtype']}",
+        *loaded.files,
+    ]
 
-    for line in loaded.files:
-        print(clean(line))
     names = ", ".join(loaded.classes[:10]) + (", ..." if len(loaded.classes) > 10 else "")
-    print(f"{len(loaded.classes)} classes: {clean(names)}")
-    _print_sizes(loaded)
-    if loaded.train.kind == "picture":
-        print(f"units: {units_in_words(find_units(loaded.train, loaded.units))}")
-    size = sum(
-        len(one) * math.prod(one.input_shape) * one.show(slice(0, 1)).element_size()
-        for one in loaded.splits
-    )
-    print(f"in memory: {in_bytes(size)}; {in_bytes(memory.free_bytes())} are free here")
-    print(f"views: {spec.complete().views or loaded.views}; fingerprint: {loaded.fingerprint}")
-    if source.startswith("npz:") and loaded.train.kind == "picture":
-        print("note: arrays are shown as they are; --views crop+flip shows them as files are")
-    for note in loaded.notes:
-        print(f"note: {clean(note)}")
-    if sheet is not None:
-        _write_sheet(sheet, prepare(loaded, spec))
+    lines.append(f"{len(loaded.classes)} classes: {names}")
+    lines += _sizes(loaded)
+    if facts["units"] is not None:
+        lines.append(f"units: {units_in_words(facts['units'])}")
+    sizes = in_bytes(facts["bytes_in_memory"]), in_bytes(facts["bytes_free"])
+    lines.append(f"in memory: {sizes[0]}; {sizes[1]} are free here")
+    lines.append(f"views: {facts['views']}; fingerprint: {facts['fingerprint']}")
+    lines += [f"note: {note}" for note in facts["notes"]]
+    console = Terminal()
+    for line in lines:
+        console.say(clean(line))
 
 
 def _print_text(source: str, loaded: Source) -> None:
     """Describe a text: its tokens and its vocabulary."""
     (steps,) = loaded.train.input_shape
-    print(f"{source}: {loaded.notes[0]}, in windows of {steps}")
-    print(f"commonest: {clean(' '.join(loaded.classes[:10]))}")
-    print(f"fingerprint: {loaded.fingerprint}")
+    console = Terminal()
+    console.say(f"{source}: {loaded.notes[0]}, in windows of {steps}")
+    console.say(f"commonest: {clean(' '.join(loaded.classes[:10]))}")
+    console.say(f"fingerprint: {loaded.fingerprint}")
     for note in loaded.notes[1:]:
-        print(f"note: {clean(note)}")
+        console.say(f"note: {clean(note)}")
 
 
-def _print_sizes(loaded: Source) -> None:
-    """Say how many examples the classes have."""
+def _sizes(loaded: Source) -> list[str]:
+    """Return in lines how many examples the classes have."""
     from anew.data.classes import class_sizes
 
+    lines: list[str] = []
     if loaded.train.labels.ndim == 1:
-        print(clean(class_sizes(loaded.train.labels, loaded.classes).in_words()))
+        lines.append(class_sizes(loaded.train.labels, loaded.classes).in_words())
         for split, examples in (("validation", loaded.validation), ("test", loaded.test)):
             if examples is not None and len(examples):
                 # What uneven classes ask of training is said of the training examples.
                 counts = class_sizes(examples.labels, loaded.classes).in_words().split(";")[0]
-                print(clean(f"{counts} ({split})"))
+                lines.append(f"{counts} ({split})")
+    return lines
 
 
 def _write_sheet(path: Path, prepared: Data) -> None:
@@ -180,4 +278,3 @@ def _write_sheet(path: Path, prepared: Data) -> None:
     content = io.BytesIO()
     contact_sheet(prepared).save(content, "PNG")
     files.write_bytes(path, content.getvalue())
-    print(f"sheet: {path}")

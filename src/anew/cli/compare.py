@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from anew.cli.options import ROWS_AS_TABLE, PrintedRows
+from anew.cli.options import ROWS_AS_TABLE, Generations, PrintedRows
+from anew.cli.printing import print_json, print_rows
 from anew.cli.streams import Terminal
 from anew.core.errors import AnewError
-from anew.core.text import csv_table, generations_name, in_digits, json_text
+from anew.core.text import generations_name, in_digits
 
 if TYPE_CHECKING:
     from anew.evaluation.families import Compared, Contrast
@@ -24,14 +25,7 @@ def compare(
             "that ends at a network. The first is what the others are compared with."
         ),
     ],
-    generations: Annotated[
-        str,
-        Parameter(
-            help="Which generations of each: `last`, `all`, one such as 2, a range such as 0-2, a "
-            "list such as 0,2, or the last few, such as last-2. Of several, the mean of their "
-            "probabilities."
-        ),
-    ] = "last",
+    generations: Generations = "last",
     printed: PrintedRows = ROWS_AS_TABLE,
 ) -> None:
     """Compare families that were trained on the same data: test error, NLL, the differences with
@@ -52,16 +46,14 @@ def compare(
     compared, contrasts = comparing.compare(families, generations)
 
     if form == "json":
-        print(
-            json_text(
-                {
-                    "families": [one.to_json() for one in compared],
-                    "differences": [one.to_json() for one in contrasts],
-                }
-            )
+        print_json(
+            {
+                "families": [one.to_json() for one in compared],
+                "differences": [one.to_json() for one in contrasts],
+            }
         )
-    elif form == "csv":
-        print(csv_table(*_rows(compared, contrasts)), end="")
+    elif form != "table":
+        print_rows(form, *_rows(compared, contrasts))
     else:
         _print(compared, contrasts)
 
@@ -103,7 +95,7 @@ def _print(compared: list[Compared], contrasts: list[Contrast]) -> None:
     for contrast in contrasts:
         console.print()
         for line in _in_words(contrast, compared[0].name, is_text=is_text):
-            console.print(line, markup=False, highlight=False)
+            console.say(line)
 
 
 def _in_words(contrast: Contrast, first: str, *, is_text: bool) -> list[str]:

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from anew.cli.options import THE_LAST, Calibrate, Chosen, execution_from, takes_execution
+from anew.cli.options import (
+    AS_TABLE,
+    THE_LAST,
+    Calibrate,
+    Chosen,
+    Printed,
+    execution_from,
+    takes_execution,
+)
+from anew.cli.printing import print_json
 from anew.core.text import in_bytes
 
 if TYPE_CHECKING:
@@ -34,6 +43,7 @@ def export(
     ],
     chosen: Chosen = THE_LAST,
     calibrate: Calibrate = False,
+    printed: Printed = AS_TABLE,
     **given: Any,
 ) -> None:
     """Write a generation, or the mean of several, as one file that works without anew: pictures as
@@ -56,7 +66,19 @@ def export(
         calibrate=calibrate,
         trust=execution.trust,
     )
-    _print(write(loaded, target))
+    exported = write(loaded, target)
+    if printed.is_json:
+        print_json(
+            {
+                "export": str(exported.path),
+                "bytes": exported.size,
+                "largest_difference": exported.difference,
+                "described": exported.described,
+                "lines": exported.lines,
+            }
+        )
+    else:
+        _print(exported)
 
 
 def _print(exported: Exported) -> None:

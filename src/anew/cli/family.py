@@ -1,8 +1,7 @@
-"""Commands that read a family: `anew evaluate` and `predict`."""
+"""Commands that ask the networks of a family: `anew evaluate`, `predict` and `sample`."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,22 +10,22 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 from cyclopts import Parameter
 
 from anew.cli.options import (
+    AS_TABLE,
     ROWS_AS_TABLE,
     THE_LAST,
     WHOLE,
-    AsJson,
     Calibrate,
     Chosen,
     Coverage,
+    Printed,
     PrintedRows,
-    RowFormat,
-    chosen_format,
     execution_from,
     takes_execution,
 )
+from anew.cli.printing import notify, print_json, print_rows
 from anew.cli.streams import Terminal
 from anew.core.errors import AnewError, MissingNetworkError
-from anew.core.text import capitalised, csv_table, in_digits, json_text
+from anew.core.text import capitalised, in_digits
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -44,8 +43,15 @@ FamilyFolder = Annotated[Path, Parameter(help="The folder that `anew train --out
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Together:
-    """Which ensembles of a lineage are scored."""
+    """Which lineages and which ensembles of them are scored."""
 
+    network: Annotated[
+        str,
+        Parameter(
+            help="Only the lineage that ends at this network, by the start of its id; all where "
+            "not given."
+        ),
+    ] = ""
     all_subsets: Annotated[
         bool,
         Parameter(
@@ -97,8 +103,10 @@ def evaluate(
             "or of what else is fitted there; give --learn-weights alone"
         )
     opened = Family.open(family)
-    say(opened.missing())
+    notify(opened.missing())
     lineages = opened.lineages(gaps=True)
+    if together.network:
+        lineages = [opened.lineage_to(together.network, gaps=True)]
     if not lineages:
         raise AnewError(
             f"{family}: holds no finished network; `anew train --out {family}` trains or goes on"
@@ -106,9 +114,6 @@ def evaluate(
 
     form = printed.chosen
     evaluated = [_evaluate_lineage(opened, lineage, split, asked, together) for lineage in lineages]
-    if form == "csv":
-        print(csv_table(*_in_rows(lineages, evaluated)), end="")
-        return
     if form == "json":
         entries = [
             {
@@ -121,7 +126,10 @@ def evaluate(
             }
             for lineage, scored in zip(lineages, evaluated, strict=True)
         ]
-        print(json_text(entries))
+        print_json(entries)
+        return
+    if form != "table":
+        print_rows(form, *_in_rows(lineages, evaluated))
         return
 
     console = Terminal()
@@ -130,11 +138,11 @@ def evaluate(
         last = lineage[-1]
         ids = " > ".join(f"{spec.id}{' (missing)' * spec.is_missing}" for spec in lineage)
         heading = f"{last.model.name}, seed {last.seed} ({label}): {ids}"
-        console.print(heading, markup=False, highlight=False)
+        console.say(heading)
         console.print(scored.table)
         left_out = "" if together.all_subsets else ensemble.notice_of_listed(len(lineage))
         for notice in filter(None, (scored.notice, left_out)):
-            console.print(notice, markup=False, highlight=False)
+            console.say(notice)
 
 
 def _in_rows(
@@ -209,13 +217,15 @@ def _evaluate_lineage(
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Predicted:
-    """How predictions are printed."""
+    """What `anew predict` predicts."""
 
+    text: Annotated[
+        str | None,
+        Parameter(help="Of language models, in place of pictures: print the likeliest next words."),
+    ] = None
     top: Annotated[
         int, WHOLE, Parameter(help="How many classes, or next words, to print for each picture.")
     ] = 3
-    form: Annotated[RowFormat, Parameter(name="--format", help="A table, CSV or JSON.")] = "table"
-    as_json: AsJson = False
 
 
 PREDICTED = Predicted()
@@ -226,14 +236,11 @@ def predict(
     family: FamilyFolder,
     /,
     *pictures: Annotated[Path, Parameter(help="Picture files, or folders with such.")],
-    text: Annotated[
-        str | None,
-        Parameter(help="Of language models, in place of pictures: print the likeliest next words."),
-    ] = None,
+    predicted: Predicted = PREDICTED,
     chosen: Chosen = THE_LAST,
     calibrate: Calibrate = False,
     conformal: Coverage = None,
-    printed: Predicted = PREDICTED,
+    printed: PrintedRows = ROWS_AS_TABLE,
     **given: Any,
 ) -> None:
     """Print the classes that a generation, or the mean of several, sees in pictures, with their
@@ -246,7 +253,7 @@ def predict(
     from anew.family import Family
     from anew.training.device import settings
 
-    top, form = printed.top, chosen_format(printed.form, as_json=printed.as_json)
+    text, top, form = predicted.text, predicted.top, printed.chosen
     if top < 1:
         raise AnewError(f"predict: top must be a whole number >= 1, got {top}; set --top")
     if text is not None:
@@ -280,37 +287,60 @@ def predict(
         raise AnewError(f"{several}{some_of(unread)}{others}")
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Sampled:
+    """What `anew sample` writes."""
+
+    text: Annotated[str, Parameter(help="What comes before.")] = ""
+    words: Annotated[int, WHOLE, Parameter(help="How many words to write.")] = 50
+    seed: Annotated[int, WHOLE, Parameter(help="Another seed writes another text.")] = 0
+    temperature: Annotated[
+        float, Parameter(help="Below 1 likelier words are drawn, above 1 less likely ones.")
+    ] = 1.0
+
+    def __post_init__(self) -> None:
+        """Raise `AnewError` if a number is out of its range."""
+        if not 0 < self.temperature <= 1000:
+            raise AnewError(
+                f"sample: temperature must be > 0 and <= 1000, got {self.temperature:g}; set "
+                "--temperature"
+            )
+        if self.seed < 0:
+            raise AnewError(
+                f"sample: seed must be a whole number >= 0, got {self.seed}; set --seed"
+            )
+
+
+FROM_NOTHING = Sampled()
+
+
 @takes_execution("device", "trust")
 def sample(
     family: FamilyFolder,
     /,
     *,
-    text: Annotated[str, Parameter(help="What comes before.")] = "",
-    words: Annotated[int, WHOLE, Parameter(help="How many words to write.")] = 50,
-    seed: Annotated[int, WHOLE, Parameter(help="Another seed writes another text.")] = 0,
-    temperature: Annotated[
-        float, Parameter(help="Below 1 likelier words are drawn, above 1 less likely ones.")
-    ] = 1.0,
+    sampled: Sampled = FROM_NOTHING,
     chosen: Chosen = THE_LAST,
+    printed: Printed = AS_TABLE,
     **given: Any,
 ) -> None:
     """Write a text as a language model, or the mean of several generations, would go on."""
     from anew.core.text import clean
     from anew.evaluation.writing import MOST_WORDS
 
+    words = sampled.words
     if not 1 <= words <= MOST_WORDS:
         raise AnewError(
             f"sample: words must be a whole number >= 1 and <= {MOST_WORDS}, got {words}; set "
             "--words"
         )
-    if not 0 < temperature <= 1000:
-        raise AnewError(
-            f"sample: temperature must be > 0 and <= 1000, got {temperature:g}; set --temperature"
-        )
-    if seed < 0:
-        raise AnewError(f"sample: seed must be a whole number >= 0, got {seed}; set --seed")
     writers = _writers(family, chosen, execution_from(given))
-    for line in writers.sample(text, words, seed, temperature).split("\n"):
+    written = writers.sample(sampled.text, words, sampled.seed, sampled.temperature)
+    if printed.is_json:
+        print_json({"text": written, "seed": sampled.seed, "temperature": sampled.temperature})
+        return
+    for line in written.split("\n"):
         print(clean(line))
 
 
@@ -326,41 +356,35 @@ def _writers(family: Path, chosen: Chosen, execution: Execution) -> Writers:
     return Writers([one.to(device) for one in networks.networks(execution.trust)])
 
 
-def _print_next(following: NextWords, top: int, form: Literal["table", "csv", "json"]) -> None:
+def _print_next(following: NextWords, top: int, form: str) -> None:
     from anew.cli import terminal
 
     if form == "json":
-        print(json_text(following.to_json(top)))
+        print_json(following.to_json(top))
         return
     lines = [
         [str(rank), word, in_digits(share, 4)]
         for rank, (word, share) in enumerate(following.ranked[:top], 1)
     ]
     columns = ["rank", "next word", "probability"]
-    if form == "csv":
-        print(csv_table(columns, lines), end="")
+    if form != "table":
+        print_rows(form, columns, lines)
     else:
         title = f"after: {' '.join(following.words) or '(the start of a line)'}"
         Terminal().print(terminal.table(columns, lines, title))
-
-
-def say(lines: Sequence[str]) -> None:
-    """Say what a reader of the table must know, without a place in the table."""
-    for line in lines:
-        Terminal(stderr=True).print(line, markup=False, highlight=False)
 
 
 def _print_predictions(
     predictions: Sequence[Prediction],
     calibrated: Calibrated,
     top: int,
-    form: Literal["table", "csv", "json"],
+    form: str,
 ) -> None:
     from anew.cli import terminal
 
     if form == "json":
         about = calibrated.to_json()
-        print(json_text([predicted.to_json() | about for predicted in predictions]))
+        print_json([predicted.to_json() | about for predicted in predictions])
         return
 
     columns = ["picture", "rank", "class", "probability"]
@@ -375,11 +399,12 @@ def _print_predictions(
             beside = [] if predicted.likely is None else ["yes" if name in likely else "no"]
             lines.append([*line, *beside])
 
-    if form == "csv":
-        print(csv_table(columns, lines), end="")
-        print(calibrated.in_words(), file=sys.stderr, end="\n" if calibrated.in_words() else "")
-    else:
-        console = Terminal()
-        console.print(terminal.table(columns, lines))
-        if calibrated.in_words():
-            console.print(capitalised(calibrated.in_words()), markup=False, highlight=False)
+    notices = [capitalised(calibrated.in_words())] if calibrated.in_words() else []
+    if form != "table":
+        print_rows(form, columns, lines)
+        notify(notices)
+        return
+    console = Terminal()
+    console.print(terminal.table(columns, lines))
+    for notice in notices:
+        console.say(notice)

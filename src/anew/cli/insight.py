@@ -9,11 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from anew.cli.family import FamilyFolder, say
-from anew.cli.options import AS_RECORDED, WHOLE, Moved, execution_from, takes_execution
+from anew.cli.family import FamilyFolder
+from anew.cli.options import (
+    AS_RECORDED,
+    SECTIONS_AS_TABLE,
+    WHOLE,
+    Moved,
+    PrintedSections,
+    execution_from,
+    takes_execution,
+)
+from anew.cli.printing import notify, print_json
 from anew.cli.streams import Terminal
 from anew.core.errors import AnewError
-from anew.core.text import json_text
 
 if TYPE_CHECKING:
     from anew.core.spec import Spec
@@ -106,19 +114,16 @@ def insight(
     /,
     *,
     looked_at: LookedAt = ALL_OF_TEST,
-    lineage: Annotated[
+    network: Annotated[
         str,
         Parameter(
+            # Its name until version 0.2.
+            alias="--lineage",
             help="The network at the end of the lineage to look at, by the start of its "
-            "id; needed where a family has several. With --siblings, a teacher or a student."
+            "id; needed where a family has several. With --siblings, a teacher or a student.",
         ),
     ] = "",
-    form: Annotated[
-        Literal["table", "json", "markdown"],
-        Parameter(
-            name="--format", help="A table, JSON (docs/insight.md says what is in it) or Markdown."
-        ),
-    ] = "table",
+    printed: PrintedSections = SECTIONS_AS_TABLE,
     compare: Compare = ONE_LINEAGE,
     moved: Moved = AS_RECORDED,
     **given: Any,
@@ -132,9 +137,9 @@ def insight(
     from anew.family import Family, choose_lineage
     from anew.training.device import settings
 
-    execution = execution_from(given)
+    execution, form = execution_from(given), printed.chosen
     opened = Family.open(family)
-    say(opened.missing())
+    notify(opened.missing())
     if compare.siblings or compare.similarity or compare.groups or compare.human:
         if moved != AS_RECORDED:
             raise AnewError(
@@ -142,14 +147,12 @@ def insight(
                 "--root"
             )
         options = insights.Options(looked_at.split, looked_at.examples)
-        compared = _compared(opened, lineage, options, compare)
+        compared = _compared(opened, network, options, compare)
         said = comparing_words.heading(compared), comparing_words.sections(compared)
         _print_insight(compared, form, *said)
         return
 
-    chosen = choose_lineage(
-        opened, lineage, flag="--lineage", several="alike" if compare.seeds else "refuse"
-    )
+    chosen = choose_lineage(opened, network, several="alike" if compare.seeds else "refuse")
     with settings(execution) as device:
         options = insights.Options(looked_at.split, looked_at.examples, device, execution.trust)
         if compare.seeds:
@@ -174,9 +177,7 @@ def _compared(family: Family, end: str, options: Options, compare: Compare) -> C
     if compare.siblings:
         siblings = find_siblings(family, end, every_seed=compare.seeds or not end)
         return comparing.compare_siblings(family, siblings, options, against)
-    chosen = choose_lineage(
-        family, end, flag="--lineage", several="alike" if compare.seeds else "refuse"
-    )
+    chosen = choose_lineage(family, end, several="alike" if compare.seeds else "refuse")
     lineages = _replicas(family, chosen) if compare.seeds else [chosen]
     return comparing.compare_generations(family, lineages, options, against)
 
@@ -196,20 +197,20 @@ def _replicas(family: Family, chosen: Sequence[Spec]) -> list[tuple[Spec, ...]]:
 
 def _print_insight(
     measured: Insight | Comparison | SeedsInsight,
-    form: Literal["table", "json", "markdown"],
+    form: str,
     heading: str,
     sections: Sequence[Section],
 ) -> None:
     from anew.evaluation.insight import wording
 
     if form == "json":
-        print(json_text(measured.to_json()))
+        print_json(measured.to_json())
     elif form == "markdown":
         print(wording.in_markdown(heading, sections, measured.notices))
     else:
         _print_sections(heading, sections)
         for notice in measured.notices:
-            Terminal().print(notice, markup=False, highlight=False)
+            Terminal().say(notice)
 
 
 def _print_sections(heading: str, sections: Sequence[Section]) -> None:
@@ -217,14 +218,14 @@ def _print_sections(heading: str, sections: Sequence[Section]) -> None:
     from anew.cli import terminal
 
     console = Terminal()
-    console.print(heading, markup=False, highlight=False)
+    console.say(heading)
     for section in sections:
         console.print()
-        console.print(section.title, markup=False, highlight=False, style="bold")
+        console.say(section.title, style="bold")
         for number, drawn in enumerate(
             terminal.folded(section.columns, section.rows, console.width)
         ):
             if number:
                 console.print()
             console.print(drawn)
-        console.print(section.about, markup=False, highlight=False, style="dim")
+        console.say(section.about, style="dim")

@@ -150,7 +150,7 @@ Examples:
   anew train --recipe recipe.toml --epochs 100"""
 
 # In the order in which they are used.
-_COMMANDS: tuple[Callable[..., None], ...] = (
+COMMANDS: tuple[Callable[..., None], ...] = (
     data,
     models,
     train,
@@ -169,9 +169,9 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     verify,
     bench,
 )
-for _place, _command in enumerate(_COMMANDS):
+for _place, _command in enumerate(COMMANDS):
     app.command(
         _command, sort_key=_place, **({"help_epilogue": EXAMPLES} if _command is train else {})
     )
-study.sort_key = len(_COMMANDS)
+study.sort_key = len(COMMANDS)
 app.command(study)

@@ -63,74 +63,107 @@ def _read_whole(kind: Any, tokens: Sequence[Token]) -> int:
 WHOLE = Parameter(converter=_read_whole)
 
 
+Network = Annotated[
+    str,
+    Parameter(
+        help="The network at the end of the lineage to use, by the start of its id; needed where a "
+        "family has several."
+    ),
+]
+Generations = Annotated[
+    str,
+    Parameter(
+        help="Which generations: `last`, `all`, one such as 2, a range such as 0-2, a list such as "
+        "0,2, or the last few, such as last-2. Of several, the mean of their probabilities."
+    ),
+]
+
+
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Chosen:
     """Which networks of a family are asked together."""
 
-    network: Annotated[
-        str,
-        Parameter(
-            help="The network at the end of the lineage to use, by the start of its id; "
-            "needed where a family has several."
-        ),
-    ] = ""
-    generations: Annotated[
-        str,
-        Parameter(
-            help="Which generations: `last`, `all`, one such as 2, a range such as 0-2, a "
-            "list such as 0,2, or the last few, such as last-2. Of several, the mean of their "
-            "probabilities."
-        ),
-    ] = "last"
+    network: Network = ""
+    generations: Generations = "last"
 
 
 THE_LAST = Chosen()
 """The last generation of the only lineage."""
 
-RowFormat = Literal["table", "csv", "json"]
-AsJson = Annotated[bool, Parameter(name="--json", negative=(), help="The same as --format json.")]
+_FORMAT = Parameter(name="--format", help="How the result is printed.")
 
 
-@Parameter(name="*")
 @dataclass(frozen=True)
-class Printed:
-    """How a command prints what it found."""
+class _Formats:
+    """How a command prints its result: by `--format`, or by `--json` for short."""
 
-    form: Annotated[
-        Literal["table", "json"], Parameter(name="--format", help="A table or JSON.")
-    ] = "table"
-    as_json: AsJson = False
+    form: str
+    as_json: Annotated[
+        bool, Parameter(name="--json", negative=(), help="The same as --format json.")
+    ] = False
+
+    @property
+    def chosen(self) -> str:
+        """The format that either option asks for; `AnewError` if they ask for two."""
+        if self.as_json and self.form not in (type(self).form, "json"):
+            raise AnewError(f"format: --json and --format {self.form} are two formats; drop one")
+        return "json" if self.as_json else self.form
 
     @property
     def is_json(self) -> bool:
         """Whether JSON is asked for, by either option."""
-        return self.as_json or self.form == "json"
+        return self.chosen == "json"
 
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class PrintedRows:
-    """How a command prints what it found, where that is rows of one table."""
+class Printed(_Formats):
+    """How a command prints a result that is no table, or of several unlike ones."""
 
-    form: Annotated[RowFormat, Parameter(name="--format", help="A table, CSV or JSON.")] = "table"
-    as_json: AsJson = False
-
-    @property
-    def chosen(self) -> RowFormat:
-        """The format that either option asks for; `AnewError` if they ask for two."""
-        return chosen_format(self.form, as_json=self.as_json)
+    form: Annotated[Literal["table", "json"], _FORMAT] = "table"
 
 
-def chosen_format(form: RowFormat, *, as_json: bool) -> RowFormat:
-    """Return the format that `--format` or `--json` asks for; `AnewError` if they ask for two."""
-    if as_json and form == "csv":
-        raise AnewError("format: --json and --format csv are two formats; drop one")
-    return "json" if as_json else form
+@Parameter(name="*")
+@dataclass(frozen=True)
+class PrintedSections(_Formats):
+    """How a command prints a result of several tables with notes."""
+
+    form: Annotated[Literal["table", "markdown", "json"], _FORMAT] = "table"
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class PrintedRows(_Formats):
+    """How a command prints a result that is the rows of one table."""
+
+    form: Annotated[Literal["table", "markdown", "csv", "json"], _FORMAT] = "table"
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class PrintedStudy(_Formats):
+    """How a command prints a study's table."""
+
+    form: Annotated[Literal["table", "markdown", "csv", "latex", "json"], _FORMAT] = "table"
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class PrintedPage(_Formats):
+    """How a family's page is written."""
+
+    form: Annotated[
+        Literal["html", "json"],
+        Parameter(name="--format", help="A page, or its data as JSON (docs/report.md)."),
+    ] = "html"
 
 
 AS_TABLE = Printed()
+SECTIONS_AS_TABLE = PrintedSections()
 ROWS_AS_TABLE = PrintedRows()
+STUDY_AS_TABLE = PrintedStudy()
+AS_PAGE = PrintedPage()
 
 Calibrate = Annotated[
     bool,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from anew.cli.streams import Terminal
+from anew.cli.options import AS_PAGE, PrintedPage
+from anew.cli.printing import notify, print_json
 from anew.cli.study import AS_IT_IS, Choice
 from anew.core.errors import AnewError
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from anew.core.spec import Spec
     from anew.data import Data
     from anew.family import Family
+    from anew.report import Report
 
 
 @Parameter(name="*")
@@ -63,10 +65,7 @@ def report(
             "given.",
         ),
     ] = None,
-    form: Annotated[
-        Literal["html", "json"],
-        Parameter(name="--format", help="A page, or its data as JSON (docs/report.md)."),
-    ] = "html",
+    printed: PrintedPage = AS_PAGE,
     contents: Contents = EVERYTHING,
     choice: Choice = AS_IT_IS,
 ) -> None:
@@ -78,12 +77,11 @@ def report(
     """
     from anew import report as reports
     from anew import studies
-    from anew.core import files
     from anew.family import Family, choose_lineage
-    from anew.report import figures, page, writing
+    from anew.report import figures, page
 
     # What is not installed is said before minutes of work.
-    if form == "html":
+    if not printed.is_json:
         page.require_all()
     if contents.figures is not None:
         figures.require()
@@ -110,16 +108,25 @@ def report(
 
     if contents.figures is not None:
         figures.write(content, contents.figures)
-    if form == "json" and out is None:
-        print(writing.as_json(content))
+    if printed.is_json:
+        _write_json(content, out)
         return
     target = out or family / "reports" / f"{Path(study).stem or 'report'}.html"
-    if form == "json":
-        files.sweep(target)
-        files.write_bytes(target, writing.as_json(content).encode() + b"\n")
-    else:
-        reports.write(content, target)
+    reports.write(content, target)
     print(f"report: {target}")
+
+
+def _write_json(content: Report, target: Path | None) -> None:
+    """Print a page's data, or write them to a file and print its place."""
+    from anew.core import files
+    from anew.report import writing
+
+    if target is None:
+        print_json(content.to_json())
+        return
+    files.sweep(target)
+    files.write_bytes(target, writing.as_json(content).encode() + b"\n")
+    print_json({"report": str(target)})
 
 
 def _say_which(family: Family, shown: Sequence[Spec]) -> None:
@@ -131,12 +138,11 @@ def _say_which(family: Family, shown: Sequence[Spec]) -> None:
         return
     names = dict(zip((spec.id for spec in ends), named_apart(ends), strict=True))
     others = "; ".join(name for end, name in names.items() if end != shown[-1].id)
-    Terminal(stderr=True).print(
+    line = (
         f"shown is the longest of {len(ends)} lineages that was finished last, to "
-        f"{names.get(shown[-1].id, shown[-1].id)}; --network shows another: {others}",
-        markup=False,
-        highlight=False,
+        f"{names.get(shown[-1].id, shown[-1].id)}; --network shows another: {others}"
     )
+    notify([line])
 
 
 def _data_of(spec: Spec, choice: Choice) -> Data | AnewError:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from cyclopts import Parameter
 
-from anew.cli.family import FamilyFolder, say
+from anew.cli.family import FamilyFolder
 from anew.cli.options import AS_TABLE, Printed
+from anew.cli.printing import notify, print_json
 from anew.cli.streams import Terminal
 from anew.core.errors import AnewError
-from anew.core.text import counted, in_digits, in_time, json_text, listed
+from anew.core.text import counted, in_digits, in_time, listed
 
 if TYPE_CHECKING:
     from anew.core.spec import Spec
@@ -33,7 +34,7 @@ _SCORES = {
 }
 
 
-def show(family: Path, network: str = "", /, *, printed: Printed = AS_TABLE) -> None:
+def show(family: Path, /, network: str = "", *, printed: Printed = AS_TABLE) -> None:
     """Print a family's tree of who learned from whom with its learning curves, or one network's
     results, settings and epochs.
 
@@ -52,7 +53,7 @@ def show(family: Path, network: str = "", /, *, printed: Printed = AS_TABLE) -> 
     opened = Family.open(family)
     folders = [opened.find(network)] if network else list(opened.folders())
     specs = list(opened.specs([folder.id for folder in folders], gaps=True).values())
-    say(opened.missing())
+    notify(opened.missing())
     records = {folder.id: folder.done if folder.is_done else None for folder in folders}
     metrics = {folder.id: folder.read_metrics() for folder in folders}
 
@@ -61,7 +62,7 @@ def show(family: Path, network: str = "", /, *, printed: Printed = AS_TABLE) -> 
             _to_json(spec, folder, records[spec.id], metrics[spec.id])
             for spec, folder in zip(specs, folders, strict=True)
         ]
-        print(json_text(described[0] if network else described))
+        print_json(described[0] if network else described)
         return
 
     console = Terminal()
@@ -69,7 +70,7 @@ def show(family: Path, network: str = "", /, *, printed: Printed = AS_TABLE) -> 
         _print_network(console, specs[0], folders[0], metrics[specs[0].id])
     else:
         console.print(terminal.lineage_tree(str(family), specs, records))
-    console.print(_curves(specs, metrics), markup=False, highlight=False)
+    console.say(_curves(specs, metrics))
 
 
 def _to_json(
@@ -123,7 +124,7 @@ def _print_network(
         f"learned from {teachers}; {state}",
     ]
     for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.say(line)
 
     if record is not None:
         console.print()
@@ -220,40 +221,55 @@ def verify(
             "removed.",
         ),
     ] = False,
+    printed: Printed = AS_TABLE,
 ) -> None:
     """Hash every file of a family again and print which are missing or have changed."""
     from anew.family import Family
     from anew.teachers import store
 
     opened = Family.open(family)
-    if set_aside:
-        for place in opened.set_aside_damaged():
+    moved = opened.set_aside_damaged() if set_aside else []
+    if not printed.is_json:
+        for place in moved:
             print(f"set aside: {place}; give the command that trained it again")
 
     _, wrong = opened.verify()
     stores = store.folders(opened.stores)
     for folder in stores:
         wrong += store.verify(folder)
+    held = {} if wrong else _held(opened, len(stores))
+    if printed.is_json:
+        print_json({**held, "wrong": wrong, "set_aside": [str(place) for place in moved]})
 
     if wrong:
         raise AnewError(
             f"{family}: {len(wrong)} of its files are not as they were written: {'; '.join(wrong)}"
         )
-    print(f"{family}: {_verified(opened, len(stores))}")
+    if not printed.is_json:
+        print(f"{family}: {_verified(held)}")
 
 
-def _verified(family: Family, stores: int) -> str:
-    """Return what was verified, in words."""
+def _held(family: Family, stores: int) -> dict[str, int]:
+    """Return how many things of each kind a family holds."""
     specs = family.finished(gaps=True)
     rows = sum(spec.is_soft_labels for spec in specs)
-    verified = [counted(len(specs) - rows, "network")]
-    if rows:
-        verified.append(f"{rows} {'sets' if rows > 1 else 'set'} of soft labels")
-    if stores:
-        verified.append(counted(stores, "target cache"))
+    return {
+        "networks": len(specs) - rows,
+        "soft_labels": rows,
+        "target_caches": stores,
+        "unfinished": sum(not folder.is_done for folder in family.folders()),
+    }
 
-    unfinished = sum(not folder.is_done for folder in family.folders())
+
+def _verified(held: Mapping[str, int]) -> str:
+    """Return what was verified, in words."""
+    verified = [counted(held["networks"], "network")]
+    if rows := held["soft_labels"]:
+        verified.append(f"{rows} {'sets' if rows > 1 else 'set'} of soft labels")
+    if held["target_caches"]:
+        verified.append(counted(held["target_caches"], "target cache"))
+
     said = f"OK: {listed(verified)}, all hashes match"
-    if unfinished:
-        said += f"; {counted(unfinished, 'network')} not finished, which have no hashes yet"
+    if held["unfinished"]:
+        said += f"; {counted(held['unfinished'], 'network')} not finished, which have no hashes yet"
     return said

@@ -120,6 +120,10 @@ class Terminal(Console):
         inner = stream.inner if isinstance(stream, Cleaned) else Stream(stream)
         super().__init__(file=inner, stderr=stderr, **options)  # type: ignore[arg-type]
 
+    def say(self, text: str, style: str | None = None) -> None:
+        """Print a text as it is: a line in a log, and broken between words on a terminal."""
+        self.print(text, markup=False, highlight=False, style=style, soft_wrap=not self.is_terminal)
+
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterable[Segment]:

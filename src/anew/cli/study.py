@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
 from anew.cli.options import (
     AS_RECORDED,
     DEFAULT_FAMILY,
+    ROWS_AS_TABLE,
+    STUDY_AS_TABLE,
     WHOLE,
     Moved,
+    PrintedRows,
+    PrintedStudy,
     execution_from,
     takes_execution,
 )
+from anew.cli.printing import print_json, print_rows
 from anew.cli.streams import Terminal
 from anew.cli.study_place import HERE, Place
 from anew.core.errors import AnewError
@@ -106,17 +111,36 @@ AS_IT_IS = Choice()
 
 
 @study.command(name="list")
-def list_studies() -> None:
+def list_studies(*, printed: PrintedRows = ROWS_AS_TABLE) -> None:
     """List the studies that are built in."""
     from anew.cli import terminal
     from anew.studies import STUDIES
 
+    form = printed.chosen
+    if form == "json":
+        print_json(
+            [
+                {
+                    "study": study.name,
+                    "rows": list(study.rows),
+                    "columns": list(study.columns),
+                    "title": study.title,
+                }
+                for study in STUDIES.values()
+            ]
+        )
+        return
+    columns = ("study", "rows", "columns", "what")
     rows = [
         [study.name, str(len(study.rows)), str(len(study.columns)), study.title]
         for study in STUDIES.values()
     ]
-    Terminal().print(terminal.listing(("study", "rows", "columns", "what"), rows))
-    print("also a file of your own: anew study run my_study.toml")
+    if form != "table":
+        print_rows(form, columns, rows)
+        return
+    console = Terminal()
+    console.print(terminal.listing(columns, rows))
+    console.say("also a file of your own: anew study run my_study.toml")
 
 
 @study.command(name="plan")
@@ -145,10 +169,7 @@ def plan_study(
             "their FLOPs."
         ),
     ] = None,
-    form: Annotated[
-        Literal["table", "markdown", "json"],
-        Parameter(name="--format", help="A table, Markdown or JSON."),
-    ] = "table",
+    printed: PrintedRows = ROWS_AS_TABLE,
     **given: Any,
 ) -> None:
     """Print what a study takes: networks, examples, disk, and time here or at a given rate.
@@ -160,15 +181,19 @@ def plan_study(
     from anew.cli import terminal
     from anew.studies.planning import rendering as plan_rendering
 
+    form = printed.chosen
     chosen = choice.of(name)
     plan = studies.plan(chosen, out, execution_from(given), rate, workers)
+    if form == "json":
+        print_json(plan.to_json())
+        return
     if form != "table":
         print(plan_rendering.FORMATS[form](plan))
         return
     console = Terminal()
     console.print(terminal.table(*plan_rendering.for_terminal(plan), chosen.title))
     for line in plan_rendering.about(plan):
-        console.print(line, markup=False, highlight=False)
+        console.say(line)
 
 
 @study.command(name="run")
@@ -188,6 +213,7 @@ def run_study(
     page: Annotated[
         bool, Parameter(help="Write the study's report at the end, as `anew report` does.")
     ] = True,
+    printed: PrintedStudy = STUDY_AS_TABLE,
     **given: Any,
 ) -> None:
     """Train the networks of a study that the family does not hold, then print its table.
@@ -199,6 +225,7 @@ def run_study(
     from anew.core import distributed
     from anew.family import Family
 
+    form = printed.chosen
     place.check_sound()
     chosen = choice.of(name)
     data_read = studies.StudyData(chosen)
@@ -216,12 +243,16 @@ def run_study(
     if distributed.is_main_process():
         family = Family.open(out)
         results = studies.collect(chosen, family, data_read, failed)
-        _print_study(results)
-        print(f"family: {out}")
+        _print_study(results, form)
+        places = [f"family: {out}"]
         if page:
             from anew.report.writing import write_after_study
 
-            print(write_after_study(family, results, data_read))
+            places.append(write_after_study(family, results, data_read))
+        # Beside a table for a program the places are notices.
+        console = Terminal(stderr=form != "table")
+        for line in places:
+            console.say(line)
 
     if failed:
         raise AnewError(f"study '{name}': {len(failed)} networks failed; the table says why")
@@ -273,10 +304,7 @@ def show_study(
     /,
     *,
     choice: Choice = AS_IT_IS,
-    form: Annotated[
-        Literal["table", "markdown", "csv", "latex", "json"],
-        Parameter(name="--format", help="A table, Markdown, CSV, LaTeX or JSON."),
-    ] = "table",
+    printed: PrintedStudy = STUDY_AS_TABLE,
 ) -> None:
     """Print a study's table from the networks that a family holds; nothing is trained.
 
@@ -284,19 +312,24 @@ def show_study(
     """
     from anew import studies
     from anew.family import Family
-    from anew.studies import rendering
 
+    form = printed.chosen
     chosen = choice.of(name)
     results = studies.collect(chosen, Family.open(family), studies.StudyData(chosen))
-    if form == "table":
-        _print_study(results)
-    else:
-        print(rendering.FORMATS[form](results))
+    _print_study(results, form)
 
 
-def _print_study(results: Results) -> None:
+def _print_study(results: Results, form: str) -> None:
+    """Print a study's table in one of its formats."""
     from anew.cli import terminal
     from anew.studies import rendering
+
+    if form == "json":
+        print_json(results.to_json())
+        return
+    if form != "table":
+        print(rendering.FORMATS[form](results))
+        return
 
     console = Terminal()
     console.print(terminal.table(*rendering.for_terminal(results), results.study.title))
@@ -308,4 +341,4 @@ def _print_study(results: Results) -> None:
         )
         about = [rendering.about_controls(results), *about]
     for line in about:
-        console.print(line, markup=False, highlight=False)
+        console.say(line)

@@ -10,14 +10,17 @@ from cyclopts import Parameter
 
 from anew.cli.options import (
     AS_RECORDED,
+    ROWS_AS_TABLE,
     WHOLE,
     Moved,
+    PrintedRows,
     execution_from,
     takes_execution,
 )
+from anew.cli.printing import print_json, print_rows
 from anew.cli.streams import Terminal
 from anew.core.errors import AnewError
-from anew.core.text import clean, csv_table, json_text
+from anew.core.text import clean, csv_table
 
 if TYPE_CHECKING:
     from anew.evaluation.suspects import Suspects
@@ -68,9 +71,6 @@ class Written:
     sheet: Annotated[
         Path | None, Parameter(help="Write a picture of the most suspect ones to this PNG file.")
     ] = None
-    as_json: Annotated[
-        bool, Parameter(name="--json", negative=(), help="Print JSON: the table, and the rows.")
-    ] = False
 
 
 DEFAULT_JUDGES, NOTHING_ELSE = Judges(), Written()
@@ -84,6 +84,7 @@ def suspects(
     judges: Judges = DEFAULT_JUDGES,
     written: Written = NOTHING_ELSE,
     moved: Moved = AS_RECORDED,
+    printed: PrintedRows = ROWS_AS_TABLE,
     **given: Any,
 ) -> None:
     """Train networks like generation 0, each without one part of the labelled examples, and list
@@ -91,7 +92,7 @@ def suspects(
 
     By confident learning, class by class (docs/noisy-labels.md). The test set is not looked at.
     """
-    execution = execution_from(given)
+    execution, form = execution_from(given), printed.chosen
 
     from anew.cli import terminal
     from anew.core import files
@@ -121,8 +122,11 @@ def suspects(
         files.write_bytes(written.csv, table.encode())
     if written.sheet is not None:
         _write_sheet(written.sheet, examples, found)
-    if written.as_json:
-        print(json_text(_summary(examples, found) | {"suspects": rows}))
+    if form == "json":
+        print_json(_summary(examples, found) | {"suspects": rows})
+        return
+    if form != "table":
+        print_rows(form, COLUMNS, [[*row.values()] for row in rows])
         return
     _print(examples, found, [path for path in (written.csv, written.sheet) if path is not None])
 
@@ -184,15 +188,13 @@ def _print(examples: OutOfFold, found: Suspects, written: list[Path]) -> None:
     console = Terminal()
     columns = ("label", "examples", "suspects", "wrong %, at most", "mostly")
     console.print(terminal.table(columns, rows))
-    console.print(
+    console.say(
         f"{int(found.is_suspect.sum()):,} of {summary['examples']:,} labels are suspect. At most "
         f"about {100 * found.noise:.1f} % are wrong: the networks contradict "
-        f"{100 * found.contradicted:.1f} %, their own mistakes among them. A suspect is no proof.",
-        markup=False,
-        highlight=False,
+        f"{100 * found.contradicted:.1f} %, their own mistakes among them. A suspect is no proof."
     )
     for path in written:
-        console.print(f"written: {path}", markup=False, highlight=False, soft_wrap=True)
+        console.say(f"written: {path}")
 
 
 def _write_sheet(path: Path, examples: OutOfFold, found: Suspects) -> None:

@@ -62,7 +62,7 @@ class Lines(Callback):
             self._heading = ""
 
     def _print(self, text: str) -> None:
-        say(self.console, text)
+        self.console.say(text)
 
     def training_started(
         self, specs: Sequence[Spec], steps: int, done: int, batch_size: int
@@ -211,11 +211,6 @@ def recipe_in_words(recipe: Recipe, out: Path) -> str:
     file = out / "networks" / "ID" / "spec.json"
 
     return f"{summary}\nall settings of a network: {file}, and `anew show {out} ID --json`"
-
-
-def say(console: Terminal, text: str) -> None:
-    """Print a text as it is; on a terminal no line is broken inside a word that fits into one."""
-    console.print(text, markup=False, highlight=False, soft_wrap=not console.is_terminal)
 
 
 def watcher(

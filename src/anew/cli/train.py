@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from anew.cli.options import COMMON, DEFAULT_FAMILY, RUN, WHOLE, settings_from, takes_recipe
+from anew.cli.options import (
+    AS_TABLE,
+    COMMON,
+    DEFAULT_FAMILY,
+    ROWS_AS_TABLE,
+    RUN,
+    WHOLE,
+    Printed,
+    PrintedRows,
+    settings_from,
+    takes_recipe,
+)
+from anew.cli.printing import print_json, print_rows
 from anew.cli.streams import Terminal
 from anew.core import fields
 from anew.core.errors import AnewError
-from anew.core.text import json_text
 
 if TYPE_CHECKING:
     from anew.training.lineage import Trained
@@ -41,6 +53,7 @@ def train(
     quiet: Annotated[
         bool, Parameter(group=RUN, negative=(), help="print results and errors, no progress")
     ] = False,
+    printed: Printed = AS_TABLE,
     **given: Any,
 ) -> None:
     """Train a lineage and evaluate it; the same command resumes what was stopped or killed.
@@ -70,21 +83,43 @@ def train(
 
     if distributed.is_main_process():
         output = Terminal()
-        output.print(terminal.scores_table(trained.rows, "test"))
+        if not printed.is_json:
+            output.print(terminal.scores_table(trained.rows, "test"))
         if not quiet:
             _advise(console, trained)
         validated = len(data.validation) > 0
         closed = closing(trained.family, trained.lineage, trained.rows, validated=validated)
-        for line in [*closed, f"family: {out}"]:
-            terminal.say(output, line)
+        closed.append(f"family: {out}")
         if page:
             from anew.report.writing import write_after_training
 
-            written = write_after_training(trained.family, trained.lineage, data)
-            terminal.say(output, written)
+            closed.append(write_after_training(trained.family, trained.lineage, data))
+        if printed.is_json:
+            _print_json(trained, closed)
+        for line in () if printed.is_json else closed:
+            output.say(line)
 
     if trained.failures:
         raise AnewError("; ".join(map(str, trained.failures)))
+
+
+def _print_json(trained: Trained, closed: Sequence[str]) -> None:
+    """Print a trained lineage, its scores as `anew evaluate --json` does, and the closing lines.
+
+    Closing lines of one name, such as `next: `, are a list.
+    """
+    said: dict[str, list[str]] = {}
+    for line in closed:
+        name, _, rest = line.partition(": ")
+        said.setdefault(name.replace(" ", "_"), []).append(rest)
+    named = {name: lines if name == "next" else lines[0] for name, lines in said.items()}
+    print_json(
+        {
+            "lineage": [spec.id for spec in trained.lineage],
+            "rows": [row.to_json() for row in trained.rows],
+            **named,
+        }
+    )
 
 
 def _advise(console: Terminal, trained: Trained) -> None:
@@ -95,7 +130,7 @@ def _advise(console: Terminal, trained: Trained) -> None:
     if first.weights:
         return
     for one in advice.advise(advice.facts_of(trained.family, first)):
-        console.print(one.in_words(), markup=False, highlight=False)
+        console.say(one.in_words())
 
 
 @takes_recipe("device", "threads", "disk_budget")
@@ -106,7 +141,7 @@ def bench(
         int, WHOLE, Parameter(group=RUN, help="how often each is measured, in turn")
     ] = 5,
     steps: Annotated[int, WHOLE, Parameter(group=RUN, help="steps in a round")] = 16,
-    as_json: Annotated[bool, Parameter(name="--json", group=RUN, help="print JSON")] = False,
+    printed: PrintedRows = ROWS_AS_TABLE,
     **given: Any,
 ) -> None:
     """Measure what a student costs here, by each way to ask its teacher, beside a label-only
@@ -120,8 +155,13 @@ def bench(
     from anew.training import costs
 
     measured = costs.measure(whole, load_data(whole.data), execution, rounds, steps)
-    if as_json:
-        print(json_text(measured.to_json()))
+    form = printed.chosen
+    if form == "json":
+        print_json(measured.to_json())
+        return
+    if form != "table":
+        rows = [[one.name, one.rate, one.ratio, one.least, one.most] for one in measured.costs]
+        print_rows(form, ("name", "rate", "ratio", "least", "most"), rows)
         return
 
     lines = [
@@ -134,6 +174,7 @@ def bench(
         for cost in measured.costs
     ]
     columns = ("a step of", "examples/s", "time / label-only", "of rounds")
-    Terminal().print(terminal.table(columns, lines, f"{whole.model.name}, {measured.setting}"))
+    console = Terminal()
+    console.print(terminal.table(columns, lines, f"{whole.model.name}, {measured.setting}"))
     for line in measured.conclusions:
-        print(line)
+        console.say(line)

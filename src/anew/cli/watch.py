@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 from rich.cells import cell_len
@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from anew.cli.options import AS_TABLE, Printed
 from anew.cli.streams import Terminal
 from anew.core.errors import AnewError
 from anew.core.text import clean, counted, in_digits, in_time, json_text
@@ -44,19 +45,13 @@ def watch(
             "that the folder describes are finished.",
         ),
     ] = False,
-    form: Annotated[
-        Literal["table", "json"],
-        Parameter(name="--format", help="A table, or a line of JSON for each change."),
-    ] = "table",
-    as_json: Annotated[
-        bool, Parameter(name="--json", negative=(), help="The same as --format json.")
-    ] = False,
+    printed: Printed = AS_TABLE,
 ) -> None:
     """Show how far the networks of a family are: epoch, loss, validation error, speed, time left.
 
     Reads files alone, so it works beside a running training, of several processes or machines too.
     It ends when nothing is trained any more, or with Ctrl-C, which the training does not notice.
-    In a terminal a table is drawn again; elsewhere each change is a line.
+    In a terminal a table is drawn again; elsewhere each change is a line, with --json one of JSON.
     """
     from anew.family import Family
     from anew.family.progress import Progress
@@ -67,8 +62,8 @@ def watch(
     progress = Progress(Family.open(family))
     console = Terminal()
     try:
-        if as_json or form == "json" or not console.is_terminal:
-            shown = _Changes(console, as_json=as_json or form == "json")
+        if printed.is_json or not console.is_terminal:
+            shown = _Changes(console, as_json=printed.is_json)
             _follow(progress, shown.show, every, wait=wait)
         else:
             with Live(console=console, auto_refresh=False, transient=False) as live:

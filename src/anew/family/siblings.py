@@ -90,7 +90,7 @@ def _meant(family: Family, end: str, teachers: Sequence[Spec]) -> Spec:
         others = listed([teacher.id for teacher in teachers[:4]])
         raise AnewError(
             f"{family.path}: {spec.id} has no two finished students, and is no sibling; choose "
-            f"with --lineage one of {others}"
+            f"with --network one of {others}"
         )
     # A student may be a teacher too: what was named itself counts first.
     return next((teacher for teacher in found if teacher.id == spec.id), found[0])

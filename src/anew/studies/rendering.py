@@ -1,4 +1,4 @@
-"""A study's table as text: for the terminal, a page, Markdown, CSV, LaTeX and JSON."""
+"""A study's table as text: for the terminal, a page, Markdown, CSV and LaTeX."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from statistics import median
 
-from anew.core.text import clean, csv_table, json_text, table
+from anew.core.text import clean, csv_table, table
 from anew.evaluation.statistics import Difference, Estimate, Judged
 from anew.studies.results import Cell, Results
 
@@ -284,16 +284,10 @@ def latex(results: Results) -> str:
     )
 
 
-def as_json(results: Results) -> str:
-    """Return the table as JSON, whole."""
-    return json_text(results.to_json())
-
-
 FORMATS: Mapping[str, Callable[[Results], str]] = {
     "markdown": markdown,
     "csv": as_csv,
     "latex": latex,
-    "json": as_json,
 }
 
 

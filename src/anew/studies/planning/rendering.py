@@ -1,10 +1,10 @@
-"""A plan as text: for the terminal, Markdown and JSON."""
+"""A plan as text: for the terminal, Markdown and CSV."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from anew.core.text import in_bytes, in_count, in_time, json_text, table
+from anew.core.text import clean, csv_table, in_bytes, in_count, in_time, table
 from anew.studies.planning.plan import Plan
 
 COLUMNS = (
@@ -96,9 +96,10 @@ def markdown(plan: Plan) -> str:
     return "\n\n".join([table(COLUMNS, lines(plan), numbers_from=1), *about(plan)])
 
 
-def as_json(plan: Plan) -> str:
-    """Return the plan as JSON, whole."""
-    return json_text(plan.to_json())
+def as_csv(plan: Plan) -> str:
+    """Return the table as CSV, with its notes as comment lines."""
+    comments = "".join(f"# {clean(line)}\n" for line in about(plan))
+    return comments + csv_table(COLUMNS, lines(plan))
 
 
-FORMATS: Mapping[str, Callable[[Plan], str]] = {"markdown": markdown, "json": as_json}
+FORMATS: Mapping[str, Callable[[Plan], str]] = {"markdown": markdown, "csv": as_csv}
