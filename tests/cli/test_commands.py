@@ -20,7 +20,7 @@ from PIL import Image
 
 import anew
 from anew.cli import main, terminal
-from anew.cli.study import AS_IT_IS
+from anew.cli.study_choice import AS_IT_IS
 from anew.core import files
 from anew.core.settings import read_settings
 from anew.evaluation import evaluate_lineage

@@ -222,7 +222,7 @@ def test_csv_stays_csv_and_says_the_temperature_beside_it(noisy, command):
     done = command(
         *("predict", place / "family", place / "0.png", "--calibrate", "--format", "csv"), check=0
     )
-    assert done.err.startswith("temperature ") and done.err.count("\n") == 1
+    assert done.err.startswith("Temperature ") and done.err.count("\n") == 1
     assert len(list(csv.DictReader(done.out.splitlines()))) == 3
 
 

@@ -10,8 +10,9 @@ from cyclopts import Parameter
 
 from anew.cli.options import AS_PAGE, PrintedPage
 from anew.cli.printing import notify, print_json
-from anew.cli.study import AS_IT_IS, Choice
+from anew.cli.study_choice import AS_IT_IS, Choice, as_run
 from anew.core.errors import AnewError
+from anew.core.text import listed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from anew.data import Data
     from anew.family import Family
     from anew.report import Report
+    from anew.studies import Results
 
 
 @Parameter(name="*")
@@ -52,7 +54,8 @@ def report(
     study: Annotated[
         str,
         Parameter(
-            help="A study whose table opens the page, with the options that it was run with."
+            help="A study whose table opens the page, as it was run; where not given, the one that "
+            "the family was trained for."
         ),
     ] = "",
     /,
@@ -76,7 +79,6 @@ def report(
     --data and --root say where it lies now.
     """
     from anew import report as reports
-    from anew import studies
     from anew.family import Family, choose_lineage
     from anew.report import figures, page
 
@@ -89,12 +91,9 @@ def report(
     opened = Family.open(family)
     results, among = None, None
     if study:
-        chosen = choice.of(study)
-        read = studies.StudyData(chosen)
-        results = studies.collect(chosen, opened, read)
-        among = [spec.id for spec in chosen.specs(read)]
-    elif replace(choice, data=None, root=None) != AS_IT_IS:
-        raise AnewError("report: options of a study need its name; write it after the family")
+        results, among = _of_study(opened, study, choice)
+    elif not contents.network:
+        study, results, among = _only_study(opened, choice)
 
     shown = choose_lineage(opened, contents.network, several="longest", among=among)
     if not (study or contents.network):
@@ -111,9 +110,44 @@ def report(
     if printed.is_json:
         _write_json(content, out)
         return
-    target = out or family / "reports" / f"{Path(study).stem or 'report'}.html"
+    name = Path(study).name.removesuffix(".toml") or "report"
+    target = out or family / "reports" / f"{name}.html"
     reports.write(content, target)
     print(f"report: {target}")
+
+
+def _of_study(family: Family, name: str, choice: Choice) -> tuple[Results, list[str]]:
+    """Return a study's table, and the ids of its networks."""
+    from anew import studies
+
+    chosen = as_run(family, name, choice)
+    read = studies.StudyData(chosen)
+    results = studies.collect(chosen, family, read)
+    return results, [spec.id for spec in chosen.specs(read)]
+
+
+def _only_study(family: Family, choice: Choice) -> tuple[str, Results | None, Sequence[str] | None]:
+    """Return the name, table and networks of the only study that a family was trained for.
+
+    Without any, or if it cannot be shown, the page shows the family alone.
+    """
+    from anew.studies import remembered
+
+    names = remembered.names(family)
+    is_asked = replace(choice, data=None, root=None) != AS_IT_IS
+    if len(names) != 1:
+        if is_asked:
+            raise AnewError("report: options of a study need its name; write it after the family")
+        if names:
+            notify([f"the family was trained for {listed(names)}; name a study to show its table"])
+        return "", None, None
+    try:
+        return names[0], *_of_study(family, names[0], choice)
+    except AnewError as error:
+        if is_asked:
+            raise
+        notify([f"without the table of study {names[0]}: {error}"])
+        return "", None, None
 
 
 def _write_json(content: Report, target: Path | None) -> None:

@@ -1,8 +1,9 @@
-"""`anew study list`, `plan`, `run`, `train` and `show`, and the options that choose a study."""
+"""`anew study list`, `plan`, `run`, `train` and `show`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,13 +21,17 @@ from anew.cli.options import (
     execution_from,
     takes_execution,
 )
-from anew.cli.printing import print_json, print_rows
+from anew.cli.printing import notify, print_json, print_rows
 from anew.cli.streams import Terminal
+from anew.cli.study_choice import AS_IT_IS, Choice, as_run, only_study
 from anew.cli.study_place import HERE, Place
 from anew.core.errors import AnewError
 
 if TYPE_CHECKING:
-    from anew.studies import Results, Study
+    from anew.family import Family
+    from anew.studies import Results
+    from anew.training.launch.workers import Executor
+    from anew.training.session import Session
 
 study = App(
     name="study", help="Tables of many networks: the paper's, and your own from a TOML file."
@@ -35,79 +40,6 @@ study = App(
 StudyName = Annotated[
     str, Parameter(help="A study of `anew study list`, or a TOML file of your own.")
 ]
-_SEVERAL = Parameter(negative_iterable=(), consume_multiple=True)
-
-
-@Parameter(name="*")
-@dataclass(frozen=True)
-class Choice:
-    """The changes to a study before it is trained or shown.
-
-    The same options mean the same networks, so `anew study show` takes those that `anew study run`
-    was given.
-    """
-
-    scale: Annotated[
-        str | None,
-        Parameter(
-            help="Of the paper's studies: tiny (digits, minutes), small (CIFAR-10, hours on a "
-            "processor) or full."
-        ),
-    ] = None
-    seeds: Annotated[
-        list[int] | None,
-        _SEVERAL,
-        Parameter(help="Which seeds; the study's own (0 1 2) where not given."),
-    ] = None
-    rows: Annotated[list[str] | None, _SEVERAL, Parameter(help="Only these rows.")] = None
-    columns: Annotated[
-        list[str] | None,
-        _SEVERAL,
-        Parameter(help="Only these columns; what they learn from is trained all the same."),
-    ] = None
-    controls: Annotated[
-        bool,
-        Parameter(
-            negative=(),
-            help="Add the controls as columns: label-only networks with other seeds, with the "
-            "whole compute, and "
-            "averaged.",
-        ),
-    ] = False
-    data: Annotated[
-        str | None, Parameter(help="Another source than the study's, such as parquet:PATH.")
-    ] = None
-    root: Annotated[Path | None, Parameter(help="The folder of torchvision's data sets.")] = None
-    epochs: Annotated[int | None, WHOLE, Parameter(help="Another number of epochs.")] = None
-    limit: Annotated[int | None, WHOLE, Parameter(help="At most this many training examples.")] = (
-        None
-    )
-
-    def of(self, name: str) -> Study:
-        """Return the study of a name or a TOML file with the chosen changes.
-
-        Raises `AnewError` if the study is unknown or a change does not fit it.
-        """
-        from anew import studies
-
-        data = {
-            "source": self.data,
-            "root": None if self.root is None else str(self.root),
-            "limit": self.limit,
-        }
-        changes = studies.Changes(
-            seeds=self.seeds or (),
-            rows=self.rows or (),
-            columns=self.columns or (),
-            controls=self.controls,
-            data=data,
-            epochs=self.epochs,
-        )
-        return studies.choose(name, self.scale, changes)
-
-
-AS_IT_IS = Choice()
-"""No option given: the study as it is written."""
 
 
 @study.command(name="list")
@@ -232,9 +164,16 @@ def run_study(
     asked = execution_from(given)
     if place.on == "slurm-script":
         place.write_scripts(chosen, out, asked, data_read)
+        _remember(Family.open(out), name, choice)
         return
 
-    execution, open_executor = place.executor(asked)
+    execution, opens = place.executor(asked)
+
+    def open_executor(session: Session) -> AbstractContextManager[Executor]:
+        # The study can run, and its family is there.
+        _remember(session.family, name, choice)
+        return opens(session)
+
     with terminal.watching(
         Terminal(stderr=True), several=execution.jobs > 1 or place.on == "ray"
     ) as watcher:
@@ -256,6 +195,19 @@ def run_study(
 
     if failed:
         raise AnewError(f"study '{name}': {len(failed)} networks failed; the table says why")
+
+
+def _remember(family: Family, name: str, choice: Choice) -> None:
+    """Keep a study's name and options in the family; that they cannot be kept stops no training."""
+    from anew.core import distributed
+    from anew.studies import remembered
+
+    if not distributed.is_main_process():
+        return
+    try:
+        remembered.remember(family, remembered.Remembered.of(name, choice.given))
+    except AnewError as error:
+        notify([f"the study's options are not kept: {error}"])
 
 
 @study.command(name="train")
@@ -299,8 +251,16 @@ def train_networks(
 
 @study.command(name="show")
 def show_study(
-    name: StudyName,
-    family: Annotated[Path, Parameter(help="The folder that `anew study run --out` wrote.")],
+    name: Annotated[
+        str,
+        Parameter(
+            help="A study of `anew study list`, or a TOML file of your own; may be left out where "
+            "the family was trained for one study."
+        ),
+    ],
+    family: Annotated[
+        Path | None, Parameter(help="The folder that `anew study run --out` wrote.")
+    ] = None,
     /,
     *,
     choice: Choice = AS_IT_IS,
@@ -308,14 +268,15 @@ def show_study(
 ) -> None:
     """Print a study's table from the networks that a family holds; nothing is trained.
 
-    Takes the options that the study was run with.
+    The study is shown as it was run last; options that are given override those of the run.
     """
     from anew import studies
     from anew.family import Family
 
     form = printed.chosen
-    chosen = choice.of(name)
-    results = studies.collect(chosen, Family.open(family), studies.StudyData(chosen))
+    opened = Family.open(Path(name) if family is None else family)
+    chosen = as_run(opened, only_study(opened) if family is None else name, choice)
+    results = studies.collect(chosen, opened, studies.StudyData(chosen))
     _print_study(results, form)
 
 

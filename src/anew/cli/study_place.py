@@ -113,10 +113,7 @@ class Place:
             f"hand them to SLURM: bash {submit} --partition NAME --time HOURS:00:00   (options are "
             f"sbatch's)"
         )
-        print(
-            f"their logs come beside them; then `anew study show ... {out}` with this study's "
-            f"options; again is safe"
-        )
+        print(f"their logs come beside them; then `anew study show {out}`; again is safe")
 
 
 HERE = Place()

@@ -34,8 +34,8 @@ class Changes:
     epochs: int | None = None
 
 
-def choose(name: str, scale: str | None = None, changes: Changes | None = None) -> Study:
-    """Return a study by its name or TOML file, with changes.
+def choose(name: str | Study, scale: str | None = None, changes: Changes | None = None) -> Study:
+    """Return a study by its name or TOML file, or a study of the user's own, with changes.
 
     Raises `AnewError` for a name, row, column, scale or value that does not exist, and for a scale
     of a user's own study.
@@ -56,12 +56,16 @@ def choose(name: str, scale: str | None = None, changes: Changes | None = None) 
     return study.only(tuple(changes.rows), tuple(changes.columns))
 
 
-def _by_name(name: str, scale: str | None) -> Study:
-    if name.endswith(".toml"):
-        if scale is not None:
-            raise AnewError(
-                f"study '{name}': scales are for the paper's studies; write the sizes into the file"
-            )
+def _by_name(name: str | Study, scale: str | None) -> Study:
+    is_own = isinstance(name, Study) or name.endswith(".toml")
+    if is_own and scale is not None:
+        called = name.name if isinstance(name, Study) else name
+        raise AnewError(
+            f"study '{called}': scales are for the paper's studies; write the sizes into the file"
+        )
+    if isinstance(name, Study):
+        return name
+    if is_own:
         return read_study(Path(name))
     if name not in STUDIES:
         raise AnewError(

@@ -205,8 +205,9 @@ def about(results: Results) -> list[str]:
     if len(study.seeds) > 1:
         paired = "by seed (paired t)"
 
+    end = "" if study.title.endswith(("?", "!", ".")) else "."
     notes = [
-        f"{study.title}. Data: {study.data.source} ({results.fingerprint}){limit}; seeds: "
+        f"{study.title}{end} Data: {study.data.source} ({results.fingerprint}){limit}; seeds: "
         f"{', '.join(map(str, study.seeds))}; {training.epochs} epochs, batch "
         f"{training.batch_size}, "
         f"{training.optimizer}, learning rate {training.learning_rate:g}, {training.schedule}.",

@@ -37,11 +37,22 @@ def read_study(path: Path) -> Study:
 
     Raises `AnewError` for a file that is missing or not TOML, an unknown key and a wrong value.
     """
-    where = f"study {path}"
-    written = _read(path)
-    for name in _TABLES:
-        if not isinstance(written.get(name, {}), dict):
-            raise AnewError(f"{where}: {name} must be a table, got {written[name]!r}")
+    return study_from(_read(path), path.stem, f"study {path}")
+
+
+def study_from(written: Mapping[str, Any], name: str, where: str) -> Study:
+    """Return a study from the values of its TOML; `where` is what an error names.
+
+    Raises `AnewError` for an unknown key and a wrong value.
+    """
+    for key in written:
+        if key not in _KEYS:
+            raise AnewError(
+                f"{where}: unknown key '{key}'{did_you_mean(key, _KEYS)}; known: {', '.join(_KEYS)}"
+            )
+    for table in _TABLES:
+        if not isinstance(written.get(table, {}), dict):
+            raise AnewError(f"{where}: {table} must be a table, got {written[table]!r}")
     seeds, controls = written.get("seeds", [0, 1, 2]), written.get("controls", [])
     if not isinstance(seeds, list) or not all(
         type(seed) is int and 0 <= seed < HUGE for seed in seeds
@@ -51,17 +62,17 @@ def read_study(path: Path) -> Study:
         raise AnewError(f"{where}: controls must be a list of columns' names, got {controls!r}")
 
     rows: dict[str, ModelSpec] = {}
-    for name, value in written.get("rows", {}).items():
+    for row, value in written.get("rows", {}).items():
         described = value if isinstance(value, dict) else {"name": value}
-        rows[name] = fields.read(ModelSpec, described, where, ("rows", name))
+        rows[row] = fields.read(ModelSpec, described, where, ("rows", row))
     columns = {
-        name: fields.read(Column, value, where, ("columns", name))
-        for name, value in written.get("columns", {}).items()
+        column: fields.read(Column, value, where, ("columns", column))
+        for column, value in written.get("columns", {}).items()
     }
 
     return Study(
-        name=path.stem,
-        title=str(written.get("title", path.stem)),
+        name=name,
+        title=str(written.get("title", name)),
         rows=rows,
         columns=columns,
         data=fields.read(DataSpec, written.get("data", {}), where, ("data",)),
@@ -74,23 +85,15 @@ def read_study(path: Path) -> Study:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Return what a file holds, with known keys alone."""
+    """Return what a file holds."""
     try:
-        written: dict[str, Any] = parse_toml(path.read_text(encoding="utf-8"))
+        return parse_toml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise AnewError(
             f"study {path}: cannot be read ({error.strerror}); check the path"
         ) from error
     except ValueError as error:
         raise AnewError(f"study {path}: is not TOML ({error}); mend that line") from error
-
-    for key in written:
-        if key not in _KEYS:
-            raise AnewError(
-                f"study {path}: unknown key '{key}'{did_you_mean(key, _KEYS)}; known: "
-                f"{', '.join(_KEYS)}"
-            )
-    return written
 
 
 def _published(
