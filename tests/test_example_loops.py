@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+# They write archives out of data sets that are not at hand in the tests.
+WRITERS = {"cifar10n.py", "cifar100_superclasses.py"}
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 NEEDS = {
     "plain_loop.py": (),
@@ -16,7 +19,7 @@ NEEDS = {
 
 
 def test_every_example_is_run():
-    loops = {path.name for path in EXAMPLES.glob("*.py")} - {"cifar10n.py"}
+    loops = {path.name for path in EXAMPLES.glob("*.py")} - WRITERS
     assert loops == set(NEEDS)
 
 
