@@ -67,6 +67,7 @@ def _by_name(name: str | Study, scale: str | None) -> Study:
         return name
     if is_own:
         return read_study(Path(name))
+
     if name not in STUDIES:
         raise AnewError(
             f"study '{name}' is not known{did_you_mean(name, STUDIES)}; choose one of "
