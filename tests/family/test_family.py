@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 from filelock import FileLock
 
@@ -59,12 +60,38 @@ def test_equal_tensors_give_equal_bytes(tmp_path):
 def test_tensors_that_share_memory_are_saved(tmp_path):
     tied = torch.randn(3)
     files.write_tensors(tmp_path / "x", {"a": tied, "b": tied, "c": tied[:2]}, {})
-    back, _ = files.read_tensors(tmp_path / "x")
+    back, header = files.read_tensors(tmp_path / "x")
     assert (
         torch.equal(back["a"], tied)
         and torch.equal(back["b"], tied)
         and torch.equal(back["c"], tied[:2])
     )
+    assert header == {}
+
+
+def test_tied_tensors_are_written_once(tmp_path):
+    tied, alike = torch.randn(30, 20), torch.randn(3)
+    tensors = {"a": tied, "b": tied, "c": tied.t(), "d": alike, "e": alike.clone()}
+    path = tmp_path / "x"
+    files.write_tensors(path, tensors, {"model": "m"})
+    assert set(safetensors.torch.load_file(path)) == {"a", "c", "d", "e"}
+    assert path.stat().st_size == files.bytes_on_disk(tensors, {"model": "m"})
+    back, header = files.read_tensors(path)
+    assert header == {"model": "m"} and back.keys() == tensors.keys()
+    assert all(torch.equal(back[name], one) for name, one in tensors.items())
+    on_meta = {name: one.to("meta") for name, one in tensors.items()}
+    assert files.tied_names({**on_meta, "b": on_meta["a"]}) == {"b": "a"}
+    # For other readers each name has its own.
+    whole = files.tensor_bytes(tensors, {"model": "m"}, whole=True)
+    assert safetensors.torch.load(whole).keys() == tensors.keys()
+
+
+@pytest.mark.parametrize("tied", [[], 3, {"d": "none"}, {"a": "c"}, {"d": 1}, {"d": None}])
+def test_forged_ties_are_refused(tmp_path, tied):
+    tensors = {"a": torch.zeros(2), "c": torch.zeros(3)}
+    files.write_tensors(tmp_path / "x", tensors, {"tied": tied})
+    with pytest.raises(AnewError, match=r"its header (names no tied|ties '.' to what)"):
+        files.read_tensors(tmp_path / "x")
 
 
 @pytest.mark.parametrize("what", ["pickle", "truncated", "text", "missing", "empty"])

@@ -191,17 +191,6 @@ def test_dropout_stands_before_between_and_behind_the_layers():
     assert build("char_lstm-1-8").lstm.before.p == 0
 
 
-def test_no_gradient_flows_into_an_earlier_window():
-    network = Network(build("lstm-1-8").train(), models.spelled(_spec("lstm-1-8")), signature())
-    ids = torch.zeros(2, 6, dtype=torch.int64)
-    _, state = network(ids, network.start(2))
-    state = tuple(one.detach() for one in state)
-    logits, _ = network(ids, state)
-    loss = F.cross_entropy(logits.flatten(0, 1), ids.flatten())
-    assert all(not one.requires_grad for one in state)
-    loss.backward()
-
-
 def _spec(name):
     from anew.core.spec import ModelSpec
 

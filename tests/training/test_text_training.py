@@ -1,27 +1,31 @@
 """Networks that read a text: the state that travels with the batch, rates by validation, kills."""
 
+import itertools
 import math
 from dataclasses import replace
 from functools import partial
 
 import pytest
+import safetensors.torch
 import torch
 import torch.nn.functional as F
 
 from anew import AnewError
 from anew.core.callbacks import Callback
 from anew.core.execution import Execution
-from anew.core.recipe import Recipe
+from anew.core.recipe import Recipe, lineage_of
 from anew.core.settings import read_settings
 from anew.core.spec import DataSpec, ModelSpec, ObjectiveSpec, TrainingSpec
 from anew.data import Batches
 from anew.data.loading import load_data
 from anew.evaluation import language
-from anew.family import Family
+from anew.family import Family, NetworkFolder
 from anew.models import saving
+from anew.models.network import build
 from anew.teachers import Encoding, teacher_parts
 from anew.training import optim
 from anew.training.lineage import train_lineage
+from anew.training.trainer import Trainer
 from forks import fork
 from runs import StopsAfter, finish, kill_at_random, metrics, saved_steps, start, weights
 from texts import write
@@ -77,8 +81,6 @@ def test_a_network_is_trained_as_a_plain_loop_would(source, tmp_path):
     trained = train(source, tmp_path / "f", recipe)
     folder = trained.family.folder(trained.lineage[0].id)
     found = saving.load(folder.weights).model.state_dict()
-
-    from anew.models.network import build
 
     data = load_data(DataSpec(source=source, steps=STEPS))
     model = build(trained.lineage[0], data.signature).model
@@ -282,11 +284,51 @@ def test_the_best_epoch_is_that_of_the_least_perplexity(source, tmp_path):
 
 def test_a_weight_is_one_tensor_on_the_disk_if_it_is_tied(live):
     folder = live.family.folder(live.lineage[0].id)
-    model = saving.load(folder.weights).model
-    assert model.classifier.weight is model.embedding.weight
-    assert len(list(model.parameters())) == len(
-        optim.optimizer_state(torch.optim.SGD(model.parameters(), lr=1.0))
-    ) + len(list(model.parameters()))
+    held = safetensors.torch.load_file(folder.weights)
+    assert "embedding.weight" in held
+    assert "classifier.weight" not in held
+    network = saving.load(folder.weights)
+    assert network.model.classifier.weight is network.model.embedding.weight
+    assert torch.equal(network.model.classifier.weight, held["embedding.weight"])
+    about = {"id": folder.id, "generation": 0}
+    assert network.saved_bytes(about) == folder.weights.stat().st_size
+
+
+def test_a_tied_weight_moves_by_both_its_gradients_once(source, tmp_path):
+    """Without momentum a step is w - rate (dL/dw as an embedding + dL/dw as a classifier)."""
+    training = replace(
+        RECIPE.training, epochs=1, batch_size=30, clip_norm=None, schedule="constant"
+    )
+    model = ModelSpec("lstm-1-8", (("dropout", 0.0),))
+    recipe = replace(RECIPE, model=model, generations=0, training=training)
+    data = load_data(DataSpec(source=source, steps=10))
+    batches = list(Batches(data, 30, torch.device("cpu")).epoch(0))
+    assert len(batches) == 1
+    (batch,) = batches
+    trained = train_lineage(recipe, data, tmp_path / "f", Execution("cpu", 1), Callback())
+    found = saving.load(trained.family.folder(trained.lineage[0].id).weights).model
+
+    before = build(trained.lineage[0], data.signature).model
+    embedding = before.embedding.weight.detach().clone().requires_grad_()
+    classifier = before.embedding.weight.detach().clone().requires_grad_()
+    outputs, _ = before.lstm(F.embedding(batch.inputs, embedding), before.start(30))
+    logits = F.linear(outputs, classifier, before.classifier.bias)
+    F.cross_entropy(logits.flatten(0, 1), batch.labels.flatten()).backward()
+    wanted = embedding.detach() - 5.0 * (embedding.grad + classifier.grad)
+    assert torch.allclose(found.embedding.weight, wanted, atol=1e-6)
+    assert len(list(found.parameters())) == 6
+
+
+def test_no_gradient_leaves_a_window(source, tmp_path):
+    """d loss(window 2) / d state leaving window 1 is none: what a step leaves has no graph."""
+    data = load_data(DataSpec(source=source, steps=STEPS))
+    (spec,) = lineage_of(replace(RECIPE, generations=0), data.spec)
+    batches = Batches(data, 4, torch.device("cpu"))
+    learner = Trainer(spec, NetworkFolder(tmp_path / spec.id), data, batches)
+    for batch in itertools.islice(batches.epoch(0), 3):
+        learner.train_step(batch, None)
+        assert len(learner._state) == 4 and bool(learner._state[0].any())
+        assert all(one.grad_fn is None and not one.requires_grad for one in learner._state)
 
 
 def test_a_teacher_no_better_than_frequencies_is_refused(tmp_path):

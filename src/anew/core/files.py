@@ -13,7 +13,7 @@ import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import safetensors
@@ -27,6 +27,8 @@ from anew.core.parsing import parse_json
 from anew.core.text import json_text
 
 _HEADER = "anew"
+_TIED = "tied"
+"""The key of a header that holds which names mean the same tensor."""
 TensorSize = tuple[str, int, tuple[int, ...]]
 """A tensor in a file: its name, its bytes an element, and its shape."""
 NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
@@ -177,21 +179,46 @@ def write_tensors(
     write_bytes(path, tensor_bytes(tensors, header))
 
 
-def tensor_bytes(tensors: Mapping[str, Tensor], header: Mapping[str, Any] | None) -> bytes:
-    """Return the safetensors file of tensors and a JSON header; equal content gives equal bytes."""
+def tensor_bytes(
+    tensors: Mapping[str, Tensor], header: Mapping[str, Any] | None, *, whole: bool = False
+) -> bytes:
+    """Return the safetensors file of tensors and a JSON header; equal content gives equal bytes.
+
+    Of tied weights one is written, and the header says which names mean it too; without a header,
+    or if the file is to be `whole` for other readers, each name gets its own copy.
+    """
+    tied = {} if whole or header is None else tied_names(tensors)
+    content = _unshared({name: one for name, one in tensors.items() if name not in tied})
     # One metadata key: safetensors writes several in no fixed order, and the hash of the file must
     # not vary.
-    metadata = None if header is None else {_HEADER: json.dumps(header, sort_keys=True)}
-    return safetensors.torch.save(_unshared(tensors), metadata)
+    metadata = None if header is None else {_HEADER: _in_header(header, tied)}
+    return safetensors.torch.save(content, metadata)
+
+
+def tied_names(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """Return the tensors that are the same memory as an earlier one, with its name."""
+    first: dict[tuple[object, ...], str] = {}
+    tied: dict[str, str] = {}
+    for name, tensor in tensors.items():
+        # The address of the storage's owner, which tensors on torch's meta device have too.
+        place = tensor.untyped_storage()._cdata, tensor.storage_offset()  # pyright: ignore
+        own = first.setdefault((*place, tensor.dtype, tensor.shape, tensor.stride()), name)
+        if own != name and tensor.numel():
+            tied[name] = own
+    return tied
+
+
+def _in_header(header: Mapping[str, Any], tied: Mapping[str, str]) -> str:
+    """Return a header as JSON, with the names of tied weights."""
+    return json.dumps({**header, _TIED: tied} if tied else header, sort_keys=True)
 
 
 def _unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return tensors on the CPU as a safetensors file holds them."""
+    """Return tensors on the CPU as a safetensors file holds them: without sharing."""
     content: dict[str, Tensor] = {}
     memory: set[int] = set()
     for name, tensor in tensors.items():
         plain = tensor.detach().cpu().contiguous()
-        # The format has no sharing: of tied weights each name gets its own copy.
         shared = plain.untyped_storage().data_ptr() in memory
         content[name] = plain.clone() if shared else plain
         memory.add(plain.untyped_storage().data_ptr())
@@ -210,7 +237,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             header = parse_json((file.metadata() or {}).get(_HEADER, "{}"))
             if not isinstance(header, dict):
                 raise ValueError("its header is no JSON object")
-            return {name: file.get_tensor(name) for name in file.keys()}, header  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return _with_tied(tensors, header.pop(_TIED, {})), header
     except OSError as error:
         raise AnewError(
             f"{path}: cannot be read ({error.strerror or error}); check the path"
@@ -219,6 +247,26 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise AnewError(
             f"{path}: {_what_it_is(path)} ({error}); give a whole safetensors file"
         ) from error
+
+
+def _with_tied(tensors: dict[str, Tensor], tied: object) -> dict[str, Tensor]:
+    """Return the tensors of a file with those that are the same under other names."""
+    if not isinstance(tied, dict):
+        raise ValueError("its header names no tied tensors")
+    for name, own in cast("dict[str, object]", tied).items():
+        if name in tensors or not isinstance(own, str) or own not in tensors:
+            raise ValueError(f"its header ties {name!r} to what it does not hold")
+        tensors[name] = tensors[own]
+    return tensors
+
+
+def bytes_on_disk(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> int:
+    """Return the size of the file that `write_tensors` writes of tensors, also of torch's meta
+    device.
+    """
+    tied = tied_names(tensors)
+    sizes = sorted(size for size in sizes_of(tensors) if size[0] not in tied)
+    return file_bytes(sizes, {**header, _TIED: tied} if tied else header)
 
 
 def file_bytes(tensors: Iterable[TensorSize], header: Mapping[str, Any]) -> int:

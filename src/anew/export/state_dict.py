@@ -64,7 +64,7 @@ def state_dict_bytes(predictor: Predictor, described: Mapping[str, Any], called:
         about["id"] = origin.id
     if origin.generation is not None:
         about["generation"] = origin.generation
-    return files.tensor_bytes(network.model.state_dict(), network.header(about))
+    return files.tensor_bytes(network.model.state_dict(), network.header(about), whole=True)
 
 
 def lines(predictor: Predictor, file: str) -> list[str]:

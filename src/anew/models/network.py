@@ -128,7 +128,7 @@ class Network(nn.Module):
 
     def saved_bytes(self, about: Mapping[str, Any]) -> int:
         """Return the size of the file that `save` writes; the network may be on the meta device."""
-        return files.file_bytes(files.sizes_of(self.model.state_dict()), self.header(about))
+        return files.bytes_on_disk(self.model.state_dict(), self.header(about))
 
     def header(self, about: Mapping[str, Any]) -> dict[str, Any]:
         """Return the header of the network's file: what loads it again, and `about`."""
