@@ -325,7 +325,7 @@ def test_no_difference_is_said_plainly():
         [outputs_with([range(100), range(1, 101)])], first="the given network"
     )
     assert same.sentence.startswith(
-        "No difference in error rate from generation 0, the given network, was shown: "
+        "No clear winner: compared with generation 0, the given network, the error rate of "
     )
     assert same.comparisons[0].verdict == "no difference shown"
 

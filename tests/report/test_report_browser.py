@@ -93,8 +93,16 @@ def opened(browser, page_file):
         context.close()
 
 
+def open_all(page):
+    """Open every section, and what is folded in it."""
+    page.get_by_role("button", name="Open all sections").click()
+    assert page.locator(".fold:not([open])").count() == 0
+    page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+
+
 def draw_all(page):
-    """Scroll through the page, so that every chart is drawn."""
+    """Open the sections and scroll through the page, so that every chart is drawn."""
+    open_all(page)
     for chart in page.locator(".chart").all():
         chart.scroll_into_view_if_needed()
         chart.locator(".main-svg").first.wait_for()
@@ -118,6 +126,20 @@ def test_no_complaint_no_request_nothing_wider_than_the_window(opened, page_file
         )
 
 
+def test_the_page_leads_with_the_answer_and_folds_the_rest(opened):
+    page = opened(viewport={"width": 400, "height": 900})
+    assert page.locator(".answer").is_visible()
+    assert page.locator(".use", has_text="weights.safetensors").is_visible()
+    assert page.locator(".use", has_text="anew train --out family").is_visible()
+    assert page.locator(".fold[open]").count() == 0
+    assert page.evaluate("document.documentElement.scrollHeight") < 4000
+    # The contents open what they lead to.
+    page.locator("#contents > summary").click()
+    page.get_by_role("link", name="Learning curves").click()
+    page.locator("#curves .main-svg").first.wait_for()
+    assert page.locator(".fold[open]").count() == 1
+
+
 def test_names_are_text(opened):
     page = opened()
     assert page.locator("h3", has_text=HOSTILE).count() > 0
@@ -129,6 +151,7 @@ def test_names_are_text(opened):
 
 def test_filters_show_what_they_say(opened):
     page = opened()
+    open_all(page)
     cards = page.locator(".card:visible")
     every = page.evaluate("[...document.querySelectorAll('.card')].map(one => ({...one.dataset}))")
     for chosen in ("0", "2"):
@@ -163,7 +186,7 @@ def test_every_csv_can_be_saved(opened, tmp_path):
     # Chromium lets a page save ten files in a row: a chart's, a table's, one in what is folded.
     for link in (links[0], links[1], links[-1]):
         link.evaluate(
-            "one => { const folded = one.closest('details'); if (folded) folded.open = true; }"
+            "one => { while ((one = one.parentElement.closest('details'))) one.open = true; }"
         )
         with page.expect_download() as download:
             link.press("Enter")
@@ -205,7 +228,8 @@ def test_the_keyboard_reaches_everything(opened):
 def test_axe_finds_nothing_serious(opened, scheme):
     page = opened(color_scheme=scheme)
     draw_all(page)
-    page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    # All cards, so that there is one of every kind.
+    page.evaluate("document.querySelectorAll('.card').forEach((one) => { one.hidden = false; })")
     page.evaluate(AXE.read_text(encoding="utf-8"))
     found = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")["violations"]
     serious = [
@@ -226,7 +250,7 @@ def test_paper_shows_everything_in_light_colors(opened):
     assert charts.evaluate_all("all => all.every((one) => one.querySelector('.main-svg'))")
     assert page.locator("details:not([open])").count() == 0
     page.evaluate("dispatchEvent(new Event('afterprint'))")
-    assert page.locator("details[open]").count() == 0
+    assert page.locator("main details[open]").count() == 0
     assert page.complaints == []
 
 
@@ -235,6 +259,8 @@ def test_without_scripts_the_numbers_are_there(browser, page_file):
     page = context.new_page()
     page.goto(page_file.as_uri())
     assert page.locator(".answer").is_visible() and page.locator(".noscript").is_visible()
+    for name in ("ensembles", "gallery"):
+        page.locator(f"#{name} > details > summary").click()
     assert (
         page.locator("#ensembles table").first.is_visible()
         and page.locator(".card:visible").count() > 24

@@ -15,6 +15,7 @@ PALETTE = ("#7b8490", "#2f7fc1", "#d0662a", "#2f9163", "#9467c9", "#cf4f7c", "#1
 GREYISH = "#8a929c"
 MOST_NUMBERED = 12
 """The most columns of a heat map whose cells carry their numbers."""
+_MOST_POWERS = 3
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-down", "x", "star")
 
 
@@ -72,11 +73,38 @@ class Chart:
     """Whether each dot carries its value."""
     legend: bool = True
     """Whether the series need names beside the chart; not if the chart shows their names."""
+    is_log: bool = False
+    """Whether the y axis of `lines` is logarithmic."""
+    top: float | None = None
+    """Where the y axis of `lines` ends, if some values lie above it."""
 
     @property
     def has_legend(self) -> bool:
         """Whether the series are named beside the chart."""
         return self.legend and self.kind != "heatmap" and len(self.series) > 1
+
+    @property
+    def y_label(self) -> str:
+        """The title of the y axis, with its scale."""
+        if self.is_log:
+            return f"{self.y_title} (log scale)"
+        if self.top is not None:
+            return f"{self.y_title} (axis ends at {self.top:g})"
+        return self.y_title
+
+    def bottom(self, top: float) -> float:
+        """Return where the y axis of `lines` begins, just below the least value."""
+        lowest = min(y for series in self.series for y in series.y)
+        return lowest - 0.05 * (top - lowest)
+
+    def log_ticks(self) -> list[float]:
+        """Return 1, 2 and 5 times the powers of ten around the values of a logarithmic axis; the
+        powers alone where that would be many.
+        """
+        values = [y for series in self.series for y in series.y]
+        low, high = (math.floor(math.log10(end)) for end in (min(values), max(values)))
+        steps = (1, 2, 5) if high - low <= _MOST_POWERS else (1,)
+        return [float(f"{step}e{power}") for power in range(low, high + 2) for step in steps]
 
     @property
     def names(self) -> tuple[str, ...]:

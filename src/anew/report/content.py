@@ -101,6 +101,20 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class Use:
+    """The network of a lineage to use alone, and where its file is."""
+
+    generation: int
+    is_last: bool
+    """Whether it is the last of its lineage, which commands take where none is named."""
+    id: str
+    why: str
+    file: str
+    """Its weights, from the family's folder."""
+    is_language_model: bool = False
+
+
+@dataclass(frozen=True)
 class Picture:
     """A test picture with every generation's probabilities."""
 
@@ -231,6 +245,10 @@ class Report:
     """The version of anew that made the report."""
     text: TextPart | None = None
     """Of language models, where a generation gains."""
+    use: Use | None = None
+    """The network to use; None if none is finished, or if the page is a study's."""
+    command: str = ""
+    """The command that trains what is shown; "" if no single one does."""
 
     @property
     def is_text(self) -> bool:

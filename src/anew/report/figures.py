@@ -146,10 +146,20 @@ def _lines(chart: Chart, axes: Any) -> None:
             linewidth=1.4,
         )
 
+    if chart.is_log:
+        axes.set_yscale("log")
+        ends = axes.get_ylim()
+        ticks = chart.log_ticks()
+        # matplotlib's own labels are mathematics, and no text of a chart is read as such.
+        axes.set_yticks(ticks, [f"{y:g}" for y in ticks])
+        axes.minorticks_off()
+        axes.set_ylim(ends)
+    if chart.top is not None:
+        axes.set_ylim(chart.bottom(chart.top), chart.top)
     if chart.diagonal:
         axes.plot([0, 1], [0, 1], ":", color=GREYISH, linewidth=1)
     axes.set_xlabel(chart.x_title)
-    axes.set_ylabel(chart.y_title)
+    axes.set_ylabel(chart.y_label)
     axes.grid(axis="y", color=_GRID, linewidth=0.7)
     axes.set_axisbelow(True)
     _legend(chart, axes)

@@ -5,7 +5,7 @@ No network runs, and nothing is chosen on test.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from jaxtyping import Float, Int64
@@ -21,8 +21,8 @@ from anew.evaluation import insight
 from anew.evaluation.insight import Insight
 from anew.evaluation.scoring import lineage_said
 from anew.family import Family, NetworkFolder, replicas
-from anew.report import gallery, headline, text
-from anew.report.content import Answer, Cost, Gallery, NetworkSummary, Report, StudyTable
+from anew.report import gallery, headline, making, text, using
+from anew.report.content import Answer, Cost, Gallery, NetworkSummary, Report, StudyTable, Use
 from anew.studies import rendering
 from anew.studies.results import Results
 
@@ -77,7 +77,7 @@ def gather(
     return Report(
         family=family.path.resolve().name,
         model=newest.model.name,
-        data=_data_name(newest),
+        data=making.without_folders(newest.data.source),
         examples=len(outputs[0][1]) if outputs else len(said[0].labels) if said else 0,
         classes=classes,
         answer=answer,
@@ -91,7 +91,26 @@ def gather(
         gallery=gallery_of(outputs, data),
         version=__version__,
         text=text.part_of(said, classes) if reads_text else None,
+        use=_use(family, chosen) if chosen and results is None else None,
+        command=_command(chosen, specs.values(), results, family),
     )
+
+
+def _use(family: Family, chosen: Sequence[Spec]) -> Use:
+    """Return the network to use of a lineage; the outputs say whether it was validated."""
+    tensors, _ = files.read_tensors(family.folder(chosen[-1].id).outputs)
+    held_out = [tensor for name, tensor in tensors.items() if name.startswith("validation.")]
+    return using.to_use(family, chosen, validated=any(len(tensor) for tensor in held_out))
+
+
+def _command(
+    chosen: Sequence[Spec], among: Collection[Spec], results: Results | None, family: Family
+) -> str:
+    """Return the command that trained what is shown."""
+    name = family.path.resolve().name
+    if results is not None:
+        return making.of_study(results.study, name)
+    return making.command(chosen, among, name)
 
 
 def answer_of(family: Family, chosen: Sequence[Spec]) -> Answer:
@@ -168,7 +187,7 @@ def network_of(folder: NetworkFolder, spec: Spec) -> NetworkSummary:
     record: Mapping[str, Any] = folder.done if folder.is_done else {}
     curve = tuple(folder.read_metrics())
     written = {name: value for name, value in _flat(spec.to_json()).items() if name not in _PLACES}
-    written["data.source"] = _data_name(spec)
+    written["data.source"] = making.without_folders(spec.data.source)
 
     return NetworkSummary(
         id=spec.id,
@@ -225,12 +244,6 @@ def _study(results: Results) -> StudyTable:
         controls_lines=tuple(tuple(line) for line in rendering.controls_lines(results)),
         about=tuple(rendering.about(results)),
     )
-
-
-def _data_name(spec: Spec) -> str:
-    """Return the data's name without its folders, which belong to the machine."""
-    kind, _, place = spec.data.source.partition(":")
-    return f"{kind}:{place.rstrip('/').rsplit('/', 1)[-1]}" if place else kind
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

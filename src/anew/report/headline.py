@@ -90,8 +90,9 @@ def sentence(last: Comparison, mean: Comparison, against: str) -> str:
     last_shown, mean_shown = last.verdict in _DIRECTION, mean.verdict in _DIRECTION
     if not last_shown and not mean_shown:
         return (
-            f"No difference in error rate from {against}, was shown: {last.name} differs by "
-            f"{_signed(last.difference)} points, the {mean.name} by {_signed(mean.difference)}."
+            f"No clear winner: compared with {against}, the error rate of {last.name} differs by "
+            f"{_signed(last.difference)} points, that of the {mean.name} by "
+            f"{_signed(mean.difference)}."
         )
     if not last_shown:
         return (
@@ -124,9 +125,14 @@ def of_study(results: Results) -> Answer:
         score, paired = "perplexity", "over blocks of the test text of one seed (bootstrap)"
     if seeds > 1:
         paired = f"paired over {seeds} seeds (paired t)"
+    corrected = (
+        f"; the p-values of all {len(judged)} comparisons are corrected together (Holm)"
+        if len(judged) > 1
+        else ""
+    )
     basis = (
-        f"Differences in test {score} to {reference}, {paired}; the p-values of all {len(judged)} "
-        f"comparisons are corrected together (Holm). Intervals hold with 95 %."
+        f"Differences in test {score} to {reference}, {paired}{corrected}. Intervals hold with "
+        f"95 %."
     )
     if not judged:
         return Answer(f"Nothing of this study can be compared with {reference} yet.", basis)

@@ -24,16 +24,42 @@
   );
   for (const chart of charts) near.observe(chart);
 
+  // A link to a section opens it. The contents are open where there is room for them.
+  const contents = document.getElementById("contents");
+  contents.open = matchMedia("(min-width: 62rem)").matches;
+  const folds = [...document.querySelectorAll(".fold")];
+  const reveal = (address) => {
+    const section = address.length > 1 && document.getElementById(decodeURIComponent(address.slice(1)));
+    const fold = section && section.querySelector(":scope > .fold");
+    if (fold) fold.open = true;
+  };
+  reveal(location.hash);
+  addEventListener("hashchange", () => reveal(location.hash));
+  for (const link of contents.querySelectorAll("a")) {
+    link.addEventListener("click", () => reveal(link.hash));
+  }
+  const all = document.getElementById("all");
+  const label = () => {
+    all.textContent = folds.every((fold) => fold.open) ? "Close all sections" : "Open all sections";
+  };
+  all.hidden = false;
+  all.addEventListener("click", () => {
+    const open = !folds.every((fold) => fold.open);
+    for (const fold of folds) fold.open = open;
+  });
+  for (const fold of folds) fold.addEventListener("toggle", label);
+  label();
+
   const onPaper = 640;
   const opened = [];
   addEventListener("beforeprint", () => {
-    for (const chart of charts) {
-      draw(chart);
-      Plotly.relayout(chart, { width: onPaper });
-    }
     for (const details of document.querySelectorAll("details:not([open])")) {
       details.open = true;
       opened.push(details);
+    }
+    for (const chart of charts) {
+      draw(chart);
+      Plotly.relayout(chart, { width: onPaper });
     }
   });
   addEventListener("afterprint", () => {

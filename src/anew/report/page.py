@@ -10,10 +10,10 @@ from importlib import import_module, resources
 from typing import Any
 
 from anew.core.errors import AnewError
-from anew.core.text import capitalised, csv_table, plain
+from anew.core.text import capitalised, counted, csv_table, plain
 from anew.evaluation import Row, score_table
 from anew.evaluation.insight import wording
-from anew.report import gallery, insight_sections, plotly_figures, sections
+from anew.report import gallery, insight_sections, plotly_figures, sections, using
 from anew.report.charts import Chart, color_of, symbol_of
 from anew.report.content import NetworkSummary, Picture, Report
 
@@ -55,7 +55,7 @@ def render(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"typeset": typeset, "p_value": p_value}
+    environment.filters |= {"typeset": typeset, "p_value": p_value, "counted": counted}
     # Our own files, and the only texts that are not escaped.
     trusted = jinja2.utils.markupsafe.Markup
 
@@ -75,6 +75,7 @@ def render(report: Report) -> str:
         scores=scores(report.rows),
         figures=plain({chart.name: plotly_figures.figure(chart) for chart in charts}),
         heights={chart.name: plotly_figures.height(chart) for chart in charts},
+        next_command=using.commands(report.use, report.family)[0] if report.use else "",
         chart_link=chart_link,
         csv_link=csv_link,
         color_of=color_of,

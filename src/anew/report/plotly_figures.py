@@ -62,9 +62,15 @@ def _layout(chart: Chart) -> dict[str, Any]:
 
 
 def _arrange_lines(chart: Chart, layout: dict[str, Any]) -> None:
-    """Give a few whole numbers a tick each."""
+    """Give a few whole numbers a tick each, and the y axis its scale."""
     if chart.diagonal:
         return
+    if chart.is_log:
+        # Plotly would write 0.05 as a small 5.
+        ticks = chart.log_ticks()
+        layout["yaxis"] |= {"type": "log", "tickvals": ticks, "ticktext": [f"{y:g}" for y in ticks]}
+    if chart.top is not None:
+        layout["yaxis"]["range"] = [chart.bottom(chart.top), chart.top]
     xs = [x for series in chart.series for x in series.x if isinstance(x, float)]
     if xs and all(x.is_integer() for x in xs) and max(xs) - min(xs) <= 12:
         layout["xaxis"] |= {"tickmode": "linear", "dtick": 1, "showgrid": False}
@@ -111,7 +117,8 @@ def height(chart: Chart) -> int:
     """Return how high a chart is drawn, in pixels."""
     if chart.kind == "dots":
         lanes = len(chart.series) if chart.is_dodged else 1
-        return 50 + len(chart.names) * (12 + 15 * lanes)
+        # Less than this and Plotly has no room for the ticks.
+        return max(110, 50 + len(chart.names) * (12 + 15 * lanes))
     if chart.kind == "heatmap":
         return 100 + min(640, 36 * len(chart.series))
     return 420 if chart.diagonal else 330

@@ -11,6 +11,8 @@ from anew.report.charts import Chart, Series
 from anew.report.content import Comparison, NetworkSummary, Report
 from anew.studies.results import Cell, Results
 
+_ROOM = 1.5
+"""How much higher the axis of a curve is than its values in the second half of training."""
 GREY = -1
 """The color of what belongs to no generation."""
 
@@ -145,6 +147,7 @@ def _over_training(
     if not series:
         return None
 
+    is_log = not unit.endswith("%") and all(y > 0 for one in series for y in one.y)
     ends = [f"{one.name} ends at {one.y[-1]:.3g}{unit} after {len(one.y)} epochs" for one in series]
     return Chart(
         name=name,
@@ -154,7 +157,20 @@ def _over_training(
         y_title=f"{words},{unit}" if unit else words,
         series=tuple(series),
         description=f"{capitalised(words)} by epoch: {'; '.join(ends)}.",
+        is_log=is_log,
+        top=None if is_log else _top(series),
     )
+
+
+def _top(series: Sequence[Series]) -> float | None:
+    """Return where the axis of a measure ends, so that the second half of training can be read.
+
+    None if it has room for all values.
+    """
+    late = max(max(one.y[len(one.y) // 2 :]) for one in series)
+    highest = max(max(one.y) for one in series)
+    top = float(f"{_ROOM * late:.2g}")
+    return top if 0 < top < highest else None
 
 
 def errors(rows: Sequence[Row]) -> Chart | None:

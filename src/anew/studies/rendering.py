@@ -8,7 +8,9 @@ from statistics import median
 
 from anew.core.text import clean, csv_table, table
 from anew.evaluation.statistics import Difference, Estimate, Judged
+from anew.studies.paper import STUDIES
 from anew.studies.results import Cell, Results
+from anew.studies.study import Study
 
 COLUMNS = (
     "row",
@@ -46,10 +48,22 @@ VALIDATION_COLUMNS = ("validation", "published, validation")
 
 def columns(results: Results) -> list[str]:
     """Return the columns of a study's table: `COLUMNS`, or those of language models."""
+    source = _published_on(results.study)
+    elsewhere = f" ({source})" if source else ""
     if not results.study.is_text:
-        return list(COLUMNS)
-    named = {"error %": "perplexity", "published %": "published"}
+        return [f"{name}{elsewhere}" if name == "published %" else name for name in COLUMNS]
+    named = {"error %": "perplexity", "published %": f"published{elsewhere}"}
     return [*(named.get(name, name) for name in COLUMNS), *VALIDATION_COLUMNS]
+
+
+def _published_on(study: Study) -> str:
+    """Return the data on which a study's published figures were measured, if the study has others:
+    the table says so, because it shows both.
+    """
+    full = STUDIES.get(study.name)
+    if full is None or full.data.source == study.data.source or not study.published:
+        return ""
+    return full.data.source
 
 
 def lines(results: Results) -> list[list[str]]:
@@ -220,6 +234,8 @@ def about(results: Results) -> list[str]:
     if study.published_parameters:
         names = [f"{cell.row}, {cell.column}: {_parameters(cell)}" for cell in results.cells]
         notes.append(f"Parameters that are learned, in millions (published): {'; '.join(names)}.")
+    if elsewhere := _published_on(study):
+        notes.append(f"Published figures were measured on {elsewhere}.")
     missing = {why for cell in results.cells for why in cell.missing.values()}
     return notes + [f"missing: {why}" for why in sorted(missing)]
 
