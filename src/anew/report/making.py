@@ -110,9 +110,11 @@ def _guess(lineage: Sequence[Spec], teachers: Sequence[Spec]) -> Recipe:
         frozen=last.frozen,
         start_from=FROM_TEACHER if last.start == FROM_TEACHER else None,
     )
+
     if students:
         weights = lineage[-students].teacher_weights
         recipe = replace(recipe, objective=last.objective, teacher_weights=weights)
+
     if students > 1 and len(last.teachers) > 1:
         everyone = len(last.teachers) == students + max(0, len(teachers) - 1)
         taught_by = "all" if everyone else f"last-{len(last.teachers)}"
@@ -254,6 +256,7 @@ def _changes(plain: Study, study: Study) -> Changes:
         if getattr(study.data, name) != getattr(plain.data, name)
     }
     epochs = study.training.epochs
+
     return Changes(
         seeds=() if study.seeds == plain.seeds else study.seeds,
         rows=() if list(study.rows) == list(plain.rows) else tuple(study.rows),
