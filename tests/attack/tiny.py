@@ -151,6 +151,9 @@ def seal_of(family: Path) -> dict[str, str]:
     seal: dict[str, str] = {}
     for path in sorted(family.rglob("*")):
         name = str(path.relative_to(family))
+        if name == "log.txt":
+            # It says when what was done, and is no part of what was trained.
+            continue
         if path.is_symlink():
             seal[name] = f"link {path.readlink()}"
         elif path.is_dir():

@@ -22,6 +22,7 @@ from anew.cli.compare import compare
 from anew.cli.export import export
 from anew.cli.family import evaluate, predict, sample
 from anew.cli.insight import insight
+from anew.cli.options import COMMAND
 from anew.cli.report import report
 from anew.cli.show import show, verify
 from anew.cli.study import study
@@ -58,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     debug = "--debug" in given
     words = [word for word in given if word != "--debug"]
 
+    COMMAND.set(words)
     with streams.standing_in() as output:
         try:
             code = _run(words, debug=debug) or _delivered(output)

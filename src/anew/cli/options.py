@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -20,6 +21,8 @@ from anew.core.settings import read_settings
 
 Command = TypeVar("Command", bound=Callable[..., None])
 
+COMMAND: ContextVar[Sequence[str]] = ContextVar("command", default=())
+"""The words of the command that runs, without the program."""
 DEFAULT_FAMILY = Path("family")
 COMMON = Group("Common options", sort_key=0)
 RUN = Group("Where and how it runs", sort_key=5)

@@ -153,9 +153,11 @@ def run_study(
     The same command goes on where it was stopped.
     """
     from anew import studies
-    from anew.cli import terminal
+    from anew.cli import log, terminal
     from anew.core import distributed
+    from anew.core.callbacks import Callbacks
     from anew.family import Family
+    from anew.report.writing import write_after_study
 
     form = printed.chosen
     place.check_sound()
@@ -174,27 +176,27 @@ def run_study(
         _remember(session.family, name, choice)
         return opens(session)
 
-    with terminal.watching(
-        Terminal(stderr=True), several=execution.jobs > 1 or place.on == "ray"
-    ) as watcher:
-        failed = studies.run(chosen, out, execution, watcher, data_read, open_executor)
+    several = execution.jobs > 1 or place.on == "ray"
+    with log.kept(out) as kept:
+        with terminal.watching(Terminal(stderr=True), several=several) as watcher:
+            progress = Callbacks([watcher, kept])
+            failed = studies.run(chosen, out, execution, progress, data_read, open_executor)
 
-    if distributed.is_main_process():
-        family = Family.open(out)
-        results = studies.collect(chosen, family, data_read, failed)
-        _print_study(results, form)
-        places = [f"family: {out}"]
-        if page:
-            from anew.report.writing import write_after_study
+        if distributed.is_main_process():
+            family = Family.open(out)
+            results = studies.collect(chosen, family, data_read, failed)
+            _print_study(results, form)
+            places = [f"family: {out}"]
+            if page:
+                places.append(write_after_study(family, results, data_read))
+            # Beside a table for a program the places are notices.
+            console = Terminal(stderr=form != "table")
+            for line in places:
+                console.say(line)
+            kept.log("\n".join(places))
 
-            places.append(write_after_study(family, results, data_read))
-        # Beside a table for a program the places are notices.
-        console = Terminal(stderr=form != "table")
-        for line in places:
-            console.say(line)
-
-    if failed:
-        raise AnewError(f"study '{name}': {len(failed)} networks failed; the table says why")
+        if failed:
+            raise AnewError(f"study '{name}': {len(failed)} networks failed; the table says why")
 
 
 def _remember(family: Family, name: str, choice: Choice) -> None:

@@ -6,7 +6,7 @@ If the output is no terminal, progress is plain lines.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,12 +37,14 @@ _BAR = 16
 class Lines(Callback):
     """Prints a lineage's training in lines: one for an epoch, at most one every two seconds.
 
-    `heading`, such as the recipe, is printed before the first line: an error before that stands
-    alone.
+    `say` prints a line. `heading`, such as the recipe, is printed before the first line: an error
+    before that stands alone.
     """
 
-    def __init__(self, console: Terminal, heading: str = "", *, several: bool = False) -> None:
-        self.console = console
+    def __init__(
+        self, say: Callable[[str], None], heading: str = "", *, several: bool = False
+    ) -> None:
+        self._print = say
         self._heading = heading
         self._last_lines: dict[str, float] = {}
         self._groups, self._several = several, several
@@ -60,9 +62,6 @@ class Lines(Callback):
         if self._heading:
             self._print(self._heading)
             self._heading = ""
-
-    def _print(self, text: str) -> None:
-        self.console.say(text)
 
     def training_started(
         self, specs: Sequence[Spec], steps: int, done: int, batch_size: int
@@ -118,7 +117,7 @@ class Bars(Lines):
     """Shows a lineage's training: a bar for the network in training, its rate, the time left."""
 
     def __init__(self, console: Terminal, heading: str = "") -> None:
-        super().__init__(console, heading)
+        super().__init__(console.say, heading)
         self._bars = _OneBar(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=_BAR),
@@ -221,10 +220,10 @@ def watcher(
     With `quiet` nothing is said.
     """
     if quiet:
-        return Quiet(console)
+        return Quiet(console.say)
     if console.is_terminal and not several:
         return Bars(console, heading)
-    return Lines(console, heading, several=several)
+    return Lines(console.say, heading, several=several)
 
 
 @contextmanager

@@ -61,11 +61,13 @@ def train(
     Without options: the demo, three generations of a small network on scikit-learn's digits.
     """
     whole, execution = settings_from(recipe, given)
-    from anew.cli import terminal
+    from anew.cli import log, terminal
     from anew.core import distributed
+    from anew.core.callbacks import Callbacks
     from anew.data.loading import load_data
     from anew.data.storage import Storage
     from anew.report.closing import closing
+    from anew.report.writing import write_after_training
     from anew.training import lineage
     from anew.training.device import torch_device
     from anew.training.tracking import check_trackers
@@ -77,30 +79,32 @@ def train(
     console = Terminal(stderr=True)
     heading = fields.to_toml(whole) if verbose else terminal.recipe_in_words(whole, out)
     several = execution.jobs > 1
-    with terminal.watching(console, heading, several=several, quiet=quiet) as watcher:
-        data = load_data(whole.data, Storage.of(execution, watcher.log))
-        trained = lineage.train_lineage(whole, data, out, execution, watcher)
+    with log.kept(out) as kept:
+        with terminal.watching(console, heading, several=several, quiet=quiet) as watcher:
+            progress = Callbacks([watcher, kept])
+            data = load_data(whole.data, Storage.of(execution, progress.log))
+            trained = lineage.train_lineage(whole, data, out, execution, progress)
 
-    if distributed.is_main_process():
-        output = Terminal()
-        if not printed.is_json:
-            output.print(terminal.scores_table(trained.rows, "test"))
-        if not quiet:
-            _advise(console, trained)
-        validated = len(data.validation) > 0
-        closed = closing(trained.family, trained.lineage, trained.rows, validated=validated)
-        closed.append(f"family: {out}")
-        if page:
-            from anew.report.writing import write_after_training
+        if distributed.is_main_process():
+            output = Terminal()
+            if not printed.is_json:
+                output.print(terminal.scores_table(trained.rows, "test"))
+            advice = [] if quiet else _advice(trained)
+            validated = len(data.validation) > 0
+            closed = closing(trained.family, trained.lineage, trained.rows, validated=validated)
+            closed.append(f"family: {out}")
+            if page:
+                closed.append(write_after_training(trained.family, trained.lineage, data))
+            if printed.is_json:
+                _print_json(trained, closed)
+            for line in advice:
+                console.say(line)
+            for line in () if printed.is_json else closed:
+                output.say(line)
+            kept.log("\n".join([*advice, *closed]))
 
-            closed.append(write_after_training(trained.family, trained.lineage, data))
-        if printed.is_json:
-            _print_json(trained, closed)
-        for line in () if printed.is_json else closed:
-            output.say(line)
-
-    if trained.failures:
-        raise AnewError("; ".join(map(str, trained.failures)))
+        if trained.failures:
+            raise AnewError("; ".join(map(str, trained.failures)))
 
 
 def _print_json(trained: Trained, closed: Sequence[str]) -> None:
@@ -122,15 +126,14 @@ def _print_json(trained: Trained, closed: Sequence[str]) -> None:
     )
 
 
-def _advise(console: Terminal, trained: Trained) -> None:
-    """Print what would probably help, from what the network from labels left."""
+def _advice(trained: Trained) -> list[str]:
+    """Return what would probably help, from what the network from labels left."""
     from anew.evaluation import advice
 
     first = trained.lineage[0]
     if first.weights:
-        return
-    for one in advice.advise(advice.facts_of(trained.family, first)):
-        console.say(one.in_words())
+        return []
+    return [one.in_words() for one in advice.advise(advice.facts_of(trained.family, first))]
 
 
 @takes_recipe("device", "threads", "disk_budget")
