@@ -1,10 +1,14 @@
 """What many tests share: small data, a quick recipe, the command line as a real process."""
 
+import functools
 import os
+import re
 import subprocess
 import sys
+import types
 from pathlib import Path
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -14,6 +18,31 @@ from jaxtyping import install_import_hook
 # Types and the shapes in annotations are checked at run time, in everything of anew that a test
 # process imports. A whole number is a number (the numeric tower), as the type checker has it too.
 check_types = beartype(conf=BeartypeConf(is_pep484_tower=True))
+check_shapes = jaxtyping.jaxtyped
+
+
+def checked(function=None, *, typechecker=None):
+    """Check the types of a function's arguments, and the shapes across them where it has arrays.
+
+    jaxtyping binds the arguments at each call and checks them twice, a third of the suite's time;
+    a function without arrays has no shapes that could disagree, so beartype alone does for it.
+    """
+    if function is None:
+        return functools.partial(checked, typechecker=typechecker)
+    plain = isinstance(function, types.FunctionType) and not has_shapes(function)
+    return check_types(function) if plain else check_shapes(function, typechecker=typechecker)
+
+
+def has_shapes(function):
+    """Whether an annotation has an array with a shape, itself or by a name of the module's."""
+    for annotation in map(str, function.__annotations__.values()):
+        named = (str(function.__globals__.get(one)) for one in re.findall(r"\w+", annotation))
+        if any("[Tensor" in text for text in (annotation, *named)):
+            return True
+    return False
+
+
+jaxtyping.jaxtyped = checked
 install_import_hook("anew", "conftest.check_types")
 
 # One thread a test process: the suite runs in parallel, and bits depend on the number of threads.
