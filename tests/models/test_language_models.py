@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 
 from anew import AnewError, models
 from anew.core.spec import DataSpec
