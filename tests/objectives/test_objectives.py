@@ -18,7 +18,7 @@ from jaxtyping import TypeCheckError
 from anew import AnewError, objectives
 from anew.core.spec import DataSpec, ModelSpec, ObjectiveSpec
 from anew.data import Batches, from_arrays, prepare
-from anew.objectives import OBJECTIVES, Context, fill_options, find
+from anew.objectives import OBJECTIVES, Context, check_bounded, fill_options, find
 
 ON_LOGITS = [name for name, one in OBJECTIVES.items() if "features" not in one.needs]
 # Multiples of 1/64: two logits are equal or clearly different, so that rounding never decides which
@@ -87,6 +87,13 @@ def decoupled(z, t, y, temperature, alpha, beta, **_):
     return loss, gradient
 
 
+def bounded(labels, paid, target):
+    """Weights of labels below 0, no further than each class of the target is paid for."""
+    with np.errstate(divide="ignore"):
+        ratios = np.where(target > 0, paid / np.where(target > 0, target, 1), np.inf)
+    return -np.minimum(-labels, ratios.min(-1))
+
+
 def numpy_loss_and_gradient(name, z, t, y, r, v=None, **options):
     """The loss and its closed-form gradient with respect to z, written from design's formulas in
     NumPy float64. `v` are the weights of the examples' labels.
@@ -105,20 +112,26 @@ def numpy_loss_and_gradient(name, z, t, y, r, v=None, **options):
     if name == "kd":
         temperature, alpha = options["temperature"], options["alpha"]
         soft = softmax(t / temperature)
+        labels = (1 - alpha) * v
+        if options["bounded"] and alpha > 1:
+            labels = bounded(labels, alpha * temperature * soft, smoothed)
         loss = (
             alpha * temperature**2 * cross(soft, z / temperature).mean()
-            + (1 - alpha) * (v * cross(smoothed, z)).mean()
+            + (labels * cross(smoothed, z)).mean()
         )
         return loss, (
             alpha * temperature * (softmax(z / temperature) - soft)
-            + (1 - alpha) * each * (q - smoothed)
+            + np.asarray(labels)[..., None] * (q - smoothed)
         ) / count
     if name == "ban":
         return cross(p, z).mean(), (q - p) / count
     if name == "ban+l":
         w = options["label_weight"]
-        return ((1 - w) * cross(p, z) + w * v * cross(smoothed, z)).mean(), (
-            (1 - w) * (q - p) + w * each * (q - smoothed)
+        labels = w * v
+        if options["bounded"] and w < 0:
+            labels = bounded(labels, (1 - w) * p, smoothed)
+        return ((1 - w) * cross(p, z) + labels * cross(smoothed, z)).mean(), (
+            (1 - w) * (q - p) + np.asarray(labels)[..., None] * (q - smoothed)
         ) / count
     if name == "dkd":
         loss, gradient = decoupled(z, t, y, **options)
@@ -147,11 +160,13 @@ OPTIONS = {
         "label_smoothing": st.floats(0, 1),
         **dict.fromkeys(("temperature_end", "alpha_end"), st.just(np.inf)),
         "standardise": st.just(0.0),
+        "bounded": st.sampled_from([0.0, 1.0]),
     },
     "ban+l": {
         "label_weight": st.floats(-1, 1),
         "label_weight_end": st.just(np.inf),
         "label_smoothing": st.floats(0, 1),
+        "bounded": st.sampled_from([0.0, 1.0]),
     },
     "dkd": {
         "temperature": st.floats(0.3, 20),
@@ -214,6 +229,8 @@ def test_labels_of_mixed_pictures_count_by_their_shares(name, data, batch):
     )
     y = y.flatten()
     options = {key: data.draw(values) for key, values in OPTIONS.get(name, {}).items()}
+    # What is paid for is shared by two labels of one class: a test of its own.
+    options |= {"bounded": 0.0} if "bounded" in options else {}
     generator = torch.Generator().manual_seed(0)
     second = torch.randint(0, z.shape[-1], y.shape, generator=generator)
     share = torch.rand(y.shape, generator=generator, dtype=torch.float64)
@@ -313,6 +330,56 @@ def test_schedules_go_from_start_to_end_in_equal_steps(name, start, end, halfway
     assert loss(0.0, **start, **end) == loss(0.0, **start)
     torch.testing.assert_close(loss(0.5, **start, **end), loss(0.5, **halfway))
     assert loss(0.5, **start) == loss(0.0, **start)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "weight"),
+    [("kd", {"alpha": 2.0}, 1.0), ("kd", {"alpha": 1.4, "temperature": 2.0}, 0.4),
+     ("ban+l", {"label_weight": -1.0}, 1.0)],
+)  # fmt: skip
+@given(batch=batches(min_classes=3), far=st.floats(200, 1e4))
+@settings(deadline=None, max_examples=40)
+def test_subtracted_labels_that_are_paid_for_leave_a_lower_bound(name, options, weight, batch, far):
+    """At least -w log C wherever the student's logits go, while without the bound they sink."""
+    z, t, y, r = batch
+    filled = fill_options(ObjectiveSpec.of(name, bounded="yes", **options))
+    least = -weight * np.log(z.shape[-1]) - 1e-6
+    away = z.clone().scatter_(-1, y[..., None], -far)
+    other = far * torch.eye(z.shape[-1], dtype=z.dtype)[(y + 1) % z.shape[-1]]
+    for logits in (z, away, other, far * z):
+        assert evaluate(name, logits, t, y, r, **filled)[0].item() >= least
+
+    # A teacher that is sure of another class pays nothing for the label.
+    unsure = torch.where(torch.nn.functional.one_hot(y, z.shape[-1]).bool(), -1e3, 0.0).double()
+    free = {**filled, "bounded": 0.0}
+    assert evaluate(name, away, unsure, y, r, **free)[0].item() < -weight * far / 2 + 20
+    assert evaluate(name, away, unsure, y, r, **filled)[0].item() >= least
+
+
+def test_two_labels_of_one_class_share_what_is_paid_for():
+    z = torch.tensor([[-1e3, 0.0, 0.0]], dtype=torch.float64)
+    t = torch.tensor([[0.0, 1.0, 0.0]], dtype=torch.float64)
+    y, half = torch.tensor([0]), torch.tensor([0.5], dtype=torch.float64)
+    options = fill_options(ObjectiveSpec.of("ban+l", label_weight=-1.0, bounded="yes"))
+    for second in (0, 2):
+        context = Context(z, y, t, weights=half, second=(torch.tensor([second]), half))
+        loss = find("ban+l").terms(context, **options).total()
+        p = t.softmax(-1)[0]
+        paid = min(0.5, 2 * p[0].item()) if second else 2 * min(0.5, p[0].item())
+        rest = min(0.5, 2 * p[2].item()) * np.log(2) if second else 0.0
+        wanted = 2000 * p[0].item() + 2 * (1 - p[0].item()) * np.log(2) - 1000 * paid - rest
+        assert loss.item() == pytest.approx(wanted, rel=1e-5)
+
+
+def test_kd_that_subtracts_labels_without_a_bound_is_refused():
+    check_bounded(ObjectiveSpec.of("kd", alpha=1.0))
+    check_bounded(ObjectiveSpec.of("kd", alpha=2.0, bounded="yes"))
+    check_bounded(ObjectiveSpec.of("ban+l", label_weight=-0.5))
+    for options in ({"alpha": 1.1}, {"alpha": 0.5, "alpha_end": 1.5}):
+        with pytest.raises(AnewError, match=r"set --objective\.bounded yes"):
+            check_bounded(ObjectiveSpec.of("kd", **options))
+    with pytest.raises(AnewError, match="standardised logits cannot bound that"):
+        check_bounded(ObjectiveSpec.of("kd", alpha=2.0, bounded="yes", standardise="yes"))
 
 
 def test_options_that_came_later_are_left_out_of_ids():

@@ -502,6 +502,8 @@ class ObjectiveSpec:
             "below 0; dkd: weight of its first part",
             "alpha_end": "kd: weight of the teacher at the end of training, such as 0",
             "beta": "dkd: weight of its second part; at: weight of the teacher's maps",
+            "bounded": "kd (alpha above 1), ban+l (label_weight below 0): yes subtracts labels no "
+            "further than the teacher's term pays for, so that the loss has a lower bound",
             "standardise": "kd, dkd: yes compares logits of mean 0 and deviation 1",
             "label_weight": "ban+l, dkd: weight of the labels; of ban+l below 0, for wrong labels, "
             "the teacher's is above 1",

@@ -118,6 +118,36 @@ def ban_l(
     return from_teacher + label_weight * label(student_logits, labels)
 
 
+def paid_for(teacher_logits: Logits, weight: float, temperature: float = 1.0) -> Logits:
+    """Return a T p (..., C) with p = softmax(t / T): how far each label may be subtracted.
+
+    Beside a teacher's term a T^2 CE(p, softmax(z / T)), subtracting w_y CE(y, q) leaves a loss with
+    a lower bound exactly where w_y <= a T p_y: as z_y falls by L the first rises by a T p_y L, the
+    second falls by w_y L. Then the loss is at least -w_y log C.
+    """
+    return weight * temperature * _probabilities(at_least_float32(teacher_logits) / temperature)
+
+
+def subtractable(
+    paid: Logits,
+    labels: Labels,
+    most: float,
+    smoothing: float = 0.0,
+    weights: Weights | None = None,
+) -> Weights:
+    """Return how far each example's label is subtracted: `most` times its weight, or what is paid
+    for.
+
+    A smoothed label has a part of every class, each of which must be paid for.
+    """
+    classes = paid.shape[-1]
+    allowed = paid.gather(-1, labels[..., None])[..., 0] / (1 - smoothing + smoothing / classes)
+    if smoothing:
+        allowed = torch.minimum(allowed, (paid * classes / smoothing).amin(-1))
+    wanted = torch.full_like(allowed, most) if weights is None else most * weights
+    return torch.minimum(wanted, allowed)
+
+
 def cwtm(
     student_logits: Logits,
     teacher_logits: Logits,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+import torch
 from jaxtyping import Int64
 from torch import Tensor, nn
 
@@ -143,16 +144,19 @@ def _kd_terms(context: Context, **options: float) -> Terms:
     temperature = context.between(options["temperature"], options["temperature_end"])
     alpha = context.between(options["alpha"], options["alpha_end"])
 
+    paid = losses.paid_for(teacher, alpha, temperature) if options["bounded"] else None
+
     return Terms(
         alpha * temperature**2 * losses.softened(student, teacher, temperature),
-        _weighted_labels(context, 1 - alpha, options["label_smoothing"]),
+        _weighted_labels(context, 1 - alpha, options["label_smoothing"], paid),
     )
 
 
 def _ban_l_terms(context: Context, **options: float) -> Terms:
     weight = context.between(options["label_weight"], options["label_weight_end"])
     from_teacher = (1 - weight) * losses.ban(context.logits, context.teacher)
-    return Terms(from_teacher, _weighted_labels(context, weight, options["label_smoothing"]))
+    paid = losses.paid_for(context.teacher, 1 - weight) if options["bounded"] else None
+    return Terms(from_teacher, _weighted_labels(context, weight, options["label_smoothing"], paid))
 
 
 def _dkd_terms(context: Context, **options: float) -> Terms:
@@ -175,15 +179,27 @@ def _at_terms(context: Context, *, beta: float, smoothing: float) -> Terms:
     return Terms(from_teacher, _weighted_labels(context, 1.0, smoothing))
 
 
-def _weighted_labels(context: Context, weight: float, smoothing: float) -> Loss | None:
-    """Return a label term with its weight, of two mixed pictures over both; None if it is 0."""
+def _weighted_labels(
+    context: Context, weight: float, smoothing: float, paid: Logits | None = None
+) -> Loss | None:
+    """Return a label term with its weight, of two mixed pictures over both; None if it is 0.
+
+    Labels of a weight below 0 are subtracted no further than the teacher's term has `paid` for.
+    """
     if weight == 0:
         return None
-    first = weight * losses.label(context.logits, context.labels, smoothing, context.weights)
-    if context.second is None:
-        return first
-    labels, weights = context.second
-    return first + weight * losses.label(context.logits, labels, smoothing, weights)
+    if paid is not None and context.second is not None:
+        # Two labels of one class share what is paid for it.
+        is_same = context.labels == context.second[0]
+        paid = torch.where(is_same[..., None], paid / 2, paid)
+
+    def loss(labels: Labels, weights: Weights | None) -> Loss:
+        if paid is None or weight > 0:
+            return weight * losses.label(context.logits, labels, smoothing, weights)
+        bound = losses.subtractable(paid, labels, -weight, smoothing, weights)
+        return -losses.label(context.logits, labels, smoothing, bound)
+
+    return _over_labels(context, loss)
 
 
 def _cwtm_terms(context: Context) -> Terms:
@@ -232,6 +248,7 @@ OBJECTIVES: Mapping[str, Objective] = {
                 "alpha_end": Number(CONSTANT, Range(0, 2)),
                 "label_smoothing": Number(0.0, Range(0, 1)),
                 "standardise": YES_OR_NO,
+                "bounded": YES_OR_NO,
             },
         ),
         Objective("ban", "cross-entropy to the teacher alone", _ban_terms),
@@ -243,6 +260,7 @@ OBJECTIVES: Mapping[str, Objective] = {
                 "label_weight": Number(0.5, Range(-1, 1)),
                 "label_weight_end": Number(CONSTANT, Range(-1, 1)),
                 "label_smoothing": Number(0.0, Range(0, 1)),
+                "bounded": YES_OR_NO,
             },
         ),
         Objective(
@@ -314,6 +332,30 @@ def check_unlabelled(name: str) -> None:
         raise AnewError(
             f"data.unlabelled: objective '{name}' weighs labels, and learns nothing where there "
             f"are none; choose one of {', '.join(able)}, or drop --unlabelled"
+        )
+
+
+def check_bounded(spec: ObjectiveSpec) -> None:
+    """Raise `AnewError` for `kd` with labels that are subtracted without a bound.
+
+    Its students can end wrong on every example: softened, the teacher's probability of most labels
+    is too small to pay for them.
+    """
+    if spec.name != "kd":
+        return
+    options = fill_options(spec)
+    most = max(options["alpha"], 0 if math.isinf(options["alpha_end"]) else options["alpha_end"])
+    if most <= 1:
+        return
+    if options["standardise"]:
+        raise AnewError(
+            "objective 'kd': alpha above 1 subtracts the labels, and standardised logits cannot "
+            "bound that; set --objective.standardise no, or an alpha of 1 at most"
+        )
+    if not options["bounded"]:
+        raise AnewError(
+            "objective 'kd': alpha above 1 subtracts the labels, and the loss has no minimum for "
+            "those that the teacher hardly believes; set --objective.bounded yes (or --force it)"
         )
 
 

@@ -218,6 +218,8 @@ def _check_sound(recipe: Recipe, data: Data, *, force: bool) -> list[str]:
     if recipe.generations:
         for name in (recipe.objective.name, *recipe.siblings):
             objectives.find(name).features_of(recipe.model)
+        if not force:
+            objectives.check_bounded(recipe.objective)
     if recipe.training.schedule in VALIDATED and not len(data.validation):
         raise AnewError(
             f"training.schedule: '{recipe.training.schedule}' follows the validation perplexity, "
