@@ -347,6 +347,7 @@ def check_bounded(spec: ObjectiveSpec) -> None:
     most = max(options["alpha"], 0 if math.isinf(options["alpha_end"]) else options["alpha_end"])
     if most <= 1:
         return
+
     if options["standardise"]:
         raise AnewError(
             "objective 'kd': alpha above 1 subtracts the labels, and standardised logits cannot "
