@@ -751,6 +751,12 @@ def test_tables_say_what_the_numbers_are(family, tmp_path):
     for section in wording.sections(found):
         assert section.title in said and section.title in written and section.about in written
         assert all(len(row) == len(section.columns) for row in section.rows)
+    # One network has one ECE, here and in `anew evaluate`.
+    (evaluated,) = json.loads(good("evaluate", family, "--json"))
+    ece = {row["name"]: f"{row['ece']:.2f}" for row in evaluated["rows"]}
+    (calibration,) = (one for one in wording.sections(found) if "ECE" in one.about)
+    place = list(calibration.columns).index("ECE %")
+    assert all(ece[row[0]] == row[place] for row in calibration.rows)
     share = found.gradients[-1].ban.dark_share
     assert f"{100 * share.value:.1f} ({100 * share.low:.1f} to {100 * share.high:.1f})" in written
     lines = [line for line in written.splitlines() if line.startswith("|")]

@@ -9,11 +9,14 @@ import safetensors.torch
 import torch
 
 import anew
-from anew import AnewError, evaluation
+from anew import AnewError, evaluation, report
+from anew.cli import main
 from anew.core import files
 from anew.evaluation import insight
 from anew.family import Family, choose_lineage
+from anew.family.progress import Progress
 from anew.models import network, saving
+from anew.report import networks, page
 
 SETTINGS = {"epochs": 2, "batch_size": 16, "learning_rate": 0.1}
 RECIPE = {"training": SETTINGS, "model": {"options": {"width": 16}}}
@@ -394,3 +397,28 @@ def test_a_pickle_is_not_run(arrays, tmp_path):
     with pytest.raises(AnewError, match="cannot be loaded without running code"):
         train(arrays, tmp_path / "f", soft_labels=tmp_path / "bad.pt")
     assert not (tmp_path / "ran").exists()
+
+
+def test_soft_labels_are_called_by_their_file_and_have_no_generation(
+    arrays, logits, tmp_path, capsys
+):
+    path = save(tmp_path / "mine.npy", logits)
+    result = train(arrays, tmp_path / "f", soft_labels=path, epochs=1)
+    gathered = report.gather(result.family, result.lineage)
+    (soft,) = (one for one in gathered.networks if one.is_soft_labels)
+    assert networks.title(soft) == "soft labels (mine.npy)"
+    assert networks.lines([soft], gathered)[0][1] == "-"
+    first = gathered.shown[0]
+    assert networks.learned(first, gathered) == "ban, taught by soft labels (mine.npy)"
+    assert networks.lines([first], gathered)[0][5] == "soft labels (mine.npy)"
+    written = page.render(gathered)
+    assert "Generation -1" not in written and "taught by soft labels (mine.npy)" in written
+
+    assert {one.generation for one in Progress(result.family).look()} == {
+        spec.generation for spec in result.lineage
+    }
+    main.main(["show", str(result.family.path), first.id])
+    assert "learned from soft labels (mine.npy); trained in" in capsys.readouterr().out
+    main.main(["show", str(result.family.path), soft.id])
+    said = capsys.readouterr().out
+    assert "soft labels mine.npy" in said and "generation -1" not in said

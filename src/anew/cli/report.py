@@ -84,7 +84,7 @@ def report(
 
     # What is not installed is said before minutes of work.
     if not printed.is_json:
-        page.require_all()
+        page.require("jinja2")
     if contents.figures is not None:
         figures.require()
 

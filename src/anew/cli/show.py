@@ -5,6 +5,7 @@ written.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -104,6 +105,26 @@ def _inputs(spec: Spec, folder: NetworkFolder) -> dict[str, Any]:
     return {f"inputs.{name}": value for name, value in inputs.items()}
 
 
+def _heading(spec: Spec, folder: NetworkFolder, record: Mapping[str, Any] | None) -> list[str]:
+    """Return what a network is, who taught it and how far it is, in lines."""
+    from anew.cli import terminal
+
+    if record is not None and spec.is_soft_labels:
+        return [f"{spec.id}: {terminal.soft_labels_in_words(record)}"]
+
+    state = "not finished" if record is None else f"trained in {in_time(record.get('seconds', 0))}"
+    if record is not None and "given" in record:
+        state = f"given: {record['given']}"
+    names: list[str] = []
+    for teacher in spec.teachers:
+        beside = replace(folder, path=folder.path.parent / teacher.id)
+        names.append(beside.soft_labels if teacher.is_soft_labels else teacher.id)
+    return [
+        f"network {spec.id}: generation {spec.generation}, {spec.origin}, seed {spec.seed}",
+        f"learned from {listed(names) or 'the labels'}; {state}",
+    ]
+
+
 def _print_network(
     console: Terminal,
     spec: Spec,
@@ -115,18 +136,10 @@ def _print_network(
     from anew.family.differences import settings
 
     record = folder.done if folder.is_done else None
-    state = "not finished" if record is None else f"trained in {in_time(record.get('seconds', 0))}"
-    if record is not None and "given" in record:
-        state = f"given: {record['given']}"
-    teachers = listed([one.id for one in spec.teachers]) or "the labels"
-    lines = [
-        f"network {spec.id}: generation {spec.generation}, {spec.origin}, seed {spec.seed}",
-        f"learned from {teachers}; {state}",
-    ]
-    for line in lines:
+    for line in _heading(spec, folder, record):
         console.say(line)
 
-    if record is not None:
+    if record is not None and not spec.is_soft_labels:
         console.print()
         console.print(terminal.table(*_results(record)))
     if rows:

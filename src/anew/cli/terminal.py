@@ -352,7 +352,7 @@ def lineage_tree(
         record = records[spec.id]
         state = "not finished" if record is None else _tested(record["test"])
         if record is not None and spec.is_soft_labels:
-            branches[spec.id] = tree.add(Text(clean(f"{spec.id}  {_soft_labels(record)}")))
+            branches[spec.id] = tree.add(Text(clean(f"{spec.id}  {soft_labels_in_words(record)}")))
             continue
 
         parent = tree
@@ -365,7 +365,8 @@ def lineage_tree(
     return tree
 
 
-def _soft_labels(record: Mapping[str, Any]) -> str:
+def soft_labels_in_words(record: Mapping[str, Any]) -> str:
+    """Return what is known of soft labels that stand in a network's place."""
     about = record.get("soft_labels", {})
     return (
         f"soft labels {record.get('given', '')}: {about.get('are', '')} of "

@@ -63,6 +63,12 @@ class NetworkFolder:
         return self.path.name
 
     @property
+    def soft_labels(self) -> str:
+        """What the soft labels in this network's place are called: `soft labels (FILE)`."""
+        given = self.done.get("given", "") if self.is_done else ""
+        return f"soft labels ({given})" if given else "soft labels"
+
+    @property
     def spec_file(self) -> Path:
         """The spec, with its teachers by id."""
         return self.path / "spec.json"

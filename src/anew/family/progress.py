@@ -70,7 +70,9 @@ class Progress:
 
         A network whose files cannot be read is among them, as `unreadable`.
         """
-        networks = [self._of(folder) for folder in self.family.folders()]
+        looked = [self._of(folder) for folder in self.family.folders()]
+        # Soft labels are no network: nothing trains them.
+        networks = [one for one in looked if one.generation >= 0]
         return sorted(networks, key=lambda one: (one.generation, one.objective, one.seed, one.id))
 
     def _of(self, folder: NetworkFolder) -> NetworkProgress:

@@ -24,7 +24,7 @@ class NetworkSummary:
     generation: int
     model: str
     objective: str
-    """`label`, `ban`, ...; "given" if the network was not trained here."""
+    """`label`, `ban`, ...; "given" if the network was not trained here; "soft labels (FILE)"."""
     seed: int
     teachers: tuple[str, ...]
     finished: bool
@@ -44,6 +44,11 @@ class NetworkSummary:
     environments: tuple[Mapping[str, Any], ...]
     files: Mapping[str, Mapping[str, Any]]
     """Hash and size of each file."""
+
+    @property
+    def is_soft_labels(self) -> bool:
+        """Whether soft labels stand here, and no network: they have no generation."""
+        return self.generation < 0
 
     @property
     def result(self) -> tuple[str, str]:

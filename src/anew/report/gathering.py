@@ -193,7 +193,7 @@ def network_of(folder: NetworkFolder, spec: Spec) -> NetworkSummary:
         id=spec.id,
         generation=spec.generation,
         model=spec.model.name,
-        objective=spec.origin,
+        objective=folder.soft_labels if spec.is_soft_labels else spec.origin,
         seed=spec.seed,
         teachers=tuple(teacher.id for teacher in spec.teachers),
         finished=folder.is_done,

@@ -314,9 +314,9 @@ def calibration(measured: Sequence[Calibration]) -> Section:
     return Section(
         "calibration",
         "Calibration",
-        "Below the diagonal a network is too sure of itself, above it too modest. ECE here has 15 "
-        "bins of equally many examples; the temperature is fitted on the validation split, never "
-        "on test.",
+        "Below the diagonal a network is too sure of itself, above it too modest. ECE is "
+        "the mean distance from it, over 15 bins of equal width; the temperature is fitted on the "
+        "validation split, never on test.",
         (_reliability(drawn), _temperature(drawn)),
     )
 
@@ -334,7 +334,7 @@ def _reliability(drawn: Sequence[Calibration]) -> Chart:
                 dashed=is_ensemble,
             )
         )
-    said = [f"{one.name} {one.ece_equal_mass:.1f} %" for one in drawn]
+    said = [f"{one.name} {one.scores.ece:.1f} %" for one in drawn]
 
     return Chart(
         name="reliability",
@@ -351,16 +351,16 @@ def _reliability(drawn: Sequence[Calibration]) -> Chart:
 
 def _temperature(drawn: Sequence[Calibration]) -> Chart:
     names = tuple(capitalised(one.name) for one in drawn)
-    series = [Series("as it is", names, tuple(one.ece_equal_mass for one in drawn), color=5)]
+    series = [Series("as it is", names, tuple(one.scores.ece for one in drawn), color=5)]
     said: list[str] = []
     scaled_names: list[str] = []
     scaled_errors: list[float] = []
     for one in drawn:
-        text = f"{one.name} {one.ece_equal_mass:.2f} %"
-        if one.scaled_ece_equal_mass is not None:
+        text = f"{one.name} {one.scores.ece:.2f} %"
+        if one.scaled is not None:
             scaled_names.append(capitalised(one.name))
-            scaled_errors.append(one.scaled_ece_equal_mass)
-            text += f", at temperature {one.temperature:.2f} {one.scaled_ece_equal_mass:.2f} %"
+            scaled_errors.append(one.scaled.ece)
+            text += f", at temperature {one.temperature:.2f} {one.scaled.ece:.2f} %"
         said.append(text)
     if scaled_names:
         series.append(
@@ -376,8 +376,7 @@ def _temperature(drawn: Sequence[Calibration]) -> Chart:
         x_title="ECE, % (left is better)",
         y_title="",
         series=tuple(series),
-        description="Expected calibration error, 15 groups of equally many examples: "
-        f"{'; '.join(said)}.",
+        description=f"Expected calibration error, 15 bins of equal width: {'; '.join(said)}.",
         connected=True,
     )
 

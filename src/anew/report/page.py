@@ -13,10 +13,12 @@ from anew.core.errors import AnewError
 from anew.core.text import capitalised, counted, csv_table, plain
 from anew.evaluation import Row, score_table
 from anew.evaluation.insight import wording
-from anew.report import gallery, insight_sections, plotly_figures, sections, using
+from anew.report import gallery, insight_sections, networks, plotly_figures, sections, using
 from anew.report.charts import Chart, color_of, symbol_of
 from anew.report.content import NetworkSummary, Picture, Report
 
+PLOTLY = "vendor/plotly.js/plotly-cartesian.min.js"
+"""What draws the charts: the part of plotly.js for charts with x and y, unchanged."""
 _SHOWN_CLASSES = 3
 _MARKS = {
     "circle": "M5 1a4 4 0 1 0 .01 0z",
@@ -47,7 +49,7 @@ def render(report: Report) -> str:
 
     Raises `AnewError` if `anew[report]` is not installed.
     """
-    jinja2, plotly = require("jinja2"), require("plotly.offline")
+    jinja2 = require("jinja2")
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_own),
         autoescape=True,
@@ -86,11 +88,12 @@ def render(report: Report) -> str:
         picture_uri=picture_uri,
         shared=shared,
         differing=differing,
+        networks=networks,
         environments=environments(report.networks),
         totals=totals(report.networks),
         style=trusted(_own("page.css")),
         script=trusted(_own("page.js")),
-        plotly=trusted(plotly.get_plotlyjs()),
+        plotly=trusted(_own(PLOTLY)),
     )
 
 
@@ -107,12 +110,6 @@ def scores(rows: Sequence[Row]) -> dict[str, Table]:
             [columns[0], *columns[2:]], [[line[0], *line[2:]] for line in ensembles]
         ),
     }
-
-
-def require_all() -> None:
-    """Raise `AnewError` if a package that a page is made with is not installed."""
-    for module in ("jinja2", "plotly"):
-        require(module)
 
 
 def require(module: str) -> Any:
@@ -167,17 +164,17 @@ def beliefs(picture: Picture, classes: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def settings(
-    networks: Sequence[NetworkSummary],
+    members: Sequence[NetworkSummary],
 ) -> tuple[list[tuple[str, str]], list[tuple[str, list[str]]]]:
     """Return the settings that all networks share, and those that differ.
 
     A shared setting has one value, another one a value for each network.
     """
-    names = list(dict.fromkeys(name for network in networks for name in network.spec))
+    names = list(dict.fromkeys(name for network in members for name in network.spec))
     shared: list[tuple[str, str]] = []
     differing: list[tuple[str, list[str]]] = []
     for name in names:
-        values = [_in_words(network.spec.get(name)) for network in networks]
+        values = [_in_words(network.spec.get(name)) for network in members]
         if len(set(values)) == 1:
             shared.append((name, values[0]))
         else:
@@ -185,17 +182,17 @@ def settings(
     return shared, differing
 
 
-def environments(networks: Sequence[NetworkSummary]) -> list[tuple[str, list[str]]]:
+def environments(members: Sequence[NetworkSummary]) -> list[tuple[str, list[str]]]:
     """Return every environment in words, with the ids of the networks that were trained in it."""
     ids: dict[str, list[str]] = {}
-    for network in networks:
+    for network in members:
         for environment in network.environments:
             text = ", ".join(f"{name} {value}" for name, value in environment.items())
             ids.setdefault(text, []).append(network.id)
     return list(ids.items())
 
 
-def totals(networks: Sequence[NetworkSummary]) -> Mapping[str, float | int | None]:
+def totals(members: Sequence[NetworkSummary]) -> Mapping[str, float | int | None]:
     """Return the sums of what the networks took; None for what no network recorded."""
 
     def total(values: Iterable[float | int | None]) -> float | int | None:
@@ -203,11 +200,11 @@ def totals(networks: Sequence[NetworkSummary]) -> Mapping[str, float | int | Non
         return sum(known) if known else None
 
     return {
-        "seconds": total(network.cost.seconds for network in networks),
-        "pictures": total(network.cost.pictures for network in networks),
-        "asked": total(network.cost.asked for network in networks),
-        "served": total(network.cost.served for network in networks),
-        "saved": total(network.cost.saved for network in networks),
+        "seconds": total(network.cost.seconds for network in members),
+        "pictures": total(network.cost.pictures for network in members),
+        "asked": total(network.cost.asked for network in members),
+        "served": total(network.cost.served for network in members),
+        "saved": total(network.cost.saved for network in members),
     }
 
 

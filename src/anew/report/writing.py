@@ -57,7 +57,7 @@ def _never_failing(family: Family, name: str, gathered: Callable[[], Report]) ->
     """Write a report into its family, and return a line with its place or with the error."""
     path = family.path / "reports" / f"{name}.html"
     try:
-        page.require_all()
+        page.require("jinja2")
         write(gathered(), path)
     except AnewError as error:
         return f"no report: {error}"

@@ -244,7 +244,7 @@ def _calibration(insight: Insight) -> Section:
             at_temperature = [
                 in_digits(network.temperature, 3),
                 in_digits(scaled.nll, 4),
-                in_digits(network.scaled_ece_equal_mass, 2),
+                in_digits(scaled.ece, 2),
             ]
         rows.append(
             [
@@ -252,16 +252,15 @@ def _calibration(insight: Insight) -> Section:
                 in_digits(scores.error, 2),
                 in_digits(scores.nll, 4),
                 in_digits(scores.brier, 4),
-                in_digits(network.ece_equal_mass, 2),
+                in_digits(scores.ece, 2),
                 *at_temperature,
             ]
         )
 
     return Section(
         "Whether probabilities mean what they say",
-        "ECE over 15 bins of equally many examples, in percent (`anew evaluate`: of equal "
-        "width). T divides the log-probabilities and was chosen on the validation "
-        "examples; less than 1 makes surer.",
+        "ECE over 15 bins of equal width, in percent, as `anew evaluate` has it. T divides the "
+        "log-probabilities and was chosen on the validation examples; less than 1 makes surer.",
         ("", "error %", "NLL", "Brier", "ECE %", "T", "NLL at T", "ECE % at T"),
         rows,
     )
