@@ -10,12 +10,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 import anew
 from anew import AnewError
-from anew.core import files
+from anew.core import fields, files
 from anew.core.callbacks import Callback
 from anew.core.execution import Execution
+from anew.core.spec import TrainingSpec
+from anew.evaluation import read_outputs
 from anew.family import Family
 from anew.family.lock import NetworkLock
 from anew.models import network
@@ -24,6 +27,7 @@ from conftest import QUICK, quick
 from forks import fork_training
 from runs import (
     RECIPE,
+    StopsAfter,
     finish,
     interrupted_often,
     kill_at_random,
@@ -366,6 +370,66 @@ def test_a_term_that_does_nothing_stops(arrays, tmp_path):
             objective={"name": "kd", "alpha": 1e-5, "temperature": 1.0},
             generations=1,
         )
+
+
+class Stops(StopsAfter):
+    """Stops after so many steps, and keeps what is said."""
+
+    def __init__(self, steps):
+        super().__init__(steps)
+        self.said = []
+
+    def log(self, text):
+        self.said.append(text)
+
+
+def test_a_training_stops_early_with_the_weights_of_the_least_validation_loss(arrays, tmp_path):
+    # So high a rate that the loss soon rises.
+    training = {
+        "epochs": 30,
+        "batch_size": 43,
+        "learning_rate": 0.5,
+        "schedule": "constant",
+        "early_stopping": 2,
+    }
+    recipe = {**RECIPE, "training": {**RECIPE["training"], **training}}
+    heard = Stops(10**9)
+    result = train(arrays, tmp_path / "f", generations=1, recipe=recipe, progress=heard)
+    for generation, spec in enumerate(result.lineage):
+        folder = result.family.folder(spec.id)
+        losses = [row["validation_nll"] for row in folder.read_metrics()]
+        best = min(range(len(losses)), key=losses.__getitem__)
+        assert len(losses) < 30 and len(losses) - 1 - best == 2
+        # No epoch before was two behind the least so far.
+        for end in range(1, len(losses)):
+            so_far = losses[:end]
+            assert end - 1 - min(range(end), key=so_far.__getitem__) < 2
+        logits, labels = read_outputs(folder, "validation")
+        nll = F.cross_entropy(logits.double(), labels).item()
+        assert nll == pytest.approx(losses[best], rel=1e-6)
+        assert folder.done["best_epoch"]["epoch"] == best + 1
+        assert not folder.best.exists()
+        said = f"generation {generation} stops early after epoch {len(losses)} of 30 with the"
+        assert any(line.startswith(f"{said} weights of epoch {best + 1},") for line in heard.said)
+
+    # Interrupted within epochs, also those after the best one, it ends with the same bits.
+    steps = result.family.folder(result.lineage[0].id).read_metrics()[0]["step"]
+    for stop in (3, 2 * steps + 1, steps, steps + 2, 10**9):
+        try:
+            train(arrays, tmp_path / "g", generations=1, recipe=recipe, progress=Stops(stop))
+        except AnewError as error:
+            assert error.exit_code == 130
+    assert weights(tmp_path / "g") == weights(tmp_path / "f")
+
+
+def test_early_stopping_needs_validation_examples(arrays, tmp_path):
+    recipe = {"training": {"early_stopping": 3}, "data": {"validation": 0}}
+    with pytest.raises(AnewError, match="follows the validation loss, and no validation data"):
+        train(arrays, tmp_path / "f", generations=0, recipe={**RECIPE, **recipe})
+    both = {**RECIPE["training"], "early_stopping": 3, "best_epoch": True}
+    with pytest.raises(AnewError, match="drop --best-epoch"):
+        train(arrays, tmp_path / "f", generations=0, recipe={**RECIPE, "training": both})
+    assert "early_stopping" not in fields.write(TrainingSpec(), identity=True)
 
 
 def test_the_best_epoch_is_validations_and_stands_beside_the_last(arrays, tmp_path):

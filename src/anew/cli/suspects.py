@@ -105,7 +105,7 @@ def suspects(
     spec = replace(
         spec,
         data=spec.data.at(moved.data, moved.root),
-        training=replace(spec.training, epochs=epochs, best_epoch=False),
+        training=replace(spec.training, epochs=epochs, best_epoch=False, early_stopping=0),
     )
     heading = (
         f"suspects: {judges.folds} x {judges.seeds} networks like generation 0 ("

@@ -469,7 +469,20 @@ class TrainingSpec:
         flag="--averaging",
     )
 
+    early_stopping: int = option(
+        0,
+        "end when the validation loss has not fallen below its least for so many epochs, and take "
+        "the weights of that least; 0 trains all epochs",
+        allowed=Range(0, HUGE),
+        flag="--early-stopping",
+    )
+
     ALWAYS_WRITTEN: ClassVar = FORMAT_1["training"]
+
+    @property
+    def keeps_best(self) -> bool:
+        """Whether the weights of an epoch that validation picks are kept."""
+        return self.best_epoch or self.early_stopping > 0
 
     @property
     def kept_weights(self) -> tuple[str, ...]:

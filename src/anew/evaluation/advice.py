@@ -232,6 +232,10 @@ def facts_of(family: Family, spec: Spec) -> Facts:
     """
     folder = family.folder(spec.id)
     rows = folder.read_metrics()
+    kept = folder.done.get("best_epoch") if spec.training.early_stopping else None
+    if kept:
+        # Its weights are those of this epoch: what came later is no part of it.
+        rows = rows[: kept["epoch"]]
     examples = 0
     if rows:
         batches = rows[-1]["step"] // rows[-1]["epoch"]

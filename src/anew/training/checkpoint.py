@@ -225,7 +225,7 @@ def checkpoint_bytes(
     have gradients.
     """
     tensors = _sizes_with_prefix("model.", model)
-    if training.best_epoch:
+    if training.keeps_best:
         tensors += _sizes_with_prefix("best.", model)
     if training.averaging:
         tensors += _sizes_with_prefix("averaged.", model)

@@ -226,6 +226,8 @@ def _check_sound(recipe: Recipe, data: Data, *, force: bool) -> list[str]:
             "and no validation data are held out; choose another --schedule, or set "
             "--data.validation"
         )
+    if recipe.training.early_stopping:
+        _check_early_stopping(recipe, data)
     if data.is_text:
         _check_text(recipe, data)
     if recipe.objective.shuffled:
@@ -238,6 +240,20 @@ def _check_sound(recipe: Recipe, data: Data, *, force: bool) -> list[str]:
             f"{top_k}; drop --objective.top-k"
         )
     return said
+
+
+def _check_early_stopping(recipe: Recipe, data: Data) -> None:
+    """Raise `AnewError` if a training cannot stop early."""
+    if not len(data.validation):
+        raise AnewError(
+            "training.early_stopping: follows the validation loss, and no validation data are held "
+            "out; set --data.validation 0.1, or --early-stopping 0"
+        )
+    if recipe.training.best_epoch:
+        raise AnewError(
+            "training.early_stopping: a network has the weights of its best epoch then; drop "
+            "--best-epoch"
+        )
 
 
 def _check_text(recipe: Recipe, data: Data) -> None:

@@ -149,6 +149,8 @@ class _Siblings:
         """Finish the networks that had their last epoch; return whether others are left."""
         for trainer in self._trainers:
             if trainer.is_at_end:
+                if trainer.spec.training.early_stopping:
+                    self._session.progress.log(trainer.what_is_kept())
                 trainer.finish()
         self._session.world.wait()
         self._trainers = [trainer for trainer in self._trainers if not trainer.is_at_end]

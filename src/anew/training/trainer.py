@@ -124,7 +124,22 @@ class Trainer:
     @property
     def is_at_end(self) -> bool:
         """Whether the last epoch is trained."""
-        return self.epoch == self.spec.training.epochs
+        return self.epoch == self.spec.training.epochs or self.has_stopped_early
+
+    @property
+    def has_stopped_early(self) -> bool:
+        """Whether the validation loss was least so many epochs ago that the training ends."""
+        patience, best = self.spec.training.early_stopping, self.standing.best_row
+        return bool(patience and best) and self.epoch - best["epoch"] >= patience
+
+    def what_is_kept(self) -> str:
+        """Return which epoch's weights a network has that may stop early."""
+        best, epochs = self.standing.best_row, self.spec.training.epochs
+        ended = "stops early" if self.epoch < epochs else "ends"
+        return (
+            f"generation {self.spec.generation} {ended} after epoch {self.epoch} of {epochs} with "
+            f"the weights of epoch {best.get('epoch', self.epoch)}, the least validation loss"
+        )
 
     @property
     def minutes_unsaved(self) -> float:
@@ -225,10 +240,11 @@ class Trainer:
         chosen_by = "validation_error"
         if scores.perplexity is not None:
             validation = {"validation_perplexity": scores.perplexity, **validation}
+        if scores.perplexity is not None or self.spec.training.early_stopping:
             chosen_by = "validation_nll"
 
         least = self.standing.best_row.get(chosen_by, math.inf)
-        if self.spec.training.best_epoch and validation[chosen_by] < least:
+        if self.spec.training.keeps_best and validation[chosen_by] < least:
             self.standing.best_row = {**row, **validation}
             state = self.network.model.state_dict()
             self._best = {name: value.clone() for name, value in state.items()}
@@ -391,6 +407,9 @@ class Trainer:
     def finish(self) -> None:
         """Write weights and outputs, record the results, and drop the resumable state."""
         networks = {"last": self.network}
+        if self._best and self.spec.training.early_stopping:
+            self.network.model.load_state_dict(self._best)
+            self._best = {}
         if self._best:
             best = network.build_empty(self.spec.model, self.data.signature)
             networks["best"] = self._place(best)

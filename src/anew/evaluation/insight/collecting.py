@@ -357,7 +357,7 @@ class _Collector:
             if examples is not None:
                 for epoch in folder.kept_epochs():
                     epochs.append((epoch, self._ask(spec, folder.at_epoch(epoch), examples)))
-            epochs.append((spec.training.epochs, seen.logits[generation]))
+            epochs.append((_epoch_of(spec, folder), seen.logits[generation]))
 
             teacher = gradients.Teaching(
                 seen.teachers[generation - 1], seen.labels, seen.permutation
@@ -439,8 +439,16 @@ def _unfinished(family: Family, lineage: Sequence[Spec]) -> list[str]:
     ]
 
 
+def _epoch_of(spec: Spec, folder: NetworkFolder) -> int:
+    """Return the epoch whose weights a finished network has: its last, or the least validation
+    loss's.
+    """
+    best = folder.done.get("best_epoch") if spec.training.early_stopping else None
+    return best["epoch"] if best else spec.training.epochs
+
+
 def _member(generation: int, spec: Spec, folder: NetworkFolder) -> Member:
-    last = () if spec.weights else (spec.training.epochs,)
+    last = () if spec.weights else (_epoch_of(spec, folder),)
     return Member(
         generation=generation,
         id=spec.id,
