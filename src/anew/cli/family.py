@@ -89,7 +89,7 @@ def evaluate(
     """
     from anew.evaluation import ensemble
     from anew.evaluation.calibrated import Asked
-    from anew.family import Family, told_apart
+    from anew.family import Family, told_apart, unfinished_after
 
     asked = Asked(calibrate, conformal)
     if split == "validation" and not asked.is_nothing:
@@ -132,11 +132,13 @@ def evaluate(
         print_rows(form, *_in_rows(lineages, evaluated))
         return
 
-    console = Terminal()
+    console, going_on = Terminal(), unfinished_after(opened)
     labels = told_apart([lineage[-1] for lineage in lineages])
     for lineage, scored, label in zip(lineages, evaluated, labels, strict=True):
         last = lineage[-1]
         ids = " > ".join(f"{spec.id}{' (missing)' * spec.is_missing}" for spec in lineage)
+        for spec in going_on.get(last.id, ()):
+            ids += f" > {spec.id} (not finished)"
         heading = f"{last.model.name}, seed {last.seed} ({label}): {ids}"
         console.say(heading)
         console.print(scored.table)

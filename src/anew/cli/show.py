@@ -71,7 +71,8 @@ def show(family: Path, /, network: str = "", *, printed: Printed = AS_TABLE) -> 
         _print_network(console, specs[0], folders[0], metrics[specs[0].id])
     else:
         console.print(terminal.lineage_tree(str(family), specs, records))
-    console.say(_curves(specs, metrics))
+    drawn = specs if network else _of_one_lineage(opened, specs)
+    console.say(_curves(drawn, metrics, several=len(drawn) < len(specs)))
 
 
 def _to_json(
@@ -207,8 +208,32 @@ def _value(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _curves(specs: Sequence[Spec], metrics: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
-    """Return the learning curves of networks, marked by their generations."""
+def _of_one_lineage(family: Family, specs: Sequence[Spec]) -> Sequence[Spec]:
+    """Return the networks whose curves are drawn: the lineage that the report shows, and what goes
+    on from it.
+
+    Marks are generations, so other lineages' would be taken for this one's. All networks are drawn
+    if none is finished.
+    """
+    from anew.family import choose_lineage, unfinished_after
+
+    chosen = choose_lineage(family, several="longest", gaps=True)
+    if not chosen:
+        return specs
+    kept = {spec.id for spec in [*chosen, *unfinished_after(family).get(chosen[-1].id, ())]}
+    return [spec for spec in specs if spec.id in kept]
+
+
+def _curves(
+    specs: Sequence[Spec],
+    metrics: Mapping[str, Sequence[Mapping[str, Any]]],
+    *,
+    several: bool = False,
+) -> str:
+    """Return the learning curves of networks, marked by their generations.
+
+    With `several` the family has other networks, and the title says whose curves these are.
+    """
     from anew.cli import terminal
 
     rows = [row for epochs in metrics.values() for row in epochs]
@@ -218,7 +243,14 @@ def _curves(specs: Sequence[Spec], metrics: Mapping[str, Sequence[Mapping[str, A
         values = [row[measure] for row in metrics[spec.id] if measure in row]
         series.append((str(spec.generation % 10), values))
     unit = "" if measure == "validation_perplexity" else ", %"
-    return terminal.curves(series, f"{measure.replace('_', ' ')}{unit} (marks are generations)")
+    whose = f" of the lineage to {max(specs, key=_generation).id}" if several else ""
+    return terminal.curves(
+        series, f"{measure.replace('_', ' ')}{unit} (marks are generations{whose})"
+    )
+
+
+def _generation(spec: Spec) -> int:
+    return spec.generation
 
 
 def verify(

@@ -9,6 +9,7 @@ from anew.family.lineages import (
     generation_0,
     named_apart,
     replicas,
+    unfinished_after,
 )
 from anew.family.named import named_networks, split_name
 from anew.family.siblings import Siblings, find_siblings
@@ -27,4 +28,5 @@ __all__ = [
     "replicas",
     "split_name",
     "told_apart",
+    "unfinished_after",
 ]

@@ -16,7 +16,8 @@ Several = Literal["refuse", "alike", "longest"]
 
 `refuse`: raise `AnewError`, as a command must that predicts or measures. `alike`: likewise, but of
 lineages that differ in their seeds alone take one. `longest`: take the longest, of several the one
-that was finished last, and () if no network is finished, as a page can.
+that was finished last, and () if no network is finished, as a page can. A lineage whose training
+did not come to its end stands behind those that did and have a student.
 """
 
 
@@ -46,7 +47,12 @@ def choose_lineage(
         if among is not None:
             return max(whole, key=len, default=())
         ends = {chain: family.folder(chain[-1].id).finished_at for chain in whole}
-        return max(whole, key=lambda chain: (len(chain), ends[chain]), default=())
+        stopped = _stopped(family)
+        return max(
+            whole,
+            key=lambda chain: (chain[-1].id not in stopped, len(chain), ends[chain]),
+            default=(),
+        )
 
     lineages = _whole(family, family.lineages(gaps=True), gaps=gaps)
     if not lineages:
@@ -61,7 +67,12 @@ def choose_lineage(
             {kind_of(lineage[-1], known): lineage for lineage in reversed(lineages)}.values()
         )
     if len(lineages) > 1:
-        ends = ", ".join(named_apart([lineage[-1] for lineage in lineages]))
+        going_on = unfinished_after(family)
+        named = zip(named_apart([lineage[-1] for lineage in lineages]), lineages, strict=True)
+        ends = "; ".join(
+            f"{name}{', whose student is not finished' * (lineage[-1].id in going_on)}"
+            for name, lineage in named
+        )
         raise AnewError(
             f"{family.path}: holds {len(lineages)} lineages; choose one with {flag}: {ends}"
         )
@@ -80,6 +91,38 @@ def generation_0(family: Family, end: str = "") -> Spec:
     if len(first) == 1:
         return next(iter(first.values()))
     return choose_lineage(family)[0]
+
+
+def unfinished_after(family: Family) -> dict[str, list[Spec]]:
+    """Return the networks that were begun and are not finished, by the ids of their chief teachers;
+    those from labels by "".
+    """
+    found: dict[str, list[Spec]] = {}
+    for folder in family.folders():
+        if folder.is_done:
+            continue
+        try:
+            spec = family.spec(folder.id, gaps=True)
+        except AnewError:
+            # What is damaged is named where it is read itself.
+            continue
+        teacher = "" if spec.chief_teacher is None else spec.chief_teacher.id
+        found.setdefault(teacher, []).append(spec)
+    return found
+
+
+def _stopped(family: Family) -> set[str]:
+    """Return the ids of the networks of which nothing but unfinished trainings go on.
+
+    None of them if no other lineage has a student: then there is nothing better to show.
+    """
+    going_on = unfinished_after(family)
+    lineages = family.lineages(gaps=True)
+    ended = [lineage for lineage in lineages if lineage[-1].id not in going_on]
+    if all(len(lineage) < 2 for lineage in ended):
+        return set()
+    stopped = {spec.id for lineage in lineages for spec in lineage}
+    return stopped - {spec.id for lineage in ended for spec in lineage}
 
 
 def named_apart(specs: Sequence[Spec]) -> list[str]:

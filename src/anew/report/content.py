@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -56,6 +56,15 @@ class NetworkSummary:
         if self.perplexity is not None:
             return f"{self.perplexity:.2f}", "test perplexity"
         return "-" if self.error is None else f"{self.error:.2f} %", "test error"
+
+    def goes_on(self, lineage: Collection[str]) -> bool:
+        """Return whether the network is not finished and its curve belongs beside a lineage's.
+
+        It learns from the lineage, given by ids; where no network is finished, each belongs there.
+        """
+        if self.finished or not self.curve:
+            return False
+        return not lineage or bool(set(self.teachers) & set(lineage))
 
 
 @dataclass(frozen=True)
@@ -117,6 +126,8 @@ class Use:
     file: str
     """Its weights, from the family's folder."""
     is_language_model: bool = False
+    lineage: str = ""
+    """The id at the end of its lineage, where the family has several and commands must name one."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from anew import evaluation
 from anew.core import files
 from anew.core.errors import AnewError
 from anew.core.spec import Spec, is_text
+from anew.core.text import listed
 from anew.core.version import __version__
 from anew.data import Data
 from anew.evaluation import insight
@@ -73,7 +74,8 @@ def gather(
 
     answer = headline.of_study(results) if results is not None else answer_of(family, chosen)
     learned, missing = insight_of(family, [] if reads_text else chosen, data)
-    unfinished = [_unfinished(network) for network in networks if not network.finished]
+    ids = [spec.id for spec in chosen]
+    unfinished = [_unfinished(network, ids) for network in networks if not network.finished]
     return Report(
         family=family.path.resolve().name,
         model=newest.model.name,
@@ -81,7 +83,7 @@ def gather(
         examples=len(outputs[0][1]) if outputs else len(said[0].labels) if said else 0,
         classes=classes,
         answer=answer,
-        notices=(*unfinished, *missing),
+        notices=(*_others(family, ids, results), *unfinished, *missing),
         lineage=tuple(spec.id for spec in chosen),
         networks=tuple(networks),
         rows=tuple(rows),
@@ -226,11 +228,26 @@ def _cost(record: Mapping[str, Any], curve: Sequence[Mapping[str, Any]], spec: S
     )
 
 
-def _unfinished(network: NetworkSummary) -> str:
+def _others(family: Family, shown: Sequence[str], results: Results | None) -> list[str]:
+    """Return the note that a page shows one of several lineages, unless it is a study's."""
+    ends = [lineage[-1].id for lineage in family.lineages(gaps=True)]
+    others = [end for end in ends if end not in shown]
+    if results is not None or not shown or not others:
+        return []
+    return [
+        f"The family has {len(ends)} lineages, and this page is of the one to {shown[-1]}; "
+        f"`anew report {family.path.resolve().name} --network ID` shows another: {listed(others)}."
+    ]
+
+
+def _unfinished(network: NetworkSummary, lineage: Sequence[str]) -> str:
+    """Return what the page says of a network that is not finished."""
+    shown = "Its curve so far is shown, its results are not."
+    if not network.goes_on(lineage):
+        shown = "It has no part in what is shown here."
     return (
         f"Generation {network.generation} ({network.objective}, seed {network.seed}, {network.id}) "
-        f"is not finished: {network.epochs_done} of {network.epochs} epochs are done. Its curve so "
-        f"far is shown, its results are not."
+        f"is not finished: {network.epochs_done} of {network.epochs} epochs are done. {shown}"
     )
 
 

@@ -20,7 +20,7 @@ GREY = -1
 def own_charts(report: Report) -> tuple[Chart, ...]:
     """Return the charts of the report's own sections, in the page's order."""
     chain = [network for network in report.networks if network.id in report.lineage]
-    growing = [network for network in report.networks if not network.finished and network.curve]
+    growing = [network for network in report.networks if network.goes_on(report.lineage)]
     charts = (
         differences(report.answer.comparisons, is_text=report.is_text),
         study(report.study.results) if report.study is not None else None,

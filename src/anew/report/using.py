@@ -30,18 +30,20 @@ def to_use(family: Family, chosen: Sequence[Spec], *, validated: bool) -> Use:
         why=why,
         file=str(PurePosixPath(folder.weights.relative_to(family.path))),
         is_language_model=language.is_language_model(folder),
+        lineage=chosen[-1].id if len(family.lineages(gaps=True)) > 1 else "",
     )
 
 
 def commands(use: Use, family: str) -> list[str]:
     """Return what can be done next with a network of the family in this folder, as commands."""
-    which = "" if use.is_last else f" --generations {use.generation}"
+    lineage = f" --network {use.lineage}" if use.lineage else ""
+    which = lineage if use.is_last else f"{lineage} --generations {use.generation}"
     if use.is_language_model:
         return [f'anew predict {family}{which} --text "..."', f"anew sample {family}{which}"]
     return [
         f"anew predict {family}{which} FILE ...",
         f"anew export {family}{which} -o model.onnx",
-        f"anew insight {family}",
+        f"anew insight {family}{lineage}",
     ]
 
 
