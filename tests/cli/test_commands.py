@@ -574,7 +574,8 @@ def test_evaluate_scores_one_lineage_of_several(copied, place):
 def test_show_draws_the_tree_and_the_learning_curves(family):
     shown = good("show", family)
     for generation, name in enumerate(ids(family)):
-        assert f"{'    ' * generation}└── {name}  generation {generation} (small_cnn, " in shown
+        assert f"{'    ' * generation}└── {name}  generation {generation} (" in shown
+    assert shown.splitlines()[0] == f"{family}  small_cnn, seed 0"
     assert shown.count("test error") == 3 and "validation error, % (marks are generations)" in shown
 
 

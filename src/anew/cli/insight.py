@@ -210,7 +210,7 @@ def _print_insight(
     else:
         _print_sections(heading, sections)
         for notice in measured.notices:
-            Terminal().say(notice)
+            Terminal().note(notice)
 
 
 def _print_sections(heading: str, sections: Sequence[Section]) -> None:
@@ -218,14 +218,14 @@ def _print_sections(heading: str, sections: Sequence[Section]) -> None:
     from anew.cli import terminal
 
     console = Terminal()
-    console.say(heading)
+    console.note(heading)
     for section in sections:
         console.print()
-        console.say(section.title, style="bold")
+        console.note(section.title, style="bold")
         for number, drawn in enumerate(
             terminal.folded(section.columns, section.rows, console.width)
         ):
             if number:
                 console.print()
             console.print(drawn)
-        console.say(section.about, style="dim")
+        console.note(section.about, style="dim")

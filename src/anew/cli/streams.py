@@ -124,6 +124,10 @@ class Terminal(Console):
         """Print a text as it is: a line in a log, and broken between words on a terminal."""
         self.print(text, markup=False, highlight=False, style=style, soft_wrap=not self.is_terminal)
 
+    def note(self, text: str, style: str | None = None) -> None:
+        """Print a note to a table: broken between words where the table is, in a log too."""
+        self.print(text, markup=False, highlight=False, style=style)
+
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterable[Segment]:

@@ -125,7 +125,7 @@ def plan_study(
     console = Terminal()
     console.print(terminal.table(*plan_rendering.for_terminal(plan), chosen.title))
     for line in plan_rendering.about(plan):
-        console.say(line)
+        console.note(line)
 
 
 @study.command(name="run")
@@ -304,4 +304,4 @@ def _print_study(results: Results, form: str) -> None:
         )
         about = [rendering.about_controls(results), *about]
     for line in about:
-        console.say(line)
+        console.note(line)

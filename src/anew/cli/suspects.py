@@ -188,7 +188,7 @@ def _print(examples: OutOfFold, found: Suspects, written: list[Path]) -> None:
     console = Terminal()
     columns = ("label", "examples", "suspects", "wrong %, at most", "mostly")
     console.print(terminal.table(columns, rows))
-    console.say(
+    console.note(
         f"{int(found.is_suspect.sum()):,} of {summary['examples']:,} labels are suspect. At most "
         f"about {100 * found.noise:.1f} % are wrong: the networks contradict "
         f"{100 * found.contradicted:.1f} %, their own mistakes among them. A suspect is no proof."

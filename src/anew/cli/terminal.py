@@ -340,9 +340,14 @@ def lineage_tree(
 ) -> Tree:
     """Return the tree of networks, each below its chief teacher.
 
-    `records` holds the record of each finished network, None of one that is not finished.
+    `records` holds the record of each finished network, None of one that is not finished. What all
+    networks share, their model and their seed, stands at the root: a line is to fit 80 columns.
     """
-    tree = Tree(Text(clean(path), style="bold"))
+    models = {spec.model.name for spec in specs if not spec.is_soft_labels}
+    seeds = {spec.seed for spec in specs if not spec.is_soft_labels}
+    shared = [*models] if len(models) == 1 else []
+    shared += [f"seed {seed}" for seed in seeds] if len(seeds) == 1 else []
+    tree = Tree(Text.assemble((clean(path), "bold"), clean("  ".join(["", ", ".join(shared)]))))
     branches: dict[str, Tree] = {}
     missing = {one.id: one for spec in specs for one in spec.teachers if one.is_missing}
     if len(specs) > 1:
@@ -359,9 +364,16 @@ def lineage_tree(
         if spec.chief_teacher is not None:
             # A network that is shown alone has no branch for its teacher.
             parent = branches.get(spec.chief_teacher.id, tree)
-        branches[spec.id] = parent.add(
-            Text(f"{spec.id}  {_title(spec)}, seed {spec.seed}{labels[spec.id]}: {state}")
-        )
+        model = f"{spec.model.name}, " if len(models) > 1 else ""
+        what = f"generation {spec.generation} ({model}{spec.origin})"
+        seed = [f"seed {spec.seed}"] if len(seeds) > 1 else []
+        own = [*seed, *labels[spec.id]]
+        if spec.chief_teacher is not None and spec.chief_teacher.id in labels:
+            # The line above says what the teacher has in common with it.
+            taught = spec.chief_teacher
+            above = {f"seed {taught.seed}", *labels[taught.id]}
+            own = [part for part in own if part not in above]
+        branches[spec.id] = parent.add(Text(f"{spec.id}  {', '.join([what, *own])}: {state}"))
     return tree
 
 
@@ -374,15 +386,15 @@ def soft_labels_in_words(record: Mapping[str, Any]) -> str:
     )
 
 
-def _labels(specs: Sequence[Spec]) -> dict[str, str]:
+def _labels(specs: Sequence[Spec]) -> dict[str, list[str]]:
     """Return what tells each network from the others of its generation, beside what is said."""
-    labels: dict[str, str] = {}
+    labels: dict[str, list[str]] = {}
     for generation in {spec.generation for spec in specs}:
         alike = [spec for spec in specs if spec.generation == generation]
         for spec, parts in zip(alike, distinctions(alike), strict=True):
             # The seed is said anyway, and the tree shows the teacher.
-            said = [part for part in parts if not part.startswith(("seed ", "teacher's "))]
-            labels[spec.id] = "".join(f", {part}" for part in said)
+            unsaid = ("seed ", "teacher's ")
+            labels[spec.id] = [part for part in parts if not part.startswith(unsaid)]
     return labels
 
 
