@@ -8,9 +8,18 @@ import timm.optim
 import torch
 from torch import nn
 
+import anew
+from anew import AnewError
 from anew.core.spec import TrainingSpec
 from anew.training.lion import Lion
-from anew.training.optim import learning_rate, optimizer, optimizer_state, state_sizes
+from anew.training.optim import (
+    learning_rate,
+    optimizer,
+    optimizer_state,
+    restore_optimizer,
+    state_sizes,
+)
+from runs import RECIPE, StopsAfter, weights
 
 
 def rates(steps, **training):
@@ -137,13 +146,111 @@ def test_adam_adds_the_decay_to_the_gradient_and_adamw_shrinks_the_weights():
     np.testing.assert_allclose(first("adamw"), shrunk - 0.01 * np.sign(gradient), rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "lion"])
+def hidden_and_others():
+    """A hidden matrix, a classifier of 3 classes, a convolution and a bias."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((6, 5), (3, 6), (2, 1, 3, 3), (6,))
+    return [nn.Parameter(torch.randn(shape, generator=generator)) for shape in shapes]
+
+
+def test_muon_moves_hidden_matrices_and_adamw_all_else():
+    training = TrainingSpec(optimizer="muon", learning_rate=0.01, weight_decay=0.1, momentum=0.95)
+    ours, theirs = hidden_and_others(), hidden_and_others()
+    moving = optimizer(ours, training, torch.device("cpu"), 3)
+    rest = {"lr": 0.01, "weight_decay": 0.1}
+    apart = [
+        torch.optim.Muon(theirs[:1], momentum=0.95, adjust_lr_fn="match_rms_adamw", **rest),
+        torch.optim.AdamW(theirs[1:], betas=(0.95, 0.999), fused=True, **rest),
+    ]
+    start = ours[0].detach().clone()
+    generator = torch.Generator().manual_seed(1)
+    for step in range(5):
+        for group in (*moving.param_groups, *(one for half in apart for one in half.param_groups)):
+            group["lr"] = 0.01 / (step + 1)
+        for one, other in zip(ours, theirs, strict=True):
+            one.grad = torch.randn(one.shape, generator=generator)
+            other.grad = one.grad.clone()
+        for each in (moving, *apart):
+            each.step()
+        if step == 0:
+            # All singular values of a step are about the rate times 0.2 sqrt(6), AdamW's size.
+            move = (ours[0].detach() - start * (1 - 0.01 * 0.1)).numpy()
+            values = np.linalg.svd(move, compute_uv=False) / (0.01 * 0.2 * np.sqrt(6))
+            assert values.min() > 0.6 and values.max() < 1.3
+    for one, other in zip(ours, theirs, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_muon_goes_on_from_its_saved_state_to_the_same_bits(tmp_path):
+    training = TrainingSpec(optimizer="muon", learning_rate=0.01)
+    generator = torch.Generator().manual_seed(1)
+    gradients = [[torch.randn(one.shape, generator=generator) for one in hidden_and_others()]
+                 for _ in range(6)]  # fmt: skip
+
+    def move(parameters, moving, some):
+        for each in some:
+            for parameter, gradient in zip(parameters, each, strict=True):
+                parameter.grad = gradient.clone()
+            moving.step()
+
+    whole = hidden_and_others()
+    move(whole, optimizer(whole, training, torch.device("cpu"), 3), gradients)
+    first = hidden_and_others()
+    moving = optimizer(first, training, torch.device("cpu"), 3)
+    move(first, moving, gradients[:3])
+    saved = {name: one.clone() for name, one in optimizer_state(moving).items()}
+    again = [nn.Parameter(one.detach().clone()) for one in first]
+    resumed = optimizer(again, training, torch.device("cpu"), 3)
+    restore_optimizer(resumed, saved, tmp_path)
+    move(again, resumed, gradients[3:])
+    assert all(torch.equal(one, other) for one, other in zip(again, whole, strict=True))
+
+
+def test_muon_solves_a_toy_problem():
+    torch.manual_seed(0)
+    x = torch.randn(200, 8)
+    y = torch.tanh(x @ torch.randn(8, 8)) @ torch.randn(8, 2)
+    model = nn.Sequential(nn.Linear(8, 32), nn.Tanh(), nn.Linear(32, 2))
+    training = TrainingSpec(optimizer="muon", learning_rate=0.03, weight_decay=0.0)
+    moving = optimizer(model.parameters(), training, torch.device("cpu"), 2)
+    losses = []
+    for _ in range(150):
+        moving.zero_grad()
+        loss = (model(x) - y).square().mean()
+        loss.backward()
+        moving.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] / 50
+
+
+def test_muon_without_a_hidden_matrix_is_refused():
+    with pytest.raises(AnewError, match="'muon' moves matrices between hidden layers"):
+        classifier = [nn.Parameter(torch.zeros(3, 4)), nn.Parameter(torch.zeros(3))]
+        optimizer(classifier, TrainingSpec(optimizer="muon"), torch.device("cpu"), 3)
+
+
+def test_a_training_with_muon_stops_and_goes_on_to_the_same_bits(arrays, tmp_path):
+    # Linear layers between hidden units; those of 3 classes and convolutions are AdamW's.
+    training = {**RECIPE["training"], "optimizer": "muon", "learning_rate": 0.01}
+    given = {"generations": 1, "recipe": {"training": training}}
+    whole = anew.train("mlp", arrays, out=tmp_path / "f", progress=False, threads=1, **given)
+    for steps in (7, 15, 10**9):
+        try:
+            progress = StopsAfter(steps)
+            anew.train("mlp", arrays, out=tmp_path / "g", progress=progress, threads=1, **given)
+        except AnewError as error:
+            assert error.exit_code == 130
+    assert weights(tmp_path / "g") == weights(tmp_path / "f")
+    assert len(whole.lineage) == 2
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "lion", "muon"])
 def test_the_sizes_of_the_state_are_those_of_the_state(name):
-    parameters = [nn.Parameter(torch.randn(4, 3)), nn.Parameter(torch.randn(5))]
+    parameters = [nn.Parameter(torch.randn(5)), nn.Parameter(torch.randn(4, 3))]
     training = TrainingSpec(optimizer=name)
-    moving = optimizer(parameters, training, torch.device("cpu"))
+    moving = optimizer(parameters, training, torch.device("cpu"), 7)
     for parameter in parameters:
         parameter.grad = torch.ones_like(parameter)
     moving.step()
     found = {key: tuple(value.shape) for key, value in optimizer_state(moving).items()}
-    assert {name: shape for name, _, shape in state_sizes([(4, 3), (5,)], training)} == found
+    assert {name: shape for name, _, shape in state_sizes([(5,), (4, 3)], training, 7)} == found

@@ -376,8 +376,8 @@ class TrainingSpec:
     batch_size: int = option(128, "examples in a step", allowed=Range(1, HUGE), flag="--batch-size")
     optimizer: str = option(
         "sgd",
-        "SGD with Nesterov momentum, Adam, AdamW, or Lion",
-        allowed=("sgd", "adam", "adamw", "lion"),
+        "SGD with Nesterov momentum, Adam, AdamW, Lion, or Muon for hidden matrices beside AdamW",
+        allowed=("sgd", "adam", "adamw", "lion", "muon"),
         flag="--optimizer",
     )
     learning_rate: float = option(
@@ -388,7 +388,7 @@ class TrainingSpec:
     )
     momentum: float = option(
         0.9,
-        "SGD's momentum; the first beta of Adam, AdamW and Lion",
+        "momentum of SGD and Muon; the first beta of Adam, AdamW and Lion",
         allowed=Range(0.0, 0.9999),
         flag="--momentum",
     )

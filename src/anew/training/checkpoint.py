@@ -217,7 +217,10 @@ _IS_SOUND: dict[str, Callable[[Any], bool]] = {
 
 
 def checkpoint_bytes(
-    model: Sequence[TensorSize], learned: Sequence[tuple[int, ...]], training: TrainingSpec
+    model: Sequence[TensorSize],
+    learned: Sequence[tuple[int, ...]],
+    training: TrainingSpec,
+    classes: int,
 ) -> int:
     """Return the size of the file that `Checkpoint.write` writes, up to a header of usual length.
 
@@ -229,7 +232,7 @@ def checkpoint_bytes(
         tensors += _sizes_with_prefix("best.", model)
     if training.averaging:
         tensors += _sizes_with_prefix("averaged.", model)
-    tensors += _sizes_with_prefix("optimizer.", optim.state_sizes(learned, training))
+    tensors += _sizes_with_prefix("optimizer.", optim.state_sizes(learned, training, classes))
     tensors.append(("metrics", 1, (training.epochs * METRICS_LINE_BYTES,)))
     return files.file_bytes(tensors, {"": " " * HEADER_BYTES})
 

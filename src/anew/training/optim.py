@@ -13,12 +13,14 @@ from anew.core.errors import AnewError
 from anew.core.files import TensorSize
 from anew.core.spec import VALIDATED, TrainingSpec
 from anew.training.lion import Lion
+from anew.training.muon import MuonAndAdamW, is_hidden_matrix
 
 ONE_CYCLE_WARMUP = 0.3
 ONE_CYCLE_START = 1 / 25
 ONE_CYCLE_END = 1e-4 / 25
 LION_SECOND = 0.99
 ADAMS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+_ADAMS_MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 _MOMENTS = ("momentum_buffer", "exp_avg", "exp_avg_sq", "step")
 
 
@@ -81,16 +83,25 @@ def _half_cosine(start: float, end: float, share: float) -> float:
 
 
 def optimizer(
-    parameters: Iterable[nn.Parameter], training: TrainingSpec, device: torch.device
+    parameters: Iterable[nn.Parameter],
+    training: TrainingSpec,
+    device: torch.device,
+    classes: int = 0,
 ) -> torch.optim.Optimizer:
-    """Return the optimizer of parameters: SGD (Nesterov), Adam, AdamW or Lion, fused if the device
-    has it.
+    """Return the optimizer of parameters: SGD (Nesterov), Adam, AdamW, Lion, or Muon beside AdamW,
+    fused if the device has it.
 
-    Adam adds weight decay to the gradient, AdamW and Lion shrink the weights by it. Parameters
-    without gradients are left out. Weight decay acts on every other one, as in the
+    Adam adds weight decay to the gradient, the others but SGD shrink the weights by it. Of a
+    network of so many `classes` Muon moves the hidden matrices. Parameters without gradients are
+    left out. Weight decay acts on every other one, as in the
     paper, or with `decay_all` off on those of two dimensions and more: not on norms and biases.
     """
     parameters = [parameter for parameter in parameters if parameter.requires_grad]
+    matrices: list[nn.Parameter] = []
+    if training.optimizer == "muon":
+        hidden = [is_hidden_matrix(one.shape, classes) for one in parameters]
+        matrices = [one for one, moves in zip(parameters, hidden, strict=True) if moves]
+        parameters = [one for one, moves in zip(parameters, hidden, strict=True) if not moves]
 
     decayed = [parameter for parameter in parameters if training.decay_all or parameter.ndim >= 2]
     spared = [
@@ -105,6 +116,10 @@ def optimizer(
     rate, fused = training.learning_rate, device.type in ("cpu", "cuda")
     if training.optimizer == "lion":
         return Lion(groups, rate, (training.momentum, LION_SECOND))
+    if training.optimizer == "muon":
+        common = {"lr": rate, "weight_decay": training.weight_decay}
+        momentum = training.momentum, training.nesterov
+        return MuonAndAdamW(matrices, groups, common, momentum, fused)
     if training.optimizer in ADAMS:
         adam = ADAMS[training.optimizer]
         return adam(groups, lr=rate, betas=(training.momentum, 0.999), fused=fused)
@@ -117,22 +132,32 @@ def optimizer(
     )
 
 
-def state_sizes(shapes: Sequence[tuple[int, ...]], training: TrainingSpec) -> list[TensorSize]:
+def state_sizes(
+    shapes: Sequence[tuple[int, ...]], training: TrainingSpec, classes: int = 0
+) -> list[TensorSize]:
     """Return the sizes of the tensors of `optimizer_state`, for parameters of such shapes."""
-    moments: tuple[str, ...] = ()
-    if training.optimizer in ADAMS:
-        moments = ("exp_avg", "exp_avg_sq")
-    elif training.optimizer == "lion":
-        moments = ("exp_avg",)
-    elif training.momentum > 0:
-        moments = ("momentum_buffer",)
+    if training.optimizer == "muon":
+        hidden = [shape for shape in shapes if is_hidden_matrix(shape, classes)]
+        others = [shape for shape in shapes if not is_hidden_matrix(shape, classes)]
+        moments = [("momentum_buffer",)] * len(hidden) + [_ADAMS_MOMENTS] * len(others)
+        shapes = [*hidden, *others]
+    else:
+        moments = [_moments(training)] * len(shapes)
 
     sizes: list[TensorSize] = []
-    for number, shape in enumerate(shapes):
-        sizes += [(f"{number}.{moment}", 4, shape) for moment in moments]
-        if training.optimizer in ADAMS:
-            sizes.append((f"{number}.step", 4, ()))
+    for number, (shape, names) in enumerate(zip(shapes, moments, strict=True)):
+        for name in names:
+            sizes.append((f"{number}.{name}", 4, () if name == "step" else shape))
     return sizes
+
+
+def _moments(training: TrainingSpec) -> tuple[str, ...]:
+    """Return the names of what an optimizer keeps of each parameter."""
+    if training.optimizer in ADAMS:
+        return _ADAMS_MOMENTS
+    if training.optimizer == "lion":
+        return ("exp_avg",)
+    return ("momentum_buffer",) if training.momentum > 0 else ()
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

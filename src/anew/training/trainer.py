@@ -74,7 +74,8 @@ class Trainer:
         self._infinite = saving.infinite_tensors(self.network.model)
         self.objective = StudentObjective(spec, self.network, teacher)
         self._parameters = [*self.network.parameters(), *self._own_parameters()]
-        self.optimizer = optim.optimizer(self._parameters, spec.training, batches.device)
+        classes = len(data.classes)
+        self.optimizer = optim.optimizer(self._parameters, spec.training, batches.device, classes)
         self._runner = Runner(
             whole_batch.share(self.network.train(), self.world, uses_all=self._uses_all()),
             spec.training.precision,

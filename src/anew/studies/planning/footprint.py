@@ -39,10 +39,11 @@ class Footprint:
     """The shapes of the parameters that the optimizer moves."""
     weights_bytes: int
     """The size of the file of weights."""
+    classes: int
 
     def state_bytes(self, training: TrainingSpec) -> int:
         """Return the size of the resumable state: weights, optimizer, and the best weights."""
-        return checkpoint_bytes(self.tensors, self.learned, training)
+        return checkpoint_bytes(self.tensors, self.learned, training, self.classes)
 
 
 @cache
@@ -82,6 +83,7 @@ def footprint(
         tensors=tuple(files.sizes_of(built.model.state_dict())),
         learned=tuple(tuple(p.shape) for p in built.parameters() if p.requires_grad),
         weights_bytes=built.saved_bytes({"id": "0" * 16, "generation": 0}),
+        classes=classes,
     )
 
 
