@@ -702,6 +702,26 @@ def test_what_teachers_were_asked_is_recorded(arrays, tmp_path):
     )
 
 
+def test_curves_can_be_read_after_the_first_epochs(gathered):
+    """Errors end their axis by the second half of training; losses over decades are by their log."""
+    first = gathered.shown[0]
+    rows = [
+        {"epoch": epoch, "validation_error": error, "validation_nll": loss}
+        for epoch, error, loss in ((1, 80.0, 3.0), (2, 9.0, 0.2), (3, 2.0, 0.05), (4, 0.0, 0.04))
+    ]
+    curve = replace(first, curve=tuple(rows))
+    errors = sections.learning_curves([curve])
+    assert errors.top == 3.0 and errors.bottom(errors.top) < 0
+    assert errors.y_label == "validation error, % (axis ends at 3)" and not errors.is_log
+    assert errors.csv().count("\n") == 5 and "80" in errors.csv()
+    losses = sections.validation_losses([curve])
+    assert losses.is_log and losses.top is None
+    assert {0.05, 0.1, 1.0, 2.0} <= set(losses.log_ticks())
+    flat = replace(first, curve=tuple({**row, "validation_nll": 1.0} for row in rows))
+    assert not sections.validation_losses([flat]).is_log
+    assert sections.validation_losses([flat]).top is None
+
+
 def test_charts_of_dots_do_not_lie_on_each_other():
     one = Series("a", ("x", "y"), (1.0, 2.0))
     other = Series("b", ("y", "z"), (1.0, 2.0))

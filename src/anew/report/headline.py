@@ -85,29 +85,36 @@ def of_lineages(lineages: Sequence[tuple[Outputs, Tensor]], first: str) -> Answe
     return Answer(text, _basis(lineages, len(comparisons)), comparisons)
 
 
-def sentence(last: Comparison, mean: Comparison, against: str) -> str:
-    """Return what two comparisons show, in a sentence with their intervals."""
+def sentence(
+    last: Comparison,
+    mean: Comparison,
+    against: str,
+    score: str = "an error rate",
+    unit: str = " points",
+) -> str:
+    """Return what two comparisons of a score show, in a sentence with their intervals."""
     last_shown, mean_shown = last.verdict in _DIRECTION, mean.verdict in _DIRECTION
     if not last_shown and not mean_shown:
+        named = score.partition(" ")[2]
         return (
-            f"No clear winner: compared with {against}, the error rate of {last.name} differs by "
-            f"{_signed(last.difference)} points, that of the {mean.name} by "
+            f"No clear winner: compared with {against}, the {named} of {last.name} differs by "
+            f"{_signed(last.difference)}{unit}, that of the {mean.name} by "
             f"{_signed(mean.difference)}."
         )
     if not last_shown:
         return (
-            f"The {mean.name} has an error rate {_points(mean.difference)} points "
+            f"The {mean.name} has {score} {_points(mean.difference)}{unit} "
             f"{_DIRECTION[mean.verdict]} than {against}; for {last.name} alone no difference was "
             f"shown ({_signed(last.difference)})."
         )
 
     opening = (
-        f"{capitalised(last.name)} has an error rate {_points(last.difference)} points "
+        f"{capitalised(last.name)} has {score} {_points(last.difference)}{unit} "
         f"{_DIRECTION[last.verdict]} than {against}; "
     )
     if not mean_shown:
         return f"{opening}for the {mean.name} no difference was shown ({_signed(mean.difference)})."
-    direction = "" if last.verdict == mean.verdict else f" points {_DIRECTION[mean.verdict]}"
+    direction = "" if last.verdict == mean.verdict else f"{unit} {_DIRECTION[mean.verdict]}"
     return f"{opening}the {mean.name}, {_points(mean.difference)}{direction}."
 
 

@@ -13,6 +13,8 @@ from anew.studies.results import Cell, Results
 
 _ROOM = 1.5
 """How much higher the axis of a curve is than its values in the second half of training."""
+_MANY_TIMES = 5
+"""From which ratio of the largest to the least value on an axis is logarithmic."""
 GREY = -1
 """The color of what belongs to no generation."""
 
@@ -147,7 +149,8 @@ def _over_training(
     if not series:
         return None
 
-    is_log = not unit.endswith("%") and all(y > 0 for one in series for y in one.y)
+    values = [y for one in series for y in one.y]
+    is_log = not unit.endswith("%") and 0 < _MANY_TIMES * min(values) < max(values)
     ends = [f"{one.name} ends at {one.y[-1]:.3g}{unit} after {len(one.y)} epochs" for one in series]
     return Chart(
         name=name,

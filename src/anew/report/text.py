@@ -15,6 +15,7 @@ from anew.data.sources.text import END
 from anew.evaluation import language, statistics
 from anew.evaluation.language import Said
 from anew.evaluation.statistics import Difference
+from anew.report import headline
 from anew.report.content import Answer, Comparison, Guess, Sentence, TextPart, WordGroup
 
 LogP = Sequence[Float64[Tensor, "tokens"]]
@@ -51,10 +52,8 @@ def answer(lineages: Sequence[LogP], first: str, compared: Sequence[tuple[int, .
         for chosen, one in zip(compared, judged, strict=True)
     )
     last, mean = comparisons[len(own) - 2], comparisons[len(own) - 1]
-    said = (
-        f"Compared with generation 0, {first} and has a test perplexity of {perplexity:.2f}, "
-        f"{_in_words(last)}, and the {_in_words(mean)}."
-    )
+    against = f"generation 0 ({perplexity:.2f}), {first}"
+    said = headline.sentence(last, mean, against, "a test perplexity", "")
     how = "over blocks of the test text (bootstrap), and say nothing of other seeds"
     if len(lineages) > 1:
         how = f"paired over {len(lineages)} seeds (Student)"
@@ -63,17 +62,6 @@ def answer(lineages: Sequence[LogP], first: str, compared: Sequence[tuple[int, .
         f"interval {how}; p-values are corrected for all {len(comparisons)} comparisons (Holm)."
     )
     return Answer(said, basis, comparisons)
-
-
-def _in_words(comparison: Comparison) -> str:
-    difference = comparison.difference
-    half = (difference.high - difference.low) / 2
-    amount = f"{abs(difference.mean):.2f} ± {half:.2f}"
-    if comparison.verdict == "better":
-        return f"{comparison.name} is {amount} lower"
-    if comparison.verdict == "worse":
-        return f"{comparison.name} is {amount} higher"
-    return f"{comparison.name} shows no difference ({difference.mean:+.2f} ± {half:.2f})"
 
 
 def _difference(lineages: Sequence[LogP], chosen: Sequence[int]) -> Difference:
