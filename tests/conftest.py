@@ -1,5 +1,6 @@
 """What many tests share: small data, a quick recipe, the command line as a real process."""
 
+import builtins
 import functools
 import os
 import re
@@ -29,8 +30,19 @@ def checked(function=None, *, typechecker=None):
     """
     if function is None:
         return functools.partial(checked, typechecker=typechecker)
-    plain = isinstance(function, types.FunctionType) and not has_shapes(function)
+    plain = isinstance(function, types.FunctionType) and is_plain(function)
     return check_types(function) if plain else check_shapes(function, typechecker=typechecker)
+
+
+def is_plain(function):
+    """Whether beartype alone can check a function: no shapes, and every name in its annotations is
+    there when it is called. Those that only the type checker imports are not, and jaxtyping alone
+    lets them be.
+    """
+    known = {*function.__globals__, *dir(builtins)}
+    annotations = " ".join(map(str, function.__annotations__.values()))
+    names = re.findall(r"(?<![\w.])[A-Za-z_]\w*", annotations)
+    return known.issuperset(names) and not has_shapes(function)
 
 
 def has_shapes(function):
