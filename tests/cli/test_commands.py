@@ -571,6 +571,32 @@ def test_evaluate_scores_one_lineage_of_several(copied, place):
     assert entry["lineage"][-1] == ends[1]
 
 
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_the_shell_completes_commands_options_and_their_values(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    # It looks for the shell that it runs in, unless one is named.
+    assert call("--install-completion", "--shell", "bash").code == 0
+    (script,) = (path for path in tmp_path.rglob("anew") if path.is_file())
+    assert str(script) in (tmp_path / ".bashrc").read_text()
+
+    words = ("tr", "study sh", "train --epo", "evaluate --format m")
+    asks = " ".join(
+        f"COMP_WORDS=(anew {one}); COMP_CWORD={len(one.split())}; COMPREPLY=(); _anew; "
+        'echo "${COMPREPLY[*]}";'
+        for one in words
+    )
+    said = subprocess.run(
+        ["bash", "-c", f". {script}; {asks}"], capture_output=True, text=True, check=True
+    )
+    assert said.stdout.split() == ["train", "show", "--epochs", "markdown"]
+
+
+@pytest.mark.parametrize("value", ["x", "1.5", "-1"])
+def test_a_wrong_number_of_generations_is_told_of_auto(value):
+    line = call("train", "--generations", value).err
+    assert line.startswith("anew: generations must be a whole number >= 0 and <= 1,000, or auto, ")
+
+
 def test_show_draws_the_tree_and_the_learning_curves(family):
     shown = good("show", family)
     for generation, name in enumerate(ids(family)):

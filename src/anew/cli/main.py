@@ -177,3 +177,8 @@ for _place, _command in enumerate(COMMANDS):
     )
 study.sort_key = len(COMMANDS)
 app.command(study)
+# Writes the script of the user's shell, and a line into its startup file that reads it.
+app.register_install_completion_command(
+    help="Let the shell complete commands, options and their values.",
+    sort_key=len(COMMANDS) + 1,
+)

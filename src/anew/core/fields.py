@@ -449,6 +449,8 @@ def _in_words(option: Option) -> str:
         words = names.get(kind, "a text")
 
     words = f"{words} {option.constraint.range.bounds}".rstrip()
+    if option.constraint.range.also:
+        words = f"{words}, or {option.constraint.range.also}"
     return words + (" or none" if _allows_none(option.type) else "")
 
 

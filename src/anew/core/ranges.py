@@ -18,6 +18,8 @@ class Range:
     above: bool = False
     below: bool = False
     whole: bool = False
+    also: str = ""
+    """A word that may be given in place of a number; whoever reads the value replaces it."""
 
     def holds(self, value: object) -> bool:
         """Return whether a value is a number of the range; NaN, true and false never are."""

@@ -46,7 +46,7 @@ class Recipe:
         3,
         "students trained one after another, after generation 0; auto for as many as gain by "
         "--stop-rule",
-        allowed=Range(0, MOST_GENERATIONS),
+        allowed=Range(0, MOST_GENERATIONS, also=AUTO),
     )
     stop_rule: str = option(
         "none",
