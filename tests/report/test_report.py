@@ -703,7 +703,7 @@ def test_what_teachers_were_asked_is_recorded(arrays, tmp_path):
 
 
 def test_curves_can_be_read_after_the_first_epochs(gathered):
-    """Errors end their axis by the second half of training; losses over decades are by their log."""
+    """The axis of errors ends where the second half is seen; that of losses is logarithmic."""
     first = gathered.shown[0]
     rows = [
         {"epoch": epoch, "validation_error": error, "validation_nll": loss}
