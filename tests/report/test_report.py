@@ -734,6 +734,13 @@ def test_charts_of_dots_do_not_lie_on_each_other():
     assert not replace(chart, series=(one,)).is_dodged
 
 
+def test_backticks_are_code_and_nothing_else_is_markup():
+    assert page.marked("`anew show` <b> & `x`") == (
+        "<code>anew show</code> &lt;b&gt; &amp; <code>x</code>"
+    )
+    assert page.marked("a ` b") == "a ` b"
+
+
 def test_minus_signs_are_for_numbers():
     assert page.typeset("-0.5 to -0.3") == "\u22120.5 to \u22120.3"
     assert page.typeset("wide_resnet-28-10, 2020-01-02") == "wide_resnet-28-10, 2020-01-02"

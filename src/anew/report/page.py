@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -57,9 +58,14 @@ def render(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"typeset": typeset, "p_value": p_value, "counted": counted}
-    # Our own files, and the only texts that are not escaped.
+    # Our own files and tags, and the only texts that are not escaped.
     trusted = jinja2.utils.markupsafe.Markup
+
+    def as_markup(text: str) -> Any:
+        return trusted(marked(text))
+
+    own_filters = {"typeset": typeset, "p_value": p_value, "counted": counted, "marked": as_markup}
+    environment.filters |= own_filters
 
     own = {chart.name: chart for chart in sections.own_charts(report)}
     insight, numbers = (), []
@@ -215,6 +221,11 @@ def typeset(text: object) -> str:
     """
     signs = re.sub(r"(?<![\w.,-])-(?=\d)", "\u2212", str(text)).replace("'", "\u2019")
     return re.sub(r" (?=±)|(?<=±) |(?<=\d) (?=%)", "\u00a0", signs)
+
+
+def marked(text: str) -> str:
+    """Return a text as HTML: escaped, and with a command between backticks as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
 
 
 def p_value(p: float) -> str:
