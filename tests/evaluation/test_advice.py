@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from anew.evaluation.advice import Facts, Rising, advise, rising, still_falling
+import anew
+from anew.evaluation import advice, read_outputs
+from anew.evaluation.advice import Agreement, Facts, Rising, advise, rising, still_falling
 from anew.family import Family
 from commands import call
 from runs import train
@@ -22,6 +24,7 @@ CASES = {
     "rising": replace(PLAIN, rising=Rising(9, 40, 2.08, 3.93)),
     "fits": replace(PLAIN, train_error=0.3),
     "overconfident": replace(PLAIN, ece=9.0),
+    "noise": replace(PLAIN, agreement=Agreement(2, 30.0, 11.0)),
     "few": replace(PLAIN, examples=1000),
     "many": replace(PLAIN, classes=100),
 }
@@ -90,6 +93,43 @@ def test_a_language_model_is_advised_by_its_perplexities(tmp_path):
     assert "The validation perplexity still fell" in " ".join(done.err.split())
     refused = call("advise", f"text:{tmp_path / 'train.txt'}")
     assert refused.code == 2 and refused.err.count("\n") == 1 and "has read it" in refused.err
+
+
+def test_networks_must_contradict_the_labels_twice_as_often_as_each_other():
+    # Measured: 20 and 40 % planted in digits; clean digits, and clean CIFAR-10.
+    assert Agreement(3, 30.4, 11.1).shows_noise
+    assert Agreement(3, 56.0, 26.1).shows_noise
+    assert not Agreement(3, 1.7, 1.2).shows_noise
+    assert not Agreement(3, 42.1, 32.5).shows_noise
+    assert not Agreement(2, 4.9, 0.1).shows_noise
+
+
+def test_planted_wrong_labels_are_seen_by_networks_that_fit_them(tmp_path):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 4, 440)
+    inputs = (rng.normal(size=(4, 64))[labels] + 0.8 * rng.normal(size=(440, 64))).astype("f4")
+    noisy = np.where(rng.random(440) < 0.3, (labels + rng.integers(1, 4, 440)) % 4, labels)
+    recipe = {
+        "training": {"epochs": 20, "batch_size": 29, "learning_rate": 0.1, "weight_decay": 0.0},
+        "data": {"validation": 0.25, "test": 0.05},
+        "model": {"name": "mlp", "options": {"hidden": 256}},
+    }
+    given = {"recipe": recipe, "generations": 0, "threads": 1, "progress": False}
+    for seed in (0, 1):
+        result = anew.train("mlp", (inputs, noisy), out=tmp_path / "f", seed=seed, **given)
+        lone = advice.facts_of(result.family, result.lineage[0])
+        assert (lone.agreement is None) == (seed == 0)
+
+    outputs = [
+        read_outputs(result.family.folder(folder.id), "validation")
+        for folder in result.family.folders()
+    ]
+    answers = [logits.argmax(-1).numpy() for logits, _ in outputs]
+    wrong = [(one != outputs[0][1].numpy()).mean() for one in answers]
+    assert lone.train_error <= 2
+    assert lone.agreement.error == pytest.approx(100 * np.mean(wrong))
+    assert lone.agreement.disagreement == pytest.approx(100 * (answers[0] != answers[1]).mean())
+    assert lone.agreement.networks == 2
 
 
 def test_at_most_three_are_said_the_most_important_first():

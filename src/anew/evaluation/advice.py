@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Int64
 from torch import Tensor
@@ -16,7 +18,7 @@ from anew.core.spec import Spec
 from anew.evaluation import metrics
 from anew.evaluation.language import is_language_model, vocabulary_of
 from anew.evaluation.outputs import outputs_in
-from anew.family import Family, NetworkFolder
+from anew.family import Family, NetworkFolder, replicas
 
 PAGE = "docs/when-it-helps.md"
 STILL_FALLING = 0.02
@@ -28,6 +30,9 @@ RISEN, FITS, OVERCONFIDENT = 1.1, 2.0, 5.0
 which ECE, in percent, something is said."""
 FEW, MANY_CLASSES = 200, 50
 """Few examples are fewer than so many a class; many classes are at least so many."""
+TWICE, NOISY = 2.0, 5.0
+"""How much more often networks must contradict the labels than each other, and the least validation
+error in percent of which that is said."""
 APART = 1.2
 """By which factor a fitted text's training perplexity lies below the validation's."""
 _MOST_NLL = 700.0
@@ -63,6 +68,22 @@ class Rising:
 
 
 @dataclass(frozen=True)
+class Agreement:
+    """How independent networks from labels agree with each other and with validation labels."""
+
+    networks: int
+    error: float
+    """Their mean validation error, in percent."""
+    disagreement: float
+    """The share of examples of which two of them say different classes, in percent."""
+
+    @property
+    def shows_noise(self) -> bool:
+        """Whether they agree with each other far more than with the labels."""
+        return self.error >= NOISY and self.error >= TWICE * self.disagreement
+
+
+@dataclass(frozen=True)
 class Facts:
     """What is known of a network from labels and of its data; None for what is not."""
 
@@ -77,6 +98,8 @@ class Facts:
     """How the validation NLL rose after its least, if it did."""
     ece: float | None = None
     """The expected calibration error on validation examples, in percent."""
+    agreement: Agreement | None = None
+    """Of networks that differ in their seeds alone, if all fit their training labels."""
     perplexities: tuple[float, float] | None = None
     """Of a language model those of training, with dropout, and of validation, at the end."""
 
@@ -110,6 +133,8 @@ def advise(facts: Facts) -> list[Advice]:
             )
         )
 
+    if facts.agreement is not None and facts.agreement.shows_noise:
+        found.append(_of_noise(facts.agreement))
     if facts.train_error is not None and facts.train_error <= FITS:
         found.append(
             Advice(
@@ -128,6 +153,20 @@ def advise(facts: Facts) -> list[Advice]:
             )
         )
     return (found + _of_sizes(facts))[:MOST]
+
+
+def _of_noise(agreement: Agreement) -> Advice:
+    """Return what is said where networks agree on other classes than the labels."""
+    apart = agreement.error - agreement.disagreement
+    return Advice(
+        f"{agreement.networks} networks that fit their training labels err on "
+        f"{agreement.error:.0f} % of the validation labels and differ from each other on "
+        f"{agreement.disagreement:.0f} %, so perhaps {apart:.0f} % of the labels or more are wrong, or "
+        "the validation examples differ from those for training",
+        "look at the labels with `anew suspects`, and do not train longer, which cost five points "
+        "where 40 % of the labels were wrong",
+        "wrong-labels",
+    )
 
 
 def _of_text(facts: Facts, training: float, validation: float) -> list[Advice]:
@@ -227,8 +266,8 @@ def facts_of(family: Family, spec: Spec) -> Facts:
 
     Raises `AnewError` for a file that is not as it was written.
 
-    Wrong labels are not estimated here: the same rule that `anew suspects` uses counts a weak
-    network's own mistakes as wrong labels.
+    Wrong labels are estimated only by networks of other seeds that fit their labels too: the rule
+    of `anew suspects` counts a weak network's own mistakes as wrong labels.
     """
     folder = family.folder(spec.id)
     rows = folder.read_metrics()
@@ -245,7 +284,41 @@ def facts_of(family: Family, spec: Spec) -> Facts:
         return _facts_of_text(folder, spec, rows, examples)
     train_error = rows[-1].get("train_error") if rows else None
     classes, ece = _of_validation(folder)
-    return Facts(classes, examples, still_falling(rows), train_error, rising(rows), ece)
+    agreement = _agreement(family, spec)
+    return Facts(classes, examples, still_falling(rows), train_error, rising(rows), ece, agreement)
+
+
+def _agreement(family: Family, spec: Spec) -> Agreement | None:
+    """Return how networks of other seeds agree on the same validation examples, if there are some
+    and each fits its training labels.
+    """
+    alike = [one for (one,) in replicas(family, [spec])]
+    if len(alike) < 2:
+        return None
+    rows = [family.folder(one.id).read_metrics() for one in alike]
+    fits = [bool(one) and (one[-1].get("train_error") or 0.0) <= FITS for one in rows]
+    tensors = [_outputs(family.folder(one.id)) for one in alike]
+    if not all(fits) or any(len(one["validation.labels"]) < ENOUGH for one in tensors):
+        return None
+
+    labels = tensors[0]["validation.labels"]
+    same = all(torch.equal(labels, one["validation.labels"]) for one in tensors)
+    if labels.ndim > 1 or not same:
+        return None
+    answers = [one["validation.last"].argmax(-1) for one in tensors]
+    errors = [float((one != labels).double().mean()) for one in answers]
+    apart = [
+        float((one != other).double().mean()) for one, other in itertools.combinations(answers, 2)
+    ]
+    return Agreement(len(alike), 100 * sum(errors) / len(errors), 100 * sum(apart) / len(apart))
+
+
+def _outputs(folder: NetworkFolder) -> dict[str, Tensor]:
+    """Return a classifier's stored outputs; of wrong shapes if the file is damaged."""
+    tensors, _ = files.read_tensors(folder.checked(folder.outputs))
+    if len(tensors.get("validation.labels", ())):
+        outputs_in(tensors, folder, "validation")
+    return {"validation.labels": torch.zeros(0), **tensors}
 
 
 def _facts_of_text(
