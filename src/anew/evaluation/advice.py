@@ -161,8 +161,8 @@ def _of_noise(agreement: Agreement) -> Advice:
     return Advice(
         f"{agreement.networks} networks that fit their training labels err on "
         f"{agreement.error:.0f} % of the validation labels and differ from each other on "
-        f"{agreement.disagreement:.0f} %, so perhaps {apart:.0f} % of the labels or more are wrong, or "
-        "the validation examples differ from those for training",
+        f"{agreement.disagreement:.0f} %, so perhaps {apart:.0f} % of the labels or more are "
+        "wrong, or the validation examples differ from those for training",
         "look at the labels with `anew suspects`, and do not train longer, which cost five points "
         "where 40 % of the labels were wrong",
         "wrong-labels",
