@@ -146,8 +146,8 @@ def outputs_in(
     if language.holds_text(tensors):
         raise AnewError(
             f"{folder.path}: is a language model, of which the log-probability of each token is "
-            "stored; this is for classifiers, whose logits are; `anew evaluate` without options "
-            "and `anew report` show its scores"
+            "stored; this is for classifiers, whose logits are; `anew evaluate` without "
+            "--calibrate and --conformal and `anew report` show its scores"
         )
     if f"{split}.labels" not in tensors or f"{split}.last" not in tensors:
         raise AnewError(
