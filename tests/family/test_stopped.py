@@ -80,9 +80,10 @@ def test_show_draws_the_curves_of_one_lineage(both):
 
 
 def test_evaluate_and_insight_say_which_lineage_is_not_finished(both):
-    family, _, stopped = both
+    family, whole, stopped = both
     said = good("evaluate", family.path)
     assert f"{stopped[2]} > {stopped[3]} (not finished)" in said
+    assert said.index(f" > {whole[1]}\n") < said.index(stopped[0])
     line = call("insight", family.path).err
     assert f"{stopped[2]} (" in line and "), whose student is not finished" in line
 

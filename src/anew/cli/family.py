@@ -112,6 +112,9 @@ def evaluate(
             f"{family}: holds no finished network; `anew train --out {family}` trains or goes on"
         )
 
+    going_on = unfinished_after(opened)
+    # What was stopped comes after what came to its end.
+    lineages.sort(key=lambda lineage: lineage[-1].id in going_on)
     form = printed.chosen
     evaluated = [_evaluate_lineage(opened, lineage, split, asked, together) for lineage in lineages]
     if form == "json":
@@ -132,7 +135,7 @@ def evaluate(
         print_rows(form, *_in_rows(lineages, evaluated))
         return
 
-    console, going_on = Terminal(), unfinished_after(opened)
+    console = Terminal()
     labels = told_apart([lineage[-1] for lineage in lineages])
     for lineage, scored, label in zip(lineages, evaluated, labels, strict=True):
         last = lineage[-1]
