@@ -9,11 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anew.core.text import clean, csv_table, in_digits, json_text, table
+from anew.core.text import clean, csv_table, in_digits, json_text, p_value, table
 
 HARMFUL = re.compile(
     "[\x00-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
+
+
+@given(st.floats(min_value=1e-300, max_value=1))
+def test_a_p_value_is_a_number_and_never_0(p):
+    read = float(p_value(p))
+    assert read > 0 and abs(read - p) <= max(0.0005, 0.1 * p)
+    assert p_value(float("nan")) == "-"
 
 
 @given(st.text(st.characters()))

@@ -115,6 +115,16 @@ def in_digits(value: float | None, digits: int) -> str:
     return "-" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
 
 
+def p_value(p: float) -> str:
+    """Return a p-value as text: three decimals, of a smaller one its first digit, never 0.
+
+    `-` where it is not defined (NaN).
+    """
+    if math.isnan(p):
+        return "-"
+    return f"{p:.3f}" if p >= 0.001 else f"{p:.1g}"
+
+
 def generations_name(generations: Sequence[int]) -> str:
     """Return the name of a generation or an ensemble in tables and charts.
 

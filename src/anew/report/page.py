@@ -11,7 +11,7 @@ from importlib import import_module, resources
 from typing import Any
 
 from anew.core.errors import AnewError
-from anew.core.text import capitalised, counted, csv_table, plain
+from anew.core.text import capitalised, counted, csv_table, p_value, plain
 from anew.evaluation import Row, score_table
 from anew.evaluation.insight import wording
 from anew.report import gallery, insight_sections, networks, plotly_figures, sections, using
@@ -226,11 +226,6 @@ def typeset(text: object) -> str:
 def marked(text: str) -> str:
     """Return a text as HTML: escaped, and with a command between backticks as code."""
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
-
-
-def p_value(p: float) -> str:
-    """Return a p-value as text; a small one is `< 0.001`, never 0."""
-    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
 
 
 def _in_words(value: Any) -> str:

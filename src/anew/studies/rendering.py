@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from statistics import median
 
-from anew.core.text import clean, csv_table, table
+from anew.core.text import clean, csv_table, p_value, table
 from anew.evaluation.statistics import Difference, Estimate, Judged
 from anew.studies.paper import STUDIES
 from anew.studies.results import Cell, Results
@@ -334,8 +334,8 @@ def _compared(comparison: Judged | None) -> list[str]:
         f"{difference.mean:+.2f}",
         f"{difference.low:+.2f} to {difference.high:+.2f}",
         f"{comparison.needed:.2f}",
-        f"{comparison.corrected_p:.3f}",
-        "-" if math.isnan(difference.p_rank) else f"{difference.p_rank:.3f}",
+        p_value(comparison.corrected_p),
+        p_value(difference.p_rank),
         comparison.verdict,
     ]
 
