@@ -18,7 +18,8 @@ from jaxtyping import install_import_hook
 
 # Types and the shapes in annotations are checked at run time, in everything of anew that a test
 # process imports. A whole number is a number (the numeric tower), as the type checker has it too.
-check_types = beartype(conf=BeartypeConf(is_pep484_tower=True))
+# A violation is a TypeError, as a wrong value is without these checks.
+check_types = beartype(conf=BeartypeConf(is_pep484_tower=True, violation_type=TypeError))
 check_shapes = jaxtyping.jaxtyped
 
 
