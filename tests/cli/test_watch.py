@@ -114,6 +114,8 @@ def test_a_training_is_followed_until_it_is_killed(npz, tmp_path, command, monke
 
 def test_ctrl_c_ends_it_quietly(stopped):
     out, *_ = stopped
+    # What a shell starts behind itself ignores Ctrl-C, and so would what it starts.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     watching = subprocess.Popen(
         [sys.executable, "-m", "anew", "watch", str(out), "--wait"],
         stdout=subprocess.PIPE,
@@ -121,6 +123,7 @@ def test_ctrl_c_ends_it_quietly(stopped):
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
+    signal.signal(signal.SIGINT, before)
     assert watching.stdout.readline()
     watching.send_signal(signal.SIGINT)
     out, err = watching.communicate(timeout=60)

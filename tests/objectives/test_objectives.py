@@ -350,6 +350,7 @@ def test_subtracted_labels_that_are_paid_for_leave_a_lower_bound(name, options, 
     # A teacher that is sure of another class pays nothing for the label.
     unsure = torch.where(torch.nn.functional.one_hot(y, z.shape[-1]).bool(), -1e3, 0.0).double()
     free = {**filled, "bounded": 0.0}
+    away = torch.zeros_like(z).scatter_(-1, y[..., None], -far)
     assert evaluate(name, away, unsure, y, r, **free)[0].item() < -weight * far / 2 + 20
     assert evaluate(name, away, unsure, y, r, **filled)[0].item() >= least
 

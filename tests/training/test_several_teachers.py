@@ -139,7 +139,7 @@ def test_a_family_with_one_is_looked_at_as_any_other(of_ensemble, command):
     found = insight.collect(family, lineage)
     assert found.lineage[-1].teachers == tuple(spec.id for spec in lineage[:-1])
     shown = command("show", family.path, check=0).out
-    assert "generation 3 (small_cnn, ban of 3 teachers)" in re.sub(r"\s+", " ", shown)
+    assert "generation 3 (ban of 3 teachers)" in re.sub(r"\s+", " ", shown)
     (entry,) = json.loads(command("evaluate", family.path, "--json", check=0).out)
     assert entry["lineage"] == [spec.id for spec in lineage]
     page = of_ensemble.report(family.path / "page.html").read_text()

@@ -60,6 +60,7 @@ class Keywords(TypedDict, total=False):
     memory_format: str | None
     compile: bool | None
     best_epoch: bool | None
+    early_stopping: int | None
     accumulate: int | None
     averaging: float | None
     # The execution.
