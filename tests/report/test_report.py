@@ -29,11 +29,13 @@ from anew.core import files
 from anew.core.spec import DataSpec
 from anew.data import Resident, from_arrays, prepare
 from anew.evaluation import statistics
-from anew.evaluation.statistics import Difference
+from anew.evaluation.statistics import Difference, Judged
 from anew.family import Family, choose_lineage, replicas
 from anew.report import figures, gallery, headline, insight_sections, page, sections, writing
 from anew.report.charts import Chart, Series
 from anew.report.content import Comparison
+from anew.studies.paper import STUDIES
+from anew.studies.results import Cell, Results
 from conftest import quick
 from runs import train
 
@@ -380,6 +382,31 @@ def test_sentences(last, mean, expected):
     ours = Comparison("generation 3", (3,), difference, 0.001, last)
     theirs = Comparison("mean of all", (0, 1, 2, 3), difference, 0.001, mean)
     assert headline.sentence(ours, theirs, "X") == expected
+
+
+def test_a_studys_sentence_begins_with_its_first_comparison_and_names_the_few_that_differ():
+    """The first whatever it shows, so that nothing is chosen by what came out."""
+    study = STUDIES["table2"]
+
+    def said(*verdicts, row="A"):
+        cells = [
+            Cell(row, f"column {place}", {}, {}, None, None, 1, None, judged(verdict))
+            for place, verdict in enumerate(verdicts)
+        ]
+        return headline.of_study(Results(study, cells, "")).sentence
+
+    def judged(verdict):
+        return Judged(Difference(-1.0, -1.3, -0.7, 0.001, "", 3), 0.001, verdict, 0.5)
+
+    same = "no difference shown"
+    opening = f"Column 0 on A shows no difference in error rate from {study.reference} (-1.0 ± 0.3 points)"
+    assert said(same, "better", same, "worse") == (
+        f"{opening}; of all 4 comparisons, one is better (column 1, -1.0 ± 0.3), one is worse "
+        f"(column 3, -1.0 ± 0.3), and 2 show no difference."
+    )
+    assert said(same, *["better"] * 4) == (
+        f"{opening}; of all 5 comparisons, 4 are better, none is worse, and 1 shows no difference."
+    )
 
 
 def test_one_network_has_an_interval_too():

@@ -18,9 +18,9 @@ from torch import Tensor
 from anew.core.spec import Spec
 from anew.core.text import capitalised, generations_in_words
 from anew.evaluation import ensemble, statistics
-from anew.evaluation.statistics import Difference
+from anew.evaluation.statistics import Difference, Judged
 from anew.report.content import Answer, Comparison
-from anew.studies.results import Results
+from anew.studies.results import Cell, Results
 
 Outputs = Sequence[Float[Tensor, "*examples classes"]]
 """Logits of test examples, by generation, oldest first."""
@@ -31,6 +31,9 @@ NOTHING_FINISHED = Answer(
 )
 
 _DIRECTION = {"better": "lower", "worse": "higher"}
+
+_NAMED = 3
+"""The most comparisons of one verdict that the sentence of a study names."""
 
 
 def compared(count: int) -> list[tuple[int, ...]]:
@@ -122,7 +125,7 @@ def of_study(results: Results) -> Answer:
     """Return the answer of a study's table, from its comparisons with the reference column.
 
     The sentence reports the table's first comparison with its interval, whatever it shows, and
-    counts the others.
+    counts the others; where few are better or worse, it names them.
     """
     judged = [(cell, cell.comparison) for cell in results.cells if cell.comparison is not None]
     reference, seeds = results.study.reference, len(results.study.seeds)
@@ -159,14 +162,26 @@ def of_study(results: Results) -> Answer:
     if len(judged) == 1:
         return Answer(f"{opening}.", basis)
 
-    verdicts = [comparison.verdict for _, comparison in judged]
-    better, worse = verdicts.count("better"), verdicts.count("worse")
-    rest = len(judged) - better - worse
+    better, worse = _shown(judged, "better"), _shown(judged, "worse")
+    rest = sum(comparison.verdict not in _DIRECTION for _, comparison in judged)
     return Answer(
-        f"{opening}; of all {len(judged)} comparisons, {_count(better)} better, {_count(worse)} "
-        f"worse, and {rest or 'none'} show{'' if rest > 1 else 's'} no difference.",
+        f"{opening}; of all {len(judged)} comparisons, {better}, {worse}, and {rest or 'none'} "
+        f"show{'' if rest > 1 else 's'} no difference.",
         basis,
     )
+
+
+def _shown(judged: Sequence[tuple[Cell, Judged]], verdict: str) -> str:
+    """Return how many comparisons have a verdict, and of a few which and by how much."""
+    found = [(cell, comparison) for cell, comparison in judged if comparison.verdict == verdict]
+    rows = {cell.row for cell, _ in judged}
+    names = [
+        f"{cell.column}{'' if len(rows) == 1 else f' on {cell.row}'}, "
+        f"{_signed(comparison.difference)}"
+        for cell, comparison in found
+    ]
+    named = f" ({'; '.join(names)})" if 0 < len(found) <= _NAMED else ""
+    return f"{_count(len(found))} {verdict}{named}"
 
 
 def _difference(lineages: Sequence[tuple[Outputs, Tensor]], chosen: Sequence[int]) -> Difference:
