@@ -399,7 +399,10 @@ def test_a_studys_sentence_begins_with_its_first_comparison_and_names_the_few_th
         return Judged(Difference(-1.0, -1.3, -0.7, 0.001, "", 3), 0.001, verdict, 0.5)
 
     same = "no difference shown"
-    opening = f"Column 0 on A shows no difference in error rate from {study.reference} (-1.0 ± 0.3 points)"
+    opening = (
+        f"Column 0 on A shows no difference in error rate from {study.reference} "
+        f"(-1.0 ± 0.3 points)"
+    )
     assert said(same, "better", same, "worse") == (
         f"{opening}; of all 4 comparisons, one is better (column 1, -1.0 ± 0.3), one is worse "
         f"(column 3, -1.0 ± 0.3), and 2 show no difference."
