@@ -159,11 +159,11 @@ def read_json(path: Path) -> dict[str, Any]:
         raise AnewError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except ValueError as error:
         raise AnewError(
-            f"{path}: is damaged ({error}); restore it from a copy, or remove its folder"
+            f"{path}: is damaged ({error}); restore it from a copy, or move its folder away"
         ) from error
     if not isinstance(value, dict):
         raise AnewError(
-            f"{path}: is damaged (no JSON object); restore it from a copy, or remove its folder"
+            f"{path}: is damaged (no JSON object); restore it from a copy, or move its folder away"
         )
     return value
 

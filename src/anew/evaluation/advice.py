@@ -253,8 +253,8 @@ def _of_sizes(facts: Facts) -> list[Advice]:
         found.append(
             Advice(
                 f"There are {facts.classes} classes",
-                "this is where the paper found its gains, with converged networks; we have not "
-                "measured it yet",
+                "this is where the paper found its gains, with converged networks; with 20 classes "
+                "our second and third students had less error than one network of the same compute",
                 "many-classes",
             )
         )

@@ -101,7 +101,7 @@ def recall(family: Family, name: str) -> Remembered | None:
     if written.get("format") != FORMAT:
         raise AnewError(
             f"{path}: has format {written.get('format')!r}, this anew reads {FORMAT}; upgrade "
-            "anew, or remove the file and give the study's options"
+            "anew, or move the file away and give the study's options"
         )
 
     toml, options = written.get("toml"), written.get("options")
@@ -136,5 +136,5 @@ def _is_option(key: str, value: object) -> bool:
 
 def _damaged(path: Path, why: str) -> AnewError:
     return AnewError(
-        f"{path}: is damaged ({why}); remove it, and give the study's name and its options"
+        f"{path}: is damaged ({why}); move it away, and give the study's name and its options"
     )
