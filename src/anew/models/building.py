@@ -326,7 +326,7 @@ def _build_own(signature: Signature, name: str, options: dict[str, Scalar]) -> n
     except Exception as error:  # no such module, no module's name, or code that fails on import
         raise AnewError(
             f"model '{name}': module '{place}' cannot be imported ({in_one_line(error)}); check "
-            "the name, and PYTHONPATH"
+            "the name; for a module of the current folder set PYTHONPATH=."
         ) from error
 
     builder = getattr(module, attribute, None)
