@@ -191,6 +191,31 @@ def test_folders_of_weights(net, state, tmp_path):
         checkpoints.read(other)
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "told"),
+    [
+        ("preprocessor_config.json", {"image_mean": [0.5], "image_std": [0.25]}, (0.5, 0.25)),
+        ("config.json", {"pretrained_cfg": {"mean": [0.4], "std": [0.2]}}, (0.4, 0.2)),
+        ("preprocessor_config.json", {"do_normalize": False, "image_mean": [0.5]}, (0.0, 1.0)),
+        # Pictures that are brought to -1..1, or kept as bytes, are not described by these numbers.
+        ("preprocessor_config.json", {"image_mean": [0.5], "rescale_factor": 1 / 127.5}, None),
+        ("preprocessor_config.json", {"image_mean": [0.5], "do_rescale": False}, None),
+        ("preprocessor_config.json", {"image_mean": [0.5], "image_std": [0.0]}, None),
+        ("preprocessor_config.json", {"image_mean": "0.5", "image_std": [1]}, None),
+        ("preprocessor_config.json", {"image_mean": [0.5]}, None),
+        ("config.json", {"pretrained_cfg": "resnet18", "mean": [0.4], "std": [0.2]}, None),
+    ],
+)
+def test_files_beside_the_weights_tell_how_pictures_are_normalised(
+    state, tmp_path, file, content, told
+):
+    torch.save(state, tmp_path / "pytorch_model.bin")
+    (tmp_path / file).write_text(json.dumps(content))
+    expected = None if told is None else ((told[0],), (told[1],))
+    assert checkpoints.read(tmp_path).normalisation == expected
+    assert checkpoints.read(tmp_path / "pytorch_model.bin").normalisation is None
+
+
 @pytest.mark.parametrize("named", ["folder", "index"])
 @pytest.mark.parametrize("kind", ["safetensors", "bin"])
 def test_shards_are_read_together(state, tmp_path, named, kind):

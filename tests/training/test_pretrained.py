@@ -14,6 +14,8 @@ import torch
 import anew
 from anew import AnewError, models
 from anew.core import files
+from anew.core.spec import DataSpec
+from anew.data import from_arrays, prepare
 from anew.evaluation import predict
 from anew.evaluation.ensemble import Ensemble
 from anew.family import Family
@@ -121,6 +123,38 @@ def test_a_plain_state_dict_teaches(teachers, weights, arrays, tmp_path):
     result = train(arrays, tmp_path / "new", teacher=save(weights, tmp_path / "plain.safetensors"))
     assert equal(student(result), student(teachers))
     assert result.scores[0].scores == teachers.scores[0].scores
+
+
+def test_a_folder_that_says_how_its_pictures_are_normalised_is_asked_so(
+    weights, arrays, tmp_path, capsys
+):
+    folder = tmp_path / "hf"
+    folder.mkdir()
+    plain = train(arrays, tmp_path / "plain", teacher=save(weights, folder / "model.safetensors"))
+    (folder / "preprocessor_config.json").write_text(
+        json.dumps({"image_mean": [0.5], "image_std": [0.25], "rescale_factor": 1 / 255})
+    )
+    result = train(arrays, tmp_path / "new", teacher=folder, progress=True)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "mean 0.5 and deviation 0.25 for pictures in 0..1" in said
+    assert result.lineage[0].id != plain.lineage[0].id
+
+    data = prepare(from_arrays(arrays), DataSpec())
+    model = models.build("small_cnn", (1, 8, 8), 3, {"width": 16})
+    model.load_state_dict(weights)
+    with torch.no_grad():
+        expected = model.eval()(
+            (data.validation.show(slice(0, None)).double() / 255 - 0.5).div(0.25).float()
+        )
+    stored = files.read_tensors(result.family.folder(result.lineage[0].id).outputs)[0]
+    torch.testing.assert_close(stored["validation.last"], expected, rtol=1e-4, atol=1e-4)
+
+    # What the data are normalised by anyway changes nothing, its id included.
+    mean, std = (one[0] / 255 for one in (data.signature.mean, data.signature.std))
+    (folder / "preprocessor_config.json").write_text(
+        json.dumps({"image_mean": [mean], "image_std": [std]})
+    )
+    assert train(arrays, tmp_path / "same", teacher=folder).lineage == plain.lineage
 
 
 def test_a_state_dict_of_another_architecture_teaches(arrays, tmp_path):

@@ -19,6 +19,7 @@ from anew.core.errors import AnewError, did_you_mean
 from anew.models import containers
 
 Tensors = dict[str, Tensor]
+Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
 
 MOST_LEVELS = 4
 """How deep in a file its weights are looked for."""
@@ -38,6 +39,11 @@ _NO_WEIGHTS = ("optim", "sched", "scaler", "random_states", "rng", "training_arg
 _CLASS_LISTS = ("classes", "class_names", "CLASSES", "label_names", "labels")
 _CLASS_NUMBERS = ("class_to_idx", "label2id")
 _CLASS_NAMES = ("idx_to_class", "id2label", "names")
+# Files beside the weights that tell how pictures are normalised: where in them, and by which names.
+_NORMALISATIONS = (
+    ("preprocessor_config.json", "", ("image_mean", "image_std")),
+    ("config.json", "pretrained_cfg", ("mean", "std")),
+)
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,9 @@ class Checkpoint:
     """What a checkpoint holds."""
 
     path: Path
-    """Its file, or the folder of its files."""
+    """What was named: its file, or the folder of its files."""
+    file: Path
+    """The file of its weights, or the index of its shards."""
     tables: dict[str, Tensors]
     """Its tables of tensors, by the key that leads to them: "" if the file is one itself."""
     header: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -54,6 +62,8 @@ class Checkpoint:
     """What else lies at its top, such as `optimizer`."""
     classes: tuple[str, ...] = ()
     """The names of its classes, if it tells them."""
+    normalisation: Normalisation | None = None
+    """Mean and deviation of its pictures, for pictures in 0..1, if files beside it tell them."""
     is_safetensors: bool = False
     """Whether it is a single safetensors file, which is known by the hash of its bytes."""
 
@@ -95,10 +105,12 @@ def read(path: Path, key: str = "") -> Checkpoint:
     the key.
     """
     index = _index_of(path)
+    file = index or (_file_in(path) if path.is_dir() else path)
+
     if index is not None:
         content = containers.Content(_read_shards(index), {}, is_safetensors=False)
     else:
-        content = containers.read(_file_in(path) if path.is_dir() else path)
+        content = containers.read(file)
     loaded, header = content.value, content.header
 
     found = {place: tensors for place, tensors in _tables(loaded) if tensors}
@@ -108,10 +120,12 @@ def read(path: Path, key: str = "") -> Checkpoint:
         found = {key: _below(key, found, path)}
     return Checkpoint(
         path,
+        file,
         found,
         header,
         beside=_beside(loaded, found),
         classes=_classes(loaded) or _classes_of_config(path),
+        normalisation=_normalisation_of_folder(path),
         is_safetensors=content.is_safetensors and not key,
     )
 
@@ -313,3 +327,41 @@ def _classes_of_config(path: Path) -> tuple[str, ...]:
     classes = _classes(content) or _classes(content.get("pretrained_cfg"))
     is_unnamed = classes == tuple(f"LABEL_{number}" for number in range(len(classes)))
     return () if is_unnamed else classes
+
+
+def _normalisation_of_folder(path: Path) -> Normalisation | None:
+    """Return the mean and deviation that files beside the weights tell, None if none does.
+
+    They are those of `preprocessor_config.json` (Transformers), or of the `pretrained_cfg` in
+    `config.json` (timm). Pictures that are brought to another range than 0..1 first are left out.
+    """
+    if not path.is_dir():
+        return None
+    for name, within, keys in _NORMALISATIONS:
+        if not (path / name).is_file():
+            continue
+        content: Any = files.read_json(path / name)
+        content = content.get(within) if within else content
+        if not isinstance(content, Mapping):
+            continue
+
+        values = cast("Mapping[str, Any]", content)
+        scale = values.get("rescale_factor", 1 / 255)
+        scaled = values.get("do_rescale", True) is True and isinstance(scale, int | float)
+        if not scaled or abs(255 * scale - 1) > 1e-3:
+            return None
+        if values.get("do_normalize", True) is False:
+            return (0.0,), (1.0,)
+
+        mean, std = (_fractions(values.get(key)) for key in keys)
+        if mean and std and len(mean) == len(std) and min(std) > 0:
+            return mean, std
+    return None
+
+
+def _fractions(values: object) -> tuple[float, ...]:
+    """Return a list of numbers from 0 to 1 as a tuple, () if it is none."""
+    listed = cast("list[object]", values) if isinstance(values, list) else []
+    numbers = [float(one) for one in listed if isinstance(one, int | float)]
+    is_whole = len(numbers) == len(listed) and all(0 <= one <= 1 for one in numbers)
+    return tuple(numbers) if is_whole else ()

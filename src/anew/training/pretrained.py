@@ -229,7 +229,7 @@ def _from_file(
         given = saving.restore(checkpoint.tensors, checkpoint.header, path, trusted)
         compare_with_record(given, path)
         _check_shapes(given, data, path)
-        weights = files.sha256(path)
+        weights = files.sha256(checkpoint.file)
     else:
         given, weights = _fitted(checkpoint, recipe, data, notices)
 
@@ -268,9 +268,35 @@ def _fitted(
 
     if len(checkpoint.classes) == len(data.classes):
         given = matching.named(given, checkpoint.classes)
-    if checkpoint.is_safetensors and fit.is_exact:
-        return given, files.sha256(path)
-    return given, files.sha256_as_file(fit.taken)
+    normalised = _normalised(given, checkpoint, data, notices)
+    is_whole = checkpoint.is_safetensors and fit.is_exact
+    weights = files.sha256(checkpoint.file) if is_whole else files.sha256_as_file(fit.taken)
+    if normalised is not given:
+        mean, std = normalised.signature.mean, normalised.signature.std
+        weights = files.sha256_of_json({"weights": weights, "mean": mean, "std": std})
+    return normalised, weights
+
+
+def _normalised(given: Network, checkpoint: Checkpoint, data: Data, notices: list[str]) -> Network:
+    """Return a network with the mean and deviation that files beside its weights tell.
+
+    The network itself if they tell none, the same as the data's, or another number of channels, or
+    if the data's pictures are in units of their own.
+    """
+    told, signature = checkpoint.normalisation, data.signature
+    is_picture = signature.kind == "picture" and signature.units != "own"
+    if told is None or not is_picture or len(told[0]) not in (1, signature.input_shape[0]):
+        return given
+
+    normalised = matching.normalising(given, *told)
+    if matching.is_near(normalised.signature, signature, exactly=True):
+        return given
+    mean, std = (", ".join(f"{value:g}" for value in values) for values in told)
+    notices.append(
+        f"teacher {checkpoint.path}: its pictures are normalised as the files beside its weights "
+        f"say, mean {mean} and deviation {std} for pictures in 0..1"
+    )
+    return normalised
 
 
 def _check_shapes(teacher: Network, data: Data, path: Path) -> None:
