@@ -2,7 +2,9 @@
 does not fit.
 """
 
+import importlib
 import math
+import sys
 
 import pytest
 import torch
@@ -421,6 +423,24 @@ def test_a_callable_of_the_users_own_builds(own, shape):
     model = build("my_networks:Net", shape, 3, {"hidden": 9})
     assert model.layers[1].out_features == 9
     assert model(torch.randn(2, *shape)).shape == (2, 3)
+
+
+def test_a_module_of_the_current_folder_is_found_and_hides_no_library(tmp_path, monkeypatch):
+    (tmp_path / "nets_of_this_folder.py").write_text(
+        "import torch\n"
+        "def net(input_shape, classes):\n"
+        "    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, classes))\n"
+    )
+    # A file beside it that is called like a part of Python, or like what is not imported yet.
+    for name in ("json", "colorsys"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('hidden')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [one for one in sys.path if one not in ("", ".")])
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
+    assert build("nets_of_this_folder:net", (1, 8, 8), 3)(torch.zeros(2, 1, 8, 8)).shape == (2, 3)
+    assert sys.path[-1] == str(tmp_path)
+    assert importlib.import_module("colorsys").rgb_to_hsv(0, 0, 0) == (0, 0, 0)
+    sys.modules.pop("nets_of_this_folder")
 
 
 @pytest.mark.parametrize(

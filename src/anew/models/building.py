@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -322,11 +325,11 @@ def _build_own(signature: Signature, name: str, options: dict[str, Scalar]) -> n
     input_shape, classes = signature.input_shape, len(signature.classes)
     place, _, attribute = name.partition(":")
     try:
-        module = importlib.import_module(place)
+        module = _import_own(place)
     except Exception as error:  # no such module, no module's name, or code that fails on import
         raise AnewError(
             f"model '{name}': module '{place}' cannot be imported ({in_one_line(error)}); check "
-            "the name; for a module of the current folder set PYTHONPATH=."
+            "the name; a module lies in the current folder or in one of PYTHONPATH"
         ) from error
 
     builder = getattr(module, attribute, None)
@@ -336,6 +339,19 @@ def _build_own(signature: Signature, name: str, options: dict[str, Scalar]) -> n
             f"'{attribute}'{did_you_mean(attribute, dir(module))}"
         )
     return _call(name, lambda: builder(input_shape=input_shape, classes=classes, **options))
+
+
+def _import_own(place: str) -> ModuleType:
+    """Import a user's module; one that is found nowhere else may lie in the current folder.
+
+    A command's search path begins with the folder of the command, not with the user's, as that of
+    `python -m anew` does. The current folder comes last, so that no file in it hides a library.
+    """
+    here, top = Path.cwd(), place.partition(".")[0]
+    lies_here = (here / f"{top}.py").is_file() or (here / top).is_dir()
+    if lies_here and str(here) not in sys.path and importlib.util.find_spec(top) is None:
+        sys.path.append(str(here))
+    return importlib.import_module(place)
 
 
 def _call(name: str, builder: Callable[[], Any]) -> nn.Module:
