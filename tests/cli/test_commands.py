@@ -500,7 +500,7 @@ WITH_RESULTS = [
 def test_every_command_with_a_result_has_the_same_two_options_for_its_format(name):
     lines = good(*name.split(), "--help").splitlines()
     said = {word: line for line in lines for word in line.strip("│* ").split()[:1]}
-    assert "The same as --format json." in said["--json"]
+    assert "Short for --format json." in said["--json"]
     # No command has a name of its own for the networks or for the family.
     assert "--format" in said and not {"--lineage", "--family"} & said.keys()
 

@@ -24,22 +24,22 @@ def adopt(
     checkpoint: Annotated[
         str,
         Parameter(
-            help="A file or folder of weights: safetensors, torch.save, shards with an index, or "
-            "what save_pretrained wrote; with :KEY behind it for a part of it."
+            help="A file or folder of weights: safetensors, torch.save, shards with an index, "
+            "or a save_pretrained folder; with :KEY for a part of it."
         ),
     ],
     /,
     *,
-    out: Annotated[Path, Parameter(help="The family's folder; made where missing.")] = (
+    out: Annotated[Path, Parameter(help="The family's folder; created if missing.")] = (
         DEFAULT_FAMILY
     ),
     printed: Printed = AS_TABLE,
     **given: Any,
 ) -> None:
-    """Take a checkpoint from elsewhere into a family, with its outputs on the data, so that
-    evaluate, predict, insight, report and --teacher work on it.
+    """Add a checkpoint from elsewhere to a family, with its outputs on the data, so that evaluate,
+    predict, insight, report and --teacher work on it.
 
-    Its id is the one that `anew train --teacher` gives it on the same data. Nothing is trained.
+    `anew train --teacher` gives it the same id on the same data. Nothing is trained.
     """
     recipe, execution = settings_from(None, given)
     from anew.cli import terminal

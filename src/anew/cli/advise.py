@@ -19,23 +19,23 @@ NOTHING = (
 
 
 def advise(
-    what: Annotated[
-        str, Parameter(help="A family's folder, or a source of data such as folder:PATH.")
-    ],
+    what: Annotated[str, Parameter(help="A family's folder, or a data set such as folder:PATH.")],
     /,
     *,
     network: Annotated[
-        str, Parameter(help="The lineage whose generation 0 is meant, by the id at its end.")
+        str,
+        Parameter(
+            help="Use generation 0 of the lineage that ends at this network (the start of its id)."
+        ),
     ] = "",
     moved: Moved = AS_RECORDED,
     printed: Printed = AS_TABLE,
 ) -> None:
-    """Say in at most three sentences what would probably help, each with its reason and its
-    evidence.
+    """Suggest up to three changes that would probably help, each with its reason and evidence.
 
-    Of a family from what its generation 0 left: how its validation loss went, its training error,
-    its calibration; of a language model from its perplexities of training and validation. Of data:
-    classes and labelled examples. Nothing is trained and no test set is looked at.
+    For a family they come from generation 0's validation loss, training error and calibration; for
+    a language model from its training and validation perplexities; for a data set from its classes
+    and number of labelled examples. Nothing is trained, and the test set is not used.
     """
     from anew.core.spec import DataSpec
     from anew.data.sources import open_source

@@ -107,16 +107,16 @@ def data(
     printed: PrintedRows = ROWS_AS_TABLE,
     **given: Any,
 ) -> None:
-    """List the kinds of data, or read one and describe it.
+    """List the kinds of data sets, or read a data set and describe it.
 
     Parameters
     ----------
     source
-        A source, such as fashion-mnist, parquet:PATH or folder:PATH.
+        A data set, such as fashion-mnist, parquet:PATH or folder:PATH.
     root
         The folder of torchvision's data sets.
     download
-        Fetch a missing torchvision data set into the root.
+        Download a missing torchvision data set to the root.
     sheet
         Write a contact sheet of the training examples and their views to this PNG file.
     printed

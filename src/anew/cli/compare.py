@@ -21,8 +21,8 @@ def compare(
     *families: Annotated[
         str,
         Parameter(
-            help="Two folders that `anew train --out` wrote, or more; FOLDER:ID for the lineage "
-            "that ends at a network. The first is what the others are compared with."
+            help="Two or more folders written by `anew train --out`; FOLDER:ID for the lineage "
+            "that ends at a network. The others are compared with the first."
         ),
     ],
     generations: Generations = "last",
@@ -31,7 +31,7 @@ def compare(
     """Compare families that were trained on the same data: test error, NLL, the differences with
     95 % intervals, and the settings that differ.
 
-    With two seeds or more in common the differences are paired by seed, otherwise by test example.
+    Differences are paired by seed if at least two seeds are common, otherwise by test example.
     """
     from anew.evaluation import families as comparing
 

@@ -28,7 +28,8 @@ def export(
     family: Annotated[
         Path,
         Parameter(
-            help="The folder that `anew train --out` wrote, or the safetensors file of one network."
+            help="The family's folder, written by `anew train --out`, or the safetensors file "
+            "of one network."
         ),
     ],
     /,
@@ -37,8 +38,8 @@ def export(
         Path,
         Parameter(
             name=["--out", "-o"],
-            help="The file to write; its suffix says the format: .onnx, .pt2 (torch.export), or "
-            ".safetensors (the state dict of one network).",
+            help="The file to write. Its suffix gives the format: .onnx, .pt2 (torch.export), "
+            "or .safetensors (the state dict of one network).",
         ),
     ],
     chosen: Chosen = THE_LAST,
@@ -46,11 +47,11 @@ def export(
     printed: Printed = AS_TABLE,
     **given: Any,
 ) -> None:
-    """Write a generation, or the mean of several, as one file that works without anew: pictures as
-    they are stored in, probabilities out, with the names of the classes.
+    """Write a generation or an ensemble to one file that works without anew: from stored pictures
+    to probabilities, with the class names.
 
-    The file is compared with anew's own answers before it gets its name. docs/use-it-elsewhere.md
-    shows how it is loaded.
+    The file's outputs are checked against anew's before it gets its name. To load it, see
+    docs/use-it-elsewhere.md.
     """
     from anew.evaluation import predictor
     from anew.export import check_target

@@ -37,7 +37,9 @@ if TYPE_CHECKING:
     from anew.evaluation.writing import NextWords, Writers
     from anew.family import Family
 
-FamilyFolder = Annotated[Path, Parameter(help="The folder that `anew train --out` wrote.")]
+FamilyFolder = Annotated[
+    Path, Parameter(help="The family's folder, written by `anew train --out`.")
+]
 
 
 @Parameter(name="*")
@@ -48,22 +50,22 @@ class Together:
     network: Annotated[
         str,
         Parameter(
-            help="Only the lineage that ends at this network, by the start of its id; all where "
-            "not given."
+            help="Score only the lineage that ends at this network (the start of its id). "
+            "Default: all lineages."
         ),
     ] = ""
     all_subsets: Annotated[
         bool,
         Parameter(
-            help="Ensembles of all subsets of the generations, not only of consecutive ones."
+            help="Score ensembles of all subsets of the generations, not only of consecutive ones."
         ),
     ] = False
     learn_weights: Annotated[
         bool,
         Parameter(
             negative=(),
-            help="Also score all generations together with weights that are learned on the "
-            "validation examples, beside their plain mean.",
+            help="Also score the ensemble of all generations with weights learned on the "
+            "validation examples.",
         ),
     ] = False
 
@@ -77,15 +79,15 @@ def evaluate(
     *,
     split: Annotated[
         Literal["test", "validation"],
-        Parameter(help="Which examples: the test set, or the held-out validation split."),
+        Parameter(help="Examples to score: the test set or the validation split."),
     ] = "test",
     together: Together = RUNS,
     calibrate: Calibrate = False,
     conformal: Coverage = None,
     printed: PrintedRows = ROWS_AS_TABLE,
 ) -> None:
-    """Print the scores of every generation and of ensembles of consecutive generations: error, NLL,
-    ECE and Brier score. Of more than 9 generations, those of the first and of the last ones.
+    """Print error, NLL, ECE and Brier score of every generation and of ensembles of consecutive
+    generations. With more than 9 generations, only the ensembles of the first and of the last.
     """
     from anew.evaluation import ensemble
     from anew.evaluation.calibrated import Asked
@@ -226,10 +228,13 @@ class Predicted:
 
     text: Annotated[
         str | None,
-        Parameter(help="Of language models, in place of pictures: print the likeliest next words."),
+        Parameter(
+            help="For language models, instead of pictures: print the likeliest next "
+            "words of this text."
+        ),
     ] = None
     top: Annotated[
-        int, WHOLE, Parameter(help="How many classes, or next words, to print for each picture.")
+        int, WHOLE, Parameter(help="Number of classes to print for each picture, or of next words.")
     ] = 3
 
 
@@ -240,7 +245,7 @@ PREDICTED = Predicted()
 def predict(
     family: FamilyFolder,
     /,
-    *pictures: Annotated[Path, Parameter(help="Picture files, or folders with such.")],
+    *pictures: Annotated[Path, Parameter(help="Picture files, or folders of pictures.")],
     predicted: Predicted = PREDICTED,
     chosen: Chosen = THE_LAST,
     calibrate: Calibrate = False,
@@ -248,8 +253,8 @@ def predict(
     printed: PrintedRows = ROWS_AS_TABLE,
     **given: Any,
 ) -> None:
-    """Print the classes that a generation, or the mean of several, sees in pictures, with their
-    probabilities; or, of language models, the next words of a text.
+    """Predict the classes of pictures with a generation or an ensemble; or, with a language model,
+    the next words of a text.
     """
     from anew.data.kept import some_of
     from anew.evaluation import prediction
@@ -297,11 +302,16 @@ def predict(
 class Sampled:
     """What `anew sample` writes."""
 
-    text: Annotated[str, Parameter(help="What comes before.")] = ""
-    words: Annotated[int, WHOLE, Parameter(help="How many words to write.")] = 50
-    seed: Annotated[int, WHOLE, Parameter(help="Another seed writes another text.")] = 0
+    text: Annotated[str, Parameter(help="The beginning of the text.")] = ""
+    words: Annotated[int, WHOLE, Parameter(help="Number of words to write.")] = 50
+    seed: Annotated[
+        int, WHOLE, Parameter(help="Random seed; another seed writes another text.")
+    ] = 0
     temperature: Annotated[
-        float, Parameter(help="Below 1 likelier words are drawn, above 1 less likely ones.")
+        float,
+        Parameter(
+            help="Sampling temperature: below 1 favours likely words, above 1 unlikely ones."
+        ),
     ] = 1.0
 
     def __post_init__(self) -> None:
@@ -330,7 +340,7 @@ def sample(
     printed: Printed = AS_TABLE,
     **given: Any,
 ) -> None:
-    """Write a text as a language model, or the mean of several generations, would go on."""
+    """Continue a text with a language model or an ensemble of generations."""
     from anew.core.text import clean
     from anew.evaluation.writing import MOST_WORDS
 

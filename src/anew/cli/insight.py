@@ -40,16 +40,16 @@ class LookedAt:
     split: Annotated[
         Literal["test", "validation", "train"],
         Parameter(
-            help="Which examples: the test set or the validation split, from the stored "
-            "outputs, or the training examples, which the networks are shown again."
+            help="Examples: the test set or the validation split (from stored outputs), or the "
+            "training examples (runs the networks on them)."
         ),
     ] = "test"
     examples: Annotated[
         int | None,
         WHOLE,
         Parameter(
-            help="Look at so many examples, drawn at random; all stored ones, or 10,000 "
-            "training examples, where not given."
+            help="Use this many examples, drawn at random. Default: all stored ones, or 10,000 "
+            "training examples."
         ),
     ] = None
 
@@ -67,15 +67,15 @@ class Compare:
         bool,
         Parameter(
             negative=(),
-            help="The students of one teacher side by side: what each objective kept of it. Of "
-            "teachers that differ in their seeds alone, the means over seeds.",
+            help="Compare the students of one teacher: what each objective kept. Teachers that "
+            "differ only in their seeds give means over seeds.",
         ),
     ] = False
     seeds: Annotated[
         bool,
         Parameter(
             negative=(),
-            help="All finished lineages that differ from the one in their seeds alone, with "
+            help="Use all finished lineages that differ from this one only in their seeds, with "
             "intervals over seeds.",
         ),
     ] = False
@@ -83,23 +83,22 @@ class Compare:
         bool,
         Parameter(
             negative=(),
-            help="Which classes are alike to each generation and ensemble (with --siblings, to "
-            "each student), against its errors, --groups and --human.",
+            help="Compare which classes each generation and ensemble (with --siblings, each "
+            "student) finds similar with its errors, --groups and --human.",
         ),
     ] = False
     groups: Annotated[
         Path | None,
         Parameter(
-            help="Hold them against groups of classes: CSV or text with class,group or group: "
-            "class, class in a line, or JSON."
+            help="Compare with groups of classes, from a file: CSV or text with lines "
+            "`class,group` or `group: class, class`, or JSON."
         ),
     ] = None
     human: Annotated[
         str | None,
         Parameter(
-            help="Hold them against people: FILE or FILE:NAME (.npz, .npy, .parquet, "
-            ".safetensors) with counts or probabilities (N, C) of the test examples, in their "
-            "order."
+            help="Compare with people: FILE or FILE:NAME (.npz, .npy, .parquet, .safetensors) "
+            "with counts or probabilities (N, C) of the test examples, in their order."
         ),
     ] = None
 
@@ -119,8 +118,8 @@ def insight(
         Parameter(
             # Its name until version 0.2.
             alias="--lineage",
-            help="The network at the end of the lineage to look at, by the start of its "
-            "id; needed where a family has several. With --siblings, a teacher or a student.",
+            help="Use the lineage that ends at this network (the start of its id). Needed if a "
+            "family has several lineages. With --siblings, a teacher or a student.",
         ),
     ] = "",
     printed: PrintedSections = SECTIONS_AS_TABLE,
@@ -128,8 +127,8 @@ def insight(
     moved: Moved = AS_RECORDED,
     **given: Any,
 ) -> None:
-    """Print what the students learned: gradients, dark knowledge, calibration, who is harmed, how
-    alike they are; or networks side by side: siblings, seeds, against groups and people.
+    """Print what the students learned: gradients, dark knowledge, calibration, classes that got
+    worse, similarity of the generations; or compare siblings, seeds, groups of classes and people.
     """
     from anew.evaluation import insight as insights
     from anew.evaluation.insight import comparing_words, wording

@@ -22,7 +22,7 @@ from anew.cli.compare import compare
 from anew.cli.export import export
 from anew.cli.family import evaluate, predict, sample
 from anew.cli.insight import insight
-from anew.cli.options import COMMAND
+from anew.cli.options import COMMAND, in_paragraphs
 from anew.cli.report import report
 from anew.cli.show import show, verify
 from anew.cli.study import study
@@ -173,7 +173,9 @@ COMMANDS: tuple[Callable[..., None], ...] = (
 )
 for _place, _command in enumerate(COMMANDS):
     app.command(
-        _command, sort_key=_place, **({"help_epilogue": EXAMPLES} if _command is train else {})
+        in_paragraphs(_command),
+        sort_key=_place,
+        **({"help_epilogue": EXAMPLES} if _command is train else {}),
     )
 study.sort_key = len(COMMANDS)
 app.command(study)

@@ -69,15 +69,16 @@ WHOLE = Parameter(converter=_read_whole)
 Network = Annotated[
     str,
     Parameter(
-        help="The network at the end of the lineage to use, by the start of its id; needed where a "
-        "family has several."
+        help="Use the lineage that ends at this network (the start of its id). Needed if a "
+        "family has several lineages."
     ),
 ]
 Generations = Annotated[
     str,
     Parameter(
-        help="Which generations: `last`, `all`, one such as 2, a range such as 0-2, a list such as "
-        "0,2, or the last few, such as last-2. Of several, the mean of their probabilities."
+        help="Generations to use: `last`, `all`, a number such as 2, a range such as 0-2, a "
+        "list such as 0,2, or the last few, such as last-2. Several are an ensemble: the mean "
+        "of their probabilities."
     ),
 ]
 
@@ -94,7 +95,7 @@ class Chosen:
 THE_LAST = Chosen()
 """The last generation of the only lineage."""
 
-_FORMAT = Parameter(name="--format", help="How the result is printed.")
+_FORMAT = Parameter(name="--format", help="Format of the result.")
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ class _Formats:
 
     form: str
     as_json: Annotated[
-        bool, Parameter(name="--json", negative=(), help="The same as --format json.")
+        bool, Parameter(name="--json", negative=(), help="Short for --format json.")
     ] = False
 
     @property
@@ -158,7 +159,7 @@ class PrintedPage(_Formats):
 
     form: Annotated[
         Literal["html", "json"],
-        Parameter(name="--format", help="A page, or its data as JSON (docs/report.md)."),
+        Parameter(name="--format", help="The page, or its data as JSON (docs/report.md)."),
     ] = "html"
 
 
@@ -173,15 +174,15 @@ Calibrate = Annotated[
     Parameter(
         name="--calibrate",
         negative=(),
-        help="Fit a temperature on the validation examples and apply it to the probabilities.",
+        help="Calibrate the probabilities with a temperature fitted on the validation examples.",
     ),
 ]
 Coverage = Annotated[
     float | None,
     Parameter(
         name="--conformal",
-        help="Give a set of classes that holds the true one with this probability, such as 0.9, by "
-        "a threshold from the validation examples.",
+        help="Print sets of classes that contain the true class with this probability, such as "
+        "0.9 (conformal prediction on the validation examples).",
     ),
 ]
 
@@ -193,16 +194,26 @@ class Moved:
 
     data: Annotated[
         str | None,
-        Parameter(help="Where the data are now, such as parquet:PATH, if not where they were."),
+        Parameter(help="Where the data are now, such as parquet:PATH, if they have moved."),
     ] = None
     root: Annotated[
         Path | None,
-        Parameter(help="The folder of torchvision's data sets, if not where it was."),
+        Parameter(help="The folder of torchvision's data sets, if it has moved."),
     ] = None
 
 
 AS_RECORDED = Moved()
 """The data are where the networks' specs say."""
+
+
+def in_paragraphs(command: Command) -> Command:
+    """Put each paragraph of a command's description on one line, so that its help breaks lines at
+    the terminal's width and not where the source does.
+    """
+    head, section, rest = inspect.cleandoc(command.__doc__ or "").partition("\n\nParameters\n")
+    paragraphs = [" ".join(paragraph.split()) for paragraph in head.split("\n\n")]
+    command.__doc__ = "\n\n".join(paragraphs) + section + rest
+    return command
 
 
 def takes_execution(*names: str) -> Callable[[Command], Command]:

@@ -32,15 +32,16 @@ class Contents:
     network: Annotated[
         str,
         Parameter(
-            help="Show the lineage that ends at the network whose id starts so; else the longest."
+            help="Show the lineage that ends at this network (the start of its id). Default: "
+            "the longest."
         ),
     ] = ""
     figures: Annotated[
         Path | None,
-        Parameter(help="Also write every chart as SVG and PNG, for a paper, into this folder."),
+        Parameter(help="Also write every chart as SVG and PNG, for a paper, to this folder."),
     ] = None
     pictures: Annotated[
-        bool, Parameter(name="--pictures", help="Show test pictures, for which the data is read.")
+        bool, Parameter(name="--pictures", help="Show test pictures; this reads the data.")
     ] = True
 
 
@@ -49,13 +50,16 @@ EVERYTHING = Contents()
 
 def report(
     family: Annotated[
-        Path, Parameter(help="The folder that `anew train --out` or `anew study run --out` wrote.")
+        Path,
+        Parameter(
+            help="The family's folder, written by `anew train --out` or `anew study run --out`."
+        ),
     ],
     study: Annotated[
         str,
         Parameter(
-            help="A study whose table opens the page, as it was run; where not given, the one that "
-            "the family was trained for."
+            help="Study whose table the page begins with, with the options of its last run. "
+            "Default: the family's only study."
         ),
     ] = "",
     /,
@@ -64,19 +68,18 @@ def report(
         Path | None,
         Parameter(
             name=["--out", "-o"],
-            help="The file to write; FAMILY/reports/report.html (or the study's name) where not "
-            "given.",
+            help="The file to write. Default: FAMILY/reports/report.html (or the study's name).",
         ),
     ] = None,
     printed: PrintedPage = AS_PAGE,
     contents: Contents = EVERYTHING,
     choice: Choice = AS_IT_IS,
 ) -> None:
-    """Write one page that shows a family: the answer, its lineage, curves, ensembles, what students
+    """Write a page about a family: the answer, its lineage, curves, ensembles, what students
     learned, pictures.
 
-    One HTML file that needs nothing else, neither a network nor a server. Where the data has moved,
-    --data and --root say where it lies now.
+    The page is one HTML file that works offline. If the data have moved, give their place with
+    --data or --root.
     """
     from anew import report as reports
     from anew.family import Family, choose_lineage

@@ -36,15 +36,15 @@ _SCORES = {
 
 
 def show(family: Path, /, network: str = "", *, printed: Printed = AS_TABLE) -> None:
-    """Print a family's tree of who learned from whom with its learning curves, or one network's
-    results, settings and epochs.
+    """Print who learned from whom in a family, with learning curves; or one network's results,
+    settings and epochs.
 
     Parameters
     ----------
     family
-        The folder that `anew train --out` wrote.
+        The family's folder, written by `anew train --out`.
     network
-        The start of a network's id.
+        Show this network (the start of its id).
     printed
         How it is printed.
     """
@@ -261,14 +261,13 @@ def verify(
         bool,
         Parameter(
             negative=(),
-            help="Move the files of damaged networks into a folder `set-aside-N` of their own. The "
-            "command that trained them then trains them again, to the same bits; nothing is "
-            "removed.",
+            help="Move the files of damaged networks to a folder `set-aside-N`. The command "
+            "that trained them then trains them again, with the same bits. Nothing is deleted.",
         ),
     ] = False,
     printed: Printed = AS_TABLE,
 ) -> None:
-    """Hash every file of a family again and print which are missing or have changed."""
+    """Check the hash of every file of a family; print missing and changed files."""
     from anew.family import Family
     from anew.teachers import store
 

@@ -19,6 +19,7 @@ from anew.cli.options import (
     PrintedRows,
     PrintedStudy,
     execution_from,
+    in_paragraphs,
     takes_execution,
 )
 from anew.cli.printing import notify, print_json, print_rows
@@ -34,11 +35,12 @@ if TYPE_CHECKING:
     from anew.training.session import Session
 
 study = App(
-    name="study", help="Tables of many networks: the paper's, and your own from a TOML file."
+    name="study",
+    help="Train and print tables of many networks: the paper's, or your own from a TOML file.",
 )
 
 StudyName = Annotated[
-    str, Parameter(help="A study of `anew study list`, or a TOML file of your own.")
+    str, Parameter(help="A study from `anew study list`, or a TOML file of your own.")
 ]
 
 
@@ -76,13 +78,14 @@ def list_studies(*, printed: PrintedRows = ROWS_AS_TABLE) -> None:
 
 
 @study.command(name="plan")
+@in_paragraphs
 @takes_execution("device", "threads")
 def plan_study(
     name: StudyName,
     /,
     *,
     out: Annotated[
-        Path, Parameter(help="The family's folder: what it holds is not trained again.")
+        Path, Parameter(help="The family's folder; networks that it holds are not trained again.")
     ] = DEFAULT_FAMILY,
     choice: Choice = AS_IT_IS,
     workers: Annotated[
@@ -90,24 +93,23 @@ def plan_study(
         WHOLE,
         Parameter(
             name=("--workers", "--gpus"),
-            help="So many groups are trained at once, each as fast as one alone.",
+            help="Groups that are trained at once, each assumed as fast as one alone.",
         ),
     ] = 1,
     rate: Annotated[
         float | None,
         Parameter(
-            help="Examples a second at which the study's largest network is trained, in place of "
-            "measuring; others by "
-            "their FLOPs."
+            help="Training speed of the study's largest network in examples a second, instead "
+            "of measuring; other networks are scaled by FLOPs."
         ),
     ] = None,
     printed: PrintedRows = ROWS_AS_TABLE,
     **given: Any,
 ) -> None:
-    """Print what a study takes: networks, examples, disk, and time here or at a given rate.
+    """Print the cost of a study: networks, examples, disk space, and time here or at a given rate.
 
-    Takes the options that the study would be run with; trains nothing to an end and keeps nothing.
-    Data sets whose sizes are known (cifar10, cifar100, mnist, fashion-mnist) need not be at hand.
+    Takes the options of `anew study run`. It finishes no training and keeps no files. Data sets of
+    known sizes (cifar10, cifar100, mnist, fashion-mnist) need not be present.
     """
     from anew import studies
     from anew.cli import terminal
@@ -129,6 +131,7 @@ def plan_study(
 
 
 @study.command(name="run")
+@in_paragraphs
 @takes_execution("device", "threads", "force", "keep_epochs", "track")
 def run_study(
     name: StudyName,
@@ -136,9 +139,7 @@ def run_study(
     *,
     out: Annotated[
         Path,
-        Parameter(
-            help="The family's folder; studies that need the same networks share them there."
-        ),
+        Parameter(help="The family's folder; studies in one family share equal networks."),
     ] = DEFAULT_FAMILY,
     choice: Choice = AS_IT_IS,
     place: Place = HERE,
@@ -148,9 +149,9 @@ def run_study(
     printed: PrintedStudy = STUDY_AS_TABLE,
     **given: Any,
 ) -> None:
-    """Train the networks of a study that the family does not hold, then print its table.
+    """Train the missing networks of a study, then print its table.
 
-    The same command goes on where it was stopped.
+    The same command resumes a stopped study.
     """
     from anew import studies
     from anew.cli import log, terminal
@@ -213,6 +214,7 @@ def _remember(family: Family, name: str, choice: Choice) -> None:
 
 
 @study.command(name="train")
+@in_paragraphs
 @takes_execution("device", "threads", "ask", "force", "keep_epochs", "trust", "track")
 def train_networks(
     family: Annotated[Path, Parameter(help="The family's folder.")],
@@ -220,17 +222,17 @@ def train_networks(
     *ids: Annotated[
         str,
         Parameter(
-            help="The networks, by the start of their ids; their teachers must be trained or be "
+            help="The networks, by the start of their ids. Their teachers must be finished, or "
             "among them."
         ),
     ],
     moved: Moved = AS_RECORDED,
     **given: Any,
 ) -> None:
-    """Train networks whose specs a family holds, as SLURM scripts do.
+    """Train single networks of a family from their specs, for SLURM scripts.
 
-    `anew study run --on slurm-script` writes such scripts. A model of somebody's own code is built
-    only if --trust names it.
+    `anew study run --on slurm-script` writes such scripts. A model of your own code is built only
+    if --trust names it.
     """
     from anew.cli import terminal
     from anew.family.lock import OUTLIVES_DEATH
@@ -252,25 +254,26 @@ def train_networks(
 
 
 @study.command(name="show")
+@in_paragraphs
 def show_study(
     name: Annotated[
         str,
         Parameter(
-            help="A study of `anew study list`, or a TOML file of your own; may be left out where "
-            "the family was trained for one study."
+            help="A study from `anew study list`, or a TOML file of your own. May be omitted if "
+            "the family holds one study."
         ),
     ],
     family: Annotated[
-        Path | None, Parameter(help="The folder that `anew study run --out` wrote.")
+        Path | None, Parameter(help="The family's folder, written by `anew study run --out`.")
     ] = None,
     /,
     *,
     choice: Choice = AS_IT_IS,
     printed: PrintedStudy = STUDY_AS_TABLE,
 ) -> None:
-    """Print a study's table from the networks that a family holds; nothing is trained.
+    """Print a study's table from the family's networks; nothing is trained.
 
-    The study is shown as it was run last; options that are given override those of the run.
+    The family keeps the options of the last run; options given here override them.
     """
     from anew import studies
     from anew.family import Family

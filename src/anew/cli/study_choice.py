@@ -32,33 +32,35 @@ class Choice:
     scale: Annotated[
         str | None,
         Parameter(
-            help="Of the paper's studies: tiny (digits, minutes), small (CIFAR-10, hours on a "
-            "processor) or full."
+            help="Scale of the paper's studies: tiny (digits, minutes), small (CIFAR-10, hours "
+            "on a CPU) or full."
         ),
     ] = None
     seeds: Annotated[
         list[int] | None,
         _SEVERAL,
-        Parameter(help="Which seeds; the study's own (0 1 2) where not given."),
+        Parameter(help="Seeds. Default: the study's own (0 1 2)."),
     ] = None
     rows: Annotated[list[str] | None, _SEVERAL, Parameter(help="Only these rows.")] = None
     columns: Annotated[
         list[str] | None,
         _SEVERAL,
-        Parameter(help="Only these columns; what they learn from is trained all the same."),
+        Parameter(help="Only these columns; their teachers are trained too."),
     ] = None
     controls: Annotated[
         bool | None,
         Parameter(
             help="Add the controls as columns: label-only networks with other seeds, with the "
-            "whole compute, and averaged.",
+            "same total compute, and averaged.",
         ),
     ] = None
     data: Annotated[
-        str | None, Parameter(help="Another source than the study's, such as parquet:PATH.")
+        str | None, Parameter(help="Data set instead of the study's own, such as parquet:PATH.")
     ] = None
     root: Annotated[Path | None, Parameter(help="The folder of torchvision's data sets.")] = None
-    epochs: Annotated[int | None, WHOLE, Parameter(help="Another number of epochs.")] = None
+    epochs: Annotated[
+        int | None, WHOLE, Parameter(help="Number of epochs instead of the study's own.")
+    ] = None
     limit: Annotated[int | None, WHOLE, Parameter(help="At most this many training examples.")] = (
         None
     )

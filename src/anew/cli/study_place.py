@@ -25,38 +25,33 @@ class Place:
     on: Annotated[
         Literal["here", "ray", "slurm-script"],
         Parameter(
-            help="Where: this machine, a Ray cluster, or nowhere yet: scripts for SLURM are "
-            "written."
+            help="Where to train: on this machine, or on a Ray cluster; slurm-script only "
+            "writes scripts for SLURM."
         ),
     ] = "here"
     jobs: Annotated[
         int | None,
         WHOLE,
         Parameter(
-            help="How many groups of networks are trained at once, each with its own --threads; "
-            "here 1, on Ray as many "
-            "as there is room for."
+            help="Groups of networks that are trained at once, each with its own --threads. "
+            "Default: 1 here; on Ray as many as fit."
         ),
     ] = None
     ray_address: Annotated[
         str,
         Parameter(
-            help="A cluster's host:port, or auto for the one that this machine is part of; without "
-            "it one of this "
-            "machine alone."
+            help="The cluster's host:port, or auto for the cluster of this machine. Default: "
+            "Ray on this machine alone."
         ),
     ] = ""
     gpus_per_network: Annotated[
         float | None,
         Parameter(
-            help="On Ray, the part of a GPU that siblings need, such as 0.25; in scripts the "
-            "number of GPUs, a "
-            "torchrun process for each."
+            help="On Ray, the share of a GPU for a group of siblings, such as 0.25. In SLURM "
+            "scripts, the number of GPUs, with a torchrun process for each."
         ),
     ] = None
-    scripts: Annotated[Path, Parameter(help="The folder that scripts are written to.")] = Path(
-        "slurm"
-    )
+    scripts: Annotated[Path, Parameter(help="The folder for the SLURM scripts.")] = Path("slurm")
 
     @property
     def jobs_here(self) -> int:

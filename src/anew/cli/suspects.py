@@ -38,16 +38,25 @@ class Judges:
     """The networks that judge the labels."""
 
     network: Annotated[
-        str, Parameter(help="The lineage whose generation 0 is meant, by the id at its end.")
+        str,
+        Parameter(
+            help="Use generation 0 of the lineage that ends at this network (the start of its id)."
+        ),
     ] = ""
-    folds: Annotated[int, WHOLE, Parameter(help="In how many parts the examples are cut.")] = 5
-    seeds: Annotated[int, WHOLE, Parameter(help="Networks for each part, averaged.")] = 1
+    folds: Annotated[
+        int, WHOLE, Parameter(help="Number of parts into which the examples are split.")
+    ] = 5
+    seeds: Annotated[
+        int, WHOLE, Parameter(help="Networks for each part; their probabilities are averaged.")
+    ] = 1
     epochs: Annotated[
-        int | None, WHOLE, Parameter(help="Epochs of these networks; those of generation 0 else.")
+        int | None,
+        WHOLE,
+        Parameter(help="Epochs of these networks. Default: those of generation 0."),
     ] = None
     out: Annotated[
         Path | None,
-        Parameter(help="The family of the networks that are trained; FAMILY/folds else."),
+        Parameter(help="Family folder for these networks. Default: FAMILY/folds."),
     ] = None
 
     def __post_init__(self) -> None:
@@ -69,7 +78,8 @@ class Written:
         Path | None, Parameter(name="--csv", help="Write a row for each suspect to this file.")
     ] = None
     sheet: Annotated[
-        Path | None, Parameter(help="Write a picture of the most suspect ones to this PNG file.")
+        Path | None,
+        Parameter(help="Write a contact sheet of the most suspect pictures to this PNG file."),
     ] = None
 
 
@@ -78,7 +88,7 @@ DEFAULT_JUDGES, NOTHING_ELSE = Judges(), Written()
 
 @takes_execution("device", "threads", "trust", "storage", "workers")
 def suspects(
-    family: Annotated[Path, Parameter(help="The folder that `anew train --out` wrote.")],
+    family: Annotated[Path, Parameter(help="The family's folder, written by `anew train --out`.")],
     /,
     *,
     judges: Judges = DEFAULT_JUDGES,
@@ -87,10 +97,10 @@ def suspects(
     printed: PrintedRows = ROWS_AS_TABLE,
     **given: Any,
 ) -> None:
-    """Train networks like generation 0, each without one part of the labelled examples, and list
-    the labels that they contradict.
+    """List labels that are probably wrong: train networks like generation 0, each without one part
+    of the labelled examples, and list the labels that they contradict.
 
-    By confident learning, class by class (docs/noisy-labels.md). The test set is not looked at.
+    The rule is confident learning (docs/noisy-labels.md). The test set is not used.
     """
     execution, form = execution_from(given), printed.chosen
 

@@ -32,7 +32,7 @@ RecipeFile = Annotated[
     Path | None,
     Parameter(
         group=COMMON,
-        help="a TOML file with any of the values below and a table [execution]; options "
+        help="a TOML file with any of the settings below, some in a table [execution]; options "
         "override it",
     ),
 ]
@@ -51,12 +51,12 @@ def train(
         bool, Parameter(group=RUN, negative=(), help="print all settings, as a recipe in TOML")
     ] = False,
     quiet: Annotated[
-        bool, Parameter(group=RUN, negative=(), help="print results and errors, no progress")
+        bool, Parameter(group=RUN, negative=(), help="print only results and errors, no progress")
     ] = False,
     printed: Printed = AS_TABLE,
     **given: Any,
 ) -> None:
-    """Train a lineage and evaluate it; the same command resumes what was stopped or killed.
+    """Train a lineage and evaluate it; the same command resumes a stopped or killed training.
 
     Without options: the demo, three generations of a small network on scikit-learn's digits.
     """
@@ -140,17 +140,15 @@ def _advice(trained: Trained) -> list[str]:
 def bench(
     *,
     recipe: RecipeFile = None,
-    rounds: Annotated[
-        int, WHOLE, Parameter(group=RUN, help="how often each is measured, in turn")
-    ] = 5,
+    rounds: Annotated[int, WHOLE, Parameter(group=RUN, help="rounds of measurements")] = 5,
     steps: Annotated[int, WHOLE, Parameter(group=RUN, help="steps in a round")] = 16,
     printed: PrintedRows = ROWS_AS_TABLE,
     **given: Any,
 ) -> None:
-    """Measure what a student costs here, by each way to ask its teacher, beside a label-only
-    network.
+    """Measure the training time of a student on this machine, with a live and with a cached
+    teacher, beside that of a label-only network.
 
-    Takes the options of `anew train`; trains nothing to an end and keeps nothing.
+    Takes the options of `anew train`. It finishes no training and keeps no files.
     """
     whole, execution = settings_from(recipe, given)
     from anew.cli import terminal

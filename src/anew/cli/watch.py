@@ -33,25 +33,25 @@ _IMPORTANCE = ("training", "unreadable", "stopped", "waiting", "finished")
 
 
 def watch(
-    family: Annotated[Path, Parameter(help="The folder that `anew train --out` wrote.")],
+    family: Annotated[Path, Parameter(help="The family's folder, written by `anew train --out`.")],
     /,
     *,
-    every: Annotated[float, Parameter(help="Seconds between two looks.")] = 1.0,
+    every: Annotated[float, Parameter(help="Seconds between updates.")] = 1.0,
     wait: Annotated[
         bool,
         Parameter(
             negative=(),
-            help="Go on while nothing trains, as in the queue of a cluster, until all networks "
-            "that the folder describes are finished.",
+            help="Keep watching until all networks of the folder are finished, even while none "
+            "is training, such as in a cluster's queue.",
         ),
     ] = False,
     printed: Printed = AS_TABLE,
 ) -> None:
-    """Show how far the networks of a family are: epoch, loss, validation error, speed, time left.
+    """Show the progress of a family's networks: epoch, loss, validation error, speed, time left.
 
-    Reads files alone, so it works beside a running training, of several processes or machines too.
-    It ends when nothing is trained any more, or with Ctrl-C, which the training does not notice.
-    In a terminal a table is drawn again; elsewhere each change is a line, with --json one of JSON.
+    It only reads files, so it works beside a training of any number of processes or machines. It
+    ends when no network is training, or with Ctrl-C, which does not affect the training. A
+    terminal shows a table; elsewhere each change is a line, with --json a line of JSON.
     """
     from anew.family import Family
     from anew.family.progress import Progress

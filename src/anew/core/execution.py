@@ -25,80 +25,80 @@ class Execution:
 
     device: str = option(
         "auto",
-        "where to run: cpu, cuda (cuda:1, ...), mps, or auto for the fastest of them",
+        "device: cpu, cuda (cuda:1, ...), mps, or auto for the fastest available",
         flag="--device",
     )
     threads: int | None = option(
         None,
-        "torch's threads on the CPU; the bits are the same for the same number",
+        "torch's CPU threads; another number may change the last bits",
         allowed=Range(1, 1024),
         flag="--threads",
     )
     save_minutes: float = option(
         5.0,
-        "minutes between saves within an epoch; every epoch is saved",
+        "minutes between saves within an epoch; the end of an epoch is always saved",
         allowed=Range(0.0, 1e6, above=True),
         flag="--save-minutes",
     )
     force: bool = option(
         False,
-        "go on although a check fails: a teacher at chance, a term that does nothing, too little "
-        "room on the disk for a study",
+        "continue although a check fails: a teacher at chance, a term without effect, too "
+        "little disk space for a study",
         flag="--force",
     )
     ask: str = option(
         "auto",
-        "whether teacher outputs are cached on the disk (table) or computed in each epoch (live); "
-        "auto caches them where that saves time; the result is the same",
+        "cache the teacher's outputs on the disk (table) or compute them in each epoch (live); "
+        "auto caches them if that saves time; the result is the same",
         allowed=WAYS,
         flag="--ask",
     )
     disk_budget: float = option(
         DEFAULT_BUDGET_GIGABYTES,
-        "GB that the stored targets of one teacher may take",
+        "most GB for the cached outputs of one teacher",
         allowed=Range(0.0, 1e9),
         flag="--disk-budget",
     )
     trust: tuple[str, ...] = option(
         (),
-        "a model of your own, package.module:callable, that a network's file may name (repeat for "
-        "several)",
+        "allow a network's file to build this model of your own, package.module:callable "
+        "(repeat for several)",
         flag="--trust",
     )
     jobs: int = option(
         1,
-        "how many siblings are trained at once, each in a process with its share of the threads",
+        "siblings that are trained at once, each in its own process with its share of the threads",
         allowed=Range(1, 1024),
         flag="--jobs",
     )
     keep_epochs: int | None = option(
         None,
-        "keep the weights of every so-many-th epoch, for `anew insight` to show how training went",
+        "keep the weights of every N-th epoch, for `anew insight` and the report",
         allowed=Range(1),
         flag="--keep-epochs",
     )
     storage: str = option(
         "auto",
-        "where pictures are held: memory, disk (decoded when they are shown), or auto for memory "
-        "if they fit; the result is the same",
+        "keep pictures in memory, or on disk (decoded when they are shown); auto uses memory if "
+        "they fit; the result is the same",
         allowed=STORAGE,
         flag="--storage",
     )
     workers: int | None = option(
         None,
-        "processes that decode pictures; one for each core where not given, 0 for none",
+        "processes that decode pictures; default: one for each core; 0 for none",
         allowed=Range(0, 1024),
         flag="--workers",
     )
     cache_budget: float = option(
         20.0,
-        "GB that the cache of decoded pictures may take, in ANEW_CACHE or the user's cache folder",
+        "most GB for the cache of decoded pictures, in ANEW_CACHE or the user's cache folder",
         allowed=Range(0.0, 1e9),
         flag="--cache-budget",
     )
     track: tuple[str, ...] = option(
         (),
-        "a tracker that hears of every epoch: tensorboard:FOLDER, mlflow:URI, wandb:PROJECT or "
+        "send metrics to a tracker: tensorboard:FOLDER, mlflow:URI, wandb:PROJECT or "
         "trackio:PROJECT (repeat for several)",
         allowed=fields.WholeTexts(),
         flag="--track",

@@ -44,27 +44,27 @@ class Recipe:
     training: TrainingSpec = option(TrainingSpec, "how every network is trained")
     generations: int = option(
         3,
-        "students trained one after another, after generation 0; auto for as many as gain by "
-        "--stop-rule",
+        "number of students, one after another, after generation 0; auto trains as many as gain "
+        "by --stop-rule",
         allowed=Range(0, MOST_GENERATIONS, also=AUTO),
     )
     stop_rule: str = option(
         "none",
-        "end the lineage where the validation NLL of a generation shows no gain (paired by "
-        "example, 5 %): of the network against the one before, or of the ensemble of all; "
-        "`--generations auto` is 10 at most, by the rule network",
+        "end the lineage when a generation shows no gain in validation NLL (paired by example, "
+        "5 %): network compares it with the one before, ensemble compares the ensembles with "
+        "and without it. `--generations auto` means at most 10, by the rule network",
         allowed=STOP_RULES,
         flag="--stop-rule",
     )
-    seed: int = option(0, "seed of the weights and of dropout", allowed=SEEDS)
+    seed: int = option(0, "seed of weights and dropout", allowed=SEEDS)
     siblings: tuple[str, ...] = option(
         (),
-        "further objectives: each makes a student beside every student, on one pass of data and "
-        "teacher",
+        "further objectives: each trains a student beside every student, in the same pass over "
+        "data and teacher",
     )
     sibling_seeds: tuple[int, ...] = option(
         (),
-        "further seeds: every network is trained with each of them too, side by side",
+        "further seeds: every network is trained with each of them too, in the same pass",
         allowed=SEEDS,
     )
     label_smoothing: float = option(0.0, "label smoothing of generation 0", allowed=Range(0.0, 1.0))
@@ -78,39 +78,38 @@ class Recipe:
     )
     teacher: tuple[str, ...] | None = option(
         None,
-        "trained networks to start from in place of generation 0 (repeat for several, which teach "
-        "together by the mean of their probabilities): a file or folder of weights (safetensors, "
-        "torch.save, shards, save_pretrained), with :KEY behind it for a part of it; FAMILY:ID; or "
-        "generations of a family: FAMILY:all, FAMILY:0-2, FAMILY:last-3; FAMILY:ID:all where it "
-        "holds several lineages",
+        "a trained teacher instead of generation 0 (repeat for an ensemble of several): a file "
+        "or folder of weights (safetensors, torch.save, shards, save_pretrained), with :KEY for "
+        "a part of it; FAMILY:ID; or generations of a family: FAMILY:all, FAMILY:0-2, "
+        "FAMILY:last-3; FAMILY:ID:all if it holds several lineages",
         allowed=WholeTexts(),
     )
     teacher_weights: tuple[float, ...] = option(
         (),
-        "the share of each given network in the mean, in their order; equal where not given",
+        "the weight of each given teacher in their mean, in the order of --teacher; default: equal",
         allowed=Range(0.0, above=True),
     )
     start_from: str | None = option(
         None,
-        "weights that every network of the model starts from in place of fresh ones: teacher (its "
-        "own first teacher's), pretrained (timm's or torchvision's, from their local cache), "
-        "FAMILY:ID, or a file or folder as for --teacher",
+        "initial weights of every network, instead of random ones: teacher (its own first "
+        "teacher's), pretrained (timm's or torchvision's, from their local cache), FAMILY:ID, "
+        "or a file or folder as for --teacher",
         flag="--from",
     )
     soft_labels: str | None = option(
         None,
-        "a row of soft labels for each training example, in place of a teacher: .npy, .npz, "
-        ".safetensors, .parquet or .pt; FILE:NAME where it holds several",
+        "a file with a row of soft labels for each training example, instead of a teacher: "
+        ".npy, .npz, .safetensors, .parquet or .pt; FILE:NAME if it holds several arrays",
     )
     soft_labels_are: str = option(
         "auto",
-        "what the rows hold; auto finds it and says so",
+        "contents of --soft-labels; auto detects and prints them",
         allowed=("auto", "probabilities", "counts", "logits"),
     )
     taught_by: str = option(
         "last",
-        "who teaches a student, from generation 2 on: the last generation alone, all before it, or "
-        "the last few, such as last-2; several teach together",
+        "teachers of a student from generation 2 on: the last generation, all before it, or the "
+        "last few, such as last-2; several teach as an ensemble",
     )
 
     @property

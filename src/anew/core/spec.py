@@ -133,9 +133,9 @@ class DataSpec:
         identity=False,
     )
     download: bool = option(
-        False, "fetch a missing torchvision data set into the root", identity=False
+        False, "download a missing torchvision data set to the root", identity=False
     )
-    fingerprint: str = option("", "refuse examples whose content has another hash than this")
+    fingerprint: str = option("", "refuse examples whose content has another hash")
     seed: int = option(0, "seed of the split, the order of examples and their views", allowed=SEEDS)
     limit: int | None = option(
         None,
@@ -148,32 +148,30 @@ class DataSpec:
     )
     test: float = option(
         0.2,
-        "share cut off as the test set, where the source has none of its own",
+        "share split off as the test set, if the source has none",
         allowed=Range(0.01, 0.9),
     )
     views: str | None = option(
         None,
-        "augmentation, as parts joined by +, such as resized-crop+flip; the source's own where not "
-        "given; fresh reads a torch data set's items anew each time, for its own random transforms",
+        "augmentation, as parts joined by +, such as resized-crop+flip; default: the usual one "
+        "of the source; fresh uses a torch data set's own random transforms",
         allowed=VIEWS,
         flag="--views",
     )
-    padding: int = option(4, "how many pixels a crop moves at most", allowed=Range(0, 256))
+    padding: int = option(4, "most pixels by which a crop moves", allowed=Range(0, 256))
     padding_mode: str = option(
         "zero", "what a crop shows beyond the edge", allowed=("zero", "reflect")
     )
     crop_area: float = option(
         0.08,
-        "resized-crop: the smallest share of a picture that it shows",
+        "resized-crop: the smallest crop, as a share of the area",
         allowed=Range(0.0, 1.0, above=True),
     )
-    rand_operations: int = option(
-        2, "rand: how many operations change a picture", allowed=Range(1, 14)
-    )
-    rand_magnitude: int = option(9, "rand: how strong they are", allowed=Range(0, 30))
+    rand_operations: int = option(2, "rand: operations for each picture", allowed=Range(1, 14))
+    rand_magnitude: int = option(9, "rand: strength of the operations", allowed=Range(0, 30))
     colour: float = option(
         0.4,
-        "colour: the most that brightness, contrast and saturation change, as a share",
+        "colour: largest change of brightness, contrast and saturation, as a share",
         allowed=Range(0.0, 1.0, above=True),
     )
     erase: float = option(
@@ -183,55 +181,54 @@ class DataSpec:
     )
     mix_alpha: float = option(
         1.0,
-        "mixup, cutmix: shares are drawn from Beta(alpha, alpha); below 1 one picture of two "
-        "prevails",
+        "mixup, cutmix: shares are drawn from Beta(alpha, alpha); below 1 one of the two "
+        "pictures dominates",
         allowed=Range(0.0, 100.0, above=True),
     )
     mean: tuple[float, ...] | None = option(
         None,
-        "the mean of each channel, for a given teacher's preprocessing, in the pictures' units; of "
-        "bytes also in 0..1, as torchvision has it; measured where not given",
+        "mean of each channel, to match a given teacher's preprocessing, in the pictures' "
+        "units; for bytes also in 0..1, as in torchvision; default: measured",
     )
     std: tuple[float, ...] | None = option(
         None,
-        "the standard deviation of each channel, in the units of the mean; measured where not "
-        "given",
+        "standard deviation of each channel, in the units of the mean; default: measured",
         allowed=Range(0.0, above=True),
     )
     units: str = option(
         "auto",
-        "in which units pictures are: bytes (0..255), unit (0..1) or own; auto finds it",
+        "units of the pictures: bytes (0..255), unit (0..1) or own; auto detects them",
         allowed=("auto", "bytes", "unit", "own"),
     )
     balance: str = option(
         "none",
-        "for classes of uneven size: sampling shows all classes equally often, weights makes the "
-        "label terms of rare classes larger",
+        "for uneven classes: sampling shows all classes equally often, weights gives rare "
+        "classes a larger weight in the label term",
         allowed=("none", "sampling", "weights"),
     )
 
     folds: int | None = option(
         None,
-        "cut the examples for training and validation into so many parts; one is held out in the "
-        "place of the validation split (`anew suspects` trains a network for each)",
+        "split training and validation examples into this many folds; one fold is the "
+        "validation split (`anew suspects` trains a network for each)",
         allowed=Range(2, 1000),
     )
-    fold: int = option(0, "which of the folds is held out, from 0", allowed=Range(0, 999))
+    fold: int = option(0, "the fold that is held out, from 0", allowed=Range(0, 999))
 
     size: tuple[int, ...] | None = option(
         None,
-        "height and width of the pictures that networks see, such as 224 or 128,96; files are "
-        "resized and their centre is cut out; as they are where not given",
+        "height and width of the networks' inputs, such as 224 or 128,96: pictures are resized "
+        "and centre-cropped; default: no resizing",
         allowed=Range(1, 16384),
     )
     resize: int | None = option(
         None,
-        "length of the shorter side before the centre is cut out, such as 256 for size 224; not "
-        "given, that of the size, or an eighth more for resized crops",
+        "length of the shorter side before the centre crop, such as 256 for size 224; default: "
+        "that of the size, or an eighth more for resized crops",
         allowed=Range(1, 16384),
     )
     skip_damaged: bool = option(
-        False, "leave out pictures that cannot be read; they are counted and named"
+        False, "skip pictures that cannot be read; they are counted and named"
     )
 
     steps: int = option(
@@ -241,42 +238,43 @@ class DataSpec:
     )
     tokens: str = option(
         "words",
-        "text: what a token is, a word between spaces or a character; a line's end is one too",
+        "text: tokens are words between spaces, or characters; a line's end is a token too",
         allowed=("words", "characters"),
     )
     vocabulary: int | None = option(
         None,
-        "text: the most tokens that are told apart, <eos> and <unk> among them; rarer ones become "
-        "<unk>. Not given, all of the training text; where one file is cut, those in it twice",
+        "text: size of the vocabulary, with <eos> and <unk>; rarer words become <unk>. Default: "
+        "all words of the training text; if one file is split, those that occur at least twice "
+        "in it",
         allowed=Range(3, HUGE),
     )
     unlabelled: str = option(
         "",
-        "examples without labels, from which students learn the teacher's answers beside the "
-        "labelled ones: folder:PATH, npz:PATH, or any source, whose training examples are taken",
+        "further examples without labels, on which students learn the teacher's outputs: "
+        "folder:PATH, npz:PATH, or the training examples of any source",
         flag="--unlabelled",
         identity=False,
     )
     unlabelled_limit: int | None = option(
-        None, "use at most so many unlabelled examples", allowed=Range(1, HUGE * 1000)
+        None, "use at most this many unlabelled examples", allowed=Range(1, HUGE * 1000)
     )
     unlabelled_fingerprint: str = option(
-        "", "refuse unlabelled examples whose content has another hash than this"
+        "", "refuse unlabelled examples whose content has another hash"
     )
     skip_test_examples: bool = option(
-        False, "leave out unlabelled examples that occur in the test set, rather than refuse them"
+        False, "skip unlabelled examples that occur in the test set, instead of an error"
     )
 
     image_column: str = option(
         "",
-        "Parquet files and tables of labels: the column with the pictures, or with their files' "
-        "names; tar files: the suffix of the pictures; found by its name where not given",
+        "Parquet files and tables of labels: the column with the pictures or their file names; "
+        "tar files: the suffix of the pictures; default: found by its name",
         identity=False,
     )
     label_column: str = option(
         "",
-        "Parquet files and tables of labels: the column with the classes; tar files: the suffix of "
-        "the labels, or a field of the JSON; found by its name where not given",
+        "Parquet files and tables of labels: the column with the classes; tar files: the suffix "
+        "of the labels, or a field of the JSON; default: found by its name",
         identity=False,
     )
 
@@ -376,13 +374,14 @@ class TrainingSpec:
     batch_size: int = option(128, "examples in a step", allowed=Range(1, HUGE), flag="--batch-size")
     optimizer: str = option(
         "sgd",
-        "SGD with Nesterov momentum, Adam, AdamW, Lion, or Muon for hidden matrices beside AdamW",
+        "SGD with Nesterov momentum, Adam, AdamW, Lion, or Muon (for hidden matrices, AdamW for "
+        "the rest)",
         allowed=("sgd", "adam", "adamw", "lion", "muon"),
         flag="--optimizer",
     )
     learning_rate: float = option(
         0.1,
-        "the schedule's highest rate",
+        "the schedule's highest learning rate",
         allowed=Range(0.0, 1e3, above=True),
         flag="--learning-rate",
     )
@@ -396,41 +395,41 @@ class TrainingSpec:
     weight_decay: float = option(
         5e-4, "weight decay", allowed=Range(0.0, 10.0), flag="--weight-decay"
     )
-    decay_all: bool = option(True, "decay norms and biases as well", flag="--decay-all")
+    decay_all: bool = option(True, "apply weight decay to norms and biases too", flag="--decay-all")
     schedule: str = option(
         "step",
-        "learning rate over the steps; step is the paper's for pictures, plateau and stall for "
-        "text: they multiply it by drop after an epoch whose validation perplexity is not the "
-        "least so far, or less than least-gain below the epoch's before",
+        "learning-rate schedule; step is the paper's for pictures. For text, plateau multiplies "
+        "the rate by drop after an epoch whose validation perplexity is not the lowest so far, "
+        "stall after one that lowered it by less than least-gain",
         allowed=("step", "cosine", "one-cycle", "constant", *VALIDATED),
         flag="--schedule",
     )
     milestones: tuple[float, ...] = option(
         (0.3, 0.6, 0.8),
-        "where the step schedule drops the rate, as shares of all steps",
+        "step: when the rate drops, as shares of all steps",
         allowed=Range(0.0, 1.0),
         flag="--milestones",
     )
     drop: float = option(
         0.2,
-        "what the schedules step, plateau and stall multiply the rate by",
+        "step, plateau, stall: the factor by which the rate drops",
         allowed=Range(0.0, 1.0, above=True),
         flag="--drop",
     )
     least_gain: float = option(
         0.5,
-        "stall: by how much the validation perplexity must fall in an epoch",
+        "stall: the rate drops after an epoch with a smaller fall of the validation perplexity",
         allowed=Range(0.0, 1e9),
     )
     warmup: float = option(
         0.0,
-        "share of the steps over which the rate first rises (one-cycle: 0.3)",
+        "share of the steps in which the rate rises to its highest (one-cycle: 0.3)",
         allowed=Range(0.0, 0.9),
         flag="--warmup",
     )
     clip_norm: float | None = option(
         None,
-        "clip the gradient's norm to this",
+        "clip the gradient's norm to this value",
         allowed=Range(0.0, 1e9, above=True),
         flag="--clip-norm",
     )
@@ -449,30 +448,30 @@ class TrainingSpec:
     compile: bool = option(False, "compile the network (torch.compile)", flag="--compile")
     best_epoch: bool = option(
         False,
-        "keep the weights of the epoch that the validation split picks, and report it beside the "
-        "last",
+        "also keep the weights of the best epoch on the validation split, and report it beside "
+        "the last",
         flag="--best-epoch",
     )
 
     accumulate: int = option(
         1,
-        "run a batch in so many parts, whose gradients are added, for a batch that does not fit "
-        "the memory; batch norm sees a part",
+        "split a batch that does not fit the memory into this many parts and add their "
+        "gradients; batch norm sees one part at a time",
         allowed=Range(1, HUGE),
         flag="--accumulate",
     )
     averaging: float = option(
         0.0,
         "also keep an exponential moving average of the weights with this decay, such as 0.999, "
-        "and evaluate it beside the last weights; 0 is none",
+        "and evaluate it beside the last weights; 0 for none",
         allowed=Range(0.0, 0.999999),
         flag="--averaging",
     )
 
     early_stopping: int = option(
         0,
-        "end when the validation loss has not fallen below its least for so many epochs, and take "
-        "the weights of that least; 0 trains all epochs",
+        "stop after this many epochs without a new lowest validation loss, and use the weights "
+        "of the lowest; 0 trains all epochs",
         allowed=Range(0, HUGE),
         flag="--early-stopping",
     )
@@ -508,38 +507,38 @@ class ObjectiveSpec:
         "an objective's own options, as key=value (repeat for several)",
         keys={
             "smoothing": "label, at: label smoothing",
-            "label_smoothing": "kd, ban+l: smoothing of the labels beside the teacher",
+            "label_smoothing": "kd, ban+l: label smoothing in the label term",
             "temperature": "kd, dkd: temperature",
-            "temperature_end": "kd: temperature at the end of training; it changes in equal steps",
-            "alpha": "kd: weight of the teacher; above 1, for wrong labels, that of the labels is "
-            "below 0; dkd: weight of its first part",
+            "temperature_end": "kd: temperature at the end of training, reached in equal steps",
+            "alpha": "kd: weight of the teacher; above 1, for wrong labels, the labels' weight "
+            "is below 0; dkd: weight of its first part",
             "alpha_end": "kd: weight of the teacher at the end of training, such as 0",
             "beta": "dkd: weight of its second part; at: weight of the teacher's maps",
-            "bounded": "kd (alpha above 1), ban+l (label_weight below 0): yes subtracts labels no "
-            "further than the teacher's term pays for, so that the loss has a lower bound",
-            "standardise": "kd, dkd: yes compares logits of mean 0 and deviation 1",
-            "label_weight": "ban+l, dkd: weight of the labels; of ban+l below 0, for wrong labels, "
-            "the teacher's is above 1",
+            "bounded": "kd (alpha above 1), ban+l (label_weight below 0): yes limits the "
+            "negative weight of each label so that the loss has a lower bound",
+            "standardise": "kd, dkd: yes standardises logits to mean 0 and standard deviation 1",
+            "label_weight": "ban+l, dkd: weight of the labels; ban+l: below 0, for wrong "
+            "labels, the teacher's weight is above 1",
             "label_weight_end": "ban+l: weight of the labels at the end of training, such as 1",
-            "redraw": "dkpp: when a permutation is redrawn, in each epoch or once an example",
+            "redraw": "dkpp: draw a permutation in each epoch (epoch), or once for each example "
+            "(example)",
         },
     )
     top_k: int | None = option(
         None,
-        "learn from the teacher's k largest probabilities, the rest spread over the others; for "
-        "very many classes",
+        "learn from the teacher's k largest probabilities, with the rest spread over the other "
+        "classes; for very many classes",
         allowed=Range(1, HUGE),
     )
     rest: str = option(
         "evenly",
-        "top-k: how the rest is spread over the other classes, evenly or as frequencies in the "
-        "training labels",
+        "top-k: spread the rest evenly, or by the classes' frequencies in the training labels",
         allowed=("evenly", "frequencies"),
     )
     shuffled: bool = option(
         False,
-        "a control: for each example learn from the teacher's answers to another one of the same "
-        "predicted class",
+        "a control: for each example, learn from the teacher's outputs for another example of "
+        "the same predicted class",
     )
 
     ALWAYS_WRITTEN: ClassVar = FORMAT_1["objective"]
