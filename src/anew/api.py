@@ -14,7 +14,7 @@ from typing import Any, Unpack, cast
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from anew import data as data_sources
 from anew import evaluation
@@ -30,7 +30,7 @@ from anew.core.settings import Keywords, nest_keywords, read_settings
 from anew.core.spec import DataSpec, Spec
 from anew.data import Data, Source
 from anew.data.loading import load_data
-from anew.data.sources.layout_names import SPLITS, SplitName
+from anew.data.sources.layout_names import SPLITS, SplitName, split_called
 from anew.data.storage import Storage
 from anew.evaluation import Row
 from anew.evaluation import insight as insights
@@ -223,14 +223,14 @@ def _source(given: Any, spec: DataSpec, storage: Storage | None = None) -> Sourc
 
     if splits and all(isinstance(one, Dataset) for one in splits.values()):
         return data_sources.from_datasets(splits, spec, storage=storage)
-    if splits and all(isinstance(one, tuple) and len(one) == 2 for one in splits.values()):
+    if splits and all(map(_is_pair, splits.values())):
         return data_sources.from_arrays(
             splits["train"], splits.get("test"), validation=splits.get("validation")
         )
     raise AnewError(
         "data must be a source's name, (x, y), (x, y, x_test, y_test), a torch data set, a data "
         "set of Hugging Face, or a mapping of train, validation and test to such, got "
-        f"{type(given).__name__}"
+        f"{_what_is_given(given)}"
     )
 
 
@@ -238,14 +238,41 @@ def _splits(given: Any) -> dict[SplitName, Any]:
     """Return what is given for each split; nothing if that cannot be told."""
     if isinstance(given, Dataset):
         return {"train": given}
-    if isinstance(given, tuple) and len(given) == 2:
-        is_pair_of_sets = isinstance(given[0], Dataset)
-        return {"train": given[0], "test": given[1]} if is_pair_of_sets else {"train": given}
-    if isinstance(given, tuple) and len(given) == 4:
+    if isinstance(given, Mapping):
+        named = {split_called(str(name)): one for name, one in given.items()}
+        is_clear = len(named) == len(given) and "train" in named
+        return {split: named[split] for split in SPLITS if split in named} if is_clear else {}
+    if not isinstance(given, tuple):
+        return {}
+
+    if len(given) == 4:
         return {"train": given[:2], "test": given[2:]}
-    if isinstance(given, Mapping) and "train" in given and set(given) <= set(SPLITS):
-        return dict(given)
-    return {}
+    if all(isinstance(one, Dataset) or _is_pair(one) for one in given):
+        # As Keras gives its data sets, and many files hold theirs.
+        names: dict[int, tuple[SplitName, ...]] = {
+            2: ("train", "test"),
+            3: ("train", "validation", "test"),
+        }
+        return dict(zip(names.get(len(given), ()), given, strict=False))
+    is_loader = any(isinstance(one, DataLoader) for one in given)
+    return {"train": given} if len(given) == 2 and not is_loader else {}
+
+
+def _is_pair(given: Any) -> bool:
+    return isinstance(given, tuple) and len(given) == 2
+
+
+def _what_is_given(given: Any) -> str:
+    """Return what data are that are none of those that are read, and what mends it."""
+    inside = list(given.values()) if isinstance(given, Mapping) else given
+    several = inside if isinstance(inside, list | tuple) else [inside]
+    if any(isinstance(one, DataLoader) for one in several):
+        return "a DataLoader; give the data set that it loads (loader.dataset): anew makes batches"
+    if isinstance(given, Path):
+        return f"a path; write 'folder:{given}', or another kind that `anew data` lists"
+    if isinstance(given, Mapping):
+        return f"a mapping of {', '.join(map(str, given)) or 'nothing'}"
+    return f"{type(given).__name__}"
 
 
 def _model_name(model: str | Callable[..., nn.Module]) -> str:

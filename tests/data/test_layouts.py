@@ -15,7 +15,7 @@ from torch.utils.data import ConcatDataset, Dataset, Subset
 
 from anew.core.errors import AnewError
 from anew.core.spec import DataSpec
-from anew.data import Reading, from_dataset, from_hugging_face, load, prepare
+from anew.data import Reading, from_dataset, from_datasets, from_hugging_face, load, prepare
 from anew.data.sources.encoded_source import NO_TEST
 from anew.data.sources.layout_names import split_called, split_of_shard
 
@@ -247,6 +247,214 @@ def test_unsound_tables_are_refused(tmp_path, row, words):
         load(f"folder:{tmp_path}")
 
 
+@pytest.mark.parametrize(
+    "between, encoding", [("|", "utf-8"), ("\t", "utf-16"), (" ", "utf-8"), (",", "utf-8-sig")]
+)
+def test_tables_come_with_other_marks_between_and_in_other_encodings(tmp_path, between, encoding):
+    loose(tmp_path / "my images")
+    rows = [f"my images/{row}.png{between}{row[0]}" for row in ROWS]
+    (tmp_path / "train.txt").write_bytes("\n".join(rows).encode(encoding))
+    (tmp_path / "readme.txt").write_text("Pictures of three animals.\n")
+    (tmp_path / "classes.txt").write_text("ant\nbee\ncat\n")
+    source = load(f"folder:{tmp_path}")
+    assert source.train.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    assert source.train.show(slice(None))[:, 0, 1, 1].tolist() == [0] * 4 + [80] * 4 + [160] * 4
+
+
+def test_a_table_may_hold_paths_of_another_computer(tmp_path):
+    loose(tmp_path / "images")
+    rows = [f"C:\\Users\\me\\images\\{row}.png,{row[0]}" for row in ROWS]
+    table(tmp_path, "train.csv", rows)
+    assert len(load(f"folder:{tmp_path}").train) == 12
+
+
+def test_a_table_may_have_a_column_of_0_and_1_for_each_class(tmp_path):
+    loose(tmp_path)
+    rows = [
+        f"{row},{float(row[0] == '2')},{int(row[0] == '0')},{int(row[0] == '1')}" for row in ROWS
+    ]
+    table(tmp_path, "truth.csv", rows, "image,zebra,ant,bee")
+    source = load(f"folder:{tmp_path}")
+    assert source.classes == ("ant", "bee", "zebra")
+    assert source.train.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+
+
+@pytest.mark.parametrize(
+    "header, cells, sizes",
+    [
+        ("is_train", "1110", (9, 0, 3)),
+        ("is_valid", ("False", "False", "True", "False"), (9, 3, 0)),
+        ("is_test", ("0", "0", "1", "0"), (9, 0, 3)),
+        ("fold", "0123", (12, 0, 0)),
+    ],
+)
+def test_a_table_may_say_of_one_split_what_is_in_it(tmp_path, header, cells, sizes):
+    loose(tmp_path)
+    rows = [f"{row}.png,{row[0]},{cells[int(row[2])]}" for row in ROWS]
+    table(tmp_path, "labels.csv", rows, f"image,label,{header}")
+    source = load(f"folder:{tmp_path}")
+    found = (source.train, source.validation, source.test)
+    assert tuple(0 if one is None else len(one) for one in found) == sizes
+
+
+def test_rows_that_repeat_a_picture_are_left_out_and_two_classes_are_refused(tmp_path):
+    loose(tmp_path)
+    rows = [f"{row}.png,{row[0]}" for row in (*ROWS, *ROWS[:2])]
+    table(tmp_path, "labels.csv", rows)
+    source = load(f"folder:{tmp_path}")
+    assert len(source.train) == 12
+    assert "2 rows that repeat another are left out" in source.notes
+
+    table(tmp_path, "labels.csv", [*rows, "0_0.png,2"])
+    with pytest.raises(AnewError, match=r"0_0\.png has the classes '0' and '2'; leave one"):
+        load(f"folder:{tmp_path}")
+
+
+def test_pictures_that_tables_put_into_several_splits_are_said(tmp_path):
+    loose(tmp_path)
+    table(tmp_path, "train.csv", [f"{row}.png,{row[0]}" for row in ROWS])
+    table(tmp_path, "val.csv", [f"{row}.png,{row[0]}" for row in ROWS[:3]])
+    notes = load(f"folder:{tmp_path}").notes
+    assert any(note.startswith("3 pictures are in several splits") for note in notes)
+
+
+@pytest.mark.parametrize(
+    "written, classes",
+    [("{}.0", ("0", "1", "2", "10")), ("x{}", ("x0", "x1", "x10", "x2"))],
+)
+def test_whole_numbers_with_a_point_are_numbers(tmp_path, written, classes):
+    loose(tmp_path)
+    draw(tmp_path / "9_9.png", 1, 9)
+    labels = [*(row[0] for row in ROWS), "10"]
+    rows = [
+        f"{row}.png,{written.format(label)}"
+        for row, label in zip([*ROWS, "9_9"], labels, strict=True)
+    ]
+    table(tmp_path, "labels.csv", rows)
+    assert load(f"folder:{tmp_path}").classes == classes
+
+
+@pytest.mark.parametrize(
+    "value, words",
+    [("nan", "'0_0.png' has no label"), ("0|1", r"'0\|1' name several classes an example")],
+)
+def test_labels_that_are_none_or_several_are_refused(tmp_path, value, words):
+    loose(tmp_path)
+    labels = {"0_0": value}
+    table(tmp_path, "labels.csv", [f"{row}.png,{labels.get(row, row[0])}" for row in ROWS])
+    with pytest.raises(AnewError, match=words):
+        load(f"folder:{tmp_path}")
+
+
+def test_rows_whose_pictures_are_missing_can_be_left_out(tmp_path):
+    loose(tmp_path)
+    table(tmp_path, "labels.csv", [*(f"{row}.png,{row[0]}" for row in ROWS), "9_9.png,0"])
+    source = load(f"folder:{tmp_path}", skip_damaged=True)
+    assert len(source.train) == 12
+    assert any("1 of 13 pictures are not there: 9_9.png" in note for note in source.notes)
+
+
+@pytest.mark.parametrize(
+    "train, test",
+    [
+        ("seg_train/seg_train", "seg_test/seg_test"),
+        ("train2017", "val2017"),
+        ("animals_train", "animals_test"),
+        ("train/train", "test/test"),
+    ],
+)
+def test_splits_are_found_by_a_word_of_their_names_and_one_folder_deeper(tmp_path, train, test):
+    folder(tmp_path / train)
+    folder(tmp_path / test, 2, 20)
+    draw(tmp_path / "seg_pred" / "1.png", 0, 1)
+    source = load(f"folder:{tmp_path}")
+    held_out = source.test or source.validation
+    assert (numbers(source.train), numbers(held_out)) == (
+        sorted([0, 1, 2, 3] * 3),
+        [20, 20, 20, 21, 21, 21],
+    )
+    assert source.classes == CLASSES
+    assert [note for note in source.notes if "passed over" in note] == [
+        f"{tmp_path / 'seg_pred'}/ is passed over: 1 picture"
+    ]
+
+
+def test_classes_with_a_word_of_a_split_in_their_names_stay_classes(tmp_path):
+    folder(tmp_path, classes=("bullet_train", "test_tube", "cat"))
+    assert load(f"folder:{tmp_path}").classes == ("bullet_train", "cat", "test_tube")
+
+
+@pytest.mark.parametrize(
+    "places, words",
+    [
+        (("ant/train", "ant/test", "bee/train", "bee/test"), "put the splits above the classes"),
+        (("test/ant", "test/bee", "val/ant", "val/bee"), "are no training set"),
+        (("ant",), "lie in one folder, ant/, and a classifier needs at least 2 classes"),
+    ],
+)
+def test_folders_that_hold_no_classes_are_refused(tmp_path, places, words):
+    for place in places:
+        draw(tmp_path / place / "1.png", 0, 1)
+    with pytest.raises(AnewError, match=words):
+        load(f"folder:{tmp_path}")
+
+
+def test_classes_that_hold_the_same_folders_are_said(tmp_path):
+    for fold in range(3):
+        folder(tmp_path / f"fold{fold}")
+    assert any("hold the same folders" in note for note in load(f"folder:{tmp_path}").notes)
+
+
+def test_the_same_letters_may_be_written_in_two_ways(tmp_path):
+    folder(tmp_path / "train", classes=("k\u00e4fer", "bee"))
+    folder(tmp_path / "test", classes=("ka\u0308fer", "bee"))
+    source = load(f"folder:{tmp_path}")
+    assert source.classes == ("bee", "k\u00e4fer")
+    assert source.test.labels.tolist() == [0] * 4 + [1] * 4
+
+
+def test_a_class_that_differs_in_its_case_alone_is_the_one_that_is_meant(tmp_path):
+    folder(tmp_path / "train", classes=("Ant", "bee", "cat"))
+    folder(tmp_path / "test", classes=("ant", "bee"))
+    with pytest.raises(AnewError, match="did you mean 'Ant'"):
+        load(f"folder:{tmp_path}")
+
+
+def test_links_that_lead_nowhere_are_named_and_can_be_left_out(tmp_path):
+    folder(tmp_path)
+    for name in ("7.png", "8.png"):
+        (tmp_path / "ant" / name).symlink_to(tmp_path / "gone.png")
+    with pytest.raises(AnewError, match=r"2 pictures are links to what is not there.*skip-damaged"):
+        load(f"folder:{tmp_path}")
+    source = load(f"folder:{tmp_path}", skip_damaged=True)
+    assert numbers(source.train) == sorted([0, 1, 2, 3] * 3)
+
+
+def test_files_without_a_suffix_of_pictures_are_counted_where_there_are_no_pictures(tmp_path):
+    for path in folder(tmp_path).rglob("*.png"):
+        path.rename(path.with_suffix(""))
+    with pytest.raises(AnewError, match="no file with a suffix of pictures: 12 without suffix"):
+        load(f"folder:{tmp_path}")
+
+
+@pytest.mark.parametrize(
+    "name, words", [("photos.zip", "is an archive; unpack it"), ("train.csv", "is a table; give")]
+)
+def test_a_file_in_place_of_a_folder_is_told_what_it_is(tmp_path, name, words):
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(AnewError, match=words):
+        load(f"folder:{tmp_path / name}")
+
+
+@pytest.mark.parametrize("kind, name", [("folder", ""), ("npz", "a.npz"), ("parquet", "a.parquet")])
+def test_a_path_without_its_kind_is_told_how_it_is_written(tmp_path, kind, name):
+    if name:
+        (tmp_path / name).write_bytes(b"x")
+    place = tmp_path / name if name else tmp_path
+    with pytest.raises(AnewError, match=f"is not known; write {kind}:{place}$"):
+        load(str(place))
+
+
 def test_a_flat_training_folder_without_a_table_is_refused(tmp_path):
     loose(tmp_path / "train")
     loose(tmp_path / "test")
@@ -473,6 +681,44 @@ def test_class_names_survive_subset_and_concatenation():
     assert from_dataset(first, second).classes == CLASSES
     assert from_dataset(ConcatDataset([first, second])).classes == CLASSES
     assert from_dataset(Subset(Items(), [0, 2, 3, 5])).classes == ("ant", "cat")
+
+
+@pytest.mark.parametrize(
+    "item, classes",
+    [
+        (lambda x, y: {"image": x, "label": y}, CLASSES),
+        (lambda x, y: {"path": "a", "labels": y, "pixel_values": x}, CLASSES),
+        (lambda x, y: (x, CLASSES[y]), CLASSES),
+        (lambda x, y: (x, torch.tensor([y])), CLASSES),
+        (lambda x, y: (x, y, "more"), CLASSES),
+    ],
+)
+@pytest.mark.parametrize("views", [None, "fresh"])
+def test_items_are_pairs_or_have_names_and_labels_are_numbers_or_names(item, classes, views):
+    class Made(Items):
+        def __getitem__(self, place):
+            return item(*super().__getitem__(place))
+
+    given = {"train": Made(), "test": Made(), "validation": Made()}
+    source = from_datasets(given, DataSpec(views=views))
+    assert source.train.labels.tolist() == [Items()[place][1] for place in range(12)]
+    assert source.classes == classes
+
+
+@pytest.mark.parametrize(
+    "item, words",
+    [
+        (lambda x, y: {"x": x, "other": y}, "none is known to hold the label"),
+        (lambda x, y: (x, float(y)), r"labels are floats \(0\.0\); give whole numbers"),
+    ],
+)
+def test_items_that_cannot_be_told_are_refused(item, words):
+    class Made(Items):
+        def __getitem__(self, place):
+            return item(*super().__getitem__(place))
+
+    with pytest.raises(AnewError, match=words):
+        from_dataset(Made())
 
 
 def test_a_data_set_that_changes_from_read_to_read_is_refused():

@@ -13,6 +13,7 @@ import zipfile
 from typing import ClassVar
 
 import numpy as np
+import pandas
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -463,7 +464,7 @@ def test_folders_without_classes_are_refused(tmp_path):
     one_line(
         lambda: load(f"folder:{tmp_path / 'single'}"),
         tmp_path / "single",
-        "has 1 class",
+        "lie in one folder",
         "at least 2",
     )
 
@@ -770,7 +771,7 @@ def with_nan(value):
         (np.array(3.0), LABELS, ("inputs of shape () are neither pictures", "reshape")),
         (np.zeros(12), LABELS, ("inputs of shape (12,) are neither pictures", "reshape")),
         (np.zeros((12, 1, 2, 3, 4)), LABELS, ("inputs of shape (12, 1, 2, 3, 4)", "reshape")),
-        (np.zeros((12, 8, 8, 2)), LABELS, ("cannot be told which axis holds the channels",)),
+        (np.zeros((12, 8, 9, 2)), LABELS, ("cannot be told which axis holds the channels",)),
         (np.zeros((12, 3, 8, 3)), LABELS, ("cannot be told which axis holds the channels",)),
         (GREY.astype(int) + 1, LABELS, ("must be 0..255, got 1 to 256", "float32")),
         (GREY.astype(int) - 1, LABELS, ("must be 0..255, got -1 to 25", "float32")),
@@ -779,7 +780,9 @@ def with_nan(value):
         (torch.zeros(12, 8, 8, dtype=torch.complex64), LABELS, ("torch.complex64", "convert")),
         (GREY, LABELS - 1, ("label -1 is negative", "start at 0")),
         (GREY, LABELS / 2, ("numbers with fractions (0.5, 0.5, ...)", "regression")),
-        (GREY, LABELS > 1, ("must be whole numbers, got torch.bool", "cast")),
+        (GREY, LABELS.astype(float), ("must be whole numbers, got torch.float64", "cast")),
+        (GREY, [[0], [0, 1]] * 6, ("name several classes an example", "multi-label")),
+        ([GREY[0], GREY[0][1:]] * 6, LABELS, ("inputs are of several shapes", "in one array")),
         (GREY, np.eye(3)[LABELS], ("labels of shape (12, 3) are one-hot rows", "argmax(1)")),
         (GREY, LABELS * 0, ("has 1 class", "at least 2")),
         (GREY, LABELS * 2, ("class 1 ('1') has no training example", "without gaps")),
@@ -788,6 +791,47 @@ def with_nan(value):
 )
 def test_unsound_arrays_are_refused(inputs, labels, words):
     one_line(lambda: from_arrays((inputs, labels), name="my arrays"), "data 'my arrays", *words)
+
+
+@pytest.mark.parametrize(
+    "labels, classes",
+    [
+        (LABELS, ("0", "1", "2")),
+        (LABELS.tolist(), ("0", "1", "2")),
+        (LABELS[:, None], ("0", "1", "2")),
+        (LABELS + 1, ("1", "2", "3")),
+        (torch.from_numpy(LABELS + 1), ("1", "2", "3")),
+        (np.array(["ant", "bee", "cat"])[LABELS], ("ant", "bee", "cat")),
+        (np.array(["ant", "bee", "cat"], object)[LABELS], ("ant", "bee", "cat")),
+        ([("ant", "bee", "cat")[label] for label in LABELS], ("ant", "bee", "cat")),
+        (pandas.Categorical(np.array(["ant", "bee", "cat"])[LABELS]), ("ant", "bee", "cat")),
+    ],
+)
+def test_labels_of_arrays_are_what_people_have(labels, classes):
+    source = from_arrays((GREY, labels), (GREY[:3], labels[:3]))
+    assert source.classes == classes
+    assert source.train.labels.tolist() == LABELS.tolist()
+    assert source.test.labels.tolist() == LABELS[:3].tolist()
+
+
+def test_labels_of_yes_and_no_are_the_numbers_1_and_0():
+    source = from_arrays((GREY, LABELS > 1))
+    assert source.train.labels.tolist() == (LABELS > 1).astype(int).tolist()
+    assert source.classes == ("0", "1")
+
+
+@pytest.mark.parametrize("channels", [2, 5, 13])
+def test_square_pictures_may_have_any_number_of_channels(channels):
+    pictures = np.random.default_rng(0).integers(0, 256, (12, 8, 8, channels)).astype(np.uint8)
+    last = from_arrays((pictures, LABELS)).train.inputs
+    first = from_arrays((pictures.transpose(0, 3, 1, 2), LABELS)).train.inputs
+    assert last.shape == (12, channels, 8, 8)
+    assert np.array_equal(last.numpy(), pictures.transpose(0, 3, 1, 2)) and torch.equal(last, first)
+
+
+@pytest.mark.parametrize("form", [list, lambda one: np.fromiter(one, object, len(one))])
+def test_pictures_may_come_as_a_list(form):
+    assert np.array_equal(from_arrays((form(GREY), LABELS)).train.inputs[:, 0].numpy(), GREY)
 
 
 @pytest.mark.parametrize(
@@ -870,7 +914,7 @@ class Dictionaries(Dataset):
         return 3
 
     def __getitem__(self, index):
-        return {"image": 0, "label": 1}
+        return {"first": 0, "second": 1}
 
 
 @pytest.mark.parametrize(
@@ -880,7 +924,7 @@ class Dictionaries(Dataset):
         Dictionaries(),
         TensorDataset(torch.randn(12, 7)),
         TensorDataset(torch.randn(0, 7), torch.zeros(0, dtype=torch.long)),
-        Pictures(GREY, ["a"] * 12),
+        Pictures(GREY, [None] * 12),
         Pictures(GREY, range(20)),
     ],
 )

@@ -23,7 +23,10 @@ class MissingNetworkError(AnewError):
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return " (did you mean 'x'?)" for the nearest known name, or "" if none is near."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    names = list(known)
+    # One that differs in its case alone is nearer than any other.
+    near = [one for one in names if one.strip().casefold() == name.strip().casefold()]
+    near = near or difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     return f" (did you mean '{near[0]}'?)" if near else ""
 
 

@@ -21,8 +21,9 @@ Array = Tensor | NDArray[Any]
 def as_examples(inputs: Array, labels: Array, name: str, classes: int | None = None) -> Resident:
     """Return an array pair as examples.
 
-    Inputs are (N, H, W) grey, (N, H, W, C) or (N, C, H, W) with 1, 3 or 4 channels, or (N, F)
-    vectors. Whole numbers of pictures must be 0..255 and become uint8; others become float32.
+    Inputs are (N, H, W) grey, (N, H, W, C) or (N, C, H, W) with 1, 3 or 4 channels, or with any
+    number of channels where height and width are equal, or (N, F) vectors. Whole numbers of
+    pictures must be 0..255 and become uint8; others become float32.
     Labels are whole numbers (N,) from 0 to `classes` - 1. Raises `AnewError` for anything else.
     """
     return with_labels(as_inputs(inputs, name), labels, name, classes)
@@ -95,6 +96,25 @@ def _tensor(array: Array, name: str) -> Tensor:
     return tensor
 
 
+def one_array(inputs: Any, name: str) -> Array:
+    """Return inputs that may come as a list, or as an array of arrays, as one array.
+
+    Raises `AnewError` if they are of several shapes.
+    """
+    if isinstance(inputs, Tensor):
+        return inputs
+    try:
+        values = np.asarray(inputs)
+        if values.dtype == object and values.ndim == 1:
+            values = np.stack([np.asarray(value) for value in values])
+    except ValueError as error:
+        raise AnewError(
+            f"data '{name}': inputs are of several shapes; give all the same shape, such as by "
+            "resizing pictures, in one array"
+        ) from error
+    return values
+
+
 def _from_numpy(array: NDArray[Any], name: str) -> Tensor:
     values = np.asarray(array)
     if values.dtype.kind not in "buif":
@@ -111,11 +131,14 @@ def _from_numpy(array: NDArray[Any], name: str) -> Tensor:
 
 def _channels_first(tensor: Tensor, name: str) -> Tensor:
     first, last = tensor.shape[1] in CHANNELS, tensor.shape[3] in CHANNELS
+    if not first and not last:
+        # Of other numbers of channels, as satellites have, those are of a square picture.
+        first, last = (tensor.shape[at] == tensor.shape[2] for at in (3, 1))
     if first == last:
         raise AnewError(
             f"data '{name}': of inputs of shape {tuple(tensor.shape)} it cannot be told which axis "
-            "holds the channels (1, 3 or 4); give (N, C, H, W) or (N, H, W, C) with the channels "
-            "clear"
+            "holds the channels (1, 3 or 4; others of square pictures); give (N, C, H, W) or "
+            "(N, H, W, C) with the channels clear"
         )
     return tensor if first else tensor.permute(0, 3, 1, 2)
 
@@ -158,7 +181,7 @@ def check_labels(labels: Array, name: str, classes: int | None) -> Tensor:
     if tensor.ndim == 2:
         tensor = tensor[:, 0]
 
-    if tensor.is_floating_point() or tensor.dtype == torch.bool:
+    if tensor.is_floating_point():
         raise AnewError(
             f"data '{name}': labels must be whole numbers, got {tensor.dtype}; cast them to int64"
         )

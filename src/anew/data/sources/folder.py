@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +15,13 @@ from anew.core.text import counted, listed
 from anew.data.encoded import PictureFiles
 from anew.data.kept import some_of
 from anew.data.sources.encoded_source import Labelled, source_of
-from anew.data.sources.layout_names import SPLITS, SplitName, is_of_system, split_called
+from anew.data.sources.layout_names import (
+    SPLITS,
+    SplitName,
+    is_of_system,
+    split_called,
+    split_in,
+)
 from anew.data.sources.source import Reading, Source
 from anew.data.sources.tables import Rows, read_tables
 
@@ -37,6 +45,8 @@ class Found:
     """How many of the pictures lie in sub-folders."""
     others: Counter[str] = field(default_factory=Counter[str])
     """How many other files there are, by suffix."""
+    broken: list[str] = field(default_factory=list[str])
+    """Pictures that are links to files which are not there."""
 
 
 def read_folder(reading: Reading) -> Source:
@@ -48,14 +58,13 @@ def read_folder(reading: Reading) -> Source:
     """
     place = reading.place
     if not place.is_dir():
-        raise AnewError(
-            f"data '{reading.name}': {place} is no folder; it must hold a folder of pictures for "
-            "each class"
-        )
+        raise AnewError(f"data '{reading.name}': {place} {_what_else(place)}")
 
     tree = _Tree(reading.name, place)
-    splits = tree.splits()
-    if not splits and (len(tree.classes(place)) < 2 or _are_splits(tree.classes(place))):
+    tree.check_links(skip=reading.spec.skip_damaged)
+    splits = tree.splits() or tree.splits_by_words()
+    classes = tree.classes(place)
+    if not splits and (len(classes) < 2 or all(map(split_called, classes))):
         rows = read_tables(reading, tree.everything())
         if rows is not None:
             return source_of(_labelled(reading.name, rows), reading)
@@ -96,7 +105,54 @@ class _Tree:
                     for path in several
                     if path != chosen
                 ]
+        return {split: self._inner(path) for split, path in found.items()}
+
+    def splits_by_words(self) -> dict[SplitName, Path]:
+        """Return folders that a word of their names calls splits, such as `seg_train`, `val2017`.
+
+        None unless two of them have class folders of the same names: `bullet_train` may be a class.
+        """
+        found: dict[SplitName, Path] = {}
+        for path in _folders(self._place):
+            split = _split_by_word(path.name)
+            if split is None:
+                continue
+            if split in found:
+                return {}
+            found[split] = self._inner(path)
+
+        if len(found) < 2 or "train" not in found:
+            return {}
+        classes = set(self.classes(found["train"]))
+        others = {
+            name for split, path in found.items() if split != "train" for name in self.classes(path)
+        }
+        if len(classes) < 2 or not classes & others:
+            return {}
+        for split, path in found.items():
+            self._notes.append(f"{path.relative_to(self._place)}/ is taken for the {split} set")
         return found
+
+    def check_links(self, *, skip: bool) -> None:
+        """Raise `AnewError` if pictures are links that lead nowhere, or note it with `skip`."""
+        broken = self.below(self._place).broken
+        if not broken:
+            return
+        are = "is a link" if len(broken) == 1 else "are links"
+        lead = f"{counted(len(broken), 'picture')} {are} to what is not there: {some_of(broken)}"
+        if not skip:
+            raise self._error(
+                f"{lead}; restore what they lead to, or leave them out with --data.skip-damaged"
+            )
+        self._notes.append(f"{lead}; left out")
+
+    def _inner(self, split: Path) -> Path:
+        """Return the folder with a split's classes: often `train/train/`, as archives unpack."""
+        inside = self.classes(split)
+        if len(inside) != 1 or len(self.classes(split / inside[0])) < 2:
+            return split
+        is_same = _split_by_word(inside[0]) == _split_by_word(split.name)
+        return split / inside[0] if is_same else split
 
     def classes(self, part: Path) -> list[str]:
         """Return the folders in a split's folder that hold pictures, sorted."""
@@ -118,9 +174,16 @@ class _Tree:
         classes = self.classes(train)
         if not classes:
             raise self._error(
-                f"{train} holds no class folders; put the pictures into one folder a class, or "
-                "give a table of files and classes beside them (labels.csv)"
+                f"{train} holds no class folders{self._no_pictures(train)}; put the pictures into "
+                "one folder a class, or give a table of files and classes beside them (labels.csv)"
             )
+        if len(classes) == 1:
+            raise self._error(
+                f"all pictures of {train} lie in one folder, {classes[0]}/, and a classifier needs "
+                "at least 2 classes; put the pictures into one folder a class, or give a table of "
+                "files and classes beside them (labels.csv)"
+            )
+        self._look_into_classes(train, classes)
 
         paths: list[str] = []
         labels: dict[SplitName, list[int]] = {}
@@ -156,10 +219,44 @@ class _Tree:
             inner = self._place / with_pictures[0]
             raise self._error(f"has one folder of pictures, {inner}; give folder:{inner}")
         if _are_splits(with_pictures):
+            hold = "hold" if len(with_pictures) > 1 else "holds"
             raise self._error(
-                f"{listed([f'{name}/' for name in with_pictures])} hold pictures that are in no "
+                f"{listed([f'{name}/' for name in with_pictures])} {hold} pictures that are in no "
                 "class folders; put those for training into train/CLASS/, or give a table of files "
                 "and classes beside them (train.csv)"
+            )
+        if len(with_pictures) > 1 and all(map(split_called, with_pictures)):
+            raise self._error(
+                f"{listed([f'{name}/' for name in with_pictures])} are no training set; call the "
+                "folder of that train/"
+            )
+
+    def _no_pictures(self, part: Path) -> str:
+        """Return what lies in a part without pictures, in words."""
+        others = self.below(part).others
+        if not others or self.below(part).pictures:
+            return ""
+        return f", and no file with a suffix of pictures: {_counts(others)}"
+
+    def _look_into_classes(self, train: Path, classes: Sequence[str]) -> None:
+        """Look whether what seem to be classes hold the splits, or the classes themselves.
+
+        Raises `AnewError` if each of them holds a training set; notes it if all hold the same
+        folders.
+        """
+        inside = [tuple(self.classes(train / name)) for name in classes]
+        if len(set(inside)) > 1 or len(inside[0]) < 2:
+            return
+        same = inside[0]
+        if _are_splits(same):
+            raise self._error(
+                f"each class folder of {train} holds {listed([f'{name}/' for name in same])}; put "
+                "the splits above the classes: train/CLASS/, test/CLASS/"
+            )
+        if len(classes) > 1:
+            self._notes.append(
+                f"all {len(classes)} class folders hold the same folders ({some_of(list(same), 3)})"
+                f": if those are the classes, give one of {train}'s folders, or put theirs together"
             )
 
     def _has_classes(self, split: SplitName, part: Path, classes: Sequence[str]) -> bool:
@@ -177,15 +274,18 @@ class _Tree:
         """Return the numbers of a split's classes with their picture files."""
         found: list[tuple[int, list[str]]] = []
         deeper = total = 0
+        composed = {unicodedata.normalize("NFC", name): name for name in classes}
         for label in self.classes(part):
-            if label not in classes:
+            # File systems write the same letters in two ways.
+            known = composed.get(unicodedata.normalize("NFC", label), label)
+            if known not in classes:
                 raise self._error(
                     f"{part.name}/ has class '{label}', which no training example has"
                     f"{did_you_mean(label, classes)}; rename {part / label}, or give it training "
                     "examples"
                 )
             below = self.below(part / label)
-            found.append((classes.index(label), below.pictures))
+            found.append((classes.index(known), below.pictures))
             deeper, total = deeper + below.deeper, total + len(below.pictures)
 
         if deeper:
@@ -205,7 +305,8 @@ class _Tree:
             others.update(_suffix(file) for file in files if not is_picture(file))
             for path in sorted(map(Path, folders)):
                 if part not in used:
-                    if split_called(path.name) is None:
+                    is_used = any(path in (one, *one.parents) for one in used)
+                    if not is_used and split_called(path.name) is None:
                         count = len(self.below(path).pictures)
                         self._notes.append(f"{path}/ is passed over: {counted(count, 'picture')}")
                     continue
@@ -220,8 +321,7 @@ class _Tree:
                 f"passed over: {counted(loose, 'picture')} that {lie} in no class folder"
             )
         if others:
-            counts = [f"{count:,} {suffix}" for suffix, count in others.most_common()]
-            self._notes.append(f"files that are no pictures are passed over: {some_of(counts)}")
+            self._notes.append(f"files that are no pictures are passed over: {_counts(others)}")
 
     def _error(self, text: str) -> AnewError:
         return AnewError(f"data '{self._name}': {text}")
@@ -230,6 +330,21 @@ class _Tree:
 def is_picture(name: str) -> bool:
     """Return whether a file's name is that of a picture."""
     return PurePath(name).suffix.lower() in SUFFIXES
+
+
+def _counts(others: Counter[str]) -> str:
+    """Return how many files there are of each suffix."""
+    return some_of([f"{count:,} {suffix}" for suffix, count in others.most_common()])
+
+
+def _what_else(place: Path) -> str:
+    """Return what a file is that is given for a folder of pictures, and what mends it."""
+    name = place.name.lower()
+    if name.endswith((".zip", ".tar", ".tar.gz", ".tgz", ".rar", ".7z")):
+        return f"is an archive; unpack it, and give its folder{' or tar:' if '.t' in name else ''}"
+    if name.endswith((".csv", ".tsv", ".jsonl")):
+        return f"is a table; give the folder that it and its pictures lie in, {place.parent}"
+    return "is no folder; it must hold a folder of pictures for each class"
 
 
 def _labelled(name: str, rows: Rows) -> Labelled:
@@ -269,6 +384,11 @@ def _are_splits(names: Iterable[str]) -> bool:
     return "train" in splits and None not in splits
 
 
+def _split_by_word(name: str) -> SplitName | None:
+    """Return the split that a word of a folder's name says: `seg_train`, `train2017`."""
+    return split_called(name) or split_in(re.sub(r"\d+$", "", name))
+
+
 def _folders(place: Path) -> list[Path]:
     """Return the folders in a folder, sorted, without those of the system."""
     return sorted(Path(path) for path in _split_entries(place)[0])
@@ -283,13 +403,23 @@ def _below(folders: Sequence[Path]) -> list[Path]:
     return found
 
 
-def _split_entries(folder: str | Path) -> tuple[list[str], list[str]]:
-    """Return the paths of the folders and of the files in a folder."""
+def _split_entries(
+    folder: str | Path, broken: list[str] | None = None
+) -> tuple[list[str], list[str]]:
+    """Return the paths of the folders and of the files in a folder.
+
+    Links that lead nowhere are neither, and are added to `broken`.
+    """
+    broken = [] if broken is None else broken
     folders, files = list[str](), list[str]()
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if not is_of_system(entry.name):
+                if is_of_system(entry.name):
+                    continue
+                if entry.is_symlink() and not Path(entry.path).exists():
+                    broken.append(entry.path)
+                else:
                     (folders if entry.is_dir() else files).append(entry.path)
     except OSError as error:
         raise AnewError(f"{folder}: cannot be read ({error.strerror}); check the path") from error
@@ -308,7 +438,9 @@ def _walk(top: Path) -> Found:
             continue
         seen.add((status.st_dev, status.st_ino))
 
-        folders, files = _split_entries(folder)
+        broken = list[str]()
+        folders, files = _split_entries(folder, broken)
+        found.broken += filter(is_picture, broken)
         pending += folders
         pictures = [file for file in files if is_picture(file)]
         found.pictures += pictures

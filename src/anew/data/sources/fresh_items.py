@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +18,7 @@ from anew.core.errors import AnewError
 from anew.data.fresh import still_seeds
 from anew.data.pictures import Form
 from anew.data.sources.arrays import as_inputs
-from anew.data.sources.torch_items import as_input, together, unread
+from anew.data.sources.torch_items import as_input, class_of, pair_of, together, unread
 from anew.data.storage import Storage
 from anew.data.workers import in_order
 
@@ -37,7 +36,7 @@ class FreshItems:
 
     dataset: Dataset[Any]
     form: Form
-    labels: tuple[int, ...]
+    labels: tuple[int | str, ...]
     """The labels as the data set has them."""
     digests: tuple[bytes, ...]
     """The SHA-256 of each input as it is drawn from `still_seeds`."""
@@ -103,7 +102,7 @@ class FreshItems:
 class _Seen:
     """What is kept of an item that was read once."""
 
-    label: int
+    label: int | str
     digest: bytes
     channels: int
     """The channels of a PIL picture; 0 of another input."""
@@ -129,17 +128,17 @@ def _see(dataset: Dataset[Any], form: Form, twice: int, places: Sequence[int]) -
     return seen
 
 
-def _item(dataset: Dataset[Any], place: int, form: Form) -> tuple[Any, int]:
+def _item(dataset: Dataset[Any], place: int, form: Form) -> tuple[Any, int | str]:
     try:
-        value, label = dataset[place][:2]
-        return as_input(f"data set, item {place}", value, form), operator.index(label)
+        value, label = pair_of(dataset[place])
+        return as_input(f"data set, item {place}", value, form), class_of(label)
     except AnewError:
         raise
     except Exception as error:  # whatever somebody else's code raises, and items that are no pairs
         raise unread(error) from error
 
 
-def _seen(value: Any, label: int) -> _Seen:
+def _seen(value: Any, label: int | str) -> _Seen:
     is_picture = isinstance(value, np.ndarray)
     plain = value if is_picture else value.detach().cpu()
     if isinstance(plain, Tensor):

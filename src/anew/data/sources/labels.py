@@ -31,6 +31,9 @@ def numbered(
     class of another split has no training example.
     """
     found, names, notes = dict(labels), tuple(classes) if classes else None, list[str]()
+    for split, values in labels.items():
+        # Yes and no are the numbers 1 and 0.
+        found[split] = values.astype(np.int64) if values.dtype.kind == "b" else values
     if any(values.dtype.kind in "US" for values in found.values()):
         return (*_of_names(name, found), notes)
     if not all(values.dtype.kind in "iu" and len(values) for values in found.values()):

@@ -27,7 +27,9 @@ _WORDS: dict[str, SplitName] = {
     "eval": "test",
     "evaluation": "test",
 }
-_ADDED = re.compile(r"[_ .-]*(set|data|dataset|images?|imgs?|pictures|split|labels?)$")
+_ADDED = re.compile(
+    r"[_ .-]*(set|data|dataset|images?|imgs?|pictures|split|labels?|lists?|annotations?|files?)$"
+)
 _SYSTEM = {
     "__macosx",
     "thumbs.db",
@@ -57,6 +59,12 @@ FILES = (
     "image_file",
     "picture",
     "photo",
+    "filenames",
+    "file_names",
+    "filepaths",
+    "img_path",
+    "image_index",
+    "fname",
     "name",
     "id",
 )
@@ -85,9 +93,13 @@ LABELS = (
     "diagnosis",
     "cls",
     "y",
+    "dx",
+    "finding_labels",
+    "class_label",
 )
 """What a column with classes is called."""
 SPLIT_COLUMNS = ("split", "subset", "partition", "fold", "set")
+"""What a column with the names of splits is called."""
 
 
 def split_called(name: str) -> SplitName | None:
@@ -99,6 +111,12 @@ def split_called(name: str) -> SplitName | None:
             return None
         plain = shorter
     return _WORDS[plain]
+
+
+def flag_called(name: str) -> SplitName | None:
+    """Return the split of which a column of yes and no says what is in it, such as `is_valid`."""
+    plain = name.strip().lower().replace(" ", "_")
+    return split_called(plain.removeprefix("is_")) if plain.startswith("is_") else None
 
 
 def split_of_shard(stem: str) -> SplitName | None:

@@ -16,6 +16,7 @@ from anew.data.sources.memory import read_digits
 from anew.data.sources.npz import read_npz
 from anew.data.sources.parquet import read_parquet
 from anew.data.sources.source import Contents, Reading, Source, resized
+from anew.data.sources.table_files import SUFFIXES as TABLES
 from anew.data.sources.tar import read_tar
 from anew.data.sources.text import made_up_words, read_ptb, read_text
 from anew.data.sources.torchvision import cifar_reader, idx_reader
@@ -83,9 +84,10 @@ def open_source(spec: DataSpec, storage: Storage | None = None) -> Source:
             f"{OTHER_NAMES[name]}:{place or 'PATH'}"
         )
     if name not in SOURCES:
+        meant = _kind_of_path(source) or _kind_of_path(place)
         raise AnewError(
-            f"data '{source}' is not known{did_you_mean(name, SOURCES)}; choose one of "
-            f"{', '.join(SOURCES)}"
+            f"data '{source}' is not known{did_you_mean(name, SOURCES)}; "
+            + (f"write {meant}" if meant else f"choose one of {', '.join(SOURCES)}")
         )
     if SOURCES[name].needs_place and not place:
         raise AnewError(f"data '{source}': names no place; write {name}:PATH")
@@ -96,6 +98,19 @@ def open_source(spec: DataSpec, storage: Storage | None = None) -> Source:
         raise AnewError(f"data '{source}': there is nothing at {place}; check the path")
     reading = Reading(spec, path, storage or Storage())
     return resized(SOURCES[name].read(reading), reading.form)
+
+
+def _kind_of_path(text: str) -> str:
+    """Return how a path that was given without a kind is written, "" if there is nothing."""
+    path = Path(text).expanduser()
+    if not text or not path.exists():
+        return ""
+    kinds = {".npz": "npz", ".parquet": "parquet", ".tar": "tar", ".txt": "text"}
+    if path.is_file() and path.suffix.lower() not in kinds:
+        is_table = path.suffix.lower() in TABLES and path.suffix.lower() != ".txt"
+        return f"folder:{path.parent}, the folder that the table lies in" if is_table else ""
+    kind = "folder" if path.is_dir() else kinds[path.suffix.lower()]
+    return f"{kind}:{text}"
 
 
 OTHER_NAMES = {

@@ -1,18 +1,14 @@
-"""Tables of labels beside picture files: CSV, TSV and JSON lines."""
+"""Tables of labels beside picture files: which there are, and what their columns mean."""
 
 from __future__ import annotations
 
-import csv
 import os
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
-from typing import cast
 
 from anew.core.errors import AnewError
-from anew.core.files import check_regular
-from anew.core.parsing import parse_json
 from anew.core.text import counted
 from anew.data.kept import some_of
 from anew.data.sources.labels import no_classes
@@ -22,13 +18,18 @@ from anew.data.sources.layout_names import (
     SPLIT_COLUMNS,
     SplitName,
     column_called,
+    flag_called,
     is_of_system,
     split_called,
 )
 from anew.data.sources.source import Reading
+from anew.data.sources.table_files import SUFFIXES, Table, read_table
 
-SUFFIXES = (".csv", ".tsv", ".jsonl")
 _ALL = re.compile(r"(labels?|meta_?data|annotations?|classes|data(set)?|index|images?)$")
+# What tools write where there is no label. "None" and "NA" may be classes.
+_NOTHING = ("", "nan", "<na>", "null")
+_YES, _NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
+_SEVERAL = ("|", ";", ",")
 Pairs = list[tuple[str, str]]
 
 
@@ -43,17 +44,22 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class _Table:
-    path: Path
-    columns: list[str]
-    rows: list[list[str]]
+class _Meaning:
+    """The numbers of a table's columns."""
+
+    file: int
+    label: int
+    split: int | None = None
+    """The column with the names of splits."""
+    flags: tuple[tuple[SplitName, int], ...] = ()
+    """Columns such as `is_valid`, that say of a split which rows are its."""
 
 
 def read_tables(reading: Reading, pictures: Sequence[str]) -> Rows | None:
     """Return what the tables in a folder of pictures, and in its folders, say; None without any.
 
     `pictures` are the paths of all pictures there. Raises `AnewError` if the columns cannot be
-    told, or if a row names a picture that is not there.
+    told, if a row names a picture that is not there, or if a picture has two classes.
     """
     place = reading.place
     inside = sorted(path for path in place.iterdir() if path.is_dir())
@@ -67,49 +73,262 @@ def read_tables(reading: Reading, pictures: Sequence[str]) -> Rows | None:
     if not found or not pictures:
         return None
 
-    files = _Files(place, pictures)
-    labels: dict[SplitName, Pairs] = {}
-    notes: list[str] = []
+    tables = _Tables(reading, _Files(place, pictures))
     for file in found:
+        tables.add(file, is_only=len(found) == 1)
+    if not tables.labels.get("train"):
+        return None
+    return tables.rows(len(pictures))
+
+
+class _Tables:
+    """Tables as they are read one after the other, and what is to be said of them."""
+
+    def __init__(self, reading: Reading, files: _Files) -> None:
+        self._reading, self._files = reading, files
+        self._used: list[Path] = []
+        self._notes: list[str] = []
+        self.labels: dict[SplitName, Pairs] = {}
+
+    def add(self, file: Path, *, is_only: bool) -> None:
+        """Read a table and take its rows, unless it is no table of labels."""
         split = split_called(file.stem) or (
-            split_called(file.parent.name) if file.parent != place else None
+            split_called(file.parent.name) if file.parent != self._reading.place else None
         )
-        is_all = bool(_ALL.search(file.stem.lower())) or len(found) == 1
+        is_all = bool(_ALL.search(file.stem.lower())) or is_only
+        if file.suffix.lower() == ".txt" and not (is_all or split):
+            # Any text may lie beside pictures.
+            return
         if split is None and not is_all:
-            notes.append(
+            self._notes.append(
                 f"the table {file.name} is passed over: its name is none of labels.csv, "
                 "train.csv, metadata.csv, ..."
             )
-            continue
-        table = _read(file, files)
-        columns = _columns(reading, table, split)
-        if columns is None:
-            notes.append(f"the table {file.name} is not used: it has no column of labels")
-            continue
-        for one, pairs in _pairs(table, columns, split, files).items():
-            labels.setdefault(one, []).extend(pairs)
+            return
 
-    if not labels.get("train"):
+        table = read_table(file, lambda cell: bool(self._files.find(cell, file, None)))
+        if (file.suffix.lower() == ".txt" or (split is None and not is_only)) and not any(
+            self._files.find(cell.strip(), file, None)
+            for row in table.rows
+            for cell in row
+            if cell.strip()
+        ):
+            self._notes.append(f"the table {file.name} is passed over: it names no picture here")
+            return
+        table = self._with_classes_of_flags(table)
+        meaning = self._meaning(table, split)
+        if meaning is None:
+            self._notes.append(f"the table {file.name} is not used: it has no column of labels")
+            return
+        self._used.append(file)
+        for one, pairs in self._pairs(table, meaning, split).items():
+            self.labels.setdefault(one, []).extend(pairs)
+
+    def rows(self, pictures: int) -> Rows:
+        """Return what all tables say together of so many pictures."""
+        self._drop_repeated()
+        self._name_whole_numbers()
+        names = {label for _, label in self.labels["train"]}
+        numbers = [_number(label) for label in names]
+        if all(number is not None for number in numbers) and no_classes(numbers):
+            raise AnewError(f"{self._used[0]}: labels {no_classes(numbers)}")
+        self._check_several_classes(names)
+
+        is_numbered = all(name.isascii() and name.isdigit() for name in names)
+        classes = sorted(names, key=int) if is_numbered else sorted(names)
+        used = {path for pairs in self.labels.values() for path, _ in pairs}
+        counts = ", ".join(f"{len(pairs):,} {split}" for split, pairs in self.labels.items())
+        files = some_of([file.name for file in self._used])
+        notes = [f"labels come from {files}: {counts}", *self._notes]
+        left = pictures - len(used)
+        if left:
+            notes.append(f"passed over: {counted(left, 'picture')} that no table names")
+        return Rows(self.labels, tuple(classes), notes)
+
+    def _drop_repeated(self) -> None:
+        """Keep one row for each picture of a split. Raises `AnewError` if two classes are named."""
+        classes: dict[str, str] = {}
+        repeated, shared = 0, 0
+        for split, pairs in self.labels.items():
+            kept: dict[str, str] = {}
+            for path, label in pairs:
+                if classes.get(path, label) != label:
+                    raise AnewError(
+                        f"{some_of([str(file) for file in self._used])}: {path} has the classes "
+                        f"'{classes[path]}' and '{label}'; leave one of the rows"
+                    )
+                shared += path in classes and path not in kept
+                repeated += path in kept
+                kept[path] = classes[path] = label
+            self.labels[split] = list(kept.items())
+
+        if repeated:
+            self._notes.append(f"{counted(repeated, 'row')} that repeat another are left out")
+        if shared:
+            self._notes.append(
+                f"{counted(shared, 'picture')} are in several splits by the tables: an error rate "
+                "on them says nothing of new pictures"
+            )
+
+    def _name_whole_numbers(self) -> None:
+        """Write 1.0 as 1 if all labels are whole numbers: a column with gaps turns into those."""
+        labels = {label for pairs in self.labels.values() for _, label in pairs}
+        if not all(re.fullmatch(r"\d+(\.0+)?", label) for label in labels):
+            return
+        for split, pairs in self.labels.items():
+            self.labels[split] = [(path, label.partition(".")[0]) for path, label in pairs]
+
+    def _check_several_classes(self, names: set[str]) -> None:
+        """Raise `AnewError` if labels such as `cat|dog` are made of other labels."""
+        for between in _SEVERAL:
+            made = [
+                name
+                for name in sorted(names)
+                if between in name and {part.strip() for part in name.split(between)} <= names
+            ]
+            if made:
+                raise AnewError(
+                    f"{self._used[0]}: labels such as '{made[0]}' {no_classes([[0, 1, 1]])}"
+                )
+        made = [name for name in sorted(names) if " " in name and set(name.split()) <= names]
+        if made:
+            self._notes.append(
+                f"labels such as '{made[0]}' are made of others: each is a class of its own"
+            )
+
+    def _with_classes_of_flags(self, table: Table) -> Table:
+        """Return a table with a column of classes if it has a column of 0 and 1 for each."""
+        spec = self._reading.spec
+        names = [name for name in table.columns if name != spec.image_column]
+        file = spec.image_column or column_called(names, FILES)
+        rest = [name for name in names if name != file and flag_called(name) is None]
+        if spec.label_column or column_called(rest, LABELS) or not table.rows:
+            return table
+        flags = [name for name in rest if {*table.column(name)} <= {*_YES[:2], *_NO[:2]}]
+        cells = [
+            [cell in _YES for cell in row] for row in zip(*map(table.column, flags), strict=True)
+        ]
+        if len(flags) < 2 or any(sum(row) != 1 for row in cells):
+            return table
+
+        self._notes.append(f"{table.path.name} has a column of 0 and 1 for each class")
+        rows = [
+            [*row, flags[cell.index(True)]] for row, cell in zip(table.rows, cells, strict=True)
+        ]
+        return replace(table, columns=[*table.columns, "label"], rows=rows)
+
+    def _meaning(self, table: Table, split: SplitName | None) -> _Meaning | None:
+        """Return the numbers of the columns of files, of labels, and of splits if there are any.
+
+        None if a test table has no labels, which is usual.
+        """
+        columns, spec = table.columns, self._reading.spec
+        for asked, flag in ((spec.image_column, "image"), (spec.label_column, "label")):
+            if asked and asked not in columns and split in (None, "train"):
+                raise AnewError(
+                    f"{table.path}: has no column '{asked}' (its columns: {', '.join(columns)}); "
+                    f"set --data.{flag}-column"
+                )
+
+        file = spec.image_column or column_called(columns, FILES)
+        label = spec.label_column or column_called(
+            [column for column in columns if column != file], LABELS
+        )
+        part, flags = self._splits(table, (file, label))
+        rest = [name for name in columns if name not in (file, label, part, *flags)]
+        if file is None and columns and not table.has_header:
+            file, rest = columns[0], columns[1:]
+        if label is None and len(rest) == 1:
+            label = rest[0]
+        if label not in columns and split in ("test", "validation"):
+            return None
+
+        if label not in columns and table.rows:
+            _check_several(table, rest)
+        if file not in columns or label not in columns:
+            missing, flag = ("files", "image") if file not in columns else ("labels", "label")
+            raise AnewError(
+                f"{table.path}: of its columns ({', '.join(columns)}) none is known to hold the "
+                f"{missing}; name it with --data.{flag}-column"
+            )
+        return _Meaning(
+            columns.index(file),
+            columns.index(label),
+            columns.index(part) if part else None,
+            tuple((split, columns.index(name)) for name, split in flags.items()),
+        )
+
+    def _splits(
+        self, table: Table, taken: Sequence[str | None]
+    ) -> tuple[str | None, dict[str, SplitName]]:
+        """Return the column of splits, and those that say yes or no of one split."""
+        columns = [name for name in table.columns if name not in taken]
+        part = column_called(columns, SPLIT_COLUMNS)
+        if part is not None and not any(map(split_called, set(table.column(part)))):
+            values = some_of(sorted(set(table.column(part))), 3)
+            self._notes.append(f"column '{part}' names no splits ({values}) and is not used")
+            part = None
+        flags: dict[str, SplitName] = {}
+        for name in columns:
+            split = flag_called(name)
+            if split and {cell.lower() for cell in table.column(name)} <= {*_YES, *_NO}:
+                flags[name] = split
+        return part, flags
+
+    def _pairs(
+        self, table: Table, meaning: _Meaning, split: SplitName | None
+    ) -> dict[SplitName, Pairs]:
+        """Return the picture and the class of each row, by split."""
+        found: dict[SplitName, Pairs] = {}
+        missing: list[str] = []
+        for row in table.rows:
+            name, value = row[meaning.file].strip(), row[meaning.label].strip()
+            if value.lower() in _NOTHING:
+                raise AnewError(
+                    f"{table.path}: '{name}' has no label; give it one, or drop its row"
+                )
+            mine = _split_of(table, row, meaning) or split or "train"
+            paths = self._files.find(name, table.path, mine)
+            if len(paths) > 1:
+                raise AnewError(
+                    f"{table.path}: '{name}' may be {paths[0]} or {paths[1]}; write the folder too"
+                )
+            if paths:
+                found.setdefault(mine, []).append((paths[0], value))
+            else:
+                missing.append(name)
+
+        if missing:
+            are_not = (
+                f"{len(missing):,} of {len(table.rows):,} pictures are not there: "
+                f"{some_of(missing)}"
+            )
+            if not self._reading.spec.skip_damaged or not found:
+                raise AnewError(f"{table.path}: {are_not}; mend the names, or drop the rows")
+            self._notes.append(f"{table.path.name}: {are_not}; they are left out")
+        return found
+
+
+def _split_of(table: Table, row: Sequence[str], meaning: _Meaning) -> SplitName | None:
+    """Return the split that a row's own columns say, None if they say none."""
+    if meaning.split is not None:
+        called = split_called(row[meaning.split])
+        if called is None:
+            raise AnewError(
+                f"{table.path}: '{row[meaning.split]}' in column "
+                f"'{table.columns[meaning.split]}' is no split; write train, validation or test"
+            )
+        return called
+    if not meaning.flags:
         return None
-    return _rows(labels, notes, pictures, found)
-
-
-def _rows(
-    labels: dict[SplitName, Pairs], notes: list[str], pictures: Sequence[str], found: list[Path]
-) -> Rows:
-    names = {label for _, label in labels["train"]}
-    numbers = [_number(label) for label in names]
-    if all(number is not None for number in numbers) and no_classes(numbers):
-        raise AnewError(f"{found[0]}: labels {no_classes(numbers)}")
-    is_numbered = all(name.isascii() and name.isdigit() for name in names)
-    classes = sorted(names, key=int) if is_numbered else sorted(names)
-    used = {path for pairs in labels.values() for path, _ in pairs}
-    counts = ", ".join(f"{len(pairs):,} {split}" for split, pairs in labels.items())
-    notes.insert(0, f"labels come from {some_of([file.name for file in found])}: {counts}")
-    left = len(pictures) - len(used)
-    if left:
-        notes.append(f"passed over: {counted(left, 'picture')} that no table names")
-    return Rows(labels, tuple(classes), notes)
+    for split, number in meaning.flags:
+        if row[number].strip().lower() in _YES:
+            return split
+    # Which row is no training example is held out; if that is not said, the others are training.
+    named = {split for split, _ in meaning.flags}
+    if "train" not in named:
+        return "train"
+    return "validation" if "test" in named else "test"
 
 
 def _number(text: str) -> float | None:
@@ -119,13 +338,9 @@ def _number(text: str) -> float | None:
         return None
 
 
-def _check_several(table: _Table, rest: Sequence[str]) -> None:
+def _check_several(table: Table, rest: Sequence[str]) -> None:
     """Raise `AnewError` if a table has no labels, but several columns of 0 and 1."""
-    flags = [
-        name
-        for name in rest
-        if {row[table.columns.index(name)].strip() for row in table.rows} <= {"0", "1"}
-    ]
+    flags = [name for name in rest if {*table.column(name)} <= {*_YES[:2], *_NO[:2]}]
     if len(flags) > 1:
         rows = [[float(row[table.columns.index(name)]) for name in flags] for row in table.rows]
         raise AnewError(
@@ -146,6 +361,7 @@ class _Files:
 
     def find(self, name: str, table: Path, split: SplitName | None) -> list[str]:
         """Return the pictures that a row may mean: one, if the table is sound."""
+        name = name.replace("\\", "/") if "\\" in name else name
         for base in (table.parent, self._place):
             path = base / name
             if path in self._paths:
@@ -161,126 +377,3 @@ class _Files:
 
     def _split(self, path: str) -> SplitName | None:
         return split_called(PurePath(path).relative_to(self._place).parts[0])
-
-
-def _read(file: Path, files: _Files) -> _Table:
-    check_regular(file)
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-        if file.suffix.lower() == ".jsonl":
-            return _of_json_lines(file, text)
-        start = text[:4096].splitlines()[0] if text else ""
-        delimiter = max((",", ";", "\t"), key=start.count)
-        rows = [row for row in csv.reader(text.splitlines(), delimiter=delimiter) if any(row)]
-    except (OSError, UnicodeDecodeError, ValueError, csv.Error) as error:
-        raise AnewError(f"{file}: cannot be read as a table ({error}); save it in UTF-8") from error
-    if not rows:
-        raise AnewError(f"{file}: is empty; give a header and a row for each picture")
-
-    header, *rest = rows
-    # Without a header the first row names a picture already.
-    if any(files.find(cell, file, None) for cell in header if cell):
-        header, rest = [f"column {number}" for number in range(1, len(header) + 1)], rows
-    uneven = [number for number, row in enumerate(rest, 2) if len(row) != len(header)]
-    if uneven:
-        raise AnewError(
-            f"{file}: line {uneven[0]} has not {len(header)} cells as the header has; mend it"
-        )
-    return _Table(file, header, rest)
-
-
-def _of_json_lines(file: Path, text: str) -> _Table:
-    records: list[Mapping[str, object]] = []
-    for line in text.splitlines():
-        record = parse_json(line) if line.strip() else None
-        if record is None:
-            continue
-        if not isinstance(record, dict):
-            raise ValueError("a line is no object")
-        records.append(cast("Mapping[str, object]", record))
-    columns = list(dict.fromkeys(name for record in records for name in record))
-    rows = [[_text(record.get(name)) for name in columns] for record in records]
-    return _Table(file, columns, rows)
-
-
-def _text(value: object) -> str:
-    return "" if value is None else str(value)
-
-
-def _columns(
-    reading: Reading, table: _Table, split: SplitName | None
-) -> tuple[int, int, int | None] | None:
-    """Return the numbers of the columns of files, of labels, and of splits if there is one.
-
-    None if a test table has no labels, which is usual.
-    """
-    columns = table.columns
-    for asked, flag in (
-        (reading.spec.image_column, "image"),
-        (reading.spec.label_column, "label"),
-    ):
-        if asked and asked not in columns and split in (None, "train"):
-            raise AnewError(
-                f"{table.path}: has no column '{asked}' (its columns: {', '.join(columns)}); set "
-                f"--data.{flag}-column"
-            )
-
-    file = reading.spec.image_column or column_called(columns, FILES)
-    label = reading.spec.label_column or column_called(
-        [column for column in columns if column != file], LABELS
-    )
-    part = column_called(columns, SPLIT_COLUMNS)
-    rest = [column for column in columns if column not in (file, label, part)]
-    if file is None and columns and columns[0].startswith("column "):
-        file, rest = columns[0], columns[1:]
-    if label is None and len(rest) == 1:
-        label = rest[0]
-    if label not in columns and split in ("test", "validation"):
-        return None
-    if label not in columns and table.rows:
-        _check_several(table, rest)
-    if file not in columns or label not in columns:
-        missing, flag = ("files", "image") if file not in columns else ("labels", "label")
-        raise AnewError(
-            f"{table.path}: of its columns ({', '.join(columns)}) none is known to hold the "
-            f"{missing}; name it with --data.{flag}-column"
-        )
-    return columns.index(file), columns.index(label), columns.index(part) if part else None
-
-
-def _pairs(
-    table: _Table, columns: tuple[int, int, int | None], split: SplitName | None, files: _Files
-) -> dict[SplitName, Pairs]:
-    """Return the picture and the class of each row, by split."""
-    file, label, part = columns
-    found: dict[SplitName, Pairs] = {}
-    missing: list[str] = []
-    for row in table.rows:
-        name, value = row[file].strip(), row[label].strip()
-        if not value:
-            raise AnewError(f"{table.path}: '{name}' has no label; give it one, or drop its row")
-        mine = split or "train"
-        if part is not None:
-            called = split_called(row[part])
-            if called is None:
-                raise AnewError(
-                    f"{table.path}: '{row[part]}' in column '{table.columns[part]}' is no split; "
-                    "write train, validation or test"
-                )
-            mine = called
-
-        paths = files.find(name, table.path, mine)
-        if len(paths) > 1:
-            raise AnewError(
-                f"{table.path}: '{name}' may be {paths[0]} or {paths[1]}; write the folder too"
-            )
-        if paths:
-            found.setdefault(mine, []).append((paths[0], value))
-        else:
-            missing.append(name)
-    if missing:
-        raise AnewError(
-            f"{table.path}: {len(missing):,} of {len(table.rows):,} pictures are not there: "
-            f"{some_of(missing)}; mend the names, or drop the rows"
-        )
-    return found

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -18,11 +18,19 @@ from anew.data.fresh import Fresh
 from anew.data.pictures import Form
 from anew.data.sources.arrays import as_examples, check_labels
 from anew.data.sources.fresh_items import FreshItems
-from anew.data.sources.labels import Labels, no_classes, numbered
+from anew.data.sources.labels import Labels, numbered
 from anew.data.sources.layout_names import SplitName
 from anew.data.sources.memory import from_arrays
 from anew.data.sources.source import Source, checked_source, form_of
-from anew.data.sources.torch_items import as_input, class_names, from_pil, together, unread
+from anew.data.sources.torch_items import (
+    as_input,
+    class_names,
+    class_of,
+    from_pil,
+    pair_of,
+    together,
+    unread,
+)
 from anew.data.storage import Storage
 from anew.data.views import FRESH
 
@@ -67,15 +75,15 @@ def from_datasets(
     form = form_of(spec.complete())
     if FRESH in (spec.views or "").split("+"):
         return _fresh_source(given, spec, form, classes, storage or Storage())
-    items: dict[SplitName, tuple[list[Any], Tensor]] = {}
+    items: dict[SplitName, tuple[list[Any], NDArray[Any]]] = {}
     for split, dataset in given.items():
         items[split] = _read_items(dataset, form)
     in_colour = any(one.shape[2] == 3 for inputs, _ in items.values() for one in from_pil(inputs))
     labels: Labels = {}
     inputs: dict[SplitName, Tensor] = {}
     for split in given:
-        parts, numbers = items[split]
-        inputs[split], labels[split] = together(parts, in_colour), numbers.numpy()
+        parts, labels[split] = items[split]
+        inputs[split] = together(parts, in_colour)
 
     names, notes = (tuple(classes) if classes is not None else None), list[str]()
     if classes is None:
@@ -100,13 +108,13 @@ def _fresh_source(
 ) -> Source:
     """Return a training set that is read whenever it is shown, and other sets in memory."""
     items = FreshItems.of(given["train"], form, storage)
-    others: dict[SplitName, tuple[list[Any], Tensor]] = {}
+    others: dict[SplitName, tuple[list[Any], NDArray[Any]]] = {}
     for split, dataset in given.items():
         if split != "train":
             others[split] = _read_items(dataset, form)
-    raw: Labels = {"train": np.array(items.labels, np.int64)}
-    for split, (_, numbers) in others.items():
-        raw[split] = numbers.numpy()
+    raw: Labels = {"train": np.array(items.labels)}
+    for split, (_, values) in others.items():
+        raw[split] = values
     labels, names, notes = raw, tuple(classes) if classes is not None else None, list[str]()
     if classes is None:
         labels, names, notes = numbered("data set", raw, class_names(given["train"]))
@@ -128,17 +136,17 @@ def _fresh_source(
     return replace(source, notes=tuple(notes))
 
 
-def _read_items(dataset: Dataset[Any], form: Form) -> tuple[list[Any], Tensor]:
+def _read_items(dataset: Dataset[Any], form: Form) -> tuple[list[Any], NDArray[Any]]:
     """Return the inputs of a data set's items, tensors or pictures (H, W, C), and their labels."""
-    inputs, labels = list[Any](), list[int]()
+    inputs, labels = list[Any](), list[int | str]()
     try:
         count = len(dataset)  # type: ignore[arg-type]
         for number in range(count):
-            item, label = dataset[number][:2]
+            item, label = pair_of(dataset[number])
             inputs.append(as_input(f"data set, item {number}", item, form))
-            labels.append(_class_number(label))
+            labels.append(class_of(label))
         places = range(0, count, max(1, count // READ_TWICE))
-        again = [as_input("item", dataset[number][0], form) for number in places]
+        again = [as_input("item", pair_of(dataset[number])[0], form) for number in places]
     except AnewError:
         raise
     except Exception as error:  # whatever somebody else's code raises, and items that are no pairs
@@ -156,18 +164,7 @@ def _read_items(dataset: Dataset[Any], form: Form) -> tuple[list[Any], Tensor]:
             "views (views='crop+flip'), which are drawn anew every epoch, or have each item of the "
             "training set read afresh every epoch (views='fresh')"
         )
-    return inputs, torch.tensor(labels)
-
-
-def _class_number(label: Any) -> int:
-    """Return an item's label; raise `AnewError` if it is a regression's, or of several classes."""
-    try:
-        return operator.index(label)
-    except (TypeError, ValueError):
-        why = no_classes(np.asarray(label)[None])
-        if why:
-            raise AnewError(f"data set: labels {why}") from None
-        raise
+    return inputs, np.array(labels)
 
 
 def _is_same(first: Any, second: Any) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import operator
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -12,6 +13,10 @@ from torch import Tensor
 
 from anew.core.errors import AnewError, in_one_line
 from anew.data.pictures import Form, pixels_of
+from anew.data.sources.labels import no_classes
+from anew.data.sources.layout_names import IMAGES, LABELS, column_called
+
+_INPUTS = ("x", "input", "inputs", "data", "features")
 
 
 def class_names(dataset: Any) -> Sequence[str] | None:
@@ -26,6 +31,44 @@ def class_names(dataset: Any) -> Sequence[str] | None:
         return first if first and all(list(one or ()) == list(first) for one in several) else None
     inside = getattr(dataset, "dataset", None)
     return class_names(inside) if inside is not None else None
+
+
+def pair_of(item: Any) -> tuple[Any, Any]:
+    """Return an item's input and label: the first two of a sequence, or by their usual names."""
+    if not isinstance(item, Mapping):
+        value, label = item[:2]
+        return value, label
+    named = cast("Mapping[Any, Any]", item)
+    names = [name for name in named if isinstance(name, str)]
+    value, label = column_called(names, (*IMAGES, *_INPUTS)), column_called(names, LABELS)
+    if value is None or label is None:
+        raise AnewError(
+            f"data set: of an item's entries ({', '.join(names)}) none is known to hold the "
+            f"{'input' if value is None else 'label'}; name them image and label, or let it be "
+            "map-style, of pairs (picture or tensor, whole-number label)"
+        )
+    return named[value], named[label]
+
+
+def class_of(label: Any) -> int | str:
+    """Return an item's label, a number or a name.
+
+    Raises `AnewError` if it is a regression's, of several classes, or a number with a point.
+    """
+    if isinstance(label, str):
+        return str(label)
+    try:
+        return operator.index(label)
+    except (TypeError, ValueError):
+        values = np.asarray(label)
+        if values.shape == (1,):
+            return class_of(values[0])
+        why = no_classes(values[None])
+        if not why and values.ndim == 0 and values.dtype.kind == "f":
+            why = f"are floats ({float(values)!r}); give whole numbers: int(label)"
+        if why:
+            raise AnewError(f"data set: labels {why}") from None
+        raise
 
 
 def as_input(name: str, item: Any, form: Form) -> Any:
