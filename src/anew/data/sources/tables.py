@@ -190,6 +190,7 @@ class _Tables:
                 raise AnewError(
                     f"{self._used[0]}: labels such as '{made[0]}' {no_classes([[0, 1, 1]])}"
                 )
+
         made = [name for name in sorted(names) if " " in name and set(name.split()) <= names]
         if made:
             self._notes.append(
@@ -319,6 +320,7 @@ def _split_of(table: Table, row: Sequence[str], meaning: _Meaning) -> SplitName 
                 f"'{table.columns[meaning.split]}' is no split; write train, validation or test"
             )
         return called
+
     if not meaning.flags:
         return None
     for split, number in meaning.flags:
