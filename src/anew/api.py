@@ -47,15 +47,16 @@ from anew.training.device import settings
 Array = Tensor | NDArray[Any]
 Examples = (
     str
-    | tuple[Array, Array]
+    | tuple[Any, Any]
+    | tuple[Any, Any, Any]
     | tuple[Array, Array, Array, Array]
     | Dataset[Any]
-    | tuple[Dataset[Any], Dataset[Any]]
     | Mapping[str, Any]
     | Source
 )
-"""A source's name, (x, y), (x, y, x_test, y_test), a torch data set of (input, label) or two for
-training and test, a mapping of train, validation and test to either, or a `Source`.
+"""A source's name, (x, y), (x, y, x_test, y_test), a torch data set of (input, label), two of such
+sets for training and test or three with one for validation between them, a mapping of train,
+validation and test to such sets, or a `Source`.
 """
 
 
@@ -216,10 +217,11 @@ def _source(given: Any, spec: DataSpec, storage: Storage | None = None) -> Sourc
     """Return the source of arrays, data sets, splits of either by name, or a source."""
     if isinstance(given, Source):
         return given
-    if data_sources.is_hugging_face(given):
+    splits = {} if data_sources.is_hugging_face(given) else _splits(given)
+    of_library = splits or given
+    if data_sources.is_hugging_face(of_library):
         reading = data_sources.Reading(spec, Path(), storage or Storage())
-        return data_sources.from_hugging_face(given, reading)
-    splits = _splits(given)
+        return data_sources.from_hugging_face(of_library, reading)
 
     if splits and all(isinstance(one, Dataset) for one in splits.values()):
         return data_sources.from_datasets(splits, spec, storage=storage)
@@ -247,7 +249,7 @@ def _splits(given: Any) -> dict[SplitName, Any]:
 
     if len(given) == 4:
         return {"train": given[:2], "test": given[2:]}
-    if all(isinstance(one, Dataset) or _is_pair(one) for one in given):
+    if all(map(_is_set, given)):
         # As Keras gives its data sets, and many files hold theirs.
         names: dict[int, tuple[SplitName, ...]] = {
             2: ("train", "test"),
@@ -256,6 +258,15 @@ def _splits(given: Any) -> dict[SplitName, Any]:
         return dict(zip(names.get(len(given), ()), given, strict=False))
     is_loader = any(isinstance(one, DataLoader) for one in given)
     return {"train": given} if len(given) == 2 and not is_loader else {}
+
+
+def _is_set(given: Any) -> bool:
+    """Return whether this is a set of examples with labels."""
+    return (
+        _is_pair(given)
+        or isinstance(given, Dataset)
+        or (not isinstance(given, Mapping) and data_sources.is_hugging_face(given))
+    )
 
 
 def _is_pair(given: Any) -> bool:

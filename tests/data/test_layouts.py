@@ -446,6 +446,14 @@ def test_a_file_in_place_of_a_folder_is_told_what_it_is(tmp_path, name, words):
         load(f"folder:{tmp_path / name}")
 
 
+def test_texts_that_are_no_lists_of_pictures_are_passed_over(tmp_path):
+    folder(tmp_path / "images", classes=("001.ant", "002.bee"))
+    (tmp_path / "images.txt").write_text("1 001.ant/0.png\n2 001.ant/1.png\n")
+    (tmp_path / "train.txt").write_text("001.ant/0\n002.bee/1\n")
+    with pytest.raises(AnewError, match=r"has one folder of pictures, .*images; give folder:"):
+        load(f"folder:{tmp_path}")
+
+
 @pytest.mark.parametrize("kind, name", [("folder", ""), ("npz", "a.npz"), ("parquet", "a.parquet")])
 def test_a_path_without_its_kind_is_told_how_it_is_written(tmp_path, kind, name):
     if name:
@@ -526,6 +534,24 @@ def test_parquet_columns_can_be_named(tmp_path):
     with pytest.raises(AnewError, match=r"its columns: odd, odder.*--data\.image-column"):
         load(f"parquet:{file}")
     assert len(load(f"parquet:{file}", image_column="odd", label_column="odder").train) == 6
+
+
+def test_rows_without_a_picture_are_damaged_pictures(tmp_path):
+    file = write_parquet(tmp_path / "train.parquet")
+    rows = pyarrow.parquet.read_table(file).to_pydict()
+    rows["image"][2] = None
+    pyarrow.parquet.write_table(pyarrow.table(rows), file)
+    with pytest.raises(AnewError, match=r"row 2: column 'image' holds no picture; replace what"):
+        _ = load(f"parquet:{file}").fingerprint
+    source = load(f"parquet:{file}", skip_damaged=True)
+    assert source.train.labels.tolist() == [0, 1, 0, 1, 2]
+    assert source.train.show(slice(None))[:, 0, 0, 0].tolist() == [0, 1, 3, 4, 5]
+
+
+def test_labels_may_be_lists_of_one(tmp_path):
+    labels = [[2], [0], [1]]
+    source = load(f"parquet:{write_parquet(tmp_path / 'train.parquet', labels, None)}")
+    assert source.train.labels.tolist() == [2, 0, 1]
 
 
 def test_labels_may_be_names(tmp_path):
@@ -757,6 +783,12 @@ def test_hugging_face_data_sets_are_read(tmp_path, view):
     assert whole.validation.show(slice(None))[:, 0, 0, 0].tolist() == [9 * row for row in range(12)]
     alone = from_hugging_face(data["train"].select([1, 2, 4, 5]), reading)
     assert (alone.test, alone.classes, len(alone.notes)) == (None, ("bee", "cat"), 1)
+
+
+def test_a_stream_of_hugging_face_is_refused(tmp_path):
+    data = hugging_face()["train"].to_iterable_dataset()
+    with pytest.raises(AnewError, match=r"is a stream .*load it without streaming=True"):
+        from_hugging_face(data, Reading(DataSpec(source="arrays"), tmp_path))
 
 
 def test_a_hugging_face_folder_is_read(tmp_path):

@@ -309,7 +309,7 @@ def test_objects_beside_the_weights_are_never_made(state, tmp_path):
     torch.save({"state_dict": state, "x": Forged(), "y": np.arange(3), "z": np.float32(3)}, path)
     value = containers.read(path).value
     assert equal(value["state_dict"], state)
-    assert {type(value[name]).__name__ for name in "xyz"} == {"_Beside"}
+    assert {type(value[name]).__name__ for name in "xyz"} == {"StandIn"}
 
 
 def test_a_whole_model_says_how_its_owner_takes_the_weights_out(net, tmp_path, monkeypatch):
@@ -374,6 +374,7 @@ def test_a_truncated_file_is_refused(state, tmp_path, legacy, kept):
         ({"state": {0: {"m": torch.ones(1)}}, "param_groups": []}, "an optimizer and no weights"),
         ({"optimizer": optimizer_of({}), "epoch": 3}, "an optimizer and no weights"),
         ({"epoch": 3}, r"holds no weights \(epoch\)"),
+        ({"fc.weight": np.ones(3)}, r"holds NumPy's arrays .*\(fc\.weight\): torch\.from_numpy"),
         ([torch.ones(3)], "holds a list and no state dict"),
         (torch.ones(3), "holds a Tensor and no state dict"),
     ],
@@ -414,6 +415,13 @@ def test_a_network_beside_others_that_do_not_fit_is_taken(state, tmp_path):
     fit = fitted(path, Net())
     assert equal(fit.tensors, state) and fit.key == "critic"
     assert "under 'critic' (beside them: generator)" in checkpoints.read(path).said(fit.key)[0]
+
+
+def test_numbers_beside_a_table_are_named_and_no_table(state, tmp_path):
+    path = tmp_path / "t.pth"
+    torch.save({"state_dict": state, "best_acc": torch.tensor(0.9), "epoch": 3}, path)
+    said = checkpoints.read(path).said(fitted(path, Net()).key)
+    assert said == ["its weights are those under 'state_dict' (beside them: best_acc, epoch)"]
 
 
 def test_what_is_no_checkpoint_is_not_located(tmp_path):
@@ -573,6 +581,13 @@ def test_what_does_not_fit_says_what_would(tmp_path, case):
     make, says = MISFITS[case]
     found = refusal(tmp_path, make())
     assert re.search(says, found) and "\n" not in found, found
+
+
+def test_a_classifier_of_another_name_is_named(tmp_path):
+    held = {name.replace("classifier", "fc"): one for name, one in built("small_cnn").items()}
+    assert "'fc.bias' has the shape of 'classifier.bias', which may be the same" in refusal(
+        tmp_path, held
+    )
 
 
 def test_another_depth_is_called_so(tmp_path):

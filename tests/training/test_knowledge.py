@@ -1,5 +1,7 @@
 """What stops a student before it learns: evidence that its teacher is at chance, and the cause."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import safetensors.torch
@@ -8,7 +10,10 @@ import torch
 from anew import AnewError
 from anew.core import files
 from anew.core.callbacks import Callback
-from anew.data import from_arrays
+from anew.core.spec import DataSpec
+from anew.data import from_arrays, prepare
+from anew.teachers.teacher import Teacher
+from anew.training import checks
 from runs import RECIPE, train
 
 LONG = {**RECIPE, "training": {"epochs": 12, "batch_size": 16, "learning_rate": 0.1}}
@@ -81,6 +86,20 @@ def test_few_examples_that_tell_nothing_stop_nothing_and_it_is_said(arrays, tmp_
     few = arrays[0][:40], arrays[1][:40]
     train(few, tmp_path / "f", recipe=recipe, generations=1, progress=notices)
     assert any("too few to tell if it knows anything" in line for line in notices.said)
+
+
+def test_a_network_that_learned_these_data_has_their_order(tmp_path):
+    """Trained on labels that say the opposite, which another order of classes would explain."""
+    pictures, labels = cells(2, 60)
+    swapped = prepare(from_arrays((pictures, 1 - labels)), DataSpec())
+    result, _ = knowing((pictures, labels), tmp_path / "teacher")
+    teacher = Teacher.__new__(Teacher)
+    teacher.live = SimpleNamespace(networks=[result.network()], weights=())
+    device = torch.device("cpu")
+    given = checks.knowledge(teacher, swapped, device, given=True)
+    own = checks.knowledge(teacher, swapped, device)
+    assert given.is_at_chance and "in another order" in given.advice
+    assert own.is_at_chance and own.advice == ""
 
 
 def test_a_teacher_of_another_order_is_stopped_with_the_cause(arrays, tmp_path):

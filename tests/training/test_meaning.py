@@ -2,6 +2,8 @@
 evaluation mode.
 """
 
+import random
+
 import numpy as np
 import pytest
 import safetensors.torch
@@ -210,6 +212,38 @@ def test_a_teacher_of_sigmoids_is_refused(arrays, checkpoint, tmp_path):
 
 
 # Models to be trained
+
+
+class SometimesLouder(Net):
+    """One number decides for a whole batch, so that it often answers twice alike."""
+
+    def forward(self, x):
+        return super().forward(x) * (1.5 if random.random() < 0.5 else 1.0)
+
+
+class OfTheBatch(Net):
+    """Normalised by the statistics of the batch in evaluation mode too."""
+
+    def forward(self, x):
+        answer = super().forward(x)
+        return answer - answer.mean(0)
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (SometimesLouder, "answers otherwise when it is asked twice"),
+        (OfTheBatch, "depends on the others in the batch"),
+    ],
+)
+def test_a_model_whose_answers_are_not_the_examples_own_is_refused(
+    arrays, checkpoint, tmp_path, model, words
+):
+    with pytest.raises(AnewError, match=words):
+        train(arrays, tmp_path / "new", model)
+    with pytest.raises(AnewError, match=f"teacher .*: .*{words}"):
+        taught(arrays, checkpoint, tmp_path / "new", model)
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("model", [AlwaysDropout, Noise])

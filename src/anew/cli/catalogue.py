@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from cyclopts import Parameter
+
 from anew.cli.options import ROWS_AS_TABLE, WHOLE, PrintedRows, settings_from, takes_data
 from anew.cli.printing import notify, print_facts, print_json, print_rows
 from anew.cli.streams import Terminal
@@ -101,8 +103,8 @@ def data(
     source: str = "",
     /,
     *,
-    root: Path = Path("data"),
-    download: bool = False,
+    root: Annotated[Path, Parameter(name=["--root", "--data.root"])] = Path("data"),
+    download: Annotated[bool, Parameter(name=["--download", "--data.download"])] = False,
     sheet: Path | None = None,
     printed: PrintedRows = ROWS_AS_TABLE,
     **given: Any,

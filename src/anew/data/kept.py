@@ -350,7 +350,14 @@ def _attempt(kept: Kept, numbers: list[int]) -> tuple[Tensor, dict[int, str]]:
 
 
 def _digests(encoded: Encoded, numbers: Sequence[int]) -> list[bytes]:
-    return [hashlib.sha256(encoded.content(number)).digest() for number in numbers]
+    digests: list[bytes] = []
+    for number in numbers:
+        try:
+            content = encoded.content(number)
+        except PictureError:
+            content = b""
+        digests.append(hashlib.sha256(content).digest())
+    return digests
 
 
 def _headers(
@@ -361,11 +368,13 @@ def _headers(
     errors: dict[int, str] = {}
     digests: list[bytes] = []
     for number in numbers:
-        content = encoded.content(number)
-        digests.append(hashlib.sha256(content).digest())
+        content = b""
         try:
+            # A row of a table may hold no picture.
+            content = encoded.content(number)
             headers.append(read_header(encoded.name(number), content))
         except PictureError as error:
             headers.append(None)
             errors[number] = str(error)
+        digests.append(hashlib.sha256(content).digest())
     return headers, errors, digests

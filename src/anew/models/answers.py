@@ -24,6 +24,9 @@ _SUM_IS_ONE = 1e-2
 SAME = 1e-4
 _LARGE = 1e4
 PROBES = 2
+# What is left out or not by one number, as layers are, answers alike every other time.
+_AGAIN = 6
+_FEW = 2
 
 
 def kind_of(answers: Float[Tensor, "examples *positions classes"]) -> Kind:
@@ -72,14 +75,34 @@ def ask(network: Network, inputs: Num[Tensor, "batch ..."]) -> Float[Tensor, "ba
 
 
 def differs_from_itself(network: Network, inputs: Num[Tensor, "batch ..."]) -> float:
-    """Return by how much a network's answers differ when it is asked twice: see `difference`.
+    """Return by how much a network's answers differ when it is asked again: see `difference`.
 
-    Torch's generators are at other places each time, and as they were afterwards.
+    About few of the inputs it is asked several times. The generators of torch, NumPy and Python are
+    at other places each time, and as they were afterwards.
     """
-    with randomness.torch_generator(randomness.key("asked once"), network.mean.device):
+    device = network.mean.device
+    with randomness.torch_generator(randomness.key("asked once"), device):
         once = ask(network, inputs)
-    with randomness.torch_generator(randomness.key("asked twice"), network.mean.device):
-        return difference(once, ask(network, inputs))
+    with randomness.torch_generator(randomness.key("asked twice"), device):
+        apart = difference(once, ask(network, inputs))
+
+    few = inputs[:_FEW]
+    with randomness.torch_generator(randomness.key("asked about few"), device):
+        first = ask(network, few)
+    for number in range(_AGAIN):
+        with randomness.torch_generator(randomness.key("asked again", number), device):
+            apart = max(apart, difference(first, ask(network, few)))
+    return apart
+
+
+def differs_by_company(network: Network, inputs: Num[Tensor, "batch ..."]) -> float:
+    """Return by how much the answers to examples differ beside others in a batch of one size."""
+    count = min(_FEW, len(inputs) // 2)
+    if not count:
+        return 0.0
+    first, others = inputs[:count], inputs[count : 2 * count]
+    alone = ask(network, torch.cat([first, first]))[:count]
+    return difference(alone, ask(network, torch.cat([first, others]))[:count])
 
 
 def difference(

@@ -76,7 +76,7 @@ class Checkpoint:
     def said(self, key: str) -> list[str]:
         """Return what is to be said of where its weights were found, when a table was taken."""
         table = next((place for place in self.tables if place and key.startswith(place)), "")
-        others = [place for place in self.tables if place != table] + list(self.beside)
+        others = [place for place in self.tables if place not in ("", table)] + list(self.beside)
         if not table or not others:
             return []
         return [f"its weights are those under '{table}' (beside them: {', '.join(others[:8])})"]
@@ -254,7 +254,7 @@ def _below(key: str, tables: Mapping[str, Tensors], path: Path) -> Tensors:
 
 def _beside(loaded: object, tables: Mapping[str, Tensors]) -> tuple[str, ...]:
     """Return the names at the top of a file that lead to no table of tensors."""
-    if not isinstance(loaded, Mapping) or "" in tables:
+    if not isinstance(loaded, Mapping) or not any(tables):
         return ()
     tops = {key.partition(".")[0] for key in tables}
     names = cast("Mapping[object, object]", loaded)
@@ -268,7 +268,11 @@ def _what_it_holds(loaded: object) -> str:
     names = [str(name) for name in cast("Mapping[object, object]", loaded)]
     if "param_groups" in names or any(name.lower().startswith("optim") for name in names):
         return f"holds the state of an optimizer and no weights ({', '.join(names[:6])})"
-    return f"holds no weights ({', '.join(names[:6]) or 'nothing at all'})"
+    shown = ", ".join(names[:6]) or "nothing at all"
+    values = list(cast("Mapping[object, object]", loaded).values())
+    if values and all(isinstance(value, containers.StandIn) for value in values):
+        return f"holds NumPy's arrays or objects in place of tensors ({shown}): torch.from_numpy"
+    return f"holds no weights ({shown})"
 
 
 def _classes(loaded: object, level: int = 0) -> tuple[str, ...]:

@@ -58,10 +58,11 @@ class Content:
     is_safetensors: bool
 
 
-class _Beside:
+class StandIn:
     """Stands for an object beside the weights: it takes what it is given and keeps nothing."""
 
-    def __new__(cls, *given: object) -> _Beside:
+    def __new__(cls, *given: object) -> StandIn:
+        """Return one, whatever is given."""
         return super().__new__(cls)
 
     def __init__(self, *given: object) -> None: ...
@@ -106,7 +107,7 @@ _BESIDE = (
 # As the default of a table with defaults; nothing is called.
 _KINDS = tuple(f"builtins.{kind}" for kind in ("int", "float", "bool", "str", "list", "dict"))
 _STAND_INS: list[Callable[..., object] | tuple[Callable[..., object], str]] = [
-    *((_Beside, name) for name in (*_BESIDE, *_KINDS)),
+    *((StandIn, name) for name in (*_BESIDE, *_KINDS)),
     (_empty_table, "collections.defaultdict"),
 ]
 

@@ -95,6 +95,9 @@ def _advice(
     classes = len(network.signature.classes)
     share = len(wanted.keys() & taken.keys()) / len(wanted)
     heads = [key for key in missing if _shape(wanted[key])[:1] == (classes,)]
+    renamed = _renamed(taken, wanted, missing, extra)
+    if renamed:
+        return f"{renamed}: rename them in the file, or in the model"
     if share >= SAME and missing and len(heads) == len(missing):
         return (
             f"it holds no classifier of {model}: give a whole one; students can start from it as "
@@ -116,6 +119,26 @@ def _advice(
     if extra:
         return f"it is of another architecture: name its model with {flag}"
     return f"name its model with {flag}, or give a whole checkpoint"
+
+
+def _renamed(
+    taken: Mapping[str, Tensor],
+    wanted: Mapping[str, Tensor],
+    missing: Collection[str],
+    extra: Collection[str],
+) -> str:
+    """Return in words that what is missing has other names in the file, "" if it has not."""
+    if not missing or len(missing) != len(extra):
+        return ""
+    pairs = list(zip(missing, extra, strict=True))
+    if any(
+        _shape(wanted[own]) != _shape(taken[other])
+        or own.rpartition(".")[2] != other.rpartition(".")[2]
+        for own, other in pairs
+    ):
+        return ""
+    own, other = pairs[0]
+    return f"what it has as '{other}' has the shape of '{own}', which may be the same"
 
 
 def _kinds(names: Collection[str]) -> set[str]:

@@ -76,9 +76,10 @@ def _some(data: Data) -> Num[Tensor, "some ..."]:
 
 
 def _check_alike(network: Network, inputs: Tensor, name: str) -> None:
-    """Raise `AnewError` if a network answers otherwise when it is asked twice, or not at all."""
+    """Raise `AnewError` if a network answers otherwise when it is asked again, or not at all."""
     try:
         apart = answers.differs_from_itself(network, inputs)
+        beside = answers.differs_by_company(network, inputs) if apart <= answers.SAME else 0.0
     except (RuntimeError, ValueError, TypeError) as error:
         raise AnewError(
             f"{name}: fails on examples of the data ({in_one_line(error)}); mend the model, or "
@@ -90,4 +91,10 @@ def _check_alike(network: Network, inputs: Tensor, name: str) -> None:
             f"{name}: answers otherwise when it is asked twice about the same examples (by "
             f"{apart:.0%} of its logits' size): it draws random numbers in evaluation mode, as "
             "F.dropout without training=self.training does; let it do so in training mode alone"
+        )
+    if beside > answers.SAME:
+        raise AnewError(
+            f"{name}: its answer to an example depends on the others in the batch (by {beside:.0%} "
+            "of its logits' size), as after batch norm without running statistics; normalise each "
+            "example alone, or keep running statistics (track_running_stats=True)"
         )

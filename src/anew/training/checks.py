@@ -183,7 +183,8 @@ def knowledge(
 
     Of a language model it is the perplexity beside that of the words' frequencies.
     Soft labels are those of training examples. Of a teacher that was `given` it is also looked at
-    whether another order of its classes would fit.
+    whether another order of its classes, or other units, would fit; one that learned from these
+    very data has them.
     """
     if isinstance(teacher, RowTeacher):
         return _of_rows(teacher.predicted().cpu(), data)
@@ -197,7 +198,7 @@ def knowledge(
     predicted = _answers(teacher.live.networks, examples, device, teacher.live.weights)
 
     found = _beside_chance(predicted, examples.labels, data.classes, on)
-    if not (found.is_at_chance or given) or examples.labels.ndim > 1:
+    if not given or examples.labels.ndim > 1:
         return found
     return replace(found, advice=_advice(teacher, data, device, found))
 

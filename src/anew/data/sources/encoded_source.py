@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from anew.core.errors import AnewError
+from anew.core.text import counted
 from anew.data.encoded import Encoded
 from anew.data.examples import Examples
 from anew.data.kept import Pictures, some_of
@@ -49,7 +50,8 @@ def source_of(found: Labelled, reading: Reading) -> Source:
         out = set(damaged)
         if damaged:
             notes.append(
-                f"{len(damaged):,} damaged pictures are left out: {some_of(list(damaged.values()))}"
+                f"{counted(len(damaged), 'damaged picture')} left out: "
+                f"{some_of(list(damaged.values()))}"
             )
 
     splits: list[Examples | None] = []

@@ -67,6 +67,11 @@ def from_hugging_face(data: Any, reading: Reading) -> Source:
     """
     name, notes = reading.name, list[str]()
     given = cast("Mapping[str, Any]", data) if _is_mapping(data) else {"train": data}
+    if any(not hasattr(dataset, "__len__") for dataset in given.values()):
+        raise AnewError(
+            f"data '{name}': is a stream (IterableDataset), which cannot be read in any order; "
+            "load it without streaming=True"
+        )
     splits: dict[SplitName, Any] = {}
     for key, dataset in given.items():
         split = split_called(key)

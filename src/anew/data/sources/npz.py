@@ -180,6 +180,12 @@ def _read_archive(name: str, place: Path) -> dict[str, NDArray[Any]]:
         with np.load(place, allow_pickle=False) as file:
             return {key: file[key] for key in file.files}
     except Exception as error:  # damaged archives raise nearly anything
+        if "allow_pickle" in str(error):
+            raise AnewError(
+                f"data '{name}': an array holds Python objects, which could run code when they are "
+                "loaded; save it with a type of its own: names as array.astype(str), pictures as "
+                "one array of numbers"
+            ) from error
         raise _no_arrays(name, error) from error
 
 

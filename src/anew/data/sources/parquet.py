@@ -21,6 +21,7 @@ from anew.core.errors import AnewError, in_one_line
 from anew.core.files import check_regular
 from anew.core.parsing import parse_json
 from anew.data.encoded import stamp_of
+from anew.data.pictures import PictureError
 from anew.data.sources.arrays import check_labels
 from anew.data.sources.encoded_source import Labelled, source_of
 from anew.data.sources.labels import Labels, no_classes, numbered
@@ -214,6 +215,8 @@ def _parquet(file: str, name: str = "") -> Generator[Any]:
 def _content(place: str, column: str, value: Any) -> bytes:
     """Return the bytes of a picture from a cell: the bytes, or a dictionary with them."""
     content = value.get("bytes") if isinstance(value, dict) else value
+    if content is None:
+        raise PictureError(f"{place}: column '{column}' holds no picture")
     if not isinstance(content, bytes):
         raise AnewError(
             f"{place}: column '{column}' holds no bytes of a picture; write them into it"
@@ -270,6 +273,8 @@ def _found(schema: Any, wanted: _Wanted) -> str | None:
 
 def _labels(file: Path, column: str, values: list[Any]) -> NDArray[Any]:
     """Return labels as an array of whole numbers, or of names."""
+    if values and all(isinstance(value, list) and len(value) == 1 for value in values):
+        values = [value[0] for value in values]
     if all(isinstance(value, str) for value in values):
         return np.array(values, dtype=str)
     why = no_classes(values)

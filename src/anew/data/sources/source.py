@@ -16,7 +16,8 @@ from anew.core.spec import DataSpec
 from anew.data.cache import Facts
 from anew.data.examples import PART, Examples, Resident, in_parts
 from anew.data.fresh import Fresh
-from anew.data.pictures import Form, fit
+from anew.data.kept import damaged_error
+from anew.data.pictures import Form, PictureError, fit
 from anew.data.sources.arrays import names_of
 from anew.data.storage import Storage
 from anew.data.streamed import Streamed, settled
@@ -279,14 +280,26 @@ def _fingerprint(source: Source) -> str:
     for examples in source.splits:
         if examples is source.validation:
             digest.update(b"validation")
+
         if isinstance(examples, Streamed) and _counts_as_files(examples):
             _add_files(digest, examples)
         elif isinstance(examples, Fresh):
             _add_fresh(digest, examples)
         else:
-            _add_inputs(digest, examples)
+            try:
+                _add_inputs(digest, examples)
+            except PictureError as error:
+                raise _of_all_damaged(examples, error) from error
         digest.update(examples.labels.cpu().contiguous().numpy().data)
     return digest.hexdigest()[:16]
+
+
+def _of_all_damaged(examples: Examples, error: PictureError) -> PictureError:
+    """Return the error that names all damaged pictures, of which one was met."""
+    if not isinstance(examples, Streamed):
+        return error
+    damaged = examples.pictures.damaged()
+    return damaged_error(damaged, len(examples.pictures)) if damaged else error
 
 
 def _add_inputs(digest: Any, examples: Examples) -> None:

@@ -107,11 +107,18 @@ class _Tables:
             return
 
         table = read_table(file, lambda cell: bool(self._files.find(cell, file, None)))
-        if (file.suffix.lower() == ".txt" or (split is None and not is_only)) and not any(
-            self._files.find(cell.strip(), file, None)
-            for row in table.rows
-            for cell in row
-            if cell.strip()
+        if file.suffix.lower() == ".txt" and not self._is_list(table):
+            self._notes.append(f"the table {file.name} is passed over: it lists no pictures first")
+            return
+        if (
+            split is None
+            and not is_only
+            and not any(
+                self._files.find(cell.strip(), file, None)
+                for row in table.rows
+                for cell in row
+                if cell.strip()
+            )
         ):
             self._notes.append(f"the table {file.name} is passed over: it names no picture here")
             return
@@ -123,6 +130,12 @@ class _Tables:
         self._used.append(file)
         for one, pairs in self._pairs(table, meaning, split).items():
             self.labels.setdefault(one, []).extend(pairs)
+
+    def _is_list(self, table: Table) -> bool:
+        """Return whether a text is a list of pictures with their classes, a picture first."""
+        first = [row[0].strip() for row in table.rows]
+        is_named = [len(self._files.find(cell, table.path, None)) == 1 for cell in first]
+        return len(table.columns) > 1 and sum(is_named) > len(first) / 2
 
     def rows(self, pictures: int) -> Rows:
         """Return what all tables say together of so many pictures."""

@@ -10,7 +10,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -159,9 +159,10 @@ def _shards(reading: Reading) -> tuple[Shards, list[str]]:
         packed = [path.name for path in place.rglob("*") if path.name.lower().endswith(_PACKED)]
         if not packed:
             raise
+        are = "is" if len(packed) == 1 else "are"
         raise AnewError(
-            f"data '{name}': {some_of(sorted(packed), 3)} are compressed, and pictures in them "
-            "cannot be read in any order; unpack them once to .tar files (gzip -d, xz -d, zstd -d)"
+            f"data '{name}': {some_of(sorted(packed), 3)} {are} compressed, and pictures cannot be "
+            "read from it in any order; unpack it once to .tar files (gzip -d, xz -d, zstd -d)"
         ) from None
 
 
@@ -213,6 +214,14 @@ def _unlabelled(name: str, index: TarIndex, without: NDArray[np.int64], *, lenie
     names = some_of([index.key(int(number)) for number in without[:11]])
     if lenient:
         return f"{len(without):,} pictures without a label are left out: {names}"
+    folders = sorted({PurePath(index.key(int(number))).parent.name for number in without})
+    if 1 < len(folders) <= len(without) / 2 and all(folders):
+        raise AnewError(
+            f"data '{name}': {len(without):,} pictures have no label, and lie in folders "
+            f"({some_of(folders, 3)}), which seem to be the classes; unpack the tar file, and give "
+            "folder:PATH"
+        )
+
     raise AnewError(
         f"data '{name}': {len(without):,} pictures have no label that can be read: {names}; it is "
         "looked for in .cls, in a field of .json, and in .txt: name the suffix or the field with "
