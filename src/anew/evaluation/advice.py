@@ -130,7 +130,7 @@ def advise(facts: Facts) -> list[Advice]:
                 f"The validation NLL was least after epoch {rising.epoch} of {rising.epochs} "
                 f"({rising.least:.2f}, {rising.last:.2f} at the end), so the network overfits",
                 "look at the labels with `anew suspects`, since where 9 to 40 % were wrong longer "
-                "training cost 2 to 6 points and no student was better, but with 20 classes and "
+                "training cost 3 to 6 points and no student was better, but with 20 classes and "
                 "right labels the students of such a teacher had less error, so compare "
                 "generations with independent networks",
                 "wrong-labels",
