@@ -2,6 +2,7 @@
 
 import builtins
 import functools
+import inspect
 import os
 import re
 import subprocess
@@ -16,6 +17,11 @@ import torch
 from beartype import BeartypeConf, beartype
 from jaxtyping import install_import_hook
 
+# What is compiled is kept for this process's next run, and for the processes that tests start: with
+# the checks below that is three seconds of a run's start, and a second of each process's.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 # Types and the shapes in annotations are checked at run time, in everything of anew that a test
 # process imports. A whole number is a number (the numeric tower), as the type checker has it too.
 # A violation is a TypeError, as a wrong value is without these checks.
@@ -26,24 +32,47 @@ check_shapes = jaxtyping.jaxtyped
 def checked(function=None, *, typechecker=None):
     """Check the types of a function's arguments, and the shapes across them where it has arrays.
 
-    jaxtyping binds the arguments at each call and checks them twice, a third of the suite's time;
-    a function without arrays has no shapes that could disagree, so beartype alone does for it.
+    jaxtyping's own decorator binds the arguments at each call and checks them twice, half as much
+    as a small training itself costs. beartype alone does the same in one pass: a function without
+    arrays has no shapes that could disagree, and one with arrays gets a scope for its shapes.
     """
     if function is None:
         return functools.partial(checked, typechecker=typechecker)
-    plain = isinstance(function, types.FunctionType) and is_plain(function)
-    return check_types(function) if plain else check_shapes(function, typechecker=typechecker)
+    if not (isinstance(function, types.FunctionType) and has_known_names(function)):
+        return check_shapes(function, typechecker=typechecker)
+    if not has_shapes(function):
+        return check_types(function)
+    # beartype checks a generator's arguments at its first step, where its scope has ended.
+    if inspect.isgeneratorfunction(function):
+        return check_shapes(function, typechecker=typechecker)
+    return with_shapes(function)
 
 
-def is_plain(function):
-    """Whether beartype alone can check a function: no shapes, and every name in its annotations is
-    there when it is called. Those that only the type checker imports are not, and jaxtyping alone
-    lets them be.
+def with_shapes(function):
+    """Check a function's types, and that a call's arguments and its result agree in the sizes that
+    their annotations share.
+    """
+    with_types = check_types(function)
+
+    @functools.wraps(function)
+    def call(*arguments, **named):
+        if jaxtyping.config.jaxtyping_disable:
+            return function(*arguments, **named)
+        with check_shapes("context"):
+            return with_types(*arguments, **named)
+
+    return call
+
+
+def has_known_names(function):
+    """Whether every name in a function's annotations is there when it is called. Those that only
+    the type checker imports are not; jaxtyping lets them be, and beartype does not.
     """
     known = {*function.__globals__, *dir(builtins)}
     annotations = " ".join(map(str, function.__annotations__.values()))
-    names = re.findall(r"(?<![\w.])[A-Za-z_]\w*", annotations)
-    return known.issuperset(names) and not has_shapes(function)
+    # Without what is quoted: shapes.
+    names = re.findall(r"(?<![\w.])[A-Za-z_]\w*", re.sub(r"\"[^\"]*\"|'[^']*'", "", annotations))
+    return known.issuperset(names)
 
 
 def has_shapes(function):
@@ -61,16 +90,13 @@ install_import_hook("anew", "conftest.check_types")
 # One thread a test process: the suite runs in parallel, and bits depend on the number of threads.
 torch.set_num_threads(1)
 
-# Processes that tests start read what an earlier one compiled: a second of each start.
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-
 
 def without_page(arguments):
     """A command's words, so that it writes no report: that takes a second or two, and
     test_report.py looks at it.
     """
     trains = arguments[:1] == ("train",) or arguments[:2] == ("study", "run")
-    return (*arguments, "--no-page") if trains else arguments
+    return (*arguments, "--no-page") if trains and "--no-page" not in arguments else arguments
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -2,9 +2,10 @@
 
 A process that starts Python again spends two seconds and more on importing torch, before it does
 what a test is about. A fork has everything already. What a start of Python itself is part of (the
-first signals, workers, torchrun) needs `runs.start`.
+first signals, spawned workers, torchrun's own doing) needs `runs.start`.
 """
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -15,7 +16,14 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+# Every optimizer imports the compiler, and every evaluation scipy's statistics: here once, not in
+# each fork.
+import scipy.stats  # noqa: F401
+import torch._dynamo
+import torch.distributed
+
 from anew.cli import main
+from anew.training.launch import local
 from commands import without_page
 
 # Those that may still run; a test that fails must not leave one behind.
@@ -132,6 +140,68 @@ def fork(*arguments: object, cwd: Path | None = None) -> Forked:
 def fork_training(out: Path, npz: Path, *options: object) -> Forked:
     """Run `anew train` in a forked process, as `runs.start` does in one of its own."""
     return fork("train", "--data", f"npz:{npz}", "--out", out, "--threads", 1, *options)
+
+
+def fork_workers(method: str = "fork") -> multiprocessing.context.BaseContext:
+    """Return the context of worker processes that are forked, not spawned. In `local.get_context`'s
+    place, it saves each worker of this process a start of Python.
+    """
+    return multiprocessing.get_context("fork")
+
+
+def fork_with_workers(out: Path, npz: Path, *options: object) -> Forked:
+    """Run `anew train` in a forked process, and its workers (`--jobs`) in forks of that."""
+    data = f"npz:{npz}"
+    command = ("train", "--data", data, "--out", out, "--threads", 1, "--no-page", *options)
+
+    def work() -> None:
+        local.get_context = fork_workers
+        main.main([str(word) for word in command])
+
+    return Forked(work)
+
+
+def fork_together(out: Path, source: object, *options: object, processes: int = 2) -> Forked:
+    """Run `anew train` in several processes that train together, as `runs.start` does by torchrun.
+
+    The fork that is returned stands for torchrun: it holds the store where the processes meet, sets
+    the variables that they read, and ends all when one fails. They are of its group.
+    """
+    command = ("train", "--data", source, "--out", out, "--threads", 1, "--no-page", *options)
+    words = [str(word) for word in command]
+
+    def work() -> None:
+        store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        common = {
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(store.port),
+            "TORCHELASTIC_USE_AGENT_STORE": "True",
+            "WORLD_SIZE": str(processes),
+            "LOCAL_WORLD_SIZE": str(processes),
+        }
+        context = multiprocessing.get_context("fork")
+        ranks = [
+            context.Process(
+                target=_train_as_a_rank,
+                args=(words, common | {"RANK": str(rank), "LOCAL_RANK": str(rank)}),
+            )
+            for rank in range(processes)
+        ]
+        for process in ranks:
+            process.start()
+        while any(process.exitcode is None for process in ranks):
+            if any(process.exitcode for process in ranks):
+                for process in ranks:
+                    process.terminate()
+            time.sleep(0.01)
+        sys.exit(next((process.exitcode for process in ranks if process.exitcode), 0))
+
+    return Forked(work)
+
+
+def _train_as_a_rank(words: list[str], variables: dict[str, str]) -> None:
+    os.environ.update(variables)
+    main.main(words)
 
 
 def fork_code(code: str, *arguments: object) -> Forked:

@@ -4,7 +4,6 @@ from run to run.
 
 import os
 import sys
-from functools import partial
 
 import pytest
 import torch
@@ -12,7 +11,7 @@ import torch
 from anew.core import files
 from anew.family import Family
 from anew.models import network, saving
-from forks import fork_training
+from forks import fork_together, fork_training
 from runs import finish, kill_at_random, start, train, weights
 
 # A small rate: what is compared is how sums are formed, not how rounding grows over many large
@@ -66,7 +65,7 @@ def movements(out, folder, reference):
 
 @pytest.fixture(scope="module")
 def pair(arrays, tmp_path_factory):
-    """The same family trained by one process and by two."""
+    """The same family trained by one process and by two, which torchrun starts."""
     import numpy as np
 
     place = tmp_path_factory.mktemp("parallel")
@@ -111,7 +110,7 @@ def test_two_processes_fill_the_store_of_one(pair):
 def test_killed_and_from_run_to_run_two_processes_have_the_same_bits(pair, tmp_path):
     place, npz, _ = pair
     options = [*OPTIONS, "--ask", "live"]
-    kill_at_random(tmp_path / "again", npz, 1, 0, options, partial(start, processes=2))
+    kill_at_random(tmp_path / "again", f"npz:{npz}", 1, 0, options, fork_together)
     assert weights(tmp_path / "again") == weights(place / "two")
 
 

@@ -9,7 +9,8 @@ import anew
 from anew import AnewError
 from anew.data import from_arrays
 from anew.data.kept import FEW
-from runs import finish, start, weights
+from forks import fork_together
+from runs import finish, weights
 
 OPTIONS = {
     "generations": 1,
@@ -47,10 +48,10 @@ def test_networks_trained_at_once_read_the_disk_with_processes_of_their_own(sour
     assert len(weights(tmp_path / "disk")) == 3
 
 
-def test_torchruns_processes_show_the_same_from_the_disk_and_from_memory(source, tmp_path):
+def test_processes_of_one_network_show_the_same_from_the_disk_and_from_memory(source, tmp_path):
     for storage in ("disk", "memory"):
         options = [*FLAGS.split(), "--storage", storage]
-        finish(start(tmp_path / storage, source, *options, processes=2))
+        finish(fork_together(tmp_path / storage, source, *options))
     assert weights(tmp_path / "memory") == weights(tmp_path / "disk")
     assert len(weights(tmp_path / "disk")) == 2
 

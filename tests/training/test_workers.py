@@ -5,8 +5,9 @@ teachers are there.
 import os
 import pickle
 import random
+import re
+import resource
 import signal
-import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from anew import AnewError
+from anew.cli import main
 from anew.core.callbacks import Callback
 from anew.core.distributed import World
 from anew.core.execution import Execution
@@ -26,16 +28,19 @@ from anew.training.launch.scheduler import awaited_apart, most_awaited_first, sp
 from anew.training.launch.workers import Finished
 from anew.training.session import open_session
 from conftest import quick
-from forks import fork_training
+from forks import Forked, fork_training, fork_with_workers, fork_workers
 from runs import finish, kill, kill_at_random, saved_steps, start, weights
 
 SIBLINGS = ("--siblings", "cwtm,dkpp", "--ask", "table")
 OPTIONS = (*quick(epochs=4, generations=2), *SIBLINGS)
 LONG = (*quick(epochs=400, generations=2), *SIBLINGS, "--jobs", 2)
 
+# The first test, and what asks workers to stop, start Python for each worker as users do. The
+# others' workers are forks.
+
 
 def workers_of(process):
-    """The worker processes that a process has started."""
+    """The worker processes that a process has started, spawned or forked."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -43,7 +48,7 @@ def workers_of(process):
             command = (folder / "cmdline").read_text()
         except OSError:
             continue
-        if parent == process.pid and "spawn_main" in command:
+        if parent == process.pid and "resource_tracker" not in command:
             found.append(int(folder.name))
     return found
 
@@ -91,7 +96,8 @@ def test_two_workers_give_the_bits_of_one_process_and_say_who_is_meant(one, tmp_
 
 def test_a_worker_that_is_killed_is_replaced_and_its_networks_go_on(one, tmp_path):
     family, npz = one
-    process = start(tmp_path / "f", npz, *OPTIONS, "--jobs", 2, "--save-minutes", "0.00001")
+    options = (*OPTIONS, "--jobs", 2, "--save-minutes", "0.00001")
+    process = fork_with_workers(tmp_path / "f", npz, *options)
     wait_for(lambda: saved_steps(tmp_path / "f"), process)
     os.kill(wait_for(lambda: workers_of(process), process)[0], signal.SIGKILL)
     said = finish(process)
@@ -101,7 +107,7 @@ def test_a_worker_that_is_killed_is_replaced_and_its_networks_go_on(one, tmp_pat
 
 def test_a_worker_that_is_killed_again_and_again_fails_its_networks_alone(one, tmp_path):
     _, npz = one
-    process = start(tmp_path / "f", npz, *OPTIONS, "--jobs", 2)
+    process = fork_with_workers(tmp_path / "f", npz, *OPTIONS, "--jobs", 2)
     gone = set()
     while process.poll() is None:
         for worker in set(workers_of(process)) - gone:
@@ -117,32 +123,25 @@ def test_a_worker_that_is_killed_again_and_again_fails_its_networks_alone(one, t
     assert len(gone) == 3
 
 
-LIMITED = """
-import resource, sys
-from pathlib import Path
-import torch
-from anew.cli import main
-if __name__ == "__main__":
-    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (taken + (900 << 20),) * 2)
-    main.main(sys.argv[1:])
-"""
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="limits a process's memory as Linux does")
 def test_a_worker_without_enough_memory_says_so_in_one_line(one, tmp_path):
-    # Workers import the script again, so it is a file. They have its limit.
-    script = tmp_path / "limited.py"
-    script.write_text(LIMITED)
     # The command holds no weights; each worker those of a network of 290 MB, and its gradients.
+    # Workers have the limit of the command.
     options = ["--epochs", 1, "--generations", 1, "--jobs", 2, "--model", "mlp"]
     options += ["--model.options", "hidden=6000", "--model.options", "layers=3"]
     command = ["train", "--data", f"npz:{one[1]}", "--out", tmp_path / "f", *options]
-    words = [sys.executable, str(script), *map(str, command)]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 2, done.stderr
-    assert done.stderr.splitlines()[-1].startswith("anew: out of memory: ")
-    assert "Traceback" not in done.stderr
+
+    def limited():
+        taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (taken + (700 << 20),) * 2)
+        local.get_context = fork_workers
+        main.main([*map(str, command), "--no-page"])
+
+    process = Forked(limited)
+    said = process.communicate()[1]
+    assert process.returncode == 2, said
+    assert said.splitlines()[-1].startswith("anew: out of memory: ")
+    assert "Traceback" not in said
 
 
 class TooLarge:
@@ -152,7 +151,8 @@ class TooLarge:
         return bytearray, (1 << 62,)
 
 
-def test_a_worker_whose_data_do_not_fit_says_so_and_lives(tmp_path):
+def test_a_worker_whose_data_do_not_fit_says_so_and_lives(tmp_path, monkeypatch):
+    monkeypatch.setattr(local, "get_context", fork_workers)
     worker = local._Worker.begin(tmp_path, Execution(threads=1), 0)
     try:
         for _ in range(2):
@@ -167,14 +167,15 @@ def test_a_worker_whose_data_do_not_fit_says_so_and_lives(tmp_path):
 
 def test_workers_end_with_a_process_that_is_killed_and_the_command_goes_on(one, tmp_path):
     family, npz = one
-    process = start(tmp_path / "f", npz, *OPTIONS, "--jobs", 2, "--save-minutes", "0.00001")
+    options = (*OPTIONS, "--jobs", 2, "--save-minutes", "0.00001")
+    process = fork_with_workers(tmp_path / "f", npz, *options)
     workers = wait_for(lambda: workers_of(process), process)
     wait_for(lambda: saved_steps(tmp_path / "f"), process)
     # The parent alone, not its group.
     process.kill()
     process.communicate()
     wait_for(lambda: not any(map(exists, workers)), seconds=30)
-    finish(start(tmp_path / "f", npz, *OPTIONS, "--jobs", 2))
+    finish(fork_with_workers(tmp_path / "f", npz, *OPTIONS, "--jobs", 2))
     assert weights(tmp_path / "f") == weights(family)
 
 
@@ -210,13 +211,11 @@ def test_a_request_to_stop_saves_in_every_worker(one, tmp_path, number, everybod
     if not everybody:
         # Going on from such saves is the same however the stop came.
         return
-    again = start(tmp_path / "f", npz, *LONG)
-    said_again = []
-    while "to go" not in "".join(said_again):
-        said_again.append(again.stderr.readline())
+    again = fork_with_workers(tmp_path / "f", npz, *LONG)
+    said_again = wait_for(lambda: re.findall(".*to go.*\n", again.errors), again)
     kill(again)
     # Not from the start, where a network is 400 epochs of 20 steps.
-    assert " of " in said_again[-1] and "8,000 of 8,000" not in said_again[-1]
+    assert " of " in said_again[0] and "8,000 of 8,000" not in said_again[0]
 
 
 @pytest.mark.slow
