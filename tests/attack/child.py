@@ -60,6 +60,7 @@ def warm_up() -> None:
         "anew.cli.main",
         "PIL.Image",
         "pyarrow.parquet",
+        "sklearn.datasets",
         "timm",
         "torchvision",
     ):

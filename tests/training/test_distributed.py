@@ -4,6 +4,7 @@ from run to run.
 
 import os
 import sys
+from functools import partial
 
 import pytest
 import torch
@@ -125,10 +126,14 @@ def test_two_processes_exchange_a_shuffled_teachers_answers_as_one_does(pair, tm
         assert apart < 0.01 * moved
 
 
-def test_a_batch_that_cannot_be_cut_is_refused(pair, tmp_path):
-    _, npz, _ = pair
+@pytest.mark.parametrize(
+    "begin", [fork_together, pytest.param(partial(start, processes=2), marks=pytest.mark.slow)]
+)
+def test_a_batch_that_cannot_be_cut_is_refused(npz, tmp_path, begin):
+    """Like torchrun, the parent of the forks ends the others at once when one has failed."""
     options = [15 if option == 16 else option for option in OPTIONS]
-    process = start(tmp_path / "f", npz, *options, processes=2)
+    source = f"npz:{npz}" if begin is fork_together else npz
+    process = begin(tmp_path / "f", source, *options)
     _, said = process.communicate(timeout=120)
     assert process.returncode != 0
     assert "anew: training.batch_size 15 cannot be cut into 2 equal parts" in said

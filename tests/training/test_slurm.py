@@ -4,11 +4,14 @@ import os
 import re
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
 from anew.family import Family
 from elsewhere import FAILS, write_study
+from forks import fork
 from runs import weights
 
 # What `sbatch` does, without a queue: each task of the array at once, one after another, and a
@@ -22,6 +25,16 @@ for task in $(seq 0 "$last"); do
     echo "$? $(tail -1 task.$task.log)" >> ends
 done
 echo "1234;cluster"
+"""
+
+# In Python's place in the scripts: it asks the test for a fork that has torch already, and waits.
+PYTHON = """#!/bin/bash
+folder=$(mktemp -d "{requests}/XXXXXX")
+printf '%s\\0' "$PWD" "$@" > "$folder/words"
+mv "$folder/words" "$folder/asked"
+until [ -e "$folder/code" ]; do sleep 0.1; done
+cat "$folder/said"
+exit "$(cat "$folder/code")"
 """
 
 
@@ -61,29 +74,51 @@ def submit(tmp_path, *options):
     how tasks ended.
     """
     tools = tmp_path / "tools"
-    tools.mkdir(exist_ok=True)
-    (tools / "sbatch").write_text(SBATCH)
-    (tools / "sbatch").chmod(0o755)
+    write_program(tools / "sbatch", SBATCH)
     for name in ("calls", "ends"):
         (tmp_path / name).write_text("")
-    subprocess.run(
+    submitted = subprocess.Popen(
         ["bash", "scripts/submit.sh", *options],
         cwd=tmp_path,
-        check=True,
-        capture_output=True,
-        timeout=300,
+        stdout=subprocess.DEVNULL,
         env={
             **os.environ,
             "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}",
             "OMP_NUM_THREADS": "1",
         },
     )
+    while submitted.poll() is None:
+        for asked in tools.glob("requests/*/asked"):
+            answer(asked)
+        time.sleep(0.02)
+    assert submitted.returncode == 0
     return [(tmp_path / name).read_text().splitlines() for name in ("calls", "ends")]
 
 
-def test_the_scripts_train_the_bits_of_one_process(command, study, tmp_path):
+def write_program(path, text):
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+def answer(asked):
+    """Run the command that a script asks for, as `PYTHON` has noted it, and say how it ended."""
+    folder, *words = asked.read_text().rstrip("\0").split("\0")
+    asked.unlink()
+    assert words[:2] == ["-m", "anew"]
+    done = fork(*words[2:], cwd=Path(folder))
+    (asked.parent / "said").write_text("".join(done.communicate()))
+    (asked.parent / "ended").write_text(str(done.returncode))
+    (asked.parent / "ended").rename(asked.parent / "code")
+
+
+def test_the_scripts_train_the_bits_of_one_process(command, study, tmp_path, monkeypatch):
     done = command("study", "run", study, "--out", "one", "--threads", 1, check=2)
     assert FAILS in done.err
+    requests = tmp_path / "tools" / "requests"
+    write_program(tmp_path / "tools" / "python", PYTHON.format(requests=requests))
+    requests.mkdir()
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "tools" / "python"))
     said = write(command, study, "--jobs", 2)
     assert "3 array jobs" in said and "bash scripts/submit.sh" in said
     # The specs are there, and nothing is trained yet.
