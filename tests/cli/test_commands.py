@@ -30,6 +30,7 @@ from anew.studies.controls import with_controls
 from anew.studies.scales import scaled
 from commands import call, contents, good, seal
 from conftest import QUICK, quick
+from forks import Forked
 
 COMMANDS = ("train", "evaluate", "insight", "predict", "show", "report", "verify", "models", "data")
 
@@ -349,12 +350,16 @@ def test_with_verbose_the_whole_recipe_is_printed_and_is_one_of_the_same_network
     controller, its_terminal = pty.openpty()
     tty.setraw(its_terminal)
     arguments = ["--data", f"npz:{place / 'small.npz'}", "--out", copied, "--verbose", *QUICK]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "anew", "train", *map(str, arguments)],
-        stdout=subprocess.DEVNULL,
-        stderr=its_terminal,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "TERM": "xterm"},
-    )
+
+    def in_a_terminal():
+        os.close(controller)
+        os.dup2(its_terminal, 2)
+        os.close(its_terminal)
+        os.environ["TERM"] = "xterm"
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+        main.main(["train", *map(str, arguments)])
+
+    process = Forked(in_a_terminal)
     os.close(its_terminal)
     said = b""
     # A terminal that nobody writes to any more is an error to its reader.
@@ -362,7 +367,8 @@ def test_with_verbose_the_whole_recipe_is_printed_and_is_one_of_the_same_network
         while piece := os.read(controller, 4096):
             said += piece
     os.close(controller)
-    assert process.wait(timeout=60) == 0, said
+    process.communicate()
+    assert process.returncode == 0, said
     printed, found, _ = said.decode().partition("generation 0 (")
     assert found and "learning_rate = 0.1" in printed
     (tmp_path / "printed.toml").write_text(printed)

@@ -1,7 +1,6 @@
 """What memory there is, and the line when it is not enough: compared with what the system does."""
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import torch
 
 from anew import AnewError
 from anew.core import memory
+from forks import fork_code
 
 
 def test_what_is_free_is_a_part_of_what_the_machine_has():
@@ -57,10 +57,10 @@ for allocate, count in ((torch.zeros, 1 << 31), (numpy.zeros, 1 << 33), (bytearr
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits a process's memory as Linux does")
 def test_what_libraries_say_without_memory_becomes_one_line_with_sizes():
-    done = subprocess.run(
-        [sys.executable, "-c", LIMITED], capture_output=True, text=True, timeout=60, check=True
-    )
-    lines = done.stdout.splitlines()
+    limited = fork_code(LIMITED)
+    said, errors = limited.communicate()
+    assert limited.returncode == 0, errors
+    lines = said.splitlines()
     assert len(lines) == 3
     for line, size in zip(
         lines, ("8.59 GB more were", "68.7 GB more were", "more than there is was"), strict=True

@@ -1,9 +1,8 @@
 """Pickles of arrays: what NumPy writes comes back equal; what could run code is refused."""
 
 import pickle
+import resource
 import struct
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from anew import AnewError
 from anew.data.sources.pickles import read_pickle
+from forks import Forked
 
 DTYPES = st.sampled_from(["u1", "<i8", ">i4", "<u2", "S5", "<U3", "b1"])
 
@@ -93,13 +93,14 @@ def test_a_state_for_a_function_is_refused(place):
 def test_a_place_in_the_memo_reserves_no_memory(place):
     """LONG_BINPUT with the largest place: the unpickler in C would reserve 64 GiB for it."""
     place.write_bytes(b"]" + b"r" + struct.pack("<I", 2**32 - 1) + b".")
-    code = (
-        "import resource, sys; from pathlib import Path\n"
-        "from anew.data.sources.pickles import read_pickle\n"
-        "resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))\n"
-        "assert read_pickle(Path(sys.argv[1])) == []\n"
-    )
-    subprocess.run([sys.executable, "-c", code, place], check=True)
+
+    def limited():
+        resource.setrlimit(resource.RLIMIT_AS, (48 << 30, 48 << 30))
+        assert read_pickle(place) == []
+
+    process = Forked(limited)
+    errors = process.communicate()[1]
+    assert process.returncode == 0, errors
 
 
 @given(st.binary(max_size=60))
