@@ -142,7 +142,7 @@ def test_it_works_in_scikit_learns_tools(iris):
 
 def test_labels_without_signal_are_fitted_with_a_warning():
     dice = np.random.default_rng(0)
-    with pytest.warns(ConvergenceWarning, match="nothing to teach; training goes on"):
+    with pytest.warns(ConvergenceWarning, match="nothing to teach; training continues"):
         tabular(epochs=1).fit(dice.normal(size=(200, 3)), dice.integers(0, 2, 200))
 
 

@@ -266,7 +266,7 @@ def _train(source: Source, folder: Path, settings: dict[str, Any]) -> Result:
             return train(data=source, out=folder, **settings)
         except CheckError as error:
             what, _, _ = str(error).partition(";")
-            warnings.warn(f"{what}; training goes on", ConvergenceWarning, stacklevel=3)
+            warnings.warn(f"{what}; training continues", ConvergenceWarning, stacklevel=3)
             forced: dict[str, Any] = {**settings, "force": True}
             return train(data=source, out=folder, **forced)
     except Interrupted as error:

@@ -710,7 +710,7 @@ def test_debug_shows_where_an_error_arose():
         ("--data.padding 300", "data.padding must be"),
         ("--data.limit 1", "Unknown option"),
         ("--limit 1", "data.limit must be"),
-        ("--model resnet18 --batch-size 1", "batch norm of model 'resnet18' has no variance"),
+        ("--model resnet18 --batch-size 1", "batch norm of model 'resnet18' needs more than one"),
         ("--data.mean 1,2,3", "data.mean must be"),
         ("--data.fingerprint 0123", "fingerprint"),
         ("--recipe none.toml", "recipe none.toml: cannot be read"),
@@ -798,7 +798,7 @@ def test_train_refuses_a_wrong_recipe(wrong, tmp_path, text, says):
         ("/proc/x", "/proc/x: cannot be made"),
         ("file", "file: is a file, and a family is a folder"),
         ("file/deeper", "file/deeper: cannot be made (Not a directory)"),
-        ("full", "full: is a folder with other things in it"),
+        ("full", "full: is a folder with other files"),
         ("closed/new", "closed/new: cannot be made (Permission denied)"),
         ("x" * 300, "File name too long"),
     ],
@@ -855,7 +855,7 @@ def test_commands_refuse_what_is_not_there(wrong, family, arguments, says):
     ("arguments", "says"),
     [
         ("wide.png", "wide.png: is 9x8 pixels, but the networks take 8x8"),
-        ("text.png", "text.png: is no picture that can be read"),
+        ("text.png", "text.png: is not a readable picture"),
         ("cut.png", "cut.png: is a damaged picture"),
         ("good.png nowhere.png", "nowhere.png: is not there"),
         ("empty", "empty: holds no picture files"),
@@ -1134,9 +1134,7 @@ def test_a_family_with_no_finished_network(copied, place, wrong):
     assert "holds no finished network" in wrong("evaluate", copied)
     assert "holds no finished network" in wrong("predict", copied, place / "0.png")
     name = next(Family.open(copied).folders()).id
-    assert "is not trained to its end" in wrong(
-        "predict", copied, place / "0.png", "--network", name
-    )
+    assert "is not finished" in wrong("predict", copied, place / "0.png", "--network", name)
     assert good("show", copied).count("not finished") == 3
 
 

@@ -116,7 +116,7 @@ def test_a_log_that_cannot_be_written_stops_no_training(place, tmp_path, obstacl
         os.mkfifo(path)
     done = call(*train(place))
     assert done.code == 0 and done.err.count("cannot be written") == 1
-    assert f"{path}: cannot be written (" in done.err and "training goes on" in done.err
+    assert f"{path}: cannot be written (" in done.err and "training continues" in done.err
     assert elsewhere.read_text() == "untouched"
 
 

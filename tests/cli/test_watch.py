@@ -155,7 +155,7 @@ def test_a_low_terminal_shows_first_what_is_trained(stopped):
     with console.capture() as text:
         console.print(watch.drawn(networks, 100, 5))
     said = text.get()
-    assert stopped[1].id[:8] in said and "2 more are not shown" in said
+    assert stopped[1].id[:8] in said and "2 more do not fit" in said
 
 
 def test_a_network_that_cannot_be_read_hides_no_other(stopped, command):

@@ -63,10 +63,10 @@ def test_what_libraries_say_without_memory_becomes_one_line_with_sizes():
     lines = said.splitlines()
     assert len(lines) == 3
     for line, size in zip(
-        lines, ("8.59 GB more were", "68.7 GB more were", "more than there is was"), strict=True
+        lines, ("8.59 GB more were", "68.7 GB more were", "more than available was"), strict=True
     ):
         assert (
-            line.startswith(f"out of memory: {size} asked for; ")
+            line.startswith(f"out of memory: {size} requested; ")
             and "MB are free; lower --batch-size" in line
         )
 
@@ -74,7 +74,7 @@ def test_what_libraries_say_without_memory_becomes_one_line_with_sizes():
 def test_a_device_without_memory_is_a_line_and_another_error_is_none():
     full = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has 1 GiB")
     said = str(memory.refusal(full))
-    assert said.startswith("out of memory: 2.15 GB more were asked for; ") and "GPU 0 has" in said
+    assert said.startswith("out of memory: 2.15 GB more were requested; ") and "GPU 0 has" in said
     assert memory.refusal(RuntimeError("shapes differ")) is None
     assert memory.refusal(ValueError("out of memory")) is None
     assert memory.refusal(np.linalg.LinAlgError("singular")) is None

@@ -181,15 +181,17 @@ def test_what_is_measured_and_hashed_is_drawn_from_the_place():
 def test_what_cannot_be_read_afresh_is_refused():
     with pytest.raises(AnewError, match="views='fresh'"):
         prepared(views="none")
-    with pytest.raises(AnewError, match="item 0 is another one when it is read again"):
+    with pytest.raises(AnewError, match="item 0 changes when it is read again"):
         prepared(OwnGenerator())
-    with pytest.raises(AnewError, match="a validation split of a data set that is read afresh"):
+    with pytest.raises(
+        AnewError, match="a validation split of the training set would have random transforms"
+    ):
         prepared(given={"train": Drawn(24, CHANGE), "test": Drawn(12)})
-    with pytest.raises(AnewError, match="a test set cut off"):
+    with pytest.raises(AnewError, match="a test set split off"):
         prepared(given={"train": Drawn(24, CHANGE)})
-    with pytest.raises(AnewError, match="item 0 is another one each time"):
+    with pytest.raises(AnewError, match="item 0 changes each time"):
         prepared(given=splits() | {"test": Drawn(12, CHANGE)})
-    with pytest.raises(AnewError, match="these examples are none; drop fresh"):
+    with pytest.raises(AnewError, match="need a torch data set; drop fresh"):
         anew.data.prepare(anew.data.load("digits"), DataSpec(views="fresh"))
     without = {"train": Drawn(24, CHANGE), "test": Drawn(12)}
     assert len(prepared(given=without, validation=0.0).training) == 24

@@ -137,9 +137,9 @@ def test_what_is_passed_over_is_said_and_files_of_systems_are_not(tmp_path):
     assert len(source.train) == 12
     assert source.test.labels.tolist() == [0, 1]
     assert source.notes == (
-        f"{tmp_path}/extra/ is passed over: 1 picture",
+        f"{tmp_path}/extra/ is ignored: 1 picture",
         f"{tmp_path}/train/runs/ holds no picture and is no class",
-        "files that are no pictures are passed over: 1 .txt",
+        "files that are no pictures are ignored: 1 .txt",
     )
 
 
@@ -229,7 +229,7 @@ def test_tables_lie_in_the_folders_of_splits_and_a_test_table_may_have_no_labels
     source = load(f"folder:{tmp_path}")
     assert (len(source.train), source.test, source.classes) == (12, None, ("0", "1", "2"))
     assert "the table test.csv is not used: it has no column of labels" in source.notes
-    assert "passed over: 12 pictures that no table names" in source.notes
+    assert "ignored: 12 pictures not in any table" in source.notes
 
 
 @pytest.mark.parametrize(
@@ -303,7 +303,7 @@ def test_rows_that_repeat_a_picture_are_left_out_and_two_classes_are_refused(tmp
     table(tmp_path, "labels.csv", rows)
     source = load(f"folder:{tmp_path}")
     assert len(source.train) == 12
-    assert "2 rows that repeat another are left out" in source.notes
+    assert "2 rows that repeat another are skipped" in source.notes
 
     table(tmp_path, "labels.csv", [*rows, "0_0.png,2"])
     with pytest.raises(AnewError, match=r"0_0\.png has the classes '0' and '2'; leave one"):
@@ -374,8 +374,8 @@ def test_splits_are_found_by_a_word_of_their_names_and_one_folder_deeper(tmp_pat
         [20, 20, 20, 21, 21, 21],
     )
     assert source.classes == CLASSES
-    assert [note for note in source.notes if "passed over" in note] == [
-        f"{tmp_path / 'seg_pred'}/ is passed over: 1 picture"
+    assert [note for note in source.notes if "is ignored" in note] == [
+        f"{tmp_path / 'seg_pred'}/ is ignored: 1 picture"
     ]
 
 
@@ -424,7 +424,7 @@ def test_links_that_lead_nowhere_are_named_and_can_be_left_out(tmp_path):
     folder(tmp_path)
     for name in ("7.png", "8.png"):
         (tmp_path / "ant" / name).symlink_to(tmp_path / "gone.png")
-    with pytest.raises(AnewError, match=r"2 pictures are links to what is not there.*skip-damaged"):
+    with pytest.raises(AnewError, match=r"2 pictures are links to missing files.*skip-damaged"):
         load(f"folder:{tmp_path}")
     source = load(f"folder:{tmp_path}", skip_damaged=True)
     assert numbers(source.train) == sorted([0, 1, 2, 3] * 3)
@@ -466,7 +466,7 @@ def test_a_path_without_its_kind_is_told_how_it_is_written(tmp_path, kind, name)
 def test_a_flat_training_folder_without_a_table_is_refused(tmp_path):
     loose(tmp_path / "train")
     loose(tmp_path / "test")
-    with pytest.raises(AnewError, match="test/ and train/ hold pictures that are in no class"):
+    with pytest.raises(AnewError, match="test/ and train/ hold pictures outside class"):
         load(f"folder:{tmp_path}")
 
 
@@ -502,13 +502,13 @@ def test_a_parquet_file_that_is_of_no_split_is_passed_over_and_said(tmp_path):
     write_parquet(tmp_path / "train_metadata.parquet")
     source = load(f"parquet:{tmp_path}")
     assert len(source.train) == 6
-    assert source.notes == ("files of no split are passed over: train_metadata.parquet",)
+    assert source.notes == ("files outside the splits are ignored: train_metadata.parquet",)
 
 
 def test_one_parquet_file_is_a_training_set(tmp_path):
     file = write_parquet(tmp_path / "animals.parquet")
     assert len(load(f"parquet:{file}").train) == 6
-    assert load(f"parquet:{tmp_path}").notes == ("animals.parquet is taken for the training set",)
+    assert load(f"parquet:{tmp_path}").notes == ("animals.parquet is used as the training set",)
     write_parquet(tmp_path / "plants.parquet")
     with pytest.raises(AnewError, match=r"animals\.parquet; plants\.parquet"):
         load(f"parquet:{tmp_path}")
@@ -541,7 +541,9 @@ def test_rows_without_a_picture_are_damaged_pictures(tmp_path):
     rows = pyarrow.parquet.read_table(file).to_pydict()
     rows["image"][2] = None
     pyarrow.parquet.write_table(pyarrow.table(rows), file)
-    with pytest.raises(AnewError, match=r"row 2: column 'image' holds no picture; replace what"):
+    with pytest.raises(
+        AnewError, match=r"row 2: column 'image' holds no picture; replace the damaged"
+    ):
         _ = load(f"parquet:{file}").fingerprint
     source = load(f"parquet:{file}", skip_damaged=True)
     assert source.train.labels.tolist() == [0, 1, 0, 1, 2]
@@ -574,7 +576,7 @@ def test_classes_that_no_example_has_are_dropped(tmp_path):
     file = write_parquet(tmp_path / "train.parquet", (0, 2, 4), ("ant", "bee", "cat", "dog", "elk"))
     source = load(f"parquet:{file}")
     assert (source.classes, source.train.labels.tolist()) == (("ant", "cat", "elk"), [0, 1, 2])
-    assert source.notes == ("classes that no example has are dropped: bee; dog",)
+    assert source.notes == ("classes without examples are dropped: bee; dog",)
 
 
 def test_numbers_from_1_keep_their_names(tmp_path):
@@ -604,7 +606,7 @@ def test_npz_arrays_have_their_usual_names(tmp_path, train, labels, other):
     np.savez(tmp_path / "a.npz", **arrays, extra=LABELS)
     source = load(f"npz:{tmp_path / 'a.npz'}")
     assert [len(one) for one in (source.train, source.validation, source.test)] == [12, 3, 6]
-    assert source.notes == ("arrays that are passed over: extra",)
+    assert source.notes == ("arrays that are ignored: extra",)
 
 
 def test_npz_labels_may_be_names_or_numbers_from_1(tmp_path):
@@ -697,7 +699,7 @@ def test_grey_pil_pictures_stay_grey(mode):
 
 def test_pil_pictures_of_several_sizes_need_a_size():
     items = Items(sizes=((20, 30), (40, 25)))
-    with pytest.raises(AnewError, match="of 2 sizes, such as 30x20 and 25x40; give a size"):
+    with pytest.raises(AnewError, match="have 2 sizes, such as 30x20 and 25x40; set a size"):
         from_dataset(items)
     assert from_dataset(items, size=16).train.inputs.shape == (12, 3, 16, 16)
 
@@ -748,7 +750,7 @@ def test_items_that_cannot_be_told_are_refused(item, words):
 
 
 def test_a_data_set_that_changes_from_read_to_read_is_refused():
-    with pytest.raises(AnewError, match="item 0 is another one each time it is read"):
+    with pytest.raises(AnewError, match="item 0 changes each time it is read"):
         from_dataset(Items(random=True))
 
 

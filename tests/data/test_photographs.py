@@ -131,7 +131,7 @@ def test_sixteen_bits_in_several_channels_are_refused():
     header = struct.pack(">IIBBBBB", 4, 4, 16, 2, 0, 0, 0)
     png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
     png += chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-    with pytest.raises(AnewError, match="x: holds 16 bits in each of several channels"):
+    with pytest.raises(AnewError, match="x: has 16 bits for each of several channels"):
         decode("x", png, Form())
 
 
@@ -276,7 +276,7 @@ def test_all_damaged_pictures_are_named_or_left_out(spec, photographs):
     lenient = replace(spec, skip_damaged=True)
     source = open_source(lenient)
     assert len(source.train) == 28
-    assert "2 damaged pictures are left out" in source.notes[0] and "004.jpg" in source.notes[0]
+    assert "2 damaged pictures are skipped" in source.notes[0] and "004.jpg" in source.notes[0]
     assert len(prepare(source, lenient).training) == 25
 
 

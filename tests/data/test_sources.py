@@ -142,7 +142,7 @@ def test_torchvision_reads_the_same_idx_files(tmp_path):
 def test_a_damaged_idx_file_is_refused(tmp_path, damage, word):
     file = write_idx(tmp_path) / "train-images-idx3-ubyte"
     file.write_bytes(damage(file.read_bytes()))
-    one_line(lambda: load(f"mnist:{tmp_path}"), file, word, "fetch")
+    one_line(lambda: load(f"mnist:{tmp_path}"), file, word, "download")
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_a_damaged_idx_file_is_refused(tmp_path, damage, word):
 def test_a_damaged_gzip_is_refused(tmp_path, damage):
     file = write_idx(tmp_path, zipped=True) / "train-images-idx3-ubyte.gz"
     file.write_bytes(damage(file.read_bytes()))
-    one_line(lambda: load(f"mnist:{tmp_path}"), file, "fetch it again")
+    one_line(lambda: load(f"mnist:{tmp_path}"), file, "download it again")
 
 
 def test_a_label_that_the_data_set_cannot_have_is_refused(tmp_path):
@@ -266,7 +266,7 @@ def test_a_pickle_that_would_run_code_is_refused_and_runs_nothing(tmp_path, prot
             lambda: load("cifar10", root=tmp_path),
             file,
             "was not loaded, since that could run code",
-            "fetch it again",
+            "download it again",
         )
     assert not mark.exists()
 
@@ -310,7 +310,7 @@ def test_a_pickle_may_decode_no_other_encoding(tmp_path):
 def test_a_damaged_cifar_file_is_refused(tmp_path, content, word):
     file = write_cifar(tmp_path, "cifar10") / "data_batch_3"
     file.write_bytes(content)
-    one_line(lambda: load("cifar10", root=tmp_path), file, word, "fetch it again")
+    one_line(lambda: load("cifar10", root=tmp_path), file, word, "download it again")
 
 
 @pytest.mark.parametrize("kind", ["mnist", "fashion-mnist", "cifar10", "cifar100"])
@@ -440,7 +440,7 @@ def another_size(place):
     "spoil, words",
     [
         (truncated_jpeg, ("damaged picture", "--data.skip-damaged")),
-        (text_as_picture, ("is no picture", "--data.skip-damaged")),
+        (text_as_picture, ("is not a readable picture", "--data.skip-damaged")),
         (another_size, ("is 5x3 pixels", "than the first (5x6)", "--data.size")),
     ],
 )
@@ -459,7 +459,7 @@ def test_folders_without_classes_are_refused(tmp_path):
         lambda: load(f"folder:{tmp_path / 'empty'}"),
         tmp_path / "empty",
         "holds no class folders",
-        "one folder a class",
+        "one folder for each class",
     )
     one_line(
         lambda: load(f"folder:{tmp_path / 'single'}"),
@@ -539,7 +539,7 @@ def write_rows(file, **columns):
     [
         (
             lambda file: file.write_text("two\nlines"),
-            ("cannot be read as Parquet", "fetch it again"),
+            ("cannot be read as Parquet", "download it again"),
         ),
         (
             lambda file: write_rows(file, label=[0, 1]),
@@ -559,7 +559,7 @@ def write_rows(file, **columns):
         ),
         (
             lambda file: write_rows(file, image=[png(GREY[0]), b"x"], label=[0, 1]),
-            ("row 1", "is no picture"),
+            ("row 1", "is not a readable picture"),
         ),
         (
             lambda file: write_rows(file, image=[png(one) for one in GREY[:2]], label=["a", None]),
@@ -573,7 +573,7 @@ def write_rows(file, **columns):
             lambda file: write_rows(file, image=[png(one) for one in GREY[:2]], label=[0, None]),
             ("must hold whole numbers",),
         ),
-        (lambda file: write_parquet(file, [], []), ("has no rows", "fetch it again")),
+        (lambda file: write_parquet(file, [], []), ("has no rows", "download it again")),
         (lambda file: write_parquet(file, labels=LABELS - 1), ("label -1 is negative",)),
         (
             lambda file: write_parquet(file, labels=LABELS + 1),
@@ -601,7 +601,9 @@ def test_a_folder_without_parquet_files_is_refused(tmp_path):
 def test_test_files_that_number_the_classes_otherwise_are_refused(tmp_path):
     write_parquet(tmp_path / "train.parquet")
     write_parquet(tmp_path / "test.parquet", names=NAMES[::-1])
-    one_line(lambda: load(f"parquet:{tmp_path}"), tmp_path, "class names in test*.parquet", "alike")
+    one_line(
+        lambda: load(f"parquet:{tmp_path}"), tmp_path, "class names in test*.parquet", "the same"
+    )
 
 
 # --- npz
@@ -763,7 +765,7 @@ def with_nan(value):
         (
             with_nan(np.nan),
             LABELS,
-            ("input 3 holds NaN or infinity (1 such inputs)", "remove or mend"),
+            ("input 3 holds NaN or infinity (1 such inputs)", "remove or correct"),
         ),
         (with_nan(-np.inf), LABELS, ("input 3 holds NaN or infinity",)),
         (GREY, LABELS[:-1], ("12 inputs and 11 labels", "one label for each input")),
@@ -771,17 +773,17 @@ def with_nan(value):
         (np.array(3.0), LABELS, ("inputs of shape () are neither pictures", "reshape")),
         (np.zeros(12), LABELS, ("inputs of shape (12,) are neither pictures", "reshape")),
         (np.zeros((12, 1, 2, 3, 4)), LABELS, ("inputs of shape (12, 1, 2, 3, 4)", "reshape")),
-        (np.zeros((12, 8, 9, 2)), LABELS, ("cannot be told which axis holds the channels",)),
-        (np.zeros((12, 3, 8, 3)), LABELS, ("cannot be told which axis holds the channels",)),
+        (np.zeros((12, 8, 9, 2)), LABELS, ("is unclear which axis holds the channels",)),
+        (np.zeros((12, 3, 8, 3)), LABELS, ("is unclear which axis holds the channels",)),
         (GREY.astype(int) + 1, LABELS, ("must be 0..255, got 1 to 256", "float32")),
         (GREY.astype(int) - 1, LABELS, ("must be 0..255, got -1 to 25", "float32")),
         (np.array([None] * 12), LABELS, ("holds object, not numbers", "convert")),
         (np.array(["a"] * 12), LABELS, ("not numbers", "convert")),
         (torch.zeros(12, 8, 8, dtype=torch.complex64), LABELS, ("torch.complex64", "convert")),
         (GREY, LABELS - 1, ("label -1 is negative", "start at 0")),
-        (GREY, LABELS / 2, ("numbers with fractions (0.5, 0.5, ...)", "regression")),
+        (GREY, LABELS / 2, ("are fractions (0.5, 0.5, ...)", "regression")),
         (GREY, LABELS.astype(float), ("must be whole numbers, got torch.float64", "cast")),
-        (GREY, [[0], [0, 1]] * 6, ("name several classes an example", "multi-label")),
+        (GREY, [[0], [0, 1]] * 6, ("have several classes for an example", "multi-label")),
         ([GREY[0], GREY[0][1:]] * 6, LABELS, ("inputs are of several shapes", "in one array")),
         (GREY, np.eye(3)[LABELS], ("labels of shape (12, 3) are one-hot rows", "argmax(1)")),
         (GREY, LABELS * 0, ("has 1 class", "at least 2")),
@@ -840,13 +842,13 @@ def test_pictures_may_come_as_a_list(form):
         (
             (GREY[:3], LABELS[:3] + 3),
             None,
-            ("the test set has label 3", "0 to 2", "leave those out"),
+            ("the test set has label 3", "0 to 2", "drop these examples"),
         ),
         ((GREY[:3], LABELS[:3] + 3), NAMES, ("my arrays (test)", "label 3 is out of range")),
         (
             (GREY[:3, 1:], LABELS[:3]),
             None,
-            ("test set has inputs (1, 5, 5), training inputs are (1, 6, 5)", "alike"),
+            ("test set has inputs (1, 5, 5), training inputs are (1, 6, 5)", "the same"),
         ),
         ((GREY[:0], LABELS[:0]), None, ("my arrays (test)", "holds no examples")),
         (None, NAMES[:2], ("label 2 is out of range", "2 classes, 0 to 1")),
@@ -1048,7 +1050,7 @@ def test_a_picture_of_another_size_is_refused_before_it_is_decoded(tmp_path, mon
 def test_pictures_of_other_formats_are_none_whatever_their_name(tmp_path, form):
     place = write_folder(tmp_path, np.zeros((2, 8, 8), np.uint8), [0, 1])
     Image.new("L", (16, 16)).convert("RGB").save(place / NAMES[0] / "000.png", form)
-    one_line(lambda: load(f"folder:{place}"), "000.png: is no picture that can be read")
+    one_line(lambda: load(f"folder:{place}"), "000.png: is not a readable picture")
 
 
 def test_an_archive_is_refused_for_its_headers_before_it_is_unpacked(tmp_path, little_memory):
@@ -1138,8 +1140,8 @@ def test_class_names_nested_too_deeply_are_none(tmp_path):
 # Labels that are no classes
 
 NO_CLASSES = {
-    "a regression": (np.array([0.5, 1.25, 3.0]), "as of a regression.*np.digitize"),
-    "several targets": (np.array([[0.5, 7.0], [1.25, 2.0], [3.0, 1.0]]), "as of a regression"),
+    "a regression": (np.array([0.5, 1.25, 3.0]), "as in a regression.*np.digitize"),
+    "several targets": (np.array([[0.5, 7.0], [1.25, 2.0], [3.0, 1.0]]), "as in a regression"),
     "several classes": (np.array([[1, 1, 0], [0, 1, 0], [0, 0, 0]]), "multi-label.*3 columns of 0"),
     "one-hot rows": (np.eye(3, dtype=int), r"one-hot rows of 3.*argmax\(1\)"),
     "probabilities": (np.full((3, 4), 0.25), "probabilities.*argmax"),
@@ -1179,7 +1181,7 @@ def test_tables_of_a_regression_or_of_several_labels_are_refused(tmp_path):
         Image.new("L", (4, 4)).save(tmp_path / f"{number}.png")
     table = tmp_path / "labels.csv"
     table.write_text("file,label\n0.png,0.25\n1.png,1.5\n2.png,2\n")
-    with pytest.raises(AnewError, match=r"labels\.csv: labels are numbers with fractions"):
+    with pytest.raises(AnewError, match=r"labels\.csv: labels are fractions"):
         load(f"folder:{tmp_path}")
     table.write_text("file,cat,dog,bird\n0.png,1,1,0\n1.png,0,0,1\n2.png,0,0,0\n")
     with pytest.raises(AnewError, match=r"columns cat; dog; bird are labels.*multi-label"):

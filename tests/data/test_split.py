@@ -166,11 +166,15 @@ def test_training_examples_keep_the_sources_order():
         ((50, 50, 50), DataSpec(limit=2), ("raise --limit to at least 4",)),
         ((50, 50, 50), DataSpec(limit=2, validation=0.0), ("raise --limit to at least 3",)),
         ((2, 1, 1), DataSpec(test=0.5, validation=0.0), ("lower --data.test",)),
-        ((1,) * 20, DataSpec(), ("20 classes need one each; no share helps", "add examples")),
+        (
+            (1,) * 20,
+            DataSpec(),
+            ("20 classes need one each; no validation share helps", "add examples"),
+        ),
         (
             (10, 10),
             DataSpec(test=0.01),
-            ("no test example is cut off from 20", "raise --data.test"),
+            ("no test example can be split off from 20", "raise --data.test"),
         ),
     ],
 )

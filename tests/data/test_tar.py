@@ -107,7 +107,7 @@ def test_files_of_no_split_are_the_training_set(tmp_path):
     for shard in range(2):
         write(tmp_path / f"{shard:06}.tar", examples(6 * shard, 6))
     source = opened(tmp_path)
-    assert len(source.train) == 12 and "taken for the training set" in source.notes[0]
+    assert len(source.train) == 12 and "used as the training set" in source.notes[0]
     write(tmp_path / "val.tar", examples(20, 6))
     assert [len(one) for one in opened(tmp_path).splits] == [12, 6]
 
@@ -141,7 +141,7 @@ def test_the_suffix_and_the_field_that_are_meant(tmp_path):
     "damage, words",
     [
         ("middle", "ends in the middle of"),
-        ("end", "it was cut off there"),
+        ("end", "it is truncated there"),
         ("header", "is damaged at byte"),
         ("second", "holds more behind its end"),
     ],
@@ -167,7 +167,7 @@ def test_damaged_files_are_named_and_what_is_whole_can_be_used(shards, damage, w
     lenient = opened(shards, skip_damaged=True)
     left = 30 if damage in ("end", "second") else 25
     assert len(lenient.train) == left
-    assert any("only what is whole is used" in note for note in lenient.notes)
+    assert any("only the intact examples are used" in note for note in lenient.notes)
 
 
 def test_a_picture_without_its_label_behind_a_cut_is_none(shards):
@@ -242,7 +242,7 @@ def test_captions_are_no_classes(tmp_path):
     members = [(f"{number}.jpg", png(number)) for number in range(24)]
     members += [(f"{number}.txt", f"a dog number {number}".encode()) for number in range(24)]
     write(tmp_path / "train.tar", members)
-    with pytest.raises(AnewError, match=r"24 different labels, as captions are"):
+    with pytest.raises(AnewError, match=r"24 different labels, like captions"):
         opened(tmp_path)
 
 

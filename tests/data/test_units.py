@@ -112,7 +112,10 @@ def test_a_mean_as_torchvisions_users_have_it_is_of_bytes_over_255():
     np.testing.assert_allclose(data.mean, [123.675, 116.28, 103.53], rtol=1e-6)
     np.testing.assert_allclose(data.std, [58.395, 57.12, 57.375], rtol=1e-6)
     (notice,) = data.notices
-    assert "are taken for 0..1, and the pictures are bytes: mean 123.675, 116.28, 103.53" in notice
+    assert (
+        "are in 0..1 and the pictures are bytes, so they are scaled: mean 123.675, 116.28, 103.53"
+        in notice
+    )
 
     in_bytes = DataSpec(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
     same = prepare(source, in_bytes)
@@ -135,7 +138,7 @@ def test_a_mean_as_torchvisions_users_have_it_is_of_bytes_over_255():
 def test_a_mean_of_other_units_is_refused_unless_the_units_are_said(pictures, spec):
     source = from_arrays((pictures, LABELS))
     with pytest.raises(
-        AnewError, match=r"normalised with them, have mean .*--data\.units"
+        AnewError, match=r"normalised with them, the first examples have mean .*--data\.units"
     ) as caught:
         prepare(source, DataSpec(**spec))
     assert "\n" not in str(caught.value)
@@ -203,7 +206,7 @@ def test_a_teacher_of_other_units_is_asked_in_the_datas(
     x = pictures if learns_in == "bytes" else (pictures / 255).astype("float32")
     teacher = results[taught_in].family.folder(results[taught_in].lineage[0].id).weights
     result = train((x, labels), tmp_path / "f", teacher=teacher, generations=1, progress=True)
-    assert "it is asked in" in capsys.readouterr().err
+    assert "are converted" in capsys.readouterr().err
     for ours, theirs in ((result.scores[0], results[taught_in].scores[0]),):
         assert ours.scores.error == theirs.scores.error
         assert ours.scores.nll == pytest.approx(theirs.scores.nll, rel=1e-3)

@@ -66,7 +66,7 @@ def test_a_limit_is_drawn_by_the_datas_seed_and_the_fingerprint_is_of_the_conten
     assert all(number >= 80 for number in chosen[0])
     prints = [one.spec.unlabelled_fingerprint for one in some]
     assert prints[0] == prints[1] != prints[2]
-    with pytest.raises(AnewError, match="its content is another"):
+    with pytest.raises(AnewError, match="its content differs"):
         joined(tmp_path, PICTURES[80:100], unlabelled_fingerprint=prints[0])
 
 
@@ -88,7 +88,7 @@ def test_test_examples_are_refused_or_left_out(tmp_path):
 def test_what_does_not_fit_is_refused(tmp_path, pictures, says):
     with pytest.raises(AnewError, match=says):
         joined(tmp_path, pictures)
-    with pytest.raises(AnewError, match="need a label of each"):
+    with pytest.raises(AnewError, match="need a label for each"):
         joined(tmp_path, PICTURES[80:], views="mixup")
 
 
@@ -186,9 +186,9 @@ def test_other_commands_read_such_a_family(trained):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (("--objective", "cwtm"), "objective 'cwtm' weighs labels, and learns nothing"),
-        (("--generations", 0), "there are none; set --generations 1"),
-        (("--siblings", "dkd"), "objective 'dkd' weighs labels"),
+        (("--objective", "cwtm"), "objective 'cwtm' weights the labels, so it learns nothing"),
+        (("--generations", 0), "there are no students; set --generations 1"),
+        (("--siblings", "dkd"), "objective 'dkd' weights the labels"),
     ],
 )
 def test_what_cannot_learn_from_them_is_one_line(trained, tmp_path, options, says):
@@ -235,4 +235,4 @@ unlabelled = true
     assert pictures == {False: 2 * 2 * 48, True: 2 * 80}
     study.write_text(study.read_text().replace(f'unlabelled = "{extra}"', ""))
     done = call("study", "run", study, "--out", out)
-    assert done.code == 2 and "learns on unlabelled examples, for which it needs" in done.err
+    assert done.code == 2 and "unlabelled needs" in done.err

@@ -210,7 +210,7 @@ def test_the_temperature_is_inside_what_is_loaded_and_exported(noisy, tmp_path):
 
     path = tmp_path / "x.pt2"
     said = good("export", place / "family", "--generations", "all", "--calibrate", "-o", path)
-    assert f"temperature {t:.4g}, fitted on 120 validation examples, is inside" in said
+    assert f"temperature {t:.4g}, fitted on 120 validation examples, is part of the file" in said
     about = {"anew.json": ""}
     module = torch.export.load(path, extra_files=about).module()
     np.testing.assert_allclose(module(inputs).detach().numpy(), expected, atol=5e-6)
@@ -231,7 +231,7 @@ def test_without_a_validation_split_or_on_it_nothing_is_calibrated(
 ):
     place, _, _ = noisy
     said = refused("evaluate", place / "family", "--calibrate", "--split", "validation")
-    assert "says nothing new of them; drop --split validation" in said
+    assert "cannot be scored on them; drop --split validation" in said
     assert "conformal must be above 0" in refused(
         "predict", place / "family", place / "0.png", "--conformal", "90"
     )
@@ -245,7 +245,9 @@ def test_without_a_validation_split_or_on_it_nothing_is_calibrated(
 def test_what_is_all_right_on_validation_stays_as_it_is_and_says_so(arrays, tmp_path, refused):
     train(arrays, tmp_path / "family", generations=0)
     text = " ".join(good("evaluate", tmp_path / "family", "--calibrate").split())
-    assert "generation 0 is as it was: temperature: 19 of 19 held-out examples are right" in text
-    assert "the best one would be 0" in refused(
+    assert (
+        "generation 0 is not calibrated: temperature: 19 of 19 held-out examples are right" in text
+    )
+    assert "the best temperature would be 0" in refused(
         "export", tmp_path / "family", "--calibrate", "-o", "x.pt2"
     )

@@ -508,14 +508,17 @@ def test_the_command_says_it_in_every_form_and_width(family, files, monkeypatch)
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (("--siblings", "--split", "train"), "split train: siblings and similarity are looked at"),
+        (
+            ("--siblings", "--split", "train"),
+            "split train: siblings and similarity need stored outputs",
+        ),
         (("--similarity",), "holds 6 lineages; choose one with --network"),
         (("--seeds",), "holds 3 lineages; choose one with --network"),
         (("--siblings", "--network", "zzz"), "no network with an id that starts with 'zzz'"),
         (("--siblings", "--groups", "missing.csv"), "missing.csv"),
         (("--siblings", "--human", "missing.npz"), "missing.npz"),
         (("--siblings", "--human", "x.npz", "--split", "validation"), "are of the test examples"),
-        (("--siblings", "--data", "digits"), "are looked at in stored outputs; drop --data"),
+        (("--siblings", "--data", "digits"), "need only stored outputs; drop --data"),
         (("--siblings", "--examples", "0"), "examples must be a whole number >= 1"),
     ],
 )
@@ -538,4 +541,4 @@ def test_without_siblings_or_replicas_it_is_said(family, arrays, tmp_path):
     opened.folder(lineage[-1].id).done_file.unlink()
     opened.folder(lineage[0].id).done_file.unlink()
     done = call("insight", copied, "--seeds")
-    assert done.code == 2 and "--seeds needs lineages that differ in their seeds alone" in done.err
+    assert done.code == 2 and "--seeds needs lineages that differ only in their seeds" in done.err

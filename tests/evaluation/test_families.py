@@ -115,7 +115,7 @@ def test_every_format_holds_the_same_numbers(trained, command):
         assert f"error {one['error']['mean']:+.2f} points (95 %:" in table
         assert f"{one['family']} less {trained.ban}:" in table
     assert "paired by seed, 3 seeds" in table
-    assert "on the examples of one seed: says nothing of other seeds" in table
+    assert "on the examples of one seed: says nothing about other seeds" in table
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_every_format_holds_the_same_numbers(trained, command):
         (["{ban}", "{ban}"], "given twice"),
         (["{ban}", "nowhere"], "'nowhere' is no family"),
         (["{ban}", "{cwtm}", "--generations", "7"], "generations must be"),
-        (["{ban}", "{cwtm}", "--json", "--format", "csv"], "are two formats; drop one"),
+        (["{ban}", "{cwtm}", "--json", "--format", "csv"], "contradict each other; drop one"),
         (["{ban}:zz", "{cwtm}"], "no network with an id that starts with 'zz'"),
     ],
 )

@@ -781,7 +781,8 @@ def test_tables_fit_the_terminal_and_lose_nothing(family, monkeypatch):
 def test_python_and_the_command_agree(kept, arrays):
     assert kept.insight().gradients[-1].epoch == 3
     assert (
-        len(kept.insight().gradients) == 2 and "kept and are left out" in kept.insight().notices[0]
+        len(kept.insight().gradients) == 2
+        and "Kept epochs are skipped" in kept.insight().notices[0]
     )
     with_data = kept.insight("train", data=arrays, examples=30)
     assert len(with_data.gradients) == 6 and with_data.examples == 30
@@ -817,13 +818,13 @@ def test_an_unfinished_lineage_is_shown_as_far_as_it_is(copied):
     lineage = choose_lineage(Family.open(copied))
     Family.open(copied).folder(lineage[2].id).done_file.unlink()
     said = good("insight", copied)
-    assert f"generation 2 ({lineage[2].id}, ban) is not trained to its end and is left out." in said
+    assert f"generation 2 ({lineage[2].id}, ban) is not finished and is skipped." in said
     assert "generations 0 to 1" in said
     Family.open(copied).folder(lineage[1].id).done_file.unlink()
     assert "generation 1" in good("insight", copied)
     Family.open(copied).folder(lineage[0].id).done_file.unlink()
     assert "holds no finished network" in refused("insight", copied)
-    assert "not trained to its end" in refused("insight", copied, "--network", lineage[0].id)
+    assert "not finished" in refused("insight", copied, "--network", lineage[0].id)
     # Looking writes nothing.
     assert {path for path in contents(copied)} == {
         path for path in before if path.name != "done.json"
@@ -865,9 +866,9 @@ def test_data_that_are_not_at_hand(copied, place, family, tmp_path, arrays):
     shutil.move(place / "small.npz", moved)
     try:
         line = refused("insight", copied, "--split", "train")
-        assert "not at hand" in line and "--data" in line
+        assert "not available" in line and "--data" in line
         said = good("insight", copied)
-        assert "Weights of further epochs were kept and are left out" in said
+        assert "Kept epochs are skipped" in said
         by_path = good(
             "insight", copied, "--split", "train", "--data", f"npz:{moved}", "--format", "json"
         )
@@ -879,9 +880,9 @@ def test_data_that_are_not_at_hand(copied, place, family, tmp_path, arrays):
     assert "fingerprint" in refused("insight", family, "--split", "train", "--data", f"npz:{other}")
     lineage = choose_lineage(Family.open(family))
     wrong = anew.data.prepare(anew.data.from_arrays(arrays), replace(lineage[0].data, seed=1))
-    with pytest.raises(AnewError, match="not those that the lineage was trained on"):
+    with pytest.raises(AnewError, match="not the lineage's training data"):
         insight.collect(Family.open(family), lineage, TRAIN, wrong)
-    with pytest.raises(AnewError, match="split train: needs the data"):
+    with pytest.raises(AnewError, match="split train: needs the lineage's training data"):
         insight.collect(Family.open(family), lineage, TRAIN)
 
 

@@ -1,4 +1,4 @@
-"""A network that answers otherwise than when it was trained is refused wherever it is used."""
+"""A network that has other outputs than when it was trained is refused wherever it is used."""
 
 import json
 import shutil
@@ -85,7 +85,7 @@ def made(arrays, tmp_path_factory):
 
 
 def test_edited_code_is_refused_wherever_its_network_is_used(made, arrays, tmp_path):
-    says = r"networks/[0-9a-f]{16}.*: network 'edited_model:Net' answers otherwise than when it was"
+    says = r"networks/[0-9a-f]{16}.*: network 'edited_model:Net' has other outputs than when it was"
     with pytest.raises(AnewError, match=says):
         made.network(0)
     with pytest.raises(AnewError, match=says):
@@ -125,7 +125,7 @@ def test_what_is_outside_the_state_dict_is_found_out(arrays, tmp_path, monkeypat
     result = train("signed_model:Signed", arrays, tmp_path / "family", generations=0)
     assert result.network().training is False
     monkeypatch.setenv("SIGN", "-1")
-    with pytest.raises(AnewError, match=r"by 200% of .* no part of its weights"):
+    with pytest.raises(AnewError, match=r"by 200% of .* outside its weights"):
         result.network()
 
 
@@ -166,7 +166,7 @@ def test_another_version_is_named(sound):
     record = sound.family.folder(sound.lineage[0].id).done
     record["environments"][-1]["torch"] = "2.0.0"
     record["probe"] = " ".join(reversed(record["probe"].split()))
-    with pytest.raises(AnewError, match=r"another than then \(torch 2\.0\.0 -> "):
+    with pytest.raises(AnewError, match=r"has changed \(torch 2\.0\.0 -> "):
         loading.compare_probe(sound.network(), record, "it")
 
 

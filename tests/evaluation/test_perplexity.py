@@ -171,7 +171,7 @@ def test_a_language_model_that_answers_otherwise_is_refused(trained, data):
     other = Windows.of(text, 5)
     from dataclasses import replace
 
-    with pytest.raises(AnewError, match="answers otherwise than when it was trained"):
+    with pytest.raises(AnewError, match="has other outputs than when it was trained"):
         load_network(folder, data=replace(data, validation=other), learned=trained.lineage[0].data)
 
 

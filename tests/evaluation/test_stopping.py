@@ -118,7 +118,7 @@ def test_a_lineage_ends_where_validation_shows_no_gain(arrays, tmp_path, rule):
     assert count == most + 1 or not shown(count)
     said = [text for text in heard.texts if "validation NLL" in text]
     assert len(said) == count - 1
-    assert shown(count) or "choice on validation" in said[-1]
+    assert shown(count) or "decided on validation" in said[-1]
     # Nothing beyond is begun, and the same command ends at the same place.
     assert len(list(family.folders())) == count
     assert train(arrays, tmp_path / "f", **given).lineage == result.lineage
@@ -229,7 +229,7 @@ def test_language_models_have_learned_weights(text):
 def test_a_text_without_validation_has_no_rule(tmp_path):
     source = write(tmp_path)
     (tmp_path / "valid.txt").unlink()
-    with pytest.raises(AnewError, match="stop_rule: is decided on validation tokens"):
+    with pytest.raises(AnewError, match="stop_rule: needs validation tokens"):
         recipe = {"training": {"schedule": "constant", "batch_size": 4}, "data": {"steps": 5}}
         anew.train("lstm-1-8", source, generations="auto", recipe=recipe, out=tmp_path / "f")
     assert not (tmp_path / "f").exists()
@@ -263,4 +263,4 @@ def test_learned_weights_stand_beside_the_plain_mean(arrays, tmp_path):
     assert learned["nll"] == pytest.approx(nll) and plain["nll"] != learned["nll"]
     assert "Learned weights: " in call("evaluate", tmp_path / "f", "--learn-weights").out
     refused = call("evaluate", tmp_path / "f", "--learn-weights", "--split", "validation")
-    assert refused.code == 2 and "say nothing new" in refused.err
+    assert refused.code == 2 and "both fitted on the validation examples" in refused.err

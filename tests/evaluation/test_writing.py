@@ -118,7 +118,7 @@ def test_show_and_evaluate_say_perplexity_first(family, command):
         (("sample", "FAMILY", "--temperature", "0"), "temperature must be"),
         (("evaluate", "FAMILY", "--calibrate"), "is a language model"),
         (("insight", "FAMILY"), "is a language model"),
-        (("export", "FAMILY", "--out", "x.pt2"), "reads a text with a state"),
+        (("export", "FAMILY", "--out", "x.pt2"), "has a state"),
     ],
 )
 def test_what_does_not_fit_is_refused(family, refused, words, message):
@@ -143,7 +143,7 @@ def test_pictures_are_not_continued(refused, npz, tmp_path):
         (("--data", "digits", "--model", "lstm-1-8"), "takes text, but the inputs are 1x8x8"),
         (("--data", "text:", "--batch-size", "5000"), "fewer than one window of 35"),
         (("--data", "text:", "--views", "flip"), "data.views: is for pictures"),
-        (("--data", "text:", "--objective.shuffled"), "exchanges answers"),
+        (("--data", "text:", "--objective.shuffled"), "needs one predicted class"),
         (("--data", "text:", "--soft-labels", "x.npy"), "soft"),
         (("--data", "text:nothing"), "there is nothing at nothing"),
         (("--data", "text:", "--data.validation", "0"), "follows the validation perplexity"),

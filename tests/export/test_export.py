@@ -271,7 +271,7 @@ UNFIT = {
     ),
     "refused": (lambda z: z + z.histc(3), "x.onnx", "ONNX has no operation for 'aten.histc'"),
     "by value": (by_value, "x.pt2", "line"),
-    "fixed size": (one_batch, "x.pt2", "would take batches of 2 only"),
+    "fixed size": (one_batch, "x.pt2", "would only take batches of 2"),
     "random": (random, "x.pt2", "differ from anew's own by up to"),
 }
 
@@ -307,11 +307,11 @@ def test_what_cannot_be_written_is_said_before_work_starts(wrong, tmp_path, monk
     (tmp_path / "file").write_text("text")
     (tmp_path / "mine.onnx").write_bytes(b"somebody's")
     (tmp_path / "folder.pt2").mkdir()
-    assert "its suffix says no format" in wrong("model.pth")
-    assert "its suffix says no format" in wrong("model")
+    assert "unknown suffix" in wrong("model.pth")
+    assert "unknown suffix" in wrong("model")
     assert "cannot be written (Not a directory)" in wrong("file/x.onnx")
-    assert "is there already, and anew did not export it" in wrong("mine.onnx")
-    assert "is no file" in wrong("folder.pt2")
+    assert "exists already, and anew did not export it" in wrong("mine.onnx")
+    assert "is not a plain file" in wrong("folder.pt2")
     assert "a state dict holds one network, and 2 were chosen" in wrong(
         "x.safetensors", "--generations", "all"
     )

@@ -82,8 +82,8 @@ def test_a_network_beside_others_is_said(tmp_path):
     assert beside(family, [BASE, STUDENT, replace(STUDENT, teachers=(STUDENT,))]) == ""
 
     line = beside(family, [longer(BASE)])
-    assert f"generation 0 is another network than {BASE.id}" in line
-    assert "(training.epochs 1 -> 2): it is trained from its start" in line
+    assert f"generation 0 differs from network {BASE.id}" in line
+    assert "(training.epochs 1 -> 2): it is trained from the start" in line
     # A student of the others is not finished either.
     assert "stay unfinished until their own settings are given again" in line
     assert BASE.id in line and STUDENT.id in line and "\n" not in line
@@ -120,7 +120,7 @@ def test_a_missing_network_is_named_and_the_others_are_scored(lacking, whole):
     family, gone, lineage = lacking
     (line,) = family.missing()
     assert lineage[gone].id in line and lineage[gone + 1].id in line
-    assert "the command that trained them trains it again, to the same bits" in line
+    assert "the command that trained it trains it again, with the same bits" in line
     assert family.verify() == (2, [line])
 
     chains = {chain[-1].id: chain for chain in family.lineages(gaps=True)}
@@ -142,9 +142,9 @@ def test_what_needs_a_missing_network_says_so(lacking):
     (last,) = choose(family, lineage[-1].id, "last").networks()
     assert last.signature.classes
     if gone == 0:
-        with pytest.raises(MissingNetworkError, match="to the same bits"):
+        with pytest.raises(MissingNetworkError, match="with the same bits"):
             choose_lineage(family)
-        with pytest.raises(MissingNetworkError, match="to the same bits"):
+        with pytest.raises(MissingNetworkError, match="with the same bits"):
             choose_lineage(family, several="longest")
     else:
         # Generation 0 alone is a whole lineage.

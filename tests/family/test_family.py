@@ -154,7 +154,7 @@ def test_a_line_never_lengthens_a_file(tmp_path):
     path = tmp_path / "metrics.jsonl"
     files.write_line(path, 0, {"epoch": 1})
     before = path.read_bytes()
-    with pytest.raises(AnewError, match="something else changed it; give the same command again"):
+    with pytest.raises(AnewError, match="another program changed it; run the same command again"):
         files.write_line(path, len(before) + 1, {"epoch": 2})
     assert path.read_bytes() == before
 
@@ -220,7 +220,7 @@ def test_other_folders_are_refused(tmp_path):
     (tmp_path / "full" / "thesis.tex").write_text("x")
     with pytest.raises(AnewError, match="is a file"):
         Family.create(tmp_path / "file")
-    with pytest.raises(AnewError, match="other things in it"):
+    with pytest.raises(AnewError, match="other files"):
         Family.create(tmp_path / "full")
     with pytest.raises(AnewError, match="is no family"):
         Family.open(tmp_path / "full")
@@ -349,7 +349,7 @@ def test_a_record_names_only_a_networks_own_files(family, name):
     record = json.loads(folder.done_file.read_text())
     record["files"][name] = {"sha256": "0" * 64, "bytes": 0}
     folder.done_file.write_text(json.dumps(record))
-    with pytest.raises(AnewError, match="which is none of a network's"):
+    with pytest.raises(AnewError, match="which is no file of a network"):
         _ = NetworkFolder(folder.path).done
 
 
@@ -379,7 +379,7 @@ def test_nothing_is_written_through_a_linked_folder(family, tmp_path, place):
     link = family.path / place.replace("ID", SPEC.id)
     link.parent.mkdir(exist_ok=True)
     link.symlink_to(elsewhere)
-    with pytest.raises(AnewError, match="is a link, and inside of a family anew writes through"):
+    with pytest.raises(AnewError, match="is a link; anew does not write through"):
         family.begin(SPEC)
     assert not list(elsewhere.iterdir())
 
@@ -631,7 +631,7 @@ def test_a_lock_taken_over_is_noticed(tmp_path):
         (tmp_path / "lock").write_text(
             json.dumps({"host": "elsewhere", "process": 1, "token": "other"})
         )
-        with pytest.raises(AnewError, match="another process took this network over"):
+        with pytest.raises(AnewError, match="another process took over this network"):
             lock.check()
     assert json.loads((tmp_path / "lock").read_text())["token"] == "other"
 

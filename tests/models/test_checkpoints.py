@@ -233,7 +233,7 @@ def test_shards_are_read_together(state, tmp_path, named, kind):
     assert equal(fitted(path, Net()).tensors, state)
 
     (tmp_path / f"model-1.{kind}").unlink()
-    with pytest.raises(AnewError, match=rf"its file model-1.{kind} is missing; fetch all"):
+    with pytest.raises(AnewError, match=rf"its file model-1.{kind} is missing; download all"):
         checkpoints.read(path)
 
 
@@ -244,7 +244,7 @@ def test_an_index_names_no_file_outside_of_its_folder(state, tmp_path, name):
     safetensors.torch.save_file(state, tmp_path / "x.safetensors")
     index = inner / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": dict.fromkeys(state, name)}))
-    with pytest.raises(AnewError, match="an index may name files beside it only"):
+    with pytest.raises(AnewError, match="an index may only name files beside it"):
         checkpoints.read(inner)
 
 
@@ -295,7 +295,7 @@ def test_code_is_never_run_and_named(state, tmp_path, monkeypatch, trap, legacy,
     path = tmp_path / name
     held = {"state_dict": state, "x": trap()}
     torch.save(held, path, _use_new_zipfile_serialization=not legacy)
-    says = r"holds code .* the Python name '(getattr|posix.system|nt.system|eval)'"
+    says = r"holds the Python name '(getattr|posix.system|nt.system|eval)'"
     for place in (path, tmp_path):
         with pytest.raises(AnewError, match=says) as caught:
             checkpoints.read(place)
@@ -315,7 +315,7 @@ def test_objects_beside_the_weights_are_never_made(state, tmp_path):
 def test_a_whole_model_says_how_its_owner_takes_the_weights_out(net, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save(net, tmp_path / "whole.pth")
-    with pytest.raises(AnewError, match=r"Python name '[\w.]+Net'.*saves its weights") as caught:
+    with pytest.raises(AnewError, match=r"Python name '[\w.]+Net'.*save its weights") as caught:
         checkpoints.read(tmp_path / "whole.pth")
     # The words do what they say, for whoever trusts the file.
     command = str(caught.value).partition('python -c "')[2].removesuffix('"')
@@ -342,7 +342,10 @@ OTHERS = {
     "TorchScript": (zipped(a__data="", a__constants="", **{"a__constants.pkl": ""}), "TorchScript"),
     "a ZIP archive": (zipped(readme="hello"), "is a ZIP archive and no file of torch.save"),
     "NumPy's archive": (zipped(**{"x.npy": "", "y.npy": ""}), "an archive of NumPy arrays"),
-    "a plain pickle": (pickle.dumps({"a": 1}, 4), "is a pickle, and none that torch.save writes"),
+    "a plain pickle": (
+        pickle.dumps({"a": 1}, 4),
+        "is a pickle, but not of weights saved by torch.save",
+    ),
     "noise": (bytes(range(255, 0, -1)), "is truncated or no safetensors file"),
 }
 
@@ -364,7 +367,7 @@ def test_a_truncated_file_is_refused(state, tmp_path, legacy, kept):
     torch.save(state, path, _use_new_zipfile_serialization=not legacy)
     content = path.read_bytes()
     path.write_bytes(content[: int(kept * len(content))])
-    with pytest.raises(AnewError, match=r"is truncated|is a pickle, and none"):
+    with pytest.raises(AnewError, match=r"is truncated|is a pickle, but not"):
         checkpoints.read(path)
 
 
@@ -414,14 +417,14 @@ def test_a_network_beside_others_that_do_not_fit_is_taken(state, tmp_path):
     torch.save({"generator": Net(width=7).state_dict(), "critic": state}, path)
     fit = fitted(path, Net())
     assert equal(fit.tensors, state) and fit.key == "critic"
-    assert "under 'critic' (beside them: generator)" in checkpoints.read(path).said(fit.key)[0]
+    assert "under 'critic' (other entries: generator)" in checkpoints.read(path).said(fit.key)[0]
 
 
 def test_numbers_beside_a_table_are_named_and_no_table(state, tmp_path):
     path = tmp_path / "t.pth"
     torch.save({"state_dict": state, "best_acc": torch.tensor(0.9), "epoch": 3}, path)
     said = checkpoints.read(path).said(fitted(path, Net()).key)
-    assert said == ["its weights are those under 'state_dict' (beside them: best_acc, epoch)"]
+    assert said == ["its weights are under 'state_dict' (other entries: best_acc, epoch)"]
 
 
 def test_what_is_no_checkpoint_is_not_located(tmp_path):
@@ -441,7 +444,7 @@ def test_a_prefix_is_put_before_the_names_of_a_wrapped_model(net, state, tmp_pat
         torch.save(given, path)
         fit = fitted(path, Wrapped())
         assert torch.equal(answers(Wrapped(), fit.tensors), answers(net, state))
-        assert "'net.' was put before the names of its tensors" in fit.notices
+        assert "'net.' was added before the names of its tensors" in fit.notices
 
 
 def without(state, *ends):
@@ -511,7 +514,7 @@ class Masked(Net):
 def test_tables_that_a_model_computes(tmp_path):
     torch.save(Masked(True).state_dict(), tmp_path / "t.pth")
     fit = fitted(tmp_path / "t.pth", Masked(False))
-    assert not fit.wrong and "computed by the model itself" in fit.notices[0]
+    assert not fit.wrong and "the model computes the same values itself" in fit.notices[0]
     assert fitted(tmp_path / "t.pth", Masked(False, value=2.0)).wrong == ("scale",)
     # What may have been learned is not invented.
     torch.save(Masked(False).state_dict(), tmp_path / "t.pth")
@@ -555,15 +558,15 @@ MISFITS = {
     ),
     "channels": (
         lambda: built("small_cnn", (3, 8, 8)),
-        "takes 3 channels, and the data has 1",
+        "takes 3 channels, and the data have 1",
     ),
     "another width": (
         lambda: built("small_cnn", options=(("width", 64),)),
-        "most by 2 times: it is of another width",
+        "most by 2 times: it has another width",
     ),
     "no classifier": (
         lambda: {k: v for k, v in built("small_cnn").items() if "classifier" not in k},
-        "holds no classifier of small_cnn: give a whole one; students can start from it.*--from",
+        "has no classifier of small_cnn: give a whole checkpoint; to start students .* --from",
     ),
     "another architecture": (
         lambda: built("resnet18"),
@@ -592,7 +595,9 @@ def test_a_classifier_of_another_name_is_named(tmp_path):
 
 def test_another_depth_is_called_so(tmp_path):
     deep, flat = built("wide_resnet-16-1"), built("wide_resnet-10-1")
-    says = "it is of another depth than wide_resnet-{}-1, or not whole: give the model of its own"
+    says = (
+        "it has another depth than wide_resnet-{}-1, or is incomplete: name the model of its depth"
+    )
     assert says.format(10) in refusal(tmp_path, deep, "wide_resnet-10-1")
     assert says.format(16) in refusal(tmp_path, flat, "wide_resnet-16-1")
 
@@ -619,11 +624,13 @@ def test_a_classifier_of_other_classes_starts_fresh(state, tmp_path):
     torch.save(state, tmp_path / "t.pth")
     fit = fitted(tmp_path / "t.pth", Net(classes=5), fresh_classes=5)
     assert not fit.wrong and equal(fit.tensors, without(state, "fc.weight", "fc.bias"))
-    assert "'fc.weight' and 'fc.bias', starts fresh: it has 3 classes" in fit.notices[0]
+    assert (
+        "'fc.weight' and 'fc.bias', starts from random weights: it has 3 classes" in fit.notices[0]
+    )
     body = without(state, "fc.weight", "fc.bias") | {"projector.weight": torch.ones(2)}
     torch.save(body, tmp_path / "t.pth")
     fit = fitted(tmp_path / "t.pth", Net(), fresh_classes=3)
-    assert not fit.wrong and "starts fresh: it has none" in fit.notices[0]
+    assert not fit.wrong and "starts from random weights: it has none" in fit.notices[0]
     # Only the classifier may be missing.
     torch.save(without(state, "conv.weight"), tmp_path / "t.pth")
     assert fitted(tmp_path / "t.pth", Net(), fresh_classes=3).wrong == ("conv.weight",)
@@ -631,12 +638,12 @@ def test_a_classifier_of_other_classes_starts_fresh(state, tmp_path):
 
 def test_pretrained_weights_are_found_in_the_cache_and_never_fetched(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    says = r"not in the local cache, and training fetches nothing; fetch them once with: python -c"
+    says = "not in the local cache, and training downloads nothing; download them once with: python"
     with pytest.raises(AnewError, match=says):
         hub.cached("torchvision:resnet18")
     (tmp_path / "checkpoints").mkdir()
     file = tmp_path / "checkpoints" / "resnet18-f37072fd.pth"
     file.write_bytes(b"x")
     assert hub.cached("torchvision:resnet18") == file
-    with pytest.raises(AnewError, match="only models of timm and torchvision"):
+    with pytest.raises(AnewError, match="is for models of timm and torchvision"):
         hub.cached("small_cnn")

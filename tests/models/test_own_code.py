@@ -130,8 +130,8 @@ def test_edited_code_is_never_taken_for_what_was_trained(command, refused, packa
     line = refused(*words)
     assert "has changed since network" in line
     assert line.endswith(
-        f"was trained ({package.name}.blocks:block); give another --out to train with the code as "
-        "it is now, or --force to take the network as it is"
+        f"was trained ({package.name}.blocks:block); give another --out to train with the "
+        "present code, or --force to use the trained network"
     )
     forced = command(*words, "--force", check=0)
     assert forced.out == first

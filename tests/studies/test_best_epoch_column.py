@@ -56,5 +56,5 @@ def test_it_shows_the_same_network_at_another_epoch(arrays, tmp_path):
 def test_without_a_kept_epoch_it_is_refused(tmp_path):
     path = tmp_path / "best.toml"
     path.write_text(STUDY.format(place="some.npz", best=""))
-    with pytest.raises(AnewError, match=r"which training\.best_epoch keeps"):
+    with pytest.raises(AnewError, match=r"needs one network and training\.best_epoch"):
         read_study(path)

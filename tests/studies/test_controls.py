@@ -178,7 +178,7 @@ def test_an_untrained_network_keeps_its_first_weights_and_its_student_trains(npz
     assert len(family.folder(student.id).read_metrics()) == 4
     record = family.folder(student.id).done["checks"]
     assert record["teacher_accuracy"] <= record["chance_limit"] and not record["forced"]
-    assert sum("untrained, as its 0 epochs ask" in line for line in notices.said) == 1
+    assert sum("untrained (0 epochs)" in line for line in notices.said) == 1
     # It learns what its teacher says: nothing. What learns of labels beside it does.
     results = studies.collect(study, family, data)
     assert (
@@ -202,7 +202,7 @@ def test_a_trained_teacher_at_chance_stops_its_students_all_the_same(npz, tmp_pa
 
 def test_controls_that_make_no_sense_are_refused():
     student = Column("Teacher", ObjectiveSpec("ban"), epochs=0)
-    with pytest.raises(AnewError, match="column 'student': has a teacher and learns in 0 epochs"):
+    with pytest.raises(AnewError, match="column 'student': has a teacher and 0 epochs"):
         dataclasses.replace(UNTRAINED, columns={"Teacher": Column(), "student": student})
     with pytest.raises(
         AnewError, match=r"training\.epochs must be a whole number >= 1, got 0; set --epochs"

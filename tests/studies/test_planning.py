@@ -312,9 +312,9 @@ def test_the_papers_tables_are_planned_without_their_data(command, tmp_path):
     )
     # Three chains of two groups on four workers.
     assert found["critical_seconds"] == pytest.approx(found["chain_seconds"])
-    assert "cifar100 is not at hand" in " ".join(found["notes"])
+    assert "cifar100 is not available" in " ".join(found["notes"])
     text = command("study", "plan", *options, check=0).out
-    assert "wide_resnet-28-1" in text and "on 4 workers" in text and "not at hand" in text
+    assert "wide_resnet-28-1" in text and "on 4 workers" in text and "not available" in text
     assert list(tmp_path.iterdir()) == []
 
 

@@ -62,7 +62,9 @@ def test_a_study_is_shown_as_it_was_run_without_its_options(place):
     for named in ((family,), ("question", family), (file, family)):
         found, said = shown(*named)
         assert found == json.loads(whole)
-        assert said.startswith("as it was run: --seeds 0 --columns Teacher --controls --epochs 1;")
+        assert said.startswith(
+            "options of the last run: --seeds 0 --columns Teacher --controls --epochs 1;"
+        )
     assert found["cells"][0]["column"] == "Teacher"
 
 
@@ -84,7 +86,7 @@ def test_the_report_of_a_family_opens_with_the_study_it_was_trained_for(place, t
     kept(moved).write_text(json.dumps(record))
     done = call("report", moved, "--no-pictures", "--json")
     assert json.loads(done.out)["study"] is None
-    assert "without the table of study question: " in done.err
+    assert "the page has no table of study question: " in done.err
 
 
 def test_a_family_from_before_is_shown_with_its_options(copied, place):
@@ -92,7 +94,7 @@ def test_a_family_from_before_is_shown_with_its_options(copied, place):
     found, said = shown(place / "question.toml", copied, *OPTIONS)
     assert found["seeds"] == [0] and said == ""
     done = call("study", "show", copied)
-    assert done.code == 2 and "does not say for which study it was trained; name it" in done.err
+    assert done.code == 2 and "does not record which study it was trained for; name it" in done.err
     assert json.loads(call("report", copied, "--no-pictures", "--json").out)["study"] is None
 
 
@@ -147,7 +149,7 @@ def test_a_text_in_a_family_runs_no_code(copied, tmp_path, monkeypatch, where):
         evil = '[rows]\na = "mlp"\n[columns.Teacher]\nmodel = { name = "canary:build" }\n'
     kept(copied).write_text(json.dumps({**record, "toml": evil, "options": {}}))
     for command in (("study", "show", copied), ("report", copied, "--no-pictures")):
-        assert "a file in a family may not choose what is run" in call(*command).err
+        assert "is not run from a family's file" in call(*command).err
     assert not Path("ran").exists() and "canary" not in sys.modules
 
 

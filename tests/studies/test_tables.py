@@ -422,7 +422,7 @@ def test_ids_of_specs_that_freeze_nothing_are_what_they_were_before_that_could_b
     back = Spec.from_json(json.loads(json.dumps(frozen.to_json())), (LABEL,))
     assert back == frozen and back.id == frozen.id
     with pytest.raises(
-        AnewError, match="frozen: classifier are parts of a teacher, and there is none"
+        AnewError, match="frozen: classifier are copied from a teacher, and there is none"
     ):
         replace(LABEL, frozen=("classifier",))
 
@@ -528,7 +528,7 @@ def test_two_processes_leave_frozen_parts_alone_as_well(npz, tmp_path):
             {},
             "nothing of model 'small_cnn' is left to train; freeze less of it",
         ),
-        (["classifier"], {"generations": 0}, "there are no students; drop --frozen"),
+        (["classifier"], {"generations": 0}, "there are none; drop --frozen"),
         (["features"], {"teacher_model": "mlp"}, "model 'mlp' has no part 'features'"),
         (
             ["classifier"],
@@ -569,5 +569,5 @@ def test_a_study_whose_frozen_parts_do_not_fit_is_refused_before_training(npz, t
     ):
         studies.run(study, tmp_path / "f", Execution("cpu", 1), Callback())
     assert not (tmp_path / "f").exists()
-    with pytest.raises(AnewError, match="column 'BAN': freezes parts of a teacher and has none"):
+    with pytest.raises(AnewError, match="column 'BAN': frozen needs a teacher"):
         replace(study, columns={**columns, "BAN": Column(frozen=("classifier",))})

@@ -122,5 +122,5 @@ def test_views_that_cannot_be_counted_are_asked_each_time(trained, arrays, tmp_p
     batch, targets = next(teacher.epoch(1))
     assert teacher(batch.indices, batch.views).equal(targets)
     assert len(said) == 1
-    assert "asked each time" in said[0]
+    assert "are not cached" in said[0]
     assert not (tmp_path / "kept").exists()

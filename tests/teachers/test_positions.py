@@ -80,5 +80,5 @@ def test_a_rows_words_are_the_positions_answers_behind_one_another(parts, tmp_pa
 
 def test_examples_with_several_answers_are_not_shuffled(parts):
     taught, batches = parts
-    with pytest.raises(AnewError, match=r"have \(6,\) answers each; drop --objective.shuffled"):
+    with pytest.raises(AnewError, match=r"have \(6,\) labels each; drop --objective.shuffled"):
         taught.teacher().shuffle(batches)

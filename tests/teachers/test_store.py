@@ -405,7 +405,7 @@ def refused(folder, stores):
         assert store.verify(folder) == []
 
         (line,) = said
-        assert line.endswith("; what lay there is now set-aside-1 beside it") and says in line
+        assert line.endswith("; the old file is now set-aside-1 beside it") and says in line
         for text in (line, verified):
             assert text.startswith(f"stored targets {folder}: ") and "\n" not in text
         aside = contents(folder.with_name("set-aside-1"))
@@ -425,7 +425,7 @@ def contents(folder):
 def test_an_edited_header_is_refused(folder, refused, other):
     header = json.loads((folder / "header.json").read_text())
     (folder / "header.json").write_text(json.dumps({**header, "key": OTHERS[other].to_json()}))
-    refused("holds other answers (another ")
+    refused("belongs to other outputs (another ")
 
 
 @pytest.mark.parametrize("written", [store.FORMAT + 1, None, "1", True, 1.0])
@@ -451,7 +451,7 @@ def test_a_header_that_is_none_is_refused(folder, refused, content):
 )
 def test_a_header_that_lacks_what_a_key_has_is_refused(folder, refused, key):
     (folder / "header.json").write_text(json.dumps({"format": store.FORMAT, "key": key}))
-    refused("holds other answers")
+    refused("belongs to other outputs")
 
 
 @pytest.mark.parametrize("harm", ["missing", "truncated", "empty", "longer"])

@@ -243,9 +243,9 @@ def test_anothers_answers_are_refused(case):
         another.verify(case.batches, "float32")
     said = str(caught.value)
     assert said.startswith(
-        f"stored targets {case.key.folder(case.stores)}: hold other answers than the teacher gives"
+        f"stored targets {case.key.folder(case.stores)}: differ from the teacher's present outputs"
     )
-    assert said.endswith("move that folder away, and they are asked for again")
+    assert said.endswith("move that folder away to have them computed again")
     another.close()
 
 
@@ -267,7 +267,7 @@ def test_a_damaged_answer_is_asked_for_again_and_mended(case):
     assert again.asked == asked + 2
     again.close()
     (said,) = (text for text in case.said if text.startswith("stored targets "))
-    assert "are damaged" in said and said.endswith("the result is the same")
+    assert "are damaged" in said and said.endswith("with the same result")
     assert path.read_bytes() == before and store.verify(path.parent) == []
 
 
@@ -335,7 +335,7 @@ def test_a_way_that_is_told_is_taken(way, given):
 def test_a_table_that_an_earlier_student_began_is_used(given):
     assert chosen(**given).way == "live"
     choice = chosen(**given, is_begun=True)
-    assert choice.way == "table" and "as an earlier student began to" in choice.reason
+    assert choice.way == "table" and "because an earlier student began it" in choice.reason
 
 
 @pytest.mark.parametrize(
@@ -436,7 +436,7 @@ def test_another_student_of_the_same_teacher_asks_for_nothing(copied, arrays):
     result = train(arrays, copied, objective="ban+l", generations=1, seed=0, progress=watcher)
     assert len(weights(copied)) == 4 and result.lineage[0].id in weights(copied)
     assert contents(stores_of(copied)[0].parents[1]) == before
-    assert any("as an earlier student began to" in line for line in watcher.said)
+    assert any("because an earlier student began it" in line for line in watcher.said)
 
 
 def test_a_store_with_another_teachers_answers_stops_the_student(copied, arrays):
@@ -448,7 +448,7 @@ def test_a_store_with_another_teachers_answers_stops_the_student(copied, arrays)
             (one / f"{name}.new").replace(one / name)
     # Every checksum is right.
     assert all(store.verify(one) == [] for one in (first, second))
-    with pytest.raises(AnewError, match="hold other answers than the teacher gives now"):
+    with pytest.raises(AnewError, match="differ from the teacher's present outputs"):
         train(arrays, copied, objective="ban+l", generations=1)
 
 
@@ -464,10 +464,10 @@ def test_verify_counts_stores_and_finds_a_flipped_bit(copied, command, refused):
     content.tofile(path)
     said = refused("verify", copied)
     assert (
-        "1 of its files are not as they were written" in said
+        "1 of its files are missing or have changed" in said
         and f"stored targets {path.parent}: is damaged" in said
     )
-    assert said.strip().endswith("the next student that needs them asks for them again")
+    assert said.strip().endswith("the next student that needs them computes them again")
 
 
 ON_A_FULL_DISK = """
@@ -507,7 +507,7 @@ def test_a_disk_that_is_full_changes_no_bit_and_is_told(live, npz, tmp_path, whe
     # A student's table is said to fail once. Half way, the second student's cannot even be made.
     assert len(lines) == (2 if when == "from the start" else 1)
     assert all(
-        line.startswith("stored targets ") and "the result is the same" in line for line in lines
+        line.startswith("stored targets ") and "with the same result" in line for line in lines
     )
     assert weights(tmp_path / "family") == live
     assert all(store.verify(one) == [] for one in stores_of(tmp_path / "family"))

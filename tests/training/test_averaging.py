@@ -125,7 +125,7 @@ def test_stopped_runs_with_all_of_it_end_with_the_same_bits(arrays, tmp_path):
 @pytest.mark.parametrize(
     ("objective", "parts", "says"),
     [
-        ("cwtm", 2, "objective 'cwtm' weighs the examples"),
+        ("cwtm", 2, "objective 'cwtm' compares the examples"),
         ("ban", 17, r"must be <= training\.batch_size, 16, got 17"),
     ],
 )

@@ -216,5 +216,5 @@ def test_the_balanced_error_stands_beside_the_error(undisturbed, tmp_path):
 
 
 def test_positions_have_no_one_class():
-    with pytest.raises(AnewError, match="have no one class; drop"):
+    with pytest.raises(AnewError, match="needs one class for each"):
         prepare(language.source(), DataSpec(balance="weights"))

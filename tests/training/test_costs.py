@@ -31,14 +31,17 @@ def test_every_way_is_measured_and_the_conclusions_are_its_arithmetic(small):
     names = [cost.name for cost in found.costs]
     assert names == [
         "a label-only network",
-        "a student, teacher asked live",
-        "a student, table being filled",
+        "a student, live teacher",
+        "a student, filling the cache",
         "a student, table read",
         "each of 2 siblings, live",
     ]
     assert found.costs[0].ratio == found.costs[0].least == found.costs[0].most == 1
     assert all(cost.rate > 0 and cost.least <= cost.ratio <= cost.most for cost in found.costs)
-    assert "40 epochs" in found.conclusions[0] and "the fastest way is" in found.conclusions[1]
+    assert (
+        "40 epochs" in found.conclusions[0]
+        and "the fastest measured option is" in found.conclusions[1]
+    )
     # 18 views and 40 epochs: 18 (1 - (17/18)^40) = 16.2 are met.
     assert "16.2 forward passes per example in place of" in found.conclusions[2]
 

@@ -136,7 +136,7 @@ def test_a_batch_that_cannot_be_cut_is_refused(npz, tmp_path, begin):
     process = begin(tmp_path / "f", source, *options)
     _, said = process.communicate(timeout=120)
     assert process.returncode != 0
-    assert "anew: training.batch_size 15 cannot be cut into 2 equal parts" in said
+    assert "anew: training.batch_size 15 cannot be split into 2 equal parts" in said
     assert "set --batch-size 16" in said
 
 

@@ -131,6 +131,6 @@ def test_attention_transfer_trains_on_the_maps_of_its_layers(arrays, tmp_path):
     result = train(arrays, tmp_path / "at", objective="at", generations=1, progress=heard)
     assert result.lineage[-1].objective.name == "at"
     assert any("at: the teacher's gradient is " in text for text in heard.texts)
-    with pytest.raises(AnewError, match="no maps are known of model 'mlp'"):
+    with pytest.raises(AnewError, match="does not know the feature maps of model 'mlp'"):
         anew.train("mlp", arrays, objective="at", out=tmp_path / "mlp", progress=False)
     assert not (tmp_path / "mlp").exists()

@@ -85,7 +85,9 @@ def test_few_examples_that_tell_nothing_stop_nothing_and_it_is_said(arrays, tmp_
     notices = Notices()
     few = arrays[0][:40], arrays[1][:40]
     train(few, tmp_path / "f", recipe=recipe, generations=1, progress=notices)
-    assert any("too few to tell if it knows anything" in line for line in notices.said)
+    assert any(
+        "too few examples to tell whether it knows anything" in line for line in notices.said
+    )
 
 
 def test_a_network_that_learned_these_data_has_their_order(tmp_path):
@@ -149,7 +151,7 @@ def test_a_teacher_of_another_normalisation_is_stopped_with_the_cause(tmp_path):
             teacher=tmp_path / "plain.safetensors",
             generations=1,
         )
-    assert "with --data.mean 0 --data.std 1: give these" in str(caught.value)
+    assert "with --data.mean 0 --data.std 1: set these" in str(caught.value)
 
 
 def test_large_sets_are_asked_over_all_their_classes():

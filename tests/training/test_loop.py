@@ -198,12 +198,12 @@ def test_after_a_kill_only_what_was_not_saved_is_done_again(npz, tmp_path):
     process.communicate()
     (step,) = saved_steps(out).values()
     again = fork_training(out, npz, *quick(60))
-    while "goes on from" not in again.errors:
+    while "resumes at" not in again.errors:
         assert again.poll() is None, "it began anew"
         time.sleep(0.01)
     again.kill()
     again.communicate()
-    assert f"goes on from step {step} of" in again.errors
+    assert f"resumes at step {step} of" in again.errors
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(npz, tmp_path):
@@ -215,7 +215,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(npz, tmp_path):
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "the same command goes on" in errors.splitlines()[-1]
+    assert "the same command resumes" in errors.splitlines()[-1]
     assert "Traceback" not in errors
     # What it says is what it saved: the last step, not the last epoch's end.
     assert step_of_stop(errors.splitlines()[-1]) == max(saved_steps(out).values()) > 0
@@ -281,7 +281,7 @@ def files_of(folder):
 @pytest.mark.parametrize("at", [("step", 2), ("epoch", 1), ("epoch", 3)])
 def test_who_slept_while_another_took_over_stops_and_changes_nothing(arrays, tmp_path, at):
     taken = TakenOver(tmp_path / "family", at)
-    with pytest.raises(AnewError, match="another process took this network over"):
+    with pytest.raises(AnewError, match="another process took over this network"):
         train(arrays, tmp_path / "family", generations=0, keep_epochs=1, progress=taken)
     assert files_of(taken.folder) == taken.content
 

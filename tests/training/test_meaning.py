@@ -149,7 +149,7 @@ def test_differences_are_shares_of_the_logits_size():
 def test_probabilities_of_a_teacher_become_its_logits(arrays, trained, checkpoint, tmp_path):
     listener = Listens()
     result = taught(arrays, checkpoint, tmp_path / "new", Softmax, progress=listener)
-    (said,) = [line for line in listener.said if "probabilities (they add up to 1)" in line]
+    (said,) = [line for line in listener.said if "probabilities (with sum 1)" in line]
     assert "teacher" in said and "\n" not in said
 
     meant = stored(trained).double().numpy()
@@ -197,18 +197,18 @@ def test_log_probabilities_of_a_teacher_are_logits(arrays, checkpoint, tmp_path)
 
 @pytest.mark.parametrize("model", [AlwaysDropout, Noise])
 def test_a_random_teacher_is_refused(arrays, checkpoint, tmp_path, model):
-    with pytest.raises(AnewError, match=r"teacher .*: answers otherwise when it is asked twice"):
+    with pytest.raises(AnewError, match=r"teacher .*: gives different outputs"):
         taught(arrays, checkpoint, tmp_path / "new", model)
     assert not (tmp_path / "new").exists()
 
 
 def test_a_teacher_of_sigmoids_is_refused(arrays, checkpoint, tmp_path):
-    with pytest.raises(AnewError, match=r"do not add up to 1, as after sigmoids.*--force"):
+    with pytest.raises(AnewError, match=r"whose sum is not 1, as after sigmoids.*--force"):
         taught(arrays, checkpoint, tmp_path / "new", Sigmoid)
     assert not (tmp_path / "new").exists()
     listener = Listens()
     taught(arrays, checkpoint, tmp_path / "new", Sigmoid, force=True, progress=listener)
-    assert any("--force takes them for logits" in line for line in listener.said)
+    assert any("--force uses them as logits" in line for line in listener.said)
 
 
 # Models to be trained
@@ -232,7 +232,7 @@ class OfTheBatch(Net):
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        (SometimesLouder, "answers otherwise when it is asked twice"),
+        (SometimesLouder, "gives different outputs"),
         (OfTheBatch, "depends on the others in the batch"),
     ],
 )
@@ -249,7 +249,7 @@ def test_a_model_whose_answers_are_not_the_examples_own_is_refused(
 @pytest.mark.parametrize("model", [AlwaysDropout, Noise])
 def test_a_student_that_is_random_in_evaluation_mode_is_refused(arrays, tmp_path, model):
     before = torch.random.get_rng_state()
-    with pytest.raises(AnewError, match=f"{model.__name__}': answers otherwise when it is asked"):
+    with pytest.raises(AnewError, match=f"{model.__name__}': gives different outputs"):
         train(arrays, tmp_path / "new", model)
     assert not (tmp_path / "new").exists()
     assert torch.equal(torch.random.get_rng_state(), before)

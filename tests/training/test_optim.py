@@ -224,7 +224,7 @@ def test_muon_solves_a_toy_problem():
 
 
 def test_muon_without_a_hidden_matrix_is_refused():
-    with pytest.raises(AnewError, match="'muon' moves matrices between hidden layers"):
+    with pytest.raises(AnewError, match="'muon' needs weight matrices of hidden layers"):
         classifier = [nn.Parameter(torch.zeros(3, 4)), nn.Parameter(torch.zeros(3))]
         optimizer(classifier, TrainingSpec(optimizer="muon"), torch.device("cpu"), 3)
 

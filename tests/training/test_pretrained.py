@@ -267,7 +267,7 @@ def test_classes_that_only_have_numbers_are_taken_in_order(named_teacher, arrays
     taught, weights = named_teacher
     result = train(arrays, tmp_path / "new", teacher=weights, progress=True)
     said = capsys.readouterr().err
-    assert "the data's classes have numbers for names, so they are taken in their order" in said
+    assert "the data's classes have only numbers as names, so they are matched by position" in said
     assert result.network(0).signature.classes == ("0", "1", "2")
     assert result.lineage[0].weights == files.sha256(weights)
     assert result.scores[0].scores == taught.scores[0].scores
@@ -322,7 +322,7 @@ def without(tensors, name):
 DAMAGES = {
     "a missing tensor": (
         lambda w: without(w, "classifier.bias"),
-        "lacks 'classifier.bias'; it holds no classifier of small_cnn",
+        "lacks 'classifier.bias'; it has no classifier of small_cnn",
     ),
     "an extra tensor": (lambda w: {**w, "more": torch.zeros(2)}, "has the extra 'more'"),
     "another architecture": (
@@ -399,7 +399,9 @@ def write_pickle(path):
 @pytest.mark.parametrize("name", ["teacher.safetensors", "teacher.pt", "teacher.pth"])
 def test_a_pickle_is_never_loaded(arrays, tmp_path, name):
     write_pickle(tmp_path / name)
-    check_refused(arrays, tmp_path, "holds code .*'getattr'.*whoever made", teacher=tmp_path / name)
+    check_refused(
+        arrays, tmp_path, "holds the Python name 'getattr'.*whoever made", teacher=tmp_path / name
+    )
     assert not (tmp_path / "sprung").exists()
 
 
@@ -453,7 +455,7 @@ def copy_of(teachers, tmp_path):
 def test_a_network_that_is_not_finished_does_not_teach(teachers, arrays, tmp_path):
     folder = copy_of(teachers, tmp_path)
     folder.done_file.unlink()
-    check_refused(arrays, tmp_path, "is not trained to its end; finish it", teacher=folder.path)
+    check_refused(arrays, tmp_path, "is not finished; finish it", teacher=folder.path)
 
 
 @pytest.mark.parametrize(

@@ -187,7 +187,7 @@ def test_a_study_that_is_stopped_and_killed_goes_on_to_the_same_bits(place, on_r
     said = process.communicate(timeout=300)[1]
     assert process.returncode == 130, said
     assert (
-        "the same command goes on from there" in said.splitlines()[-1] and "Traceback" not in said
+        "the same command resumes from there" in said.splitlines()[-1] and "Traceback" not in said
     )
     assert re.match(
         r"anew: generation \d.* stopped and saved at step \d+ of 300; the same",

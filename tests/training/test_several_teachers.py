@@ -257,19 +257,22 @@ def test_of_several_lineages_one_is_named_by_its_end(chain, arrays, tmp_path):
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"teacher": ["C:all", "C:last"]}, "is there twice .also of .*chain:all"),
+        ({"teacher": ["C:all", "C:last"]}, "is given twice .also by .*chain:all"),
         ({"teacher": "C:0-7"}, "generations must be last, all, one of 0 to 2.*set --teacher"),
         ({"teacher": "C:last-4"}, "got 'last-4'; set --teacher"),
         ({"teacher": "C:zz:all"}, "no network with an id that starts with 'zz'"),
         ({"teacher": "nowhere:all"}, "is no file and no network of a family"),
-        ({"teacher": "C,C"}, "several are given one by one, each with --teacher"),
+        ({"teacher": "C,C"}, "for several, repeat --teacher"),
         ({"teacher": []}, None),
-        ({"teacher": "C", "teacher_weights": [1, 2]}, "are 2 for 3 networks that teach together"),
+        (
+            {"teacher": "C", "teacher_weights": [1, 2]},
+            "2 weights for 3 networks that teach together",
+        ),
         ({"teacher": "C", "teacher_weights": [1, 2, 0]}, "teacher_weights must be .*> 0"),
-        ({"teacher_weights": [1, 2]}, "give --teacher"),
+        ({"teacher_weights": [1, 2]}, "set --teacher"),
         (
             {"teacher": "C", "teacher_weights": [1, 2, 3], "taught_by": "all", "generations": 2},
-            "students teach beside them",
+            "students teach with them",
         ),
         ({"taught_by": "first"}, "taught_by must be last, all, or last-K.*got 'first'"),
         ({"taught_by": "last-0"}, "got 'last-0'"),
@@ -301,6 +304,8 @@ def test_an_objective_of_features_is_refused_several_teachers(chain, arrays, tmp
         features=lambda model: ["fc"],
     )
     monkeypatch.setitem(objectives.OBJECTIVES, "hint", hint)
-    with pytest.raises(AnewError, match="compares features with one teacher's, got 3 teachers"):
+    with pytest.raises(
+        AnewError, match="compares features with a single teacher's, got 3 teachers"
+    ):
         train(arrays, tmp_path / "f", teacher=chain.family.path, objective="hint")
     assert not (tmp_path / "f").exists()

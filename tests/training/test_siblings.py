@@ -136,8 +136,8 @@ def test_a_killed_group_goes_on_to_the_same_bits(together, npz, tmp_path, seed):
     [
         ({"siblings": ["cwtn"]}, "objective 'cwtn' is not known .did you mean 'cwtm'"),
         ({"siblings": ["label"]}, "objective 'label' has no teacher"),
-        ({"siblings": ["ban"]}, "objective 'ban' with seed 0 is there twice"),
-        ({"sibling_seeds": [3, 3]}, "with seed 3 is there twice"),
+        ({"siblings": ["ban"]}, "objective 'ban' with seed 0 is given twice"),
+        ({"sibling_seeds": [3, 3]}, "with seed 3 is given twice"),
         ({"sibling_seeds": [-1]}, "sibling_seeds must be"),
     ],
 )

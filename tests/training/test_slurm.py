@@ -242,10 +242,10 @@ def test_networks_that_cannot_be_trained_are_one_line(command, refused, study, t
     oldest, *students = sorted(
         (family.spec(folder.id) for folder in family.folders()), key=lambda one: one.generation
     )
-    assert f"its teacher {oldest.id} is not trained yet" in refused(
+    assert f"its teacher {oldest.id} is not finished" in refused(
         "study", "train", "family", students[0].id
     )
-    assert "no network was given" in refused("study", "train", "family")
+    assert "needs one or more ids" in refused("study", "train", "family")
     assert "no network with an id that starts with 'zz'" in refused(
         "study", "train", "family", "zz"
     )

@@ -180,7 +180,7 @@ def test_with_augmentation_every_view_has_the_one_row(arrays, logits, tmp_path, 
     heard = Heard()
     path = save(tmp_path / "s.npy", logits)
     train(arrays, tmp_path / "f", soft_labels=path, epochs=1, progress=heard, **given)
-    assert any("of an example is taught by its one row" in text for text in heard.said)
+    assert any("of an example has the same target" in text for text in heard.said)
 
 
 def test_mixed_pictures_have_the_mean_of_both_rows(arrays, logits, taught):
@@ -297,9 +297,9 @@ BAD = {
     "NaN": (lambda p: spoiled(p, lambda q: q.__setitem__((3, 0), np.nan)), "row 3 holds NaN"),
     "nobody": (
         lambda p: spoiled(np.ones_like(p, int) * 7, lambda q: q.__setitem__(5, 0)),
-        "row 5 counts nobody",
+        "row 5 has the sum 0",
     ),
-    "no sum": (lambda p: p * 0.9, "adds up to 0.9, and they are no whole numbers"),
+    "no sum": (lambda p: p * 0.9, "has the sum 0.9, and they are not whole numbers"),
     "objects": (lambda p: p.astype(object), "hold Python objects|never loaded"),
     "text": (lambda p: p.astype(str), "not real numbers"),
 }
@@ -317,7 +317,7 @@ def test_what_are_no_soft_labels_is_refused(arrays, logits, tmp_path, name):
 
 TOLD = {
     ("probabilities", "negative"): (lambda p: p - 0.5, "holds a number below 0"),
-    ("probabilities", "sum"): (lambda p: 2 * p, "do not add up to 1"),
+    ("probabilities", "sum"): (lambda p: 2 * p, "whose sum is not 1"),
     ("counts", "negative"): (lambda p: p - 0.5, "holds a number below 0 among counts"),
 }
 
@@ -361,11 +361,11 @@ def test_classes_in_another_order_are_put_in_order(arrays, logits, tmp_path, tau
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"generations": 0}, "soft_labels: teach students, and there are none"),
-        ({"generations": 2, "taught_by": "all"}, "soft labels and networks teach together"),
-        ({"frozen": ["classifier"]}, "soft labels have none"),
+        ({"generations": 0}, "soft_labels: are for students, and there are none"),
+        ({"generations": 2, "taught_by": "all"}, "would combine soft labels with networks"),
+        ({"frozen": ["classifier"]}, "not soft labels"),
         ({"teacher_model": "mlp"}, "soft labels need no model"),
-        ({"teacher": "TAUGHT"}, "soft labels teach alone"),
+        ({"teacher": "TAUGHT"}, "cannot be combined with another teacher"),
     ],
 )
 def test_what_only_a_network_can_do_is_refused(arrays, logits, taught, tmp_path, given, says):

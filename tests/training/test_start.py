@@ -54,7 +54,7 @@ def test_every_generation_starts_from_given_weights(arrays, tmp_path, given, cap
     state, path = given
     result = train(arrays, tmp_path / "family", start_from=path, progress=True)
     said = capsys.readouterr().err
-    assert "'module.' was taken off the names" in said
+    assert "'module.' was removed from the names" in said
     assert "every network starts from these weights" in said
     assert same(learned(result, 0), state) and same(learned(result, 1), state)
     assert [row.objective for row in result.scores[:2]] == [
@@ -76,7 +76,7 @@ def test_every_generation_starts_from_given_weights(arrays, tmp_path, given, cap
     start = family.start_file(result.lineage[0].start)
     start.write_bytes(start.read_bytes()[:-1] + b"x")
     assert "its hash differs" in family.verify()[1][0]
-    with pytest.raises(AnewError, match="missing or have changed; give its command with --from"):
+    with pytest.raises(AnewError, match="missing or have changed; run its command with --from"):
         first_weights(result.lineage[0], family.folder(result.lineage[0].id), None)
 
 
@@ -111,9 +111,9 @@ def test_a_start_that_cannot_be_is_refused(arrays, tmp_path):
     torch.save(models.build("mlp", (1, 8, 8), 3).state_dict(), tmp_path / "mlp.pth")
     for given, says in (
         ({"start_from": "nowhere"}, "is no file and no network of a family"),
-        ({"start_from": "pretrained"}, "only models of timm and torchvision"),
+        ({"start_from": "pretrained"}, "is for models of timm and torchvision"),
         ({"start_from": tmp_path / "mlp.pth"}, "is no state dict of small_cnn.*--model"),
-        ({"start_from": "teacher", "generations": 0}, "there are no students"),
+        ({"start_from": "teacher", "generations": 0}, "is for students, and there are none"),
         ({"start_from": "teacher", "teacher_model": "mlp"}, "cannot start from the weights of"),
     ):
         with pytest.raises(AnewError, match=says) as caught:
@@ -156,5 +156,5 @@ def test_an_adopted_checkpoint_is_the_teacher_that_it_would_be(arrays, tmp_path,
     own = call("adopt", str(Family.open(out).folder(spec.id).weights), *data, "--out", str(out))
     assert own.code == 0, own.err
     refused = call("adopt", str(path), *data, "--out", str(tmp_path / "none"))
-    assert refused.code == 2 and "name it with --model" in refused.err
+    assert refused.code == 2 and "set --model" in refused.err
     assert not (tmp_path / "none").exists()

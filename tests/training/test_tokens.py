@@ -107,5 +107,5 @@ def test_the_largest_answers_at_each_position_are_enough_for_a_student(live, tmp
 
 def test_a_shuffled_teacher_of_several_answers_is_refused(live, tmp_path):
     recipe = replace(RECIPE, objective=ObjectiveSpec("ban", shuffled=True), siblings=())
-    with pytest.raises(AnewError, match="answers each"):
+    with pytest.raises(AnewError, match="labels each"):
         train(tmp_path / "f", "live", recipe)

@@ -174,7 +174,7 @@ def test_a_failing_tracker_says_one_line_and_changes_nothing(
     train(arrays, tmp_path / "tracked", progress=[Tracker("mine", Fails(at))], generations=0)
     assert weights(tmp_path / "tracked") == untracked
     assert capsys.readouterr().err.splitlines() == [
-        f"tracker mine: ConnectionError: no answer at {at}; the training goes on without it"
+        f"tracker mine: ConnectionError: no answer at {at}; training continues without it"
     ]
 
 
@@ -188,7 +188,7 @@ def test_a_tracker_that_never_answers_does_not_hold_the_training_up(arrays, tmp_
     tracker = Tracker("mine", Hangs(), said.append)
     result = train(arrays, tmp_path / "f", progress=[tracker], generations=0)
     assert len(result.scores) == 1
-    assert said == ["tracker mine: has not answered for 0 seconds; the training goes on without it"]
+    assert said == ["tracker mine: has not answered for 0 seconds; training continues without it"]
 
 
 @pytest.mark.parametrize(

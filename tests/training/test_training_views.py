@@ -64,7 +64,7 @@ def test_later_students_of_the_same_teacher_are_served(tabled, arrays, tmp_path)
     watcher = Watcher()
     train(arrays, family, recipe=told, objective="cwtm", generations=1, progress=watcher)
     (new,) = set(weights(family)) - before
-    assert any("as an earlier student began to" in line for line in watcher.said)
+    assert any("because an earlier student began it" in line for line in watcher.said)
     record = Family.open(family).folder(new).done["teacher"]
     # The signal's check asks for its batches and opening the table for three; training for none.
     assert record["asked"] == (checks.SIGNAL_BATCHES + 3) * told["training"]["batch_size"]
@@ -103,7 +103,7 @@ def test_sampled_epochs_show_an_example_again_in_another_view(arrays, tmp_path):
     for ask in ("live", "table"):
         train(uneven, tmp_path / ask, recipe=told, generations=1, ask=ask)
     assert weights(tmp_path / "live") == weights(tmp_path / "table")
-    with pytest.raises(AnewError, match="exchanges answers of one epoch"):
+    with pytest.raises(AnewError, match="exchanges outputs within an epoch"):
         told["objective"]["shuffled"] = True
         train(uneven, tmp_path / "shuffled", recipe=told, generations=1)
 

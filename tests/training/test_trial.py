@@ -43,7 +43,7 @@ def tried(name, data, **training):
         ("NoGradient", "its logits have no gradient in training mode"),
         ("WritesOver", r"its gradient cannot be computed \(RuntimeError: .*inplace"),
         ("OfTheSystem", r"two builds of it from the same random numbers differ in 'head\.bias'"),
-        ("MixedOutside", r"with the same weights answer otherwise .* state dict \(mixing\)"),
+        ("MixedOutside", r"with the same weights give different outputs .* state dict \(mixing\)"),
         ("ChangesItsState", r"cannot be loaded after a step \(RuntimeError: .*calls"),
     ],
 )
@@ -71,18 +71,21 @@ def test_a_norm_of_single_numbers_is_told_with_the_size_of_the_batch(data):
         ("TwoInTraining", ["in training mode its logits are '0' of tuple(0 (2, 3), 1 (2, 3))"]),
         (
             "FiveDimensions",
-            ["weights of five dimensions stay in the layout contiguous: conv.weight"],
+            ["five-dimensional weights keep the contiguous layout: conv.weight"],
         ),
         (
             "IdleHead",
             [
-                "2 of its 6 tensors of weights have no part in its logits and are not trained: "
+                "2 of its 6 weight tensors do not affect its logits and are not trained: "
                 "other.weight and other.bias"
             ],
         ),
         (
             "OfACorner",
-            ["sees 6% of the pixels of pictures of 8x8: its outputs do not depend on the others"],
+            [
+                "sees 6% of the pixels of pictures of 8x8: its outputs do not depend on the other "
+                "pixels"
+            ],
         ),
     ],
 )

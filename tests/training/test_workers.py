@@ -101,7 +101,7 @@ def test_a_worker_that_is_killed_is_replaced_and_its_networks_go_on(one, tmp_pat
     wait_for(lambda: saved_steps(tmp_path / "f"), process)
     os.kill(wait_for(lambda: workers_of(process), process)[0], signal.SIGKILL)
     said = finish(process)
-    assert "was killed (SIGKILL); another goes on from what it saved" in said
+    assert "was killed (SIGKILL); another one continues from its last save" in said
     assert weights(tmp_path / "f") == weights(family)
 
 
@@ -205,7 +205,7 @@ def test_a_request_to_stop_saves_in_every_worker(one, tmp_path, number, everybod
         process.send_signal(number)
     said = process.communicate(timeout=60)[1]
     assert process.returncode == 130, said
-    assert "the same command goes on from there" in said.splitlines()[-1]
+    assert "the same command resumes from there" in said.splitlines()[-1]
     assert "Traceback" not in said
     assert min(saved_steps(tmp_path / "f").values()) > 0
     if not everybody:
@@ -228,7 +228,7 @@ def test_a_second_ctrl_c_stops_at_once(one, tmp_path):
         time.sleep(0.01)
     said = process.communicate(timeout=60)[1]
     assert process.returncode == 130
-    assert said.splitlines()[-1].startswith("anew: stopped at once; what was saved is whole")
+    assert said.splitlines()[-1].startswith("anew: stopped at once; the same command resumes")
     assert "Traceback" not in said
 
 

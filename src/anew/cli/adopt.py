@@ -53,9 +53,7 @@ def adopt(
     if own is not None:
         recipe = replace(recipe, model=own)
     elif given.get("model__name") is None:
-        raise AnewError(
-            f"adopt: {checkpoint} does not say of which model its weights are; name it with --model"
-        )
+        raise AnewError(f"adopt: {checkpoint} does not name its model; set --model")
 
     recipe = replace(recipe, teacher=(checkpoint,), generations=0)
     with terminal.watching(Terminal(stderr=True), "", several=False) as watcher:

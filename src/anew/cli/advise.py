@@ -13,8 +13,8 @@ from anew.cli.streams import Terminal
 from anew.core.errors import AnewError
 
 NOTHING = (
-    "Nothing stands out. What we measured for which situation is in docs/when-it-helps.md; compare "
-    "any gain with a label-only network of the same compute."
+    "Nothing stands out. docs/when-it-helps.md has our measurements by situation; compare any "
+    "gain with a label-only network of the same compute."
 )
 
 
@@ -47,8 +47,8 @@ def advise(
         spec = generation_0(family, network)
         if spec.weights:
             raise AnewError(
-                f"advise: network {spec.id} was given, and nothing is known of its training; give "
-                "the data's source instead"
+                f"advise: network {spec.id} is a given network, whose training is unknown; give "
+                "the data set instead"
             )
         facts = advice.facts_of(family, spec)
     else:
@@ -56,8 +56,8 @@ def advise(
         source = open_source(DataSpec(source=what, root=root))
         if source.is_text:
             raise AnewError(
-                f"advise: nothing is known of a text before a network has read it; train one with "
-                f"`anew train --data {what}` and give its family"
+                "advise: a text needs a trained network for advice; train one with `anew train "
+                f"--data {what}` and give its family"
             )
         facts = advice.facts_of_labels(source.train.labels, len(source.classes))
 

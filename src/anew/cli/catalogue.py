@@ -81,8 +81,8 @@ def models(
     except (RuntimeError, MemoryError) as error:
         why = next(iter(str(error).splitlines()), type(error).__name__)
         raise AnewError(
-            f"models: inputs {input} and {classes} classes are too much here ({why}); lower "
-            f"--input or --classes"
+            f"models: inputs {input} and {classes} classes do not fit here ({why}); lower "
+            "--input or --classes"
         ) from error
 
     columns = ("model", "parameters", "what")
@@ -177,7 +177,9 @@ def _facts(loaded: Source, spec: DataSpec) -> dict[str, Any]:
     notes = list(loaded.notes)
     is_picture = loaded.train.kind == "picture"
     if spec.source.startswith("npz:") and is_picture:
-        notes.insert(0, "arrays are shown as they are; --views crop+flip shows them as files are")
+        notes.insert(
+            0, "arrays are not augmented; --views crop+flip augments them like picture files"
+        )
 
     return {
         "training_examples": len(loaded.train),
@@ -222,7 +224,7 @@ def _print_data(source: str, loaded: Source, facts: Mapping[str, Any]) -> None:
     """Describe a source of examples."""
     from anew.data.units import units_in_words
 
-    test = "no test set of its own (one is cut off)"
+    test = "no test set of its own (one is split off)"
     if loaded.test is not None:
         test = f"{len(loaded.test):,} test"
     if loaded.validation is not None:

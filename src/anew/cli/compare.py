@@ -110,7 +110,7 @@ def _in_words(contrast: Contrast, first: str, *, is_text: bool) -> list[str]:
     if shown.is_over_seeds:
         words.append(f"  paired by seed, {shown.count} seeds")
     else:
-        words.append("  on the examples of one seed: says nothing of other seeds")
+        words.append("  on the examples of one seed: says nothing about other seeds")
     words.append(f"  settings that differ: {'; '.join(contrast.settings) or 'none'}")
     return words
 

@@ -97,7 +97,7 @@ def _print(exported: Exported) -> None:
         fitted = described["temperature"]
         print(
             f"temperature {fitted['value']:.4g}, fitted on {fitted['examples']:,} validation "
-            "examples, is inside"
+            "examples, is part of the file"
         )
     if exported.lines:
         print("loaded by:")

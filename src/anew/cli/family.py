@@ -96,13 +96,13 @@ def evaluate(
     asked = Asked(calibrate, conformal)
     if split == "validation" and not asked.is_nothing:
         raise AnewError(
-            "evaluate: what is fitted on the validation examples says nothing new of them; drop "
-            "--split validation"
+            "evaluate: temperatures and weights are fitted on the validation examples, so they "
+            "cannot be scored on them; drop --split validation"
         )
     if together.learn_weights and (split == "validation" or not asked.is_nothing):
         raise AnewError(
-            "evaluate: weights are learned on the validation examples, and say nothing new of them "
-            "or of what else is fitted there; give --learn-weights alone"
+            "evaluate: weights and temperatures are both fitted on the validation examples; give "
+            "--learn-weights alone"
         )
     opened = Family.open(family)
     notify(opened.missing())
@@ -111,7 +111,7 @@ def evaluate(
         lineages = [opened.lineage_to(together.network, gaps=True)]
     if not lineages:
         raise AnewError(
-            f"{family}: holds no finished network; `anew train --out {family}` trains or goes on"
+            f"{family}: holds no finished network; `anew train --out {family}` starts or resumes it"
         )
 
     going_on = unfinished_after(opened)
@@ -291,7 +291,7 @@ def predict(
     if predictions:
         _print_predictions(predictions, calibrated, top, form)
     if unread:
-        others = "; the others are predicted, replace these" if predictions else "; give others"
+        others = "; replace them; the others are predicted" if predictions else "; give others"
         counted = f"{len(unread):,} of {len(files):,} files cannot be read: "
         several = counted if len(files) > 1 else ""
         raise AnewError(f"{several}{some_of(unread)}{others}")

@@ -142,8 +142,7 @@ def insight(
     if compare.siblings or compare.similarity or compare.groups or compare.human:
         if moved != AS_RECORDED:
             raise AnewError(
-                "data: siblings and similarity are looked at in stored outputs; drop --data and "
-                "--root"
+                "data: siblings and similarity need only stored outputs; drop --data and --root"
             )
         options = insights.Options(looked_at.split, looked_at.examples)
         compared = _compared(opened, network, options, compare)
@@ -188,8 +187,8 @@ def _replicas(family: Family, chosen: Sequence[Spec]) -> list[tuple[Spec, ...]]:
     found = replicas(family, chosen)
     if len(found) < 2:
         raise AnewError(
-            f"{family.path}: --seeds needs lineages that differ in their seeds alone, and "
-            f"{chosen[-1].id} is alone; train it with another --seed, or drop --seeds"
+            f"{family.path}: --seeds needs lineages that differ only in their seeds, and there "
+            f"is only {chosen[-1].id}; train it with another --seed, or drop --seeds"
         )
     return sorted(found, key=lambda lineage: (lineage[-1].seed, lineage[-1].id))
 

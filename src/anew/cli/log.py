@@ -89,7 +89,7 @@ class LogFile(Lines):
             _append(self._path, text.encode("utf-8", "backslashreplace"))
         except OSError as error:
             self._failed = True
-            notify([f"{self._path}: cannot be written ({error.strerror}); training goes on"])
+            notify([f"{self._path}: cannot be written ({error.strerror}); training continues"])
 
 
 @contextmanager

@@ -96,7 +96,7 @@ def _run(words: Sequence[str], *, debug: bool) -> int:
         return _failed(str(refused), refused.exit_code, debug=debug)
     except KeyboardInterrupt:
         return _failed(
-            "stopped at once; what was saved is whole, the same command goes on from there",
+            "stopped at once; the same command resumes from the last save",
             130,
             debug=debug,
         )
@@ -130,8 +130,8 @@ def _delivered(output: streams.Stream) -> int:
         return 0
     why = getattr(output.error, "strerror", None) or output.error
     return _failed(
-        f"standard output cannot be written ({why}): what this command printed is lost, what it "
-        "trained or wrote is whole; free space, then give it again",
+        f"standard output cannot be written ({why}): the command's output is lost, but "
+        "everything that it trained or wrote is intact; free space and run it again",
         2,
         debug=False,
     )

@@ -111,7 +111,9 @@ class _Formats:
     def chosen(self) -> str:
         """The format that either option asks for; `AnewError` if they ask for two."""
         if self.as_json and self.form not in (type(self).form, "json"):
-            raise AnewError(f"format: --json and --format {self.form} are two formats; drop one")
+            raise AnewError(
+                f"format: --json and --format {self.form} contradict each other; drop one"
+            )
         return "json" if self.as_json else self.form
 
     @property

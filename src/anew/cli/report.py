@@ -103,7 +103,7 @@ def report(
         _say_which(opened, shown)
     data = None
     if not contents.pictures:
-        data = AnewError("none were asked for (--no-pictures)")
+        data = AnewError("not shown (--no-pictures)")
     elif shown:
         data = _data_of(shown[-1], choice)
     content = reports.gather(opened, shown, data, results)
@@ -149,7 +149,7 @@ def _only_study(family: Family, choice: Choice) -> tuple[str, Results | None, Se
     except AnewError as error:
         if is_asked:
             raise
-        notify([f"without the table of study {names[0]}: {error}"])
+        notify([f"the page has no table of study {names[0]}: {error}"])
         return "", None, None
 
 
@@ -176,8 +176,8 @@ def _say_which(family: Family, shown: Sequence[Spec]) -> None:
     names = dict(zip((spec.id for spec in ends), named_apart(ends), strict=True))
     others = "; ".join(name for end, name in names.items() if end != shown[-1].id)
     line = (
-        f"shown is the longest of {len(ends)} lineages that was finished last, to "
-        f"{names.get(shown[-1].id, shown[-1].id)}; --network shows another: {others}"
+        f"the page shows the longest of {len(ends)} lineages (of equally long ones the last to "
+        f"finish), to {names.get(shown[-1].id, shown[-1].id)}; --network shows another: {others}"
     )
     notify([line])
 

@@ -275,7 +275,7 @@ def verify(
     moved = opened.set_aside_damaged() if set_aside else []
     if not printed.is_json:
         for place in moved:
-            print(f"set aside: {place}; give the command that trained it again")
+            print(f"moved to {place}; run the command that trained it again")
 
     _, wrong = opened.verify()
     stores = store.folders(opened.stores)
@@ -287,7 +287,7 @@ def verify(
 
     if wrong:
         raise AnewError(
-            f"{family}: {len(wrong)} of its files are not as they were written: {'; '.join(wrong)}"
+            f"{family}: {len(wrong)} of its files are missing or have changed: {'; '.join(wrong)}"
         )
     if not printed.is_json:
         print(f"{family}: {_verified(held)}")

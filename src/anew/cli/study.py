@@ -197,7 +197,9 @@ def run_study(
             kept.log("\n".join(places))
 
         if failed:
-            raise AnewError(f"study '{name}': {len(failed)} networks failed; the table says why")
+            raise AnewError(
+                f"study '{name}': {len(failed)} networks failed; the table has the reasons"
+            )
 
 
 def _remember(family: Family, name: str, choice: Choice) -> None:
@@ -240,7 +242,7 @@ def train_networks(
 
     if not ids:
         raise AnewError(
-            f"study train: no network was given; name one or more ids after the family, {family}"
+            f"study train: needs one or more ids of networks after the family, {family}"
         )
     execution = replace(execution_from(given), patience=OUTLIVES_DEATH)
     source, root = moved.data or "", str(moved.root or "")

@@ -131,7 +131,7 @@ def as_run(family: Family, name: str, choice: Choice) -> Study:
 
     kept = {key: value for key, value in ran.options.items() if key not in choice.given}
     if kept:
-        notify([f"as it was run: {_in_flags(kept)}; options given here override these"])
+        notify([f"options of the last run: {_in_flags(kept)}; options given here override these"])
     return choice.over(ran.options).of(name if is_file else ran.study(family))
 
 
@@ -143,10 +143,12 @@ def only_study(family: Family) -> str:
 
     names = remembered.names(family)
     if len(names) != 1:
-        what = f"was trained for {len(names)} studies ({', '.join(names)})"
+        what = "does not record which study it was trained for"
+        if names:
+            what = f"was trained for {len(names)} studies ({', '.join(names)})"
         raise AnewError(
-            f"{family.path}: {what if names else 'does not say for which study it was trained'}; "
-            f"name it, as in `anew study show {names[0] if names else 'table2'} {family.path}`"
+            f"{family.path}: {what}; name it, as in "
+            f"`anew study show {names[0] if names else 'table2'} {family.path}`"
         )
     return names[0]
 

@@ -103,12 +103,15 @@ class Place:
             return
 
         *arrays, submit = written
-        print(f"{len(arrays)} array jobs, a generation each: {', '.join(map(str, arrays))}")
+        print(f"{len(arrays)} array jobs, one for each generation: {', '.join(map(str, arrays))}")
         print(
-            f"hand them to SLURM: bash {submit} --partition NAME --time HOURS:00:00   (options are "
-            f"sbatch's)"
+            f"submit them to SLURM: bash {submit} --partition NAME --time HOURS:00:00   (options "
+            "are sbatch's)"
         )
-        print(f"their logs come beside them; then `anew study show {out}`; again is safe")
+        print(
+            f"their logs are written beside them. Then: `anew study show {out}`. Running it "
+            "again is safe"
+        )
 
 
 HERE = Place()

@@ -199,9 +199,10 @@ def _print(examples: OutOfFold, found: Suspects, written: list[Path]) -> None:
     columns = ("label", "examples", "suspects", "wrong %, at most", "mostly")
     console.print(terminal.table(columns, rows))
     console.note(
-        f"{int(found.is_suspect.sum()):,} of {summary['examples']:,} labels are suspect. At most "
-        f"about {100 * found.noise:.1f} % are wrong: the networks contradict "
-        f"{100 * found.contradicted:.1f} %, their own mistakes among them. A suspect is no proof."
+        f"{int(found.is_suspect.sum()):,} of {summary['examples']:,} labels are suspects. At "
+        f"most about {100 * found.noise:.1f} % of all labels are wrong. The networks contradict "
+        f"{100 * found.contradicted:.1f} % of the labels, including their own mistakes. A "
+        "suspect is no proof."
     )
     for path in written:
         console.say(f"written: {path}")

@@ -156,11 +156,11 @@ def _scores_in_words(one: NetworkProgress) -> list[str]:
 def _summary(networks: Sequence[NetworkProgress]) -> str:
     """Return how many networks are in which state, and how long those in training still take."""
     if not networks:
-        return "no network is described here yet"
+        return "no networks yet"
     states = [one.state for one in networks]
     counts = [f"{states.count(state)} {state}" for state in _IMPORTANCE if state in states]
     lefts = [one.seconds_left for one in networks if one.seconds_left is not None]
-    left = f"; those in training take {in_time(max(lefts))} more" if lefts else ""
+    left = f"; time left of those in training: {in_time(max(lefts))}" if lefts else ""
     return f"{counted(len(networks), 'network')}: {', '.join(counts)}{left}"
 
 
@@ -186,7 +186,7 @@ def drawn(networks: Sequence[NetworkProgress], width: int, height: int) -> Table
 
     notes = [_summary(networks)]
     if len(shown) < len(networks):
-        notes.append(f"{len(networks) - len(shown)} more are not shown: the terminal is low")
+        notes.append(f"{len(networks) - len(shown)} more do not fit the terminal")
     notes += [f"{one.id}: {one.problem}" for one in shown if one.problem]
 
     whole = Table.grid()

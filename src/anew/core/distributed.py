@@ -45,8 +45,8 @@ class World:
         if batch_size % self.size:
             nearest = max(1, round(batch_size / self.size)) * self.size
             raise AnewError(
-                f"training.batch_size {batch_size} cannot be cut into {self.size} equal parts, one "
-                f"for each process; set --batch-size {nearest}"
+                f"training.batch_size {batch_size} cannot be split into {self.size} equal parts, "
+                f"one for each process; set --batch-size {nearest}"
             )
         each = batch_size // self.size
         return slice(self.rank * each, (self.rank + 1) * each)

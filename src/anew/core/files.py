@@ -68,7 +68,7 @@ def write_bytes(path: Path, content: bytes) -> None:
         _remove_quietly(temporary)
         raise AnewError(
             f"{path}: cannot be written ({error.strerror}); free space or make the folder "
-            "writable, then give the same command again"
+            "writable, then run the same command again"
         ) from error
 
 
@@ -119,8 +119,8 @@ def check_no_link(path: Path) -> None:
     """Raise `AnewError` if a folder that anew writes into is a link: it may lead anywhere."""
     if path.is_symlink():
         raise AnewError(
-            f"{path}: is a link, and inside of a family anew writes through none; move the folder "
-            "itself there, or link the whole family"
+            f"{path}: is a link; anew does not write through links inside a family: move the "
+            "folder itself there, or link the whole family"
         )
 
 
@@ -330,19 +330,19 @@ def write_line(
             os.fsync(descriptor)
     except OSError as error:
         raise AnewError(
-            f"{path}: cannot be written ({error.strerror}); free space, then give the same command "
-            f"again"
+            f"{path}: cannot be written ({error.strerror}); free space, then run the same "
+            "command again"
         ) from error
     return line
 
 
 def _check_end(path: Path, status: os.stat_result, at: int) -> None:
     if not stat.S_ISREG(status.st_mode):
-        raise AnewError(f"{path}: is no plain file; move it away, then give the same command again")
+        raise AnewError(f"{path}: is no plain file; move it away, then run the same command again")
     if status.st_size < at:
         raise AnewError(
-            f"{path}: has {status.st_size:,} bytes, {at:,} were written: something else changed "
-            "it; give the same command again, it goes on from the last save"
+            f"{path}: has {status.st_size:,} bytes, {at:,} were written: another program changed "
+            "it; run the same command again to resume from the last save"
         )
 
 

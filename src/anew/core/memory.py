@@ -57,25 +57,25 @@ def refusal(error: BaseException) -> AnewError | None:
     if isinstance(error, RuntimeError) and "DataLoader worker" in said:
         # torch raises it wherever the process that trains happens to be.
         return AnewError(
-            "a process that reads pictures died, perhaps for want of memory, or of shared memory "
-            "in a container (docker run --shm-size); lower --workers, or try --workers 0; what was "
-            "saved is whole, the same command goes on from there"
+            "a process that reads pictures died, perhaps for lack of memory, or of shared memory "
+            "in a container (docker run --shm-size); lower --workers, or try --workers 0; the "
+            "same command resumes from the last save"
         )
     is_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     if not is_memory and not (isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(said)):
         return None
 
     asked = _ASKED_FOR.search(said)
-    size = "more than there is was asked for"
+    size = "more than available was requested"
     if asked is not None:
         unit = asked[2] if asked[2] == "bytes" else asked[2][0]
         base = 1024 if "i" in asked[2] else 1000
-        size = f"{text.in_bytes(float(asked[1]) * base ** _UNITS[unit])} more were asked for"
+        size = f"{text.in_bytes(float(asked[1]) * base ** _UNITS[unit])} more were requested"
     # A device says by itself what it has.
     there = said if "CUDA" in said else f"{text.in_bytes(free_bytes())} are free"
     return AnewError(
-        f"out of memory: {size}; {there}; lower --batch-size, --jobs or the model's size, or give "
-        "fewer or smaller examples; what was saved is whole, the same command goes on from there"
+        f"out of memory: {size}; {there}; lower --batch-size, --jobs or the model's size, or "
+        "give fewer or smaller examples; the same command resumes from the last save"
     )
 
 

@@ -179,9 +179,9 @@ def _shares(weights: Sequence[float], teachers: Sequence[Spec]) -> tuple[float, 
     """
     if weights and len(weights) != len(teachers):
         raise AnewError(
-            f"teacher_weights: are {len(weights)} for {len(teachers)} "
-            f"network{'s' if len(teachers) > 1 else ''} that teach together; give one for each, in "
-            "the order of --teacher"
+            f"teacher_weights: {len(weights)} weights for {len(teachers)} "
+            f"network{'s' if len(teachers) > 1 else ''} that teach together; give one weight for "
+            "each, in the order of --teacher"
         )
     if len(set(weights)) < 2:
         return ()
@@ -214,8 +214,8 @@ def siblings_of(recipe: Recipe, spec: Spec) -> tuple[Spec, ...]:
             sibling = replace(spec, objective=objective, seed=seed)
             if sibling in together:
                 raise AnewError(
-                    f"siblings: objective '{objective.name}' with seed {seed} is there twice; name "
-                    "each objective and each seed once"
+                    f"siblings: objective '{objective.name}' with seed {seed} is given twice; "
+                    "give each objective and each seed once"
                 )
             together.append(sibling)
     return tuple(together)
@@ -230,7 +230,7 @@ def read_toml(path: Path) -> dict[str, Any]:
             f"recipe {path}: cannot be read ({error.strerror}); check --recipe"
         ) from error
     except ValueError as error:
-        raise AnewError(f"recipe {path}: is not TOML ({error}); mend that line") from error
+        raise AnewError(f"recipe {path}: is not TOML ({error}); correct that line") from error
 
 
 def override(recipe: Recipe, given: Mapping[str, Any], where: str = "") -> Recipe:
@@ -248,13 +248,13 @@ def _check(recipe: Recipe, teachers: Sequence[Spec]) -> None:
     """Raise `AnewError` if a recipe's settings do not fit together."""
     if recipe.stop_rule != "none" and recipe.generations and not recipe.data.validation:
         raise AnewError(
-            "stop_rule: is decided on validation examples, and none are held out; set "
-            "--data.validation 0.1, or --stop-rule none and a number of --generations"
+            "stop_rule: needs validation examples, and none are held out; set --data.validation "
+            "0.1, or --stop-rule none and a number of --generations"
         )
     if recipe.data.unlabelled and not recipe.generations:
         raise AnewError(
-            "data.unlabelled: students learn from unlabelled examples, and there are none; set "
-            "--generations 1 or more, or drop --unlabelled"
+            "data.unlabelled: only students learn from unlabelled examples, and there are no "
+            "students; set --generations 1 or more, or drop --unlabelled"
         )
     if recipe.data.unlabelled and any(one.is_soft_labels for one in teachers):
         raise AnewError(
@@ -263,7 +263,7 @@ def _check(recipe: Recipe, teachers: Sequence[Spec]) -> None:
     # Students need a teacher's objective and epochs.
     if recipe.objective.name == "label" and recipe.generations > 0:
         raise AnewError(
-            "objective 'label' has no teacher, so it makes no generations; choose another "
+            "objective 'label' has no teacher, so it cannot train students; choose another "
             "--objective, or set --generations 0 (independent networks: other values of --seed)"
         )
     if recipe.training.epochs == 0 and recipe.generations > 0:
@@ -274,13 +274,13 @@ def _check(recipe: Recipe, teachers: Sequence[Spec]) -> None:
 
     if recipe.teacher_weights and not (teachers and recipe.generations):
         raise AnewError(
-            "teacher_weights: are those of given networks that teach a student; give --teacher and "
+            "teacher_weights: need given teachers and a student; set --teacher and "
             "--generations, or drop --teacher-weights"
         )
     if recipe.teacher_weights and recipe.generations > 1 and recipe.taught_by_last != 1:
         raise AnewError(
-            f"teacher_weights: are those of the given networks, and with taught_by "
-            f"'{recipe.taught_by}' students teach beside them; set --generations 1 or drop "
+            "teacher_weights: are for given networks alone, and with taught_by "
+            f"'{recipe.taught_by}' students teach with them; set --generations 1 or drop "
             "--teacher-weights"
         )
 
@@ -292,41 +292,33 @@ def _check(recipe: Recipe, teachers: Sequence[Spec]) -> None:
             "teacher_model: the given teacher brings its own architecture; drop --teacher-model"
         )
     if recipe.start_from == FROM_TEACHER and not recipe.generations:
-        raise AnewError(
-            "start_from: students start from their teacher's weights, and there are no students; "
-            "drop --from"
-        )
+        raise AnewError("start_from: 'teacher' is for students, and there are none; drop --from")
     if recipe.frozen and not recipe.generations:
-        raise AnewError(
-            "frozen: students copy these parts, and there are no students; drop --frozen"
-        )
+        raise AnewError("frozen: is for students, and there are none; drop --frozen")
 
 
 def _check_soft_labels(recipe: Recipe, teachers: int) -> None:
     """Raise `AnewError` if a recipe asks of soft labels what only a network has."""
     if teachers > 1:
         raise AnewError(
-            "soft_labels: teach alone, and another teacher is given with them; drop one, or put "
-            "the mean of both into the file"
+            "soft_labels: cannot be combined with another teacher; drop one, or put the mean of "
+            "both into the file"
         )
     if not recipe.generations:
         raise AnewError(
-            "soft_labels: teach students, and there are none; set --generations 1 or more"
+            "soft_labels: are for students, and there are none; set --generations 1 or more"
         )
     if recipe.generations > 1 and recipe.taught_by_last != 1:
         raise AnewError(
-            f"taught_by: '{recipe.taught_by}' would have soft labels and networks teach together; "
-            "drop --taught-by, or set --generations 1"
+            f"taught_by: '{recipe.taught_by}' would combine soft labels with networks; drop "
+            "--taught-by, or set --generations 1"
         )
 
     if recipe.frozen:
-        raise AnewError(
-            "frozen: parts are copied from a network, and soft labels have none; drop --frozen"
-        )
+        raise AnewError("frozen: needs a network as the teacher, not soft labels; drop --frozen")
     if recipe.start_from == "teacher":
         raise AnewError(
-            "start_from: 'teacher' names a network's weights, and soft labels have none; drop "
-            "--from"
+            "start_from: 'teacher' needs a network as the teacher, not soft labels; drop --from"
         )
     if recipe.teacher_model is not None:
         raise AnewError("teacher_model: soft labels need no model; drop --teacher-model")

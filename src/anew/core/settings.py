@@ -140,7 +140,7 @@ def nest_keywords(given: Mapping[str, Any]) -> dict[str, Any]:
         if keyword not in known:
             raise AnewError(
                 f"unknown keyword '{keyword}'{did_you_mean(keyword, known)}; known are "
-                f"{', '.join(known)}; whatever else a recipe can say goes into recipe="
+                f"{', '.join(known)}; pass other settings with recipe="
             )
         if value is None:
             continue

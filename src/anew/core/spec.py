@@ -338,7 +338,7 @@ class DataSpec:
         shown = self.shown_size
         if shown is None:
             if self.resize is not None:
-                raise AnewError("data.resize needs the size that is cut out; set --data.size")
+                raise AnewError("data.resize needs a size to crop to; set --data.size")
             return None
         side = self.resize or min(shown)
         if side < min(shown):
@@ -589,8 +589,8 @@ class Spec:
         assert self.generation <= self.depth
         if self.frozen and not self.teachers:
             raise AnewError(
-                f"frozen: {', '.join(self.frozen)} are parts of a teacher, and there is none; drop "
-                f"them"
+                f"frozen: {', '.join(self.frozen)} are copied from a teacher, and there is none; "
+                "drop them"
             )
         if self.start == FROM_TEACHER and not self.teachers:
             raise AnewError(

@@ -139,7 +139,7 @@ class PictureCache:
         if needed > room:
             if budget > 0:
                 log(
-                    f"decoded pictures are not cached: {in_bytes(needed)} are needed, "
+                    f"decoded pictures are not cached: they need {in_bytes(needed)}, "
                     f"{in_bytes(room)} are allowed (--cache-budget, or half of the free disk)"
                 )
             return None

@@ -53,8 +53,8 @@ def check_enough(sizes: tuple[int, int, int], available: int, classes: int, spec
         mend = "lower --data.test and --data.validation"
     else:
         mend = (
-            "no share helps, since a test set is cut off as well: add examples, or a test set of "
-            "its own"
+            "no validation share helps, since a test set is split off too: add examples, or a "
+            "test set"
         )
 
     raise AnewError(

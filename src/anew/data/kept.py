@@ -190,8 +190,8 @@ class Pictures:
         unread = self.facts.get("unread")
         if unread:
             lines.append(
-                f"picture files that cannot be read: {unread}; training stops at them, or leaves "
-                "them out with --data.skip-damaged"
+                f"picture files that cannot be read: {unread}; training stops at them, or skips "
+                "them with --data.skip-damaged"
             )
         return lines
 
@@ -308,8 +308,8 @@ def damaged_error(damaged: dict[int, str], count: int) -> DamagedError:
     """Return the error that names the pictures that cannot be decoded, all or the first ten."""
     number = f"{len(damaged)} of {count:,} pictures cannot be read: " if len(damaged) > 1 else ""
     return DamagedError(
-        f"{number}{some_of(list(damaged.values()))}; replace what is damaged, or leave it out with "
-        "--data.skip-damaged",
+        f"{number}{some_of(list(damaged.values()))}; replace the damaged pictures, or skip them "
+        "with --data.skip-damaged",
         damaged,
     )
 

@@ -158,8 +158,8 @@ def _read_numpy(path: Path, called: str) -> dict[str, Array]:
         ) from error
     except (ValueError, EOFError, zipfile.BadZipFile, MemoryError) as error:
         raise AnewError(
-            f"{called}: are truncated, damaged or hold Python objects "
-            f"({in_one_line(error)}), which are never loaded; save plain numbers with numpy.save"
+            f"{called}: are truncated or damaged, or hold Python objects, which are never loaded "
+            f"({in_one_line(error)}); save plain numbers with numpy.save"
         ) from error
 
 

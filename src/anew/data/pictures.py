@@ -254,10 +254,10 @@ def _what_it_is(content: Path | bytes) -> str:
         start = b""
     if start in (b"II*\0", b"MM\0*"):
         return (
-            "is a TIFF file of a kind that is not read, such as one of more than 4 channels; save "
+            "is an unsupported kind of TIFF file, such as one with more than 4 channels; save "
             "arrays with numpy.savez and give npz:FILE"
         )
-    return "is no picture that can be read"
+    return "is not a readable picture"
 
 
 def _first_bytes(path: Path) -> bytes:
@@ -312,13 +312,13 @@ def _check_depth(name: str, picture: Image.Image) -> None:
         return
     if picture.mode in ("I", "F"):
         raise PictureError(
-            f"{name}: holds 32 bits a pixel, whose range is not known; save it with 8 or 16"
+            f"{name}: has 32 bits a pixel with an unknown range; save it with 8 or 16"
         )
 
     # How the pixels are written in the file, such as RGB;16B.
     tiles: list[Any] = getattr(picture, "tile", [])
     if any(_DEEP.search(str(tile[3])) for tile in tiles if len(tile) > 3):
         raise PictureError(
-            f"{name}: holds 16 bits in each of several channels, and only 8 are read; save it with "
-            "8, or its numbers with numpy.savez"
+            f"{name}: has 16 bits for each of several channels, and only 8 are supported; save "
+            "it with 8, or as an array with numpy.savez"
         )

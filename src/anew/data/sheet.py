@@ -30,7 +30,7 @@ def contact_sheet(data: Data) -> Image.Image:
     """
     examples = data.training
     if examples.kind != "picture":
-        raise AnewError("data: a sheet shows pictures, and these examples are none; drop --sheet")
+        raise AnewError("data: a sheet needs pictures, and these examples are not; drop --sheet")
     labels = examples.labels
     classes = labels.unique().tolist()[:CLASSES]
     height, width = examples.input_shape[1:]
@@ -69,7 +69,7 @@ def captioned_sheet(
     if not pictures:
         raise AnewError("sheet: there is no picture to show; drop --sheet")
     if pictures[0].ndim != 3:
-        raise AnewError("data: a sheet shows pictures, and these examples are none; drop --sheet")
+        raise AnewError("data: a sheet needs pictures, and these examples are not; drop --sheet")
     height, width = pictures[0].shape[1:]
     scale = min(max(CAPTIONED, max(height, width)), MOST) / max(height, width)
     side = (max(1, round(width * scale)), max(1, round(height * scale)))

@@ -153,7 +153,7 @@ def prepare(source: Source, spec: DataSpec) -> Data:
     if spec.fingerprint not in ("", source.fingerprint):
         raise AnewError(
             f"data '{spec.source}': has the fingerprint {source.fingerprint}, not "
-            f"{spec.fingerprint}: its content is another; restore the data, or drop "
+            f"{spec.fingerprint}: its content differs; restore the data, or drop "
             "--data.fingerprint"
         )
 
@@ -167,8 +167,8 @@ def _prepare_examples(source: Source, spec: DataSpec) -> Data:
     _check_fields(spec, OF_TEXT, "texts", "none")
     if spec.balance != "none" and source.train.labels.ndim > 1:
         raise AnewError(
-            f"data.balance: examples with a label at each of {source.train.labels.shape[1]} "
-            "positions have no one class; drop --data.balance"
+            "data.balance: needs one class for each example, and these have "
+            f"{source.train.labels.shape[1]} labels each; drop --data.balance"
         )
 
     _check_fresh(source, spec)
@@ -180,8 +180,8 @@ def _prepare_examples(source: Source, spec: DataSpec) -> Data:
         indices, cut_off = strata.cut(indices, spec.test, randomness.key(spec.seed, "test split"))
         if not len(cut_off):
             raise AnewError(
-                f"data '{spec.source}': no test example is cut off from {len(everything)}; raise "
-                "--data.test"
+                f"data '{spec.source}': no test example can be split off from {len(everything)}; "
+                "raise --data.test"
             )
 
     if spec.limit is not None and spec.limit < len(indices):
@@ -284,21 +284,21 @@ def _check_fresh(source: Source, spec: DataSpec) -> None:
     asked = FRESH in (spec.views or "").split("+")
     if asked and not isinstance(source.train, Fresh):
         raise AnewError(
-            f"data '{spec.source}': views '{spec.views}' read a torch data set's items afresh, and "
-            "these examples are none; drop fresh from --views"
+            f"data '{spec.source}': views '{spec.views}' need a torch data set; drop fresh from "
+            "--views"
         )
     if not isinstance(source.train, Fresh):
         return
 
     if source.test is None:
         raise AnewError(
-            "data: a test set cut off from a data set that is read afresh would be changed at "
-            "random; give one without random transforms: data=(train, test), or a mapping"
+            "data: with fresh views a test set split off from the training set would have random "
+            "transforms too; give one without them: data=(train, test), or a mapping"
         )
     if source.validation is None and spec.validation > 0:
         raise AnewError(
-            "data: a validation split of a data set that is read afresh would be changed at "
-            "random; give one without random transforms, data={'train': ..., 'validation': ..., "
+            "data: with fresh views a validation split of the training set would have random "
+            "transforms too; give one without them, data={'train': ..., 'validation': ..., "
             "'test': ...}, or set data.validation 0"
         )
 

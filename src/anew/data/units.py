@@ -77,8 +77,8 @@ def filled(spec: DataSpec, units: Units) -> tuple[DataSpec, tuple[str, ...]]:
         if values is not None
     )
     return spec, (
-        f"--data.mean and --data.std are taken for 0..1, and the pictures are bytes: {shown} "
-        "(--data.units bytes takes them as they are)",
+        "--data.mean and --data.std are in 0..1 and the pictures are bytes, so they are scaled: "
+        f"{shown} (--data.units bytes uses them unchanged)",
     )
 
 
@@ -104,17 +104,17 @@ def check_statistics(
         return ()
 
     what = (
-        f"data.mean and data.std: the first examples, normalised with them, have mean {centre:.3g} "
-        f"and deviation {spread:.3g}, where 0 and 1 are usual"
+        "data.mean and data.std: normalised with them, the first examples have mean "
+        f"{centre:.3g} and deviation {spread:.3g}, where 0 and 1 are usual"
     )
     if spec.units != "auto":
         return (what,)
-    drop = "drop them: they are then measured"
+    drop = "drop them to have them measured"
     if examples.kind != "picture":
         return (f"{what}; {drop}",)
     raise AnewError(
-        f"{what}; give them in the pictures' units ({_RANGES[units]}), {drop}, or set --data.units "
-        f"{units} if they are meant so"
+        f"{what}; give them in the pictures' units ({_RANGES[units]}), {drop}, or set "
+        f"--data.units {units} if this is intended"
     )
 
 

@@ -43,8 +43,8 @@ def with_unlabelled(data: Data, spec: DataSpec, storage: Storage | None = None) 
     name = spec.unlabelled
     if data.views.mixes or data.spec.balance == "sampling":
         raise AnewError(
-            "data.unlabelled: pictures that are mixed, and classes that are shown equally often, "
-            "need a label of each example; drop mixup and cutmix from --views, or --data.balance"
+            "data.unlabelled: mixup, cutmix and --data.balance need a label for each example; "
+            "drop mixup and cutmix from --views, or --data.balance"
         )
     inputs = _read(spec, data, storage)
     first = _inputs(data.training, spec.source)
@@ -63,8 +63,8 @@ def with_unlabelled(data: Data, spec: DataSpec, storage: Storage | None = None) 
     kept, known = _kept(inputs, data, spec)
     if known:
         notices.append(
-            f"{counted(known, 'unlabelled example')} that occur among the labelled ones, or in the "
-            "test set, are left out"
+            f"{counted(known, 'unlabelled example')} that occur among the labelled ones, or in "
+            "the test set, are skipped"
         )
     if spec.unlabelled_limit is not None and spec.unlabelled_limit < len(kept):
         stream = randomness.key(spec.seed, "unlabelled limit")
@@ -76,7 +76,7 @@ def with_unlabelled(data: Data, spec: DataSpec, storage: Storage | None = None) 
     if spec.unlabelled_fingerprint not in ("", fingerprint):
         raise AnewError(
             f"data.unlabelled: '{name}' has the fingerprint {fingerprint}, not "
-            f"{spec.unlabelled_fingerprint}: its content is another; restore it, or drop "
+            f"{spec.unlabelled_fingerprint}: its content differs; restore it, or drop "
             "--data.unlabelled-fingerprint"
         )
     notices.append(
@@ -124,8 +124,8 @@ def _inputs(examples: Examples, name: str) -> Num[Tensor, "examples ..."]:
     """Return all inputs as they are kept, of which views may show a part."""
     if not isinstance(examples, Resident | Chosen):
         raise AnewError(
-            f"data.unlabelled: '{name}' is read from the disk while it is shown; beside unlabelled "
-            "examples all must lie in memory: set --storage memory"
+            f"data.unlabelled: '{name}' is read from the disk during training; with unlabelled "
+            "examples all must be in memory: set --storage memory"
         )
     return examples.inputs
 

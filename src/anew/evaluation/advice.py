@@ -127,7 +127,7 @@ def advise(facts: Facts) -> list[Advice]:
         rising = facts.rising
         found.append(
             Advice(
-                f"The validation NLL was least after epoch {rising.epoch} of {rising.epochs} "
+                f"The validation NLL was lowest after epoch {rising.epoch} of {rising.epochs} "
                 f"({rising.least:.2f}, {rising.last:.2f} at the end), so the network overfits",
                 "look at the labels with `anew suspects`, since where 9 to 40 % were wrong longer "
                 "training cost 3 to 6 points and no student was better, but with 20 classes and "
@@ -144,8 +144,8 @@ def advise(facts: Facts) -> list[Advice]:
         found.append(
             Advice(
                 f"The training error is {facts.train_error:.1f} %, so the network fits its labels",
-                "if several networks may answer, average independent ones, and compare generations "
-                "with these",
+                "if you can use several networks, average independent ones, and compare "
+                "generations with them",
                 "ensembles",
             )
         )
@@ -153,7 +153,7 @@ def advise(facts: Facts) -> list[Advice]:
         found.append(
             Advice(
                 f"The probabilities are off by {facts.ece:.0f} points (ECE on validation)",
-                "fit a temperature with --calibrate, which changes no answer",
+                "fit a temperature with --calibrate, which changes no prediction",
                 "probabilities",
             )
         )
@@ -164,12 +164,12 @@ def _of_noise(agreement: Agreement) -> Advice:
     """Return what is said where networks agree on other classes than the labels."""
     apart = agreement.error - agreement.disagreement
     return Advice(
-        f"{agreement.networks} networks that fit their training labels err on "
+        f"{agreement.networks} networks that fit their training labels contradict "
         f"{agreement.error:.0f} % of the validation labels and differ from each other on "
         f"{agreement.disagreement:.0f} %, so perhaps {apart:.0f} % of the labels or more are "
-        "wrong, or the validation examples differ from those for training",
+        "wrong, or the validation examples differ from the training examples",
         "look at the labels with `anew suspects`, and do not train longer, which cost six points "
-        "where 40 % of the labels were wrong",
+        "with 40 % wrong labels",
         "wrong-labels",
     )
 
@@ -208,8 +208,8 @@ def _of_text(facts: Facts, training: float, validation: float) -> list[Advice]:
             Advice(
                 f"The training perplexity is {training:.1f} where the validation's is "
                 f"{validation:.1f}, so the network fits its text",
-                "if several networks may answer, average independent ones, and compare generations "
-                "with these",
+                "if you can use several networks, average independent ones, and compare "
+                "generations with them",
                 "ensembles",
             )
         )
@@ -220,7 +220,7 @@ def _of_rising_text(rising: Rising, training: float) -> Advice:
     """Return what is said where a validation perplexity was clearly less before the end."""
     least, last = math.exp(rising.least), math.exp(rising.last)
     reason = (
-        f"The validation perplexity was least after epoch {rising.epoch} of {rising.epochs} "
+        f"The validation perplexity was lowest after epoch {rising.epoch} of {rising.epochs} "
         f"({least:.1f}, {last:.1f} at the end)"
     )
 
@@ -234,8 +234,8 @@ def _of_rising_text(rising: Rising, training: float) -> Advice:
     return Advice(
         reason,
         "keep that epoch with --best-epoch, or raise dropout; whether a student helps an "
-        "overfitted language model is not in our page, so compare it with one of the same compute "
-        "from labels",
+        "overfitted language model was not measured here, so compare it with a label-only "
+        "network of the same compute",
         "converged-networks",
     )
 
@@ -248,7 +248,7 @@ def _of_sizes(facts: Facts) -> list[Advice]:
     if each < FEW:
         found.append(
             Advice(
-                f"There are {each:.0f} labelled examples a class",
+                f"There are {each:.0f} labelled examples for each class",
                 "label smoothing and averaged independent networks are the first things to try; "
                 "unlabelled pictures gave nothing in our only pilot",
                 "few-labels",

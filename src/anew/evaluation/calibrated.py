@@ -94,7 +94,7 @@ def calibrate(
     """
     if asked.coverage is not None and labels.ndim > 1:
         raise AnewError(
-            "conformal: examples with answers at several positions are not supported; drop "
+            "conformal: examples with labels at several positions are not supported; drop "
             "--conformal"
         )
 

@@ -123,15 +123,15 @@ def notice_of_calibrated(rows: Sequence[CalibratedRow], asked: Asked) -> str:
         )
     if fitted.conformal is not None:
         said.append(
-            f"held: test examples whose set of classes holds the true one, size: its classes; "
-            f"{100 * fitted.conformal.coverage:g} % were asked for, from "
+            "held: share of test examples whose set contains the true class; size: mean number "
+            f"of classes in a set; {100 * fitted.conformal.coverage:g} % were asked for, from "
             f"{fitted.conformal.examples:,} validation examples."
         )
     if asked.temperature and asked.coverage is not None and fitted.examples:
         said.append("Each is fitted on its own half of the validation split.")
 
     reasons = {one.why_not: one.row.name for one in reversed(rows) if one.why_not}
-    said += [f"{name} is as it was: {reason}." for reason, name in reasons.items()]
+    said += [f"{name} is not calibrated: {reason}." for reason, name in reasons.items()]
     return " ".join(said)
 
 

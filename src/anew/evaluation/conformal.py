@@ -69,7 +69,7 @@ def fit_conformal(
         least = math.ceil(share / (1 - share))
         raise AnewError(
             f"conformal: sets for {coverage:g} need at least {least:,} held-out examples, and "
-            f"there are {count:,}; ask for less, or hold out more with --data.validation"
+            f"there are {count:,}; lower the probability, or hold out more with --data.validation"
         )
 
     of_labels = log_probabilities.double().gather(1, labels[:, None]).squeeze(1)

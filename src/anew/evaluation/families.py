@@ -170,8 +170,8 @@ def _check_same_data(first: Compared, other: Compared) -> None:
     counted = f"{len(ours):,} and {len(theirs):,} test examples"
     raise AnewError(
         f"compare: {first.name} and {other.name} have different data ({counted}; "
-        f"{', '.join(changed) or 'other test labels'}), so their scores say nothing of each other; "
-        "compare families of the same data"
+        f"{', '.join(changed) or 'other test labels'}), so their scores cannot be compared; give "
+        "families of the same data"
     )
 
 

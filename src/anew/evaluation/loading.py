@@ -151,8 +151,8 @@ def _compare_text(network: Network, folder: NetworkFolder, split: str, text: Win
     is_random = bool((again.log_p - now.log_p).abs().mean() > SAME_LOG_P)
     cause = _cause(network, folder.done, is_random=is_random)
     raise AnewError(
-        f"{folder.path}: network '{network.spec.name}' answers otherwise than when it was trained "
-        f"(its log-probabilities by {apart:.2g} nats): {cause}"
+        f"{folder.path}: network '{network.spec.name}' has other outputs than when it was "
+        f"trained (its log-probabilities differ by {apart:.2g} nats): {cause}"
     )
 
 
@@ -170,18 +170,18 @@ def _check_same(
 
     is_random = answers.differs_from_itself(network, inputs) > answers.SAME
     raise AnewError(
-        f"{name}: network '{network.spec.name}' answers otherwise than when it was trained (by "
+        f"{name}: network '{network.spec.name}' has other outputs than when it was trained (by "
         f"{apart:.0%} of its logits' size): {_cause(network, record, is_random=is_random)}"
     )
 
 
 def _cause(network: Network, record: dict[str, Any], *, is_random: bool) -> str:
     if is_random:
-        return "it draws random numbers in evaluation mode; train it anew without them"
+        return "it draws random numbers in evaluation mode; train it again without them"
     if is_own_code(network.spec.name):
         return (
-            "its code has changed since, or it keeps random numbers that are no part of its "
-            "weights (make them a buffer); restore its code, or train it anew with another --out"
+            "its code has changed since, or it holds random numbers outside its weights (make "
+            "them a buffer); restore its code, or train it again with another --out"
         )
 
     environments = record.get("environments") or [{}]
@@ -192,6 +192,6 @@ def _cause(network: Network, record: dict[str, Any], *, is_random: bool) -> str:
     ]
     versions = f" ({', '.join(changed)})" if changed else ""
     return (
-        f"the library that builds it is another than then{versions}; use that version, or train it "
-        "anew with another --out"
+        f"the library that builds it has changed{versions}; use that version, or train it again "
+        "with another --out"
     )

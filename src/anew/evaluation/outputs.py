@@ -145,8 +145,8 @@ def outputs_in(
     """Return what `read_outputs` does, from the tensors of a network's outputs file."""
     if language.holds_text(tensors):
         raise AnewError(
-            f"{folder.path}: is a language model, of which the log-probability of each token is "
-            "stored; this is for classifiers, whose logits are; `anew evaluate` without "
+            f"{folder.path}: is a language model, and this is for classifiers: only the "
+            "log-probability of each token is stored, no logits; `anew evaluate` without "
             "--calibrate and --conformal and `anew report` show its scores"
         )
     if f"{split}.labels" not in tensors or f"{split}.last" not in tensors:

@@ -139,7 +139,7 @@ def _read(path: Path, signature: Signature) -> Tensor:
     if picture.shape[1:] != (height, width):
         raise PictureError(
             f"{path}: is {picture.shape[2]}x{picture.shape[1]} pixels, but the networks take "
-            f"{width}x{height} and learned from pictures that came so; resize it, or train with "
-            "--data.size"
+            f"{width}x{height} and were trained on pictures of that size; resize it, or train "
+            "with --data.size"
         )
     return picture

@@ -179,7 +179,7 @@ def load_file(path: Path, trusted: Collection[str] = ()) -> Predictor:
     tensors, header = files.read_tensors(path)
     if not header:
         raise AnewError(
-            f"{path}: says nothing of its model, so anew did not write it; give a family's file, "
+            f"{path}: does not name its model, so anew did not write it; give a family's file, "
             "or train from it with --teacher and --teacher-model"
         )
 

@@ -85,8 +85,8 @@ def in_words(found: Gain, lineage: Sequence[Spec], rule: Rule) -> str:
     decided = "one more generation follows"
     if not found.is_shown:
         decided = (
-            "no gain is shown, so the lineage ends here; that is a choice on validation, of which "
-            "the test set knows nothing"
+            "no gain is shown, so the lineage ends here; this was decided on validation examples "
+            "alone"
         )
     return (
         f"{after}: validation NLL {-found.mean:+.4f} +- {found.error:.4f} against {before} "

@@ -62,7 +62,7 @@ def fit_sound_temperature(
     count = len(targets)
     if count == 0 or not bool(rows.isfinite().all()):
         what = "there are no held-out examples" if count == 0 else "outputs are not finite"
-        raise TemperatureError(f"temperature: {what}, so that none can be fitted")
+        raise TemperatureError(f"temperature: {what}, so none can be fitted")
 
     found = fit_temperature(rows, targets)
     least, most = TEMPERATURES
@@ -70,12 +70,12 @@ def fit_sound_temperature(
     # Below the precision of numbers the NLL of right examples is flat before the interval ends.
     if right == count or found < NEAR * least:
         raise TemperatureError(
-            f"temperature: {right:,} of {count:,} held-out examples are right, so that the best "
-            "one would be 0, which is certainty; hold out more examples with --data.validation"
+            f"temperature: {right:,} of {count:,} held-out examples are right, so the best "
+            "temperature would be 0 (certainty); hold out more examples with --data.validation"
         )
     if found * NEAR > most:
         raise TemperatureError(
-            f"temperature: the outputs do not go with the labels of the {count:,} held-out "
-            "examples, so that the best one would be infinite; train the network further"
+            f"temperature: the outputs are unrelated to the labels of the {count:,} held-out "
+            "examples, so the best temperature would be infinite; train the network further"
         )
     return found

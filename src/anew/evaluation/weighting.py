@@ -51,9 +51,7 @@ def evaluate_weighted(family: Family, lineage: Sequence[Spec], split: str = "tes
     Raises `AnewError` if the lineage is of one network, or a network held out no examples.
     """
     if len(lineage) < 2:
-        raise AnewError(
-            "weights: one network has no others to be weighed against; train --generations 1"
-        )
+        raise AnewError("weights: need more than one network; train with --generations 1")
     weights = learn_weights(label_log_p(family, lineage, "validation").members)
     return Row(
         tuple(spec.generation for spec in lineage),

@@ -68,16 +68,16 @@ def compare(predictor: Predictor, ask: Ask, called: str) -> float:
 
         if found.shape != expected.shape:
             raise AnewError(
-                f"{called}: answers {tuple(found.shape)} where anew's own module answers "
-                f"{tuple(expected.shape)} for {count} inputs; nothing was written"
+                f"{called}: its outputs have shape {tuple(found.shape)}, anew's own "
+                f"{tuple(expected.shape)}, for {count} inputs; nothing was written"
             )
         difference = (found.double() - expected.double()).abs().max().item()
         # So that a difference that is no number is refused too.
         if not difference <= MOST:
             raise AnewError(
-                f"{called}: its probabilities differ from anew's own by up to {difference:.3g}, at "
-                f"most {MOST:g} is allowed; nothing was written: look for an operation of the "
-                "model that is random in evaluation mode, or export another format"
+                f"{called}: its probabilities differ from anew's own by up to {difference:.3g}, "
+                f"more than the allowed {MOST:g}; nothing was written: look for a random operation "
+                "in evaluation mode, or export another format"
             )
         largest = max(largest, difference)
     return largest

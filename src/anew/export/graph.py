@@ -73,8 +73,8 @@ def _why_not(error: Exception) -> str:
     size = _ONE_SIZE.search(str(error))
     if size is not None:
         return (
-            f"computes with the number of inputs, so that its graph would take batches of {size[1]}"
-            " only; write it for any first dimension"
+            f"depends on the batch size, so its graph would only take batches of {size[1]}; "
+            "write it for any first dimension"
         )
 
     own = [
@@ -88,6 +88,5 @@ def _why_not(error: Exception) -> str:
         place = f" at {Path(own[-1].filename).name} line {own[-1].lineno}, `{line}`"
     said = in_one_line(error).partition(". ")[0]
     return (
-        f"cannot be traced{place} ({said}); write it with tensor operations alone, without "
-        "decisions by values"
+        f"cannot be traced{place} ({said}); use only tensor operations, without branches on values"
     )

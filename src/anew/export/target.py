@@ -51,9 +51,7 @@ def check_target(path: Path) -> Target:
     form = next((known[suffix] for suffix in known if path.suffix.lower() == suffix), None)
     if form is None:
         kinds = ", ".join(f"{form.suffix} ({form.called})" for form in FORMATS)
-        raise AnewError(
-            f"{path}: its suffix says no format that is written; end it with one of {kinds}"
-        )
+        raise AnewError(f"{path}: unknown suffix; end it with one of {kinds}")
     missing = [name for name in form.packages if importlib.util.find_spec(name) is None]
     if missing:
         raise AnewError(
@@ -69,11 +67,9 @@ def _check_free(path: Path) -> None:
     """Raise `AnewError` if something is there that anew did not export."""
     if path.is_symlink() or path.exists():
         if not path.is_file():
-            raise AnewError(f"{path}: is no file; give another -o")
+            raise AnewError(f"{path}: is not a plain file; give another -o")
         if not _is_export(path):
-            raise AnewError(
-                f"{path}: is there already, and anew did not export it; give another -o"
-            )
+            raise AnewError(f"{path}: exists already, and anew did not export it; give another -o")
 
 
 def _is_export(path: Path) -> bool:

@@ -54,8 +54,8 @@ def _check_stateless(predictor: Predictor, called: str) -> None:
     for member in predictor.together.members:
         if isinstance(member, Network) and member.has_state:
             raise AnewError(
-                f"{called}: model '{member.spec.name}' reads a text with a state, and the formats "
-                "take no state; ask it with `anew predict --text` or in Python"
+                f"{called}: model '{member.spec.name}' has a state, which the formats do not "
+                "support; use `anew predict --text` or Python"
             )
 
 

@@ -99,8 +99,8 @@ def beside(family: Family, wanted: Sequence[Spec]) -> str:
     finished = [spec for spec in others if family.folder(spec.id).is_done]
     unfinished = [spec for spec in others if not family.folder(spec.id).is_done]
     line = (
-        f"generation {new[0].generation} is another network than {nearest.id} of this folder "
-        f"({', '.join(changed[:_SHOWN])}{more}): it is trained from its start"
+        f"generation {new[0].generation} differs from network {nearest.id} of this folder "
+        f"({', '.join(changed[:_SHOWN])}{more}): it is trained from the start"
     )
     if finished:
         line += f"; {len(finished):,} finished {_networks(finished)} stay as they are"

@@ -33,8 +33,8 @@ class Family:
         """
         if not (path / "family.json").exists():
             raise AnewError(
-                f"{path}: is no family (no family.json there); give the folder that `anew train "
-                f"--out` wrote"
+                f"{path}: is no family (it has no family.json); give a folder that `anew train "
+                "--out` wrote"
             )
         family = cls(path)
         family._check_format()
@@ -60,7 +60,7 @@ class Family:
             ) from error
         if occupied:
             raise AnewError(
-                f"{path}: is a folder with other things in it and no family; give another --out"
+                f"{path}: is a folder with other files and no family; give another --out"
             )
 
         files.write_json(
@@ -190,8 +190,8 @@ class Family:
 
     def _says_missing(self, missing: str, student: str) -> str:
         return (
-            f"{self.path}: network {missing}, of which {student} learned, is not in the folder any "
-            "more; the command that trained them trains it again, to the same bits"
+            f"{self.path}: network {missing}, {student}'s teacher, is missing; the command that "
+            "trained it trains it again, with the same bits"
         )
 
     def _missing_spec(self, missing: str, student: str, written: Mapping[str, Any]) -> MissingSpec:

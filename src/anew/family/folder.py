@@ -42,8 +42,8 @@ _HALF_WRITTEN = re.compile(
     rf"\.({_FILE_NAME.pattern}|done\.json|lock|state\.safetensors)\.{files.HALF_WRITTEN}"
 )
 _MEND = (
-    "restore it from a copy, or set this network aside with `anew verify FAMILY --set-aside`, and "
-    "its command trains it again to the same bits (in {})"
+    "restore it from a copy, or set this network aside with `anew verify FAMILY --set-aside`, "
+    "and its command trains it again with the same bits (in {})"
 )
 # What this process hashed: a file's path, size, time and number on its disk, and its SHA-256.
 _HASHES: dict[tuple[str, int, int, int], str] = {}
@@ -140,9 +140,7 @@ class NetworkFolder:
     def check_done(self) -> None:
         """Raise `AnewError` if the network is not trained to its end."""
         if not self.is_done:
-            raise AnewError(
-                f"{self.path}: is not trained to its end; finish it with its own command first"
-            )
+            raise AnewError(f"{self.path}: is not finished; finish it with its own command first")
 
     @cached_property
     def done(self) -> dict[str, Any]:
@@ -162,8 +160,8 @@ class NetworkFolder:
         foreign = [name for name in recorded if not _FILE_NAME.fullmatch(name)]
         if foreign:
             raise AnewError(
-                f"{self.done_file}: names the file {foreign[0]!r}, which is none of a network's; "
-                f"{_MEND.format(self.path)}"
+                f"{self.done_file}: names the file {foreign[0]!r}, which is no file of a "
+                f"network; {_MEND.format(self.path)}"
             )
         signed = {name: value for name, value in record.items() if name != "sha256"}
         if record.get("sha256") != files.sha256_of_json(signed):
@@ -253,8 +251,8 @@ class NetworkFolder:
         if numbers != list(range(1, epochs + 1)):
             raise AnewError(
                 f"{self.metrics}: is damaged, {epochs} epochs were written; restore it from a "
-                f"copy, or move {self.state} away: the same command then trains this network from "
-                "its start, to the same bits"
+                f"copy, or move {self.state} away: the same command then trains this network "
+                "from its start, with the same bits"
             )
         return content
 

@@ -57,8 +57,8 @@ def choose_lineage(
     lineages = _whole(family, family.lineages(gaps=True), gaps=gaps)
     if not lineages:
         raise AnewError(
-            f"{family.path}: holds no finished network; `anew train --out {family.path}` trains or "
-            f"goes on"
+            f"{family.path}: holds no finished network; `anew train --out {family.path}` starts "
+            "or resumes it"
         )
     if several == "alike":
         known: dict[str, str] = {}

@@ -100,8 +100,8 @@ class NetworkLock:
             impatient = time.monotonic() >= give_up and state is _Owner.ALIVE
             if impatient or self._stop_request.requested:
                 raise AnewError(
-                    f"{self.folder}: {_in_words(holder)} is training this network now; wait for "
-                    "it, or give another --out"
+                    f"{self.folder}: {_in_words(holder)} is training this network now; wait "
+                    "until it has finished, or give another --out"
                 )
             time.sleep(LOOK_SECONDS)
 
@@ -123,8 +123,8 @@ class NetworkLock:
         """Raise `AnewError` if another process took the lock over, as after this one slept."""
         if not self._is_ours():
             raise AnewError(
-                f"{self.folder}: another process took this network over while this one stood "
-                "still; let it finish"
+                f"{self.folder}: another process took over this network while this one was "
+                "suspended; let it finish"
             )
 
     def _take(self) -> tuple[_Owner, dict[str, object]]:

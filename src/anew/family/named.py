@@ -60,8 +60,8 @@ def named_networks(family: Family, end: str, what: str) -> tuple[tuple[Spec, ...
     lineages = [family.lineage_to(end)] if end else _lineages_of_teachers(family)
     if not lineages:
         raise AnewError(
-            f"{family.path}: holds no finished network; `anew train --out {family.path}` trains or "
-            f"goes on"
+            f"{family.path}: holds no finished network; `anew train --out {family.path}` starts "
+            "or resumes it"
         )
     chosen = {_chosen(lineage, what): lineage for lineage in lineages if _has(lineage, what)}
     if not chosen:
@@ -105,8 +105,8 @@ def _check_number(family: Family, what: str) -> None:
     ids = [folder.id for folder in family.folders() if folder.id.startswith(what)]
     if ids and any(int(what) < len(lineage) for lineage in _lineages_of_teachers(family)):
         raise AnewError(
-            f"teacher '{family.path}:{what}': is a generation and the start of the id {ids[0]}; "
-            f"write {family.path}:{what}-{what} for the generation, or more of the id"
+            f"teacher '{family.path}:{what}': is both a generation and the start of the id "
+            f"{ids[0]}; write {family.path}:{what}-{what} for the generation, or more of the id"
         )
 
 

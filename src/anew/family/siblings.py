@@ -45,8 +45,8 @@ def find_siblings(family: Family, end: str = "", *, every_seed: bool = True) -> 
     teachers = [spec for spec in finished if len(students.get(spec.id, ())) > 1]
     if not teachers:
         raise AnewError(
-            f"{family.path}: holds no siblings, two finished students of one teacher or more; "
-            f"train some with `anew train --siblings`, or as columns of a study"
+            f"{family.path}: holds no siblings (at least two finished students of one teacher); "
+            "train some with `anew train --siblings`, or as columns of a study"
         )
 
     kinds: dict[str, list[Spec]] = {}
@@ -89,8 +89,8 @@ def _meant(family: Family, end: str, teachers: Sequence[Spec]) -> Spec:
     if not found:
         others = listed([teacher.id for teacher in teachers[:4]])
         raise AnewError(
-            f"{family.path}: {spec.id} has no two finished students, and is no sibling; choose "
-            f"with --network one of {others}"
+            f"{family.path}: {spec.id} has fewer than two finished students, and is no sibling; "
+            f"choose with --network one of {others}"
         )
     # A student may be a teacher too: what was named itself counts first.
     return next((teacher for teacher in found if teacher.id == spec.id), found[0])

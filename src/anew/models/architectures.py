@@ -91,7 +91,7 @@ class Architecture:
         written = re.fullmatch(pattern, name)
         if written is None:
             raise AnewError(
-                f"model '{name}': is not written {self.pattern}; write for example "
+                f"model '{name}': must have the form {self.pattern}; write for example "
                 f"{self.examples[0]}"
             )
 

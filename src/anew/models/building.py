@@ -297,17 +297,17 @@ def _check_foreign_options(
     pretrained = sorted(options.keys() & _PRETRAINED)
     if pretrained:
         raise AnewError(
-            f"model '{name}': option '{pretrained[0]}' would load weights, and a model's options "
-            "are its sizes; networks start from pretrained weights with --from pretrained (those "
-            "in the local cache) or --from FILE; drop it from --model.options"
+            f"model '{name}': option '{pretrained[0]}' would load weights, and options only set "
+            "sizes; to start from pretrained weights use --from pretrained (from the local "
+            "cache) or --from FILE; drop it from --model.options"
         )
 
     allowed = _sizes_of(builder)
     foreign = sorted(options.keys() - allowed)
     if foreign:
         raise AnewError(
-            f"model '{name}': has no option '{foreign[0]}'{did_you_mean(foreign[0], allowed)} of "
-            "its sizes, and others are not taken, since they may load files; drop it from "
+            f"model '{name}': has no option '{foreign[0]}'{did_you_mean(foreign[0], allowed)} "
+            "for sizes, and other options are refused because they may load files; drop it from "
             "--model.options"
         )
 

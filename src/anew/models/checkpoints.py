@@ -79,7 +79,7 @@ class Checkpoint:
         others = [place for place in self.tables if place not in ("", table)] + list(self.beside)
         if not table or not others:
             return []
-        return [f"its weights are those under '{table}' (beside them: {', '.join(others[:8])})"]
+        return [f"its weights are under '{table}' (other entries: {', '.join(others[:8])})"]
 
 
 def locate(named: str) -> tuple[Path, str] | None:
@@ -186,23 +186,23 @@ def _read_shards(index: Path) -> Tensors:
         # An index may come from anywhere, and must not choose which files are opened.
         if name != Path(name).name or name in ("", ".", "..") or "\\" in name:
             raise AnewError(
-                f"{index}: names the file {name!r}, and an index may name files beside it only; "
+                f"{index}: names the file {name!r}, but an index may only name files beside it; "
                 "restore it from a copy"
             )
         shard = index.with_name(name)
         if not shard.is_file():
-            raise AnewError(f"{index}: its file {name} is missing; fetch all of its files")
+            raise AnewError(f"{index}: its file {name} is missing; download all of its files")
         loaded = containers.read(shard).value
         if not _is_table(loaded):
-            raise AnewError(f"{shard}: is no shard of weights; fetch all files of {index} again")
+            raise AnewError(f"{shard}: is no shard of weights; download all files of {index} again")
         own = {tensor for tensor, place in places.items() if place == name}
         tensors |= {key: value for key, value in loaded.items() if key in own}
 
     missing = sorted(places.keys() - tensors.keys())
     if missing:
         raise AnewError(
-            f"{index}: {len(missing)} of its tensors, such as '{missing[0]}', are not in the files "
-            "that it names; fetch all of its files again"
+            f"{index}: {len(missing)} of its tensors, such as '{missing[0]}', are not in the "
+            "files that it names; download all of its files again"
         )
     return tensors
 

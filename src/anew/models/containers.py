@@ -131,7 +131,7 @@ def read(path: Path) -> Content:
         return Content(*files.read_tensors(path), is_safetensors=True)
     is_archive = zipfile.is_zipfile(path)
     if start.startswith(b"PK") and not is_archive:
-        raise AnewError(f"{path}: is truncated, its end is missing; fetch or save it again")
+        raise AnewError(f"{path}: is truncated, its end is missing; download or save it again")
     if is_archive or _TORCH_PICKLE.match(start):
         _check_archive(path)
         return Content(_load(path), {}, is_safetensors=False)
@@ -146,8 +146,8 @@ def read(path: Path) -> Content:
             "exported from"
         )
     raise AnewError(
-        f"{path}: is truncated or no safetensors file, and none of torch.save either; give a whole "
-        "file of weights"
+        f"{path}: is truncated or no safetensors file, and no torch.save file either; give a "
+        "whole file of weights"
     )
 
 
@@ -177,9 +177,9 @@ def _check_archive(path: Path) -> None:
         )
     if path.suffix == ".pt2" or any(name.endswith(("archive_format", ".pt2")) for name in inner):
         raise AnewError(
-            f"{path}: is a program of torch.export, which is not run; its owner takes the weights "
-            f"out with: python -c \"import torch; torch.save(torch.export.load('{path.name}')"
-            ".state_dict, 'weights.pth')\""
+            f"{path}: is a program of torch.export, which is not run; its owner can save the "
+            'weights alone: python -c "import torch; '
+            f"torch.save(torch.export.load('{path.name}').state_dict, 'weights.pth')\""
         )
     if names and all(name.endswith(".npy") for name in names):
         raise AnewError(f"{path}: is an archive of NumPy arrays; give the weights of a network")
@@ -208,7 +208,7 @@ def _load(path: Path) -> Any:
         raise
     except Exception as error:  # a damaged file may make the reader fail in any way
         raise AnewError(
-            f"{path}: is truncated or damaged ({_first_line(error)}); fetch or save it again"
+            f"{path}: is truncated or damaged ({_first_line(error)}); download or save it again"
         ) from error
 
 
@@ -218,16 +218,16 @@ def _refusal(path: Path, said: str) -> AnewError:
     if found is None:
         reason = _REASON.search(said)
         return AnewError(
-            f"{path}: is a pickle, and none that torch.save writes of weights (torch.load with "
+            f"{path}: is a pickle, but not of weights saved by torch.save (torch.load with "
             f"weights_only=True says: {_first_line(reason[1] if reason else said)}); save the "
             "network's state_dict() with torch.save"
         )
 
     name = found[1]
     return AnewError(
-        f"{path}: holds code beside or in place of weights, the Python name '{name}', and no file "
-        f"may choose what is run (torch.load with weights_only=True refuses it); whoever made the "
-        f'file, or trusts it, saves its weights alone, with: python -c "import torch; '
+        f"{path}: holds the Python name '{name}', and loading it could run code (torch.load with "
+        f"weights_only=True refuses it); whoever made the file, or trusts it, can save its "
+        f'weights alone: python -c "import torch; '
         f"c = torch.load('{path.name}', weights_only=False); "
         "torch.save(c.state_dict() if hasattr(c, 'state_dict') else "
         "c.get('state_dict', c.get('model', c)), 'weights.pth')\""

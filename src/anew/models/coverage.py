@@ -36,7 +36,7 @@ def say(name: str, model: nn.Module, signature: Signature) -> list[str]:
     said = f"model '{name}': sees {share:.0%} of the pixels of pictures of {height}x{width}"
     patch = _uncovered_patch(model, height, width)
     if patch is None:
-        return [f"{said}: its outputs do not depend on the others"]
+        return [f"{said}: its outputs do not depend on the other pixels"]
     sides = zip((height, width), patch, strict=True)
     sizes = sorted({-(-side // step) * step for side, step in sides})
     remedy = f"set --data.size {sizes[0]}" if len(sizes) == 1 else "choose another --data.size"

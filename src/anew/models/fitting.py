@@ -150,9 +150,9 @@ def _ways(wanted: _Wanted, key: str, tensors: Tensors) -> list[Fit]:
             notices: list[str] = []
             if said:
                 was = "was" if len(said) == 1 else "were"
-                notices.append(f"{listed(said)} {was} taken off the names of its tensors")
+                notices.append(f"{listed(said)} {was} removed from the names of its tensors")
             if added:
-                notices.append(f"'{added}' was put before the names of its tensors")
+                notices.append(f"'{added}' was added before the names of its tensors")
             ways.append(_way(wanted, key, unwrapped, (removed, added), notices))
             if not ways[-1].wrong and not ways[-1].left:
                 return ways[-1:]
@@ -249,7 +249,10 @@ def _fill_gaps(wanted: _Wanted, taken: Tensors, notices: list[str]) -> Tensors:
     filled: Tensors = {}
     counters = [name for name in missing if name.endswith(_BATCHES)]
     if counters:
-        notices.append("its batch norms have no num_batches_tracked, as of old; they start from 0")
+        notices.append(
+            "its batch norms have no num_batches_tracked, as in old files; the "
+            "counters start from 0"
+        )
     tied = {
         name: other
         for name in missing
@@ -269,7 +272,7 @@ def _fill_gaps(wanted: _Wanted, taken: Tensors, notices: list[str]) -> Tensors:
         and not wanted.buffers[name].is_complex()
     ]
     if whole:
-        notices.append(f"{_some(whole)} {_is(whole)} not in it; the model computes what they hold")
+        notices.append(f"{_some(whole)} {_is(whole)} not in it; the model computes them itself")
 
     for name in (*counters, *whole):
         filled[name] = wanted.tensors[name].detach().clone()
@@ -289,9 +292,9 @@ def _drop_extras(wanted: _Wanted, taken: Tensors, notices: list[str]) -> None:
     ]
 
     for names, why in (
-        (counters, "counters that no output depends on"),
-        (helpers, "a classifier that only helps to train, and the model is built without it"),
-        (computed, "computed by the model itself, alike"),
+        (counters, "counters without effect on outputs"),
+        (helpers, "an auxiliary classifier, which the model is built without"),
+        (computed, "the model computes the same values itself"),
     ):
         if names:
             notices.append(f"{_some(names)} {_is(names)} not used: {why}")
@@ -317,7 +320,7 @@ def _leave_out_classifier(
     classes = {len(taken[name]) for name in other if name in taken and taken[name].ndim}
     why = f"it has {min(classes)} classes" if classes else "it has none"
     names = [name for name in wanted.tensors if name in wanted.fresh]
-    notices.append(f"the classifier, {_some(names)}, starts fresh: {why}")
+    notices.append(f"the classifier, {_some(names)}, starts from random weights: {why}")
     for name in wanted.fresh:
         taken.pop(name, None)
     tops = {name.partition(".")[0] for name in wanted.tensors}

@@ -22,8 +22,8 @@ def cached(name: str) -> Path:
     if library == "torchvision":
         return _of_torchvision(name, inner)
     raise AnewError(
-        f"start_from 'pretrained': only models of timm and torchvision have pretrained weights in "
-        f"a cache, and the model is '{name}'; give their file, with --from FILE"
+        f"start_from 'pretrained': is for models of timm and torchvision, got model '{name}'; "
+        "give a file with --from FILE"
     )
 
 
@@ -75,5 +75,5 @@ def _in_torch_hub(name: str, url: str, fetch: str) -> Path:
         return path
     raise AnewError(
         f"start_from 'pretrained': the pretrained weights of '{name}' are not in the local cache, "
-        f'and training fetches nothing; fetch them once with: python -c "{fetch}"'
+        f'and training downloads nothing; download them once with: python -c "{fetch}"'
     )

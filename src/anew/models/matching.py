@@ -42,8 +42,8 @@ def in_units(network: Network, units: Units, called: str) -> Network:
         raise AnewError(
             f"{called}: takes pictures in units '{units_in_words(found.units)}', of mean "
             f"{_numbers(found.mean)} and deviation {_numbers(found.std)}, and these are in "
-            f"'{units_in_words(units)}'; how one becomes the other is not known: ask it in Python, "
-            "with inputs as it was trained on"
+            f"'{units_in_words(units)}'; the conversion is unknown: use the network in Python, "
+            "with inputs like those of its training"
         ) from error
 
     return _as(network, signature, network.columns)

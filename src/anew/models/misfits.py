@@ -60,16 +60,16 @@ def _shapes(fit: Fit, network: Network) -> str:
     ):
         (count,) = pairs[0][0][:1]
         return (
-            f"{said}: it answers with {count} classes, and the data has {classes}; give a "
-            "checkpoint of the same classes; students can start from the rest of it, with --from"
+            f"{said}: it has {count} classes, and the data have {classes}; give a checkpoint "
+            "with the same classes; to start students from its other weights, use --from"
         )
     if len(pairs) == 1 and pairs[0][1][1:2] == (channels,) and pairs[0][0][1:2] != (channels,):
         return (
-            f"{said}: it takes {pairs[0][0][1]} channels, and the data has {channels}; give a "
+            f"{said}: it takes {pairs[0][0][1]} channels, and the data have {channels}; give a "
             "checkpoint of the same inputs"
         )
     if all("pos" in key for key in wrong):
-        return f"{said}: it is made for pictures of another size; set the --data.size of its own"
+        return f"{said}: it is made for pictures of another size; set --data.size to its own"
 
     ratios = Counter(
         given[0] / own[0] for given, own in pairs if given and own and given[0] != own[0]
@@ -77,8 +77,8 @@ def _shapes(fit: Fit, network: Network) -> str:
     if ratios and len(wrong) > 2:
         ratio, _ = ratios.most_common(1)[0]
         return (
-            f"{said}; of {len(wrong)} tensors the shapes differ, most by {ratio:g} times: it is of "
-            "another width: give the model its own, by its name or its options"
+            f"{said}; of {len(wrong)} tensors the shapes differ, most by {ratio:g} times: it has "
+            "another width: name the model of its width"
         )
     return f"{said}; give a checkpoint of the same model, classes and inputs"
 
@@ -100,15 +100,12 @@ def _advice(
         return f"{renamed}: rename them in the file, or in the model"
     if share >= SAME and missing and len(heads) == len(missing):
         return (
-            f"it holds no classifier of {model}: give a whole one; students can start from it as "
-            "it is, with --from"
+            f"it has no classifier of {model}: give a whole checkpoint; to start students from "
+            "it, use --from"
         )
 
     if share >= SAME and _kinds(missing) <= _kinds(taken) and _kinds(extra) <= _kinds(wanted):
-        return (
-            f"it is of another depth than {model}, or not whole: give the model of its own depth, "
-            "by its name or its options"
-        )
+        return f"it has another depth than {model}, or is incomplete: name the model of its depth"
     known = _architecture_of(taken, network) if share < SAME else ""
     if known:
         named = f"name it with {flag}" if flag else "name that model"

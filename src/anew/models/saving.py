@@ -97,14 +97,13 @@ def check_trusted(name: str, trusted: Collection[str], path: Path) -> None:
     """
     if name.endswith(IN_MEMORY):
         raise AnewError(
-            f"{path}: is of '{name.removesuffix(IN_MEMORY)}', a module or callable that was given "
-            "in Python and cannot be built again; give it once more as teacher=, or ask its "
-            "students"
+            f"{path}: is of '{name.removesuffix(IN_MEMORY)}', a module or callable from Python, "
+            "which cannot be built again; give it again as teacher=, or use its students"
         )
     if models.is_own_code(name) and name not in trusted:
         raise AnewError(
-            f"{path}: asks for the code '{name}', and a file may not choose what is run; if you "
-            f"trust it, set --trust {name}"
+            f"{path}: names the code '{name}', which is not run unless you trust it; to allow "
+            f"it, set --trust {name}"
         )
 
 
@@ -129,14 +128,14 @@ def fill(network: Network, tensors: dict[str, Tensor], path: Path) -> None:
         if not _can_hold(wanted[key].dtype, tensor.dtype):
             raise AnewError(
                 f"{path}: tensor '{key}' holds numbers of type {_of_type(tensor)}, but "
-                f"{network.spec.name} needs {_of_type(wanted[key])}; give the checkpoint as it was "
-                "trained, not one that was quantised"
+                f"{network.spec.name} needs {_of_type(wanted[key])}; give the trained "
+                "checkpoint, not a quantised one"
             )
         # As the model will hold it: large float64 numbers are infinite in float32.
         if not _is_sound(tensor.to(wanted[key].dtype), key in infinite):
             raise AnewError(
-                f"{path}: tensor '{key}' holds NaN or infinity; give a checkpoint of a sound "
-                "network"
+                f"{path}: tensor '{key}' holds NaN or infinity; give a checkpoint with finite "
+                "weights"
             )
     network.model.load_state_dict(tensors)
 

@@ -75,7 +75,7 @@ def _remedy_of_shape(shape: tuple[int, ...], wanted: tuple[int, ...], name: str)
         return "it keeps two empty dimensions: end its forward with .flatten(1)"
     if len(shape) == len(wanted) and shape[:-1] == wanted[:-1]:
         own = ":" in name and not name.startswith(("timm:", "torchvision:"))
-        how = "build its last layer of `classes`, with which it is called"
+        how = "build its last layer with `classes` outputs (the argument)"
         if not own:
             how = "drop the number of classes from --model.options"
         return f"it has {shape[-1]} outputs and the data has {classes} classes: {how}"
@@ -104,8 +104,8 @@ def _remedy(signature: Signature, name: str, model: nn.Module) -> str:
     if name.startswith(("timm:", "torchvision:")):
         return "choose another --data.size, or another --model"
     return (
-        "it is given float32 pictures (N, C, H, W): let it take them, choose another --data.size, "
-        "or choose another --model"
+        "its inputs are float32 pictures (N, C, H, W): change the model, choose another "
+        "--data.size, or choose another --model"
     )
 
 
@@ -133,7 +133,7 @@ def _others(signature: Signature) -> Iterator[tuple[Tensor, str]]:
         yield (
             torch.zeros(COUNT, other, height, width),
             f"it takes pictures of {other} channels and those of the data have {channels}: build "
-            "its first layer of `input_shape[0]`, with which it is called",
+            "its first layer with `input_shape[0]` channels (the argument)",
         )
     for size in _SIZES:
         yield (

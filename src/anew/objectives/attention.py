@@ -48,7 +48,7 @@ def layers_of(model: ModelSpec) -> tuple[str, ...]:
         if model.name.startswith(start):
             return layers
     raise AnewError(
-        f"objective 'at': no maps are known of model '{model.name}'; choose one of "
+        f"objective 'at': does not know the feature maps of model '{model.name}'; choose one of "
         f"{', '.join(LAYERS)}, or another --objective"
     )
 

@@ -330,8 +330,8 @@ def check_unlabelled(name: str) -> None:
     if not find(name).teaches_without_labels:
         able = [one.name for one in OBJECTIVES.values() if one.teaches_without_labels]
         raise AnewError(
-            f"data.unlabelled: objective '{name}' weighs labels, and learns nothing where there "
-            f"are none; choose one of {', '.join(able)}, or drop --unlabelled"
+            f"data.unlabelled: objective '{name}' weights the labels, so it learns nothing from "
+            f"unlabelled examples; choose one of {', '.join(able)}, or drop --unlabelled"
         )
 
 
@@ -350,13 +350,14 @@ def check_bounded(spec: ObjectiveSpec) -> None:
 
     if options["standardise"]:
         raise AnewError(
-            "objective 'kd': alpha above 1 subtracts the labels, and standardised logits cannot "
-            "bound that; set --objective.standardise no, or an alpha of 1 at most"
+            "objective 'kd': alpha above 1 subtracts the labels, and with standardised logits "
+            "the loss has no bound; set --objective.standardise no, or an alpha of 1 at most"
         )
     if not options["bounded"]:
         raise AnewError(
             "objective 'kd': alpha above 1 subtracts the labels, and the loss has no minimum for "
-            "those that the teacher hardly believes; set --objective.bounded yes (or --force it)"
+            "labels with a low probability of the teacher; set --objective.bounded yes (or "
+            "--force it)"
         )
 
 

@@ -46,7 +46,7 @@ def choose(
         raise AnewError(f"the test examples are {kinds}, not pictures")
     if not torch.equal(examples.labels, labels):
         raise AnewError(
-            "the test examples at hand are not those that the networks were evaluated on"
+            "the test examples available are not those that the networks were evaluated on"
         )
 
     predicted = torch.stack([logits.argmax(-1) for logits in outputs])

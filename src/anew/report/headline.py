@@ -27,7 +27,7 @@ Outputs = Sequence[Float[Tensor, "*examples classes"]]
 
 NOTHING_FINISHED = Answer(
     "No network of this family is finished yet, so there is nothing to compare.",
-    "What has been trained so far is below; the command that trains it goes on where it stopped.",
+    "The results so far are below; the same command resumes the training.",
 )
 
 _DIRECTION = {"better": "lower", "worse": "higher"}
@@ -229,7 +229,7 @@ def _basis(lineages: Sequence[tuple[Outputs, Tensor]], comparisons: int) -> str:
         )
     return (
         f"One seed: ± is half of the 95 % interval by bootstrap over {examples:,} test examples, "
-        f"and says nothing of other seeds; {corrected}."
+        f"and says nothing about other seeds; {corrected}."
     )
 
 

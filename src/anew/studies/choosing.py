@@ -61,7 +61,7 @@ def _by_name(name: str | Study, scale: str | None) -> Study:
     if is_own and scale is not None:
         called = name.name if isinstance(name, Study) else name
         raise AnewError(
-            f"study '{called}': scales are for the paper's studies; write the sizes into the file"
+            f"study '{called}': --scale is for the paper's studies; set the sizes in the file"
         )
     if isinstance(name, Study):
         return name

@@ -61,8 +61,8 @@ class Remembered:
         own = [one.name for one in built if one is not None and models.is_own_code(one.name)]
         if own:
             raise AnewError(
-                f"{path}: asks for the code '{own[0]}', and a file in a family may not choose what "
-                f"is run; name the study's own file, `anew study show FILE.toml {family.path}`"
+                f"{path}: names the code '{own[0]}', which is not run from a family's file; give "
+                f"the study's own file, `anew study show FILE.toml {family.path}`"
             )
         return replace(study, data=study.data.at())
 

@@ -181,8 +181,8 @@ def about_controls(results: Results) -> str:
     """Return the note to the narrow table: which control has which number."""
     names = "; ".join(f"[{number}] {control}" for number, control in enumerate(results.controls, 1))
     return (
-        "Differences to controls: ours less theirs, in points; * where one is shown (better or "
-        f"worse). {names}."
+        "Differences to controls: column less control, in points; * marks a shown difference "
+        f"(better or worse). {names}."
     )
 
 
@@ -227,13 +227,13 @@ def about(results: Results) -> list[str]:
         f"{training.optimizer}, learning rate {training.learning_rate:g}, {training.schedule}.",
         f"Test {score} of the last epoch; nothing was chosen on test. Differences are to "
         f"'{study.reference}', paired {paired}; p-values are corrected for all comparisons with "
-        f"the same column (Holm). Neither better nor worse: no difference shown.",
+        "the same column (Holm). Without a verdict, no difference is shown.",
         *_could_show(results),
         *study.notes,
     ]
     if study.published_parameters:
         names = [f"{cell.row}, {cell.column}: {_parameters(cell)}" for cell in results.cells]
-        notes.append(f"Parameters that are learned, in millions (published): {'; '.join(names)}.")
+        notes.append(f"Trained parameters, in millions (published): {'; '.join(names)}.")
     if elsewhere := _published_on(study):
         notes.append(f"Published figures were measured on {elsewhere}.")
     missing = {why for cell in results.cells for why in cell.missing.values()}

@@ -166,8 +166,8 @@ def train_networks(
         for teacher in spec.teachers:
             if teacher.id not in written and not opened.folder(teacher.id).is_done:
                 raise AnewError(
-                    f"network {spec.id}: its teacher {teacher.id} is not trained yet (or failed); "
-                    f"train that first"
+                    f"network {spec.id}: its teacher {teacher.id} is not finished (or failed); "
+                    "train it first"
                 )
 
     sources: dict[str, Source] = {}

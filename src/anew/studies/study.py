@@ -155,19 +155,16 @@ class Study:
             raise AnewError(f"{where}: has a teacher and an ensemble; give one of them")
         if column.best_epoch and (column.ensemble or not self.training.best_epoch):
             raise AnewError(
-                f"{where}: shows the best epoch of one network, which training.best_epoch keeps; "
-                "set that, or drop best_epoch"
+                f"{where}: best_epoch needs one network and training.best_epoch; set that, or "
+                "drop best_epoch"
             )
         if column.unlabelled and not (column.teacher and self.data.unlabelled):
             raise AnewError(
-                f"{where}: learns on unlabelled examples, for which it needs a teacher and the "
-                "study data.unlabelled; give both, or drop unlabelled"
+                f"{where}: unlabelled needs a teacher, and data.unlabelled in the study; give "
+                "both, or drop unlabelled"
             )
         if column.frozen and not column.teacher:
-            raise AnewError(
-                f"{where}: freezes parts of a teacher and has none; give it a teacher, or drop "
-                f"frozen"
-            )
+            raise AnewError(f"{where}: frozen needs a teacher; give one, or drop frozen")
         self._check_others(row, column, where)
         if column.teacher:
             self._check_teacher(row, name, column, where)
@@ -190,8 +187,7 @@ class Study:
         """Raise `AnewError` if a student cannot learn from its teachers."""
         if not column.epochs:
             raise AnewError(
-                f"{where}: has a teacher and learns in 0 epochs; give it epochs, or drop the "
-                f"teacher"
+                f"{where}: has a teacher and 0 epochs; give it epochs, or drop the teacher"
             )
         if "teacher" not in objectives.find(column.objective.name).needs:
             raise AnewError(
@@ -210,8 +206,8 @@ class Study:
             for other in way[current]:
                 if other in way:
                     raise AnewError(
-                        f"{where}: learns from itself ({' < '.join([*way, other])}); mend its "
-                        f"teachers"
+                        f"{where}: learns from itself ({' < '.join([*way, other])}); correct its "
+                        "teachers"
                     )
                 if other not in followed:
                     way[other] = iter(self.taught_by(row, other))

@@ -93,7 +93,7 @@ def _read(path: Path) -> dict[str, Any]:
             f"study {path}: cannot be read ({error.strerror}); check the path"
         ) from error
     except ValueError as error:
-        raise AnewError(f"study {path}: is not TOML ({error}); mend that line") from error
+        raise AnewError(f"study {path}: is not TOML ({error}); correct that line") from error
 
 
 def _published(

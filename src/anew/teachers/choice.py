@@ -82,7 +82,7 @@ def choose(need: Need, execution: Execution) -> Choice:
     if execution.ask == "table":
         return Choice("table", f"{CACHED}, as --ask table says ({size}: {instead})")
     if need.is_begun:
-        return Choice("table", f"{CACHED}, as an earlier student began to ({size}: {instead})")
+        return Choice("table", f"{CACHED}, because an earlier student began it ({size}: {instead})")
 
     room = min(execution.disk_budget * 1e9, need.free_bytes / 2)
     if saved < WORTHWHILE and need.by == "epoch":

@@ -79,15 +79,15 @@ def check_teachers(spec: Spec) -> tuple[str, ...]:
     if any(teacher.is_soft_labels for teacher in spec.teachers):
         if "features" in objective.needs:
             raise AnewError(
-                f"objective '{spec.objective.name}': compares features with a network's, and soft "
-                "labels have none; choose another --objective"
+                f"objective '{spec.objective.name}': needs a network's features, not soft "
+                "labels; choose another --objective"
             )
         return ()
 
     features = objective.features_of(spec.teachers[0].model)
     if features and len(spec.teachers) > 1:
         raise AnewError(
-            f"objective '{spec.objective.name}': compares features with one teacher's, got "
+            f"objective '{spec.objective.name}': compares features with a single teacher's, got "
             f"{len(spec.teachers)} teachers; choose another --objective"
         )
     return features
@@ -139,8 +139,8 @@ def open_teacher(
             store = world.in_turn(lambda: Store.open(stores, parts.key, log))
         except OSError as error:
             log(
-                f"stored targets {stores}: cannot be made ({error.strerror}); the teacher is asked "
-                "live, the result is the same"
+                f"stored targets {stores}: cannot be made ({error.strerror}); the teacher runs "
+                "without a cache, with the same result"
             )
 
     teacher = parts.teacher(store, log, world)

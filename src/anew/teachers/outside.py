@@ -95,7 +95,7 @@ def teacher(
     parts = teacher_parts(placed, spec, batches)
     if store is None or not batches.views.is_countable:
         if store is not None:
-            log("these views cannot be counted, so the teacher is asked each time")
+            log("these views cannot be counted, so the teacher's outputs are not cached")
         return LoopTeacher(parts.teacher(log=log), batches)
 
     files.ensure_folder(Path(store))

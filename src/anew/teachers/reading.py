@@ -113,9 +113,9 @@ class ReadingTeacher(Teacher):
         difference = (now - before).abs().amax().item()
         if not difference <= TOLERANCE[precision]:
             raise AnewError(
-                f"stored targets {self.store.folder}: hold other answers than the teacher gives "
-                f"now (probabilities differ by {difference:.2g}); move that folder away, and they "
-                "are asked for again"
+                f"stored targets {self.store.folder}: differ from the teacher's present outputs "
+                f"(probabilities differ by {difference:.2g}); move that folder away to have them "
+                "computed again"
             )
 
     def _read(self, batch: Batch) -> Int16[Tensor, "part steps words"]:
@@ -164,8 +164,8 @@ class ReadingTeacher(Teacher):
             self._fill(self._batches)
             if self.store is None:
                 raise AnewError(
-                    "stored targets: are damaged and cannot be written again; the same command "
-                    "goes on with --ask live"
+                    "stored targets: are damaged and cannot be written again; run the same "
+                    "command with --ask live"
                 )
             rows, _ = self._look(places)
         return self._from_rows(rows, batch.inputs.device)
@@ -189,9 +189,9 @@ class ReadingTeacher(Teacher):
         kept = logits.float().softmax(-1).topk(self.encoding.top_k or 1, dim=-1).values.sum(-1)
         how = "evenly" if self.encoding.frequencies is None else "as the training tokens are"
         self._log(
-            f"top {self.encoding.top_k} of {self.encoding.classes:,}: {1 - kept.mean().item():.1%} "
-            f"of the teacher's probability lies beyond them (on the first windows); it is spread "
-            f"{how}"
+            f"top {self.encoding.top_k} of {self.encoding.classes:,}: "
+            f"{1 - kept.mean().item():.1%} of the teacher's probability is outside them (on the "
+            f"first windows) and is spread {how}"
         )
 
 

@@ -75,8 +75,8 @@ class RowTeacher:
         if spec.objective.shuffled:
             self._shuffled = Shuffled.within(self.predicted(), batches)
             log(
-                "a control: the soft labels are exchanged among training examples of one predicted "
-                "class"
+                "a control: the soft labels are exchanged among training examples of the same "
+                "predicted class"
             )
 
     def predicted(self) -> Int64[Tensor, "examples"]:

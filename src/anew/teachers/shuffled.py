@@ -56,14 +56,14 @@ def check_shuffled(signature: Signature, views: Views, *, samples: bool) -> None
     """
     if samples and not views.is_countable:
         raise AnewError(
-            f"objective.shuffled exchanges answers of one epoch, and with --data.balance sampling "
-            f"an epoch does not show all examples; drop one of them, or set --views crop+flip "
-            f"instead of {views.kind}"
+            "objective.shuffled exchanges outputs within an epoch, and with --data.balance "
+            "sampling an epoch does not show all examples; drop one of them, or set --views "
+            f"crop+flip instead of {views.kind}"
         )
     if signature.positions:
         raise AnewError(
-            f"objective.shuffled exchanges answers among examples of one predicted class, and "
-            f"these examples have {signature.positions} answers each; drop --objective.shuffled"
+            "objective.shuffled needs one predicted class for each example, and these have "
+            f"{signature.positions} labels each; drop --objective.shuffled"
         )
 
 

@@ -337,7 +337,7 @@ def _fault(folder: Path, key: StoreKey) -> AnewError | None:
         return error
     differing = [name for name, value in key.to_json().items() if written.get(name) != value]
     if differing:
-        return _unusable(folder, f"holds other answers (another {differing[0]})")
+        return _unusable(folder, f"belongs to other outputs (another {differing[0]})")
 
     for name, size in _sizes(key).items():
         path = folder / name
@@ -382,7 +382,7 @@ def _begin_again(folder: Path, key: StoreKey, log: Callable[[str], None]) -> Non
             places = (folder.with_name(f"{_SET_ASIDE}{number}") for number in itertools.count(1))
             place = next(place for place in places if not _lies_at(place))
             folder.rename(place)
-            log(f"{fault}; what lay there is now {place.name} beside it")
+            log(f"{fault}; the old file is now {place.name} beside it")
         # Before the others look: a store that is being made must not look like a damaged one.
         if not folder.exists():
             _make(folder, key)
@@ -438,7 +438,7 @@ def _sizes(key: StoreKey) -> dict[str, int]:
 
 def _unusable(folder: Path, what: str) -> AnewError:
     return AnewError(
-        f"stored targets {folder}: {what}; the next student that needs them asks for them again"
+        f"stored targets {folder}: {what}; the next student that needs them computes them again"
     )
 
 

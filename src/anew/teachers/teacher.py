@@ -73,7 +73,7 @@ class Teacher:
             predicted[part] = self.ask(batches.examples.show(part)).argmax(-1)
         self._shuffled = Shuffled.within(self.world.sum(predicted), batches)
         self._log(
-            "a control: this teacher's answers are exchanged among training examples of one "
+            "a control: this teacher's outputs are exchanged among training examples of the same "
             "predicted class"
         )
 
@@ -115,9 +115,9 @@ class Teacher:
         inputs = batches.examples.show(slice(0, self.batch_size))
         if not torch.equal(self._ask(inputs), self._ask(inputs.flip(0)).flip(0)):
             self._log(
-                "this teacher's last bits depend on an example's place in the batch: with a table, "
-                "a student's bits may depend on the order in which it was filled; --ask live "
-                "avoids it"
+                "this teacher's last bits depend on an example's place in the batch, so with a "
+                "cache a student's bits may depend on the order in which the cache was filled; "
+                "--ask live avoids this"
             )
 
         examples, views = self.store.filled()
@@ -138,9 +138,9 @@ class Teacher:
         difference = (now.softmax(-1) - before.softmax(-1)).abs().amax().item()
         if not difference <= TOLERANCE[precision]:
             raise AnewError(
-                f"stored targets {self.store.folder}: hold other answers than the teacher gives "
-                f"now (probabilities differ by {difference:.2g}); move that folder away, and they "
-                "are asked for again"
+                f"stored targets {self.store.folder}: differ from the teacher's present outputs "
+                f"(probabilities differ by {difference:.2g}); move that folder away to have them "
+                "computed again"
             )
 
     def flush(self, *, at_least_every: float = 0.0) -> None:
@@ -245,8 +245,8 @@ class Teacher:
         assert self.store is not None
         self._writes = False
         self._log(
-            f"stored targets {self.store.folder}: cannot be written ({error.strerror}); the "
-            "teacher is asked live for what is missing, the result is the same"
+            f"stored targets {self.store.folder}: cannot be written ({error.strerror}); missing "
+            "outputs are computed live, with the same result"
         )
 
     def _warn_of_damage(self, wrong: int) -> None:
@@ -255,8 +255,8 @@ class Teacher:
         if wrong and not self._is_damaged:
             self._is_damaged = True
             self._log(
-                f"stored targets {self.store.folder}: are damaged ({wrong} answers so far); the "
-                "teacher is asked for those again, the result is the same"
+                f"stored targets {self.store.folder}: are damaged ({wrong} outputs so far); they "
+                "are computed again, with the same result"
             )
 
     def _from_rows(

@@ -32,11 +32,11 @@ def check_new(network: Network, data: Data, *, force: bool) -> list[str]:
         return []
     ends = "a softmax" if kind == "probabilities" else "a sigmoid"
     says = (
-        f"{name}: ends in {ends}, and its answers are taken for logits, whose softmax is taken "
-        "again: no probability can come near 1"
+        f"{name}: ends in {ends}, but its outputs are used as logits and get another softmax: no "
+        "probability can come near 1"
     )
     if not force:
-        raise AnewError(f"{says}; return what goes into {ends}, or go on with --force")
+        raise AnewError(f"{says}; return the inputs of {ends} instead, or continue with --force")
     return [says]
 
 
@@ -53,19 +53,19 @@ def as_logits(teacher: Network, data: Data, name: str, *, force: bool) -> tuple[
     kind = answers.kind_of(answers.ask(teacher, inputs))
     if kind == "probabilities":
         return matching.of_probabilities(teacher), (
-            f"{name}: answers with probabilities (they add up to 1), as after a softmax; their "
-            "logarithms are taken for its logits"
+            f"{name}: returns probabilities (with sum 1), as after a softmax; their logarithms "
+            "are used as logits"
         )
     if kind != "shares":
         return teacher, ""
 
-    says = f"{name}: answers with numbers in 0..1 that do not add up to 1, as after sigmoids"
+    says = f"{name}: returns numbers in 0..1 whose sum is not 1, as after sigmoids"
     if not force:
         raise AnewError(
-            f"{says}: these are no logits of one class among several; give a model that returns "
-            "what goes into the sigmoids, or take them for logits with --force"
+            f"{says}: these are no logits of exclusive classes; return the inputs of the "
+            "sigmoids instead, or use the numbers as logits with --force"
         )
-    return teacher, f"{says}; --force takes them for logits"
+    return teacher, f"{says}; --force uses them as logits"
 
 
 def _some(data: Data) -> Num[Tensor, "some ..."]:
@@ -82,15 +82,15 @@ def _check_alike(network: Network, inputs: Tensor, name: str) -> None:
         beside = answers.differs_by_company(network, inputs) if apart <= answers.SAME else 0.0
     except (RuntimeError, ValueError, TypeError) as error:
         raise AnewError(
-            f"{name}: fails on examples of the data ({in_one_line(error)}); mend the model, or "
-            "give another"
+            f"{name}: fails on examples of the data ({in_one_line(error)}); correct the model, "
+            "or give another"
         ) from error
 
     if apart > answers.SAME:
         raise AnewError(
-            f"{name}: answers otherwise when it is asked twice about the same examples (by "
-            f"{apart:.0%} of its logits' size): it draws random numbers in evaluation mode, as "
-            "F.dropout without training=self.training does; let it do so in training mode alone"
+            f"{name}: gives different outputs for the same examples (by {apart:.0%} of its "
+            "logits' size): it draws random numbers in evaluation mode, as F.dropout without "
+            "training=self.training does; use random numbers in training mode only"
         )
     if beside > answers.SAME:
         raise AnewError(

@@ -23,7 +23,7 @@ from anew.training import optim
 # got, its checks and its environments.
 HEADER_BYTES = 780
 _AWAY = (
-    "or move it away: the same command then trains this network from its start, to the same bits"
+    "or move it away: the same command then trains this network from its start, with the same bits"
 )
 MEND = f"restore it from a copy, {_AWAY}"
 

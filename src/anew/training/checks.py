@@ -99,16 +99,18 @@ class Knowledge:
         )
         if self.balanced is not None:
             words += f"; mean over classes {self.balanced:.1%}"
-        return words + ("; too few to tell if it knows anything)" if self.is_open else ")")
+        return words + (
+            "; too few examples to tell whether it knows anything)" if self.is_open else ")"
+        )
 
     def check(self) -> None:
         """Raise `CheckError` if there is evidence that the teacher is at chance."""
         if self.is_at_chance:
             advice = self.advice or "train it longer, give another --teacher"
             raise CheckError(
-                f"teacher: gets {self.accuracy:.1%} of the {self.measured_on} examples right, and "
-                f"naming the commonest class gets {self.chance:.1%}: it has nothing to teach; "
-                f"{advice}, or go on with --force"
+                f"teacher: gets {self.accuracy:.1%} of the {self.measured_on} examples right, "
+                f"and naming the commonest class gets {self.chance:.1%}: it has nothing to "
+                f"teach; {advice}, or continue with --force"
             )
 
 
@@ -152,7 +154,7 @@ class TextKnowledge:
             raise CheckError(
                 f"teacher: has perplexity {self.perplexity:.2f} on the {self.measured_on} text, "
                 f"and the words' frequencies alone have {self.unigram:.2f}: it has nothing to "
-                "teach; train it longer, give another --teacher, or go on with --force"
+                "teach; train it longer, give another --teacher, or continue with --force"
             )
 
 
@@ -230,7 +232,8 @@ def _of_rows(predicted: Tensor, data: Data) -> Knowledge:
     found = _beside_chance(predicted, labels, data.classes, "training")
     advice = _advice_of_order(predicted, labels, data.classes)
     if found.is_at_chance and not advice:
-        advice = "their rows seem to be in another order than the data's examples: give them in it"
+        advice = "their rows seem to be in another order than the data's examples: use the "
+        "data's order"
     return replace(found, advice=advice)
 
 
@@ -243,8 +246,8 @@ def _advice_of_order(predicted: Tensor, labels: Tensor, classes: tuple[str, ...]
     more = f" and {len(order.moved) - 3} more" if len(order.moved) > 3 else ""
     return (
         f"its classes seem to be in another order than the data's: with {moved}{more} it gets "
-        f"{order.accuracy:.1%} of training examples right, not {order.now:.1%}; give a file "
-        "that names its classes as the data do, or the data's classes in its order"
+        f"{order.accuracy:.1%} of training examples right, not {order.now:.1%}; give a file with "
+        "the data's class names, or put the data's classes in its order"
     )
 
 
@@ -290,7 +293,7 @@ def _advice(teacher: Teacher, data: Data, device: torch.device, found: Knowledge
                 given = (",".join(f"{value:g}" for value in values) for values in (mean, std))
                 return (
                     f"it gets {right / len(labels):.1%} of training examples right with "
-                    "--data.mean {} --data.std {}: give these".format(*given)
+                    "--data.mean {} --data.std {}: set these".format(*given)
                 )
     return ""
 
@@ -300,16 +303,15 @@ def check_signal(name: str, ratio: float) -> None:
     if not ratio >= LEAST_SIGNAL:
         raise CheckError(
             f"objective '{name}': the gradient of the teacher's term is {ratio:.1e} of the label "
-            f"term's, so the "
-            "student would learn from the labels alone; raise the teacher's weight, or go on with "
-            "--force"
+            "term's, so the student would learn from the labels alone; raise the teacher's "
+            "weight, or continue with --force"
         )
 
 
 def signal_in_words(name: str, ratio: float) -> str:
     """Return what the ratio of the teacher's and the labels' gradients means for an objective."""
     if ratio < WEAK_SIGNAL:
-        says = "far weaker than the labels', so the student learns from the labels almost alone"
+        says = "far weaker than the labels', so the student learns almost only from the labels"
     elif ratio < STRONG_SIGNAL:
         says = "weaker than the labels'"
     elif ratio <= 1 / STRONG_SIGNAL:

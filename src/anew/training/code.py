@@ -46,8 +46,8 @@ def check_code(spec: Spec, before: Mapping[str, str], *, force: bool) -> list[st
         f"({listed([*shown, *more])})"
     )
     if force:
-        return [f"{said}; the network is taken as it is"]
+        return [f"{said}; the trained network is used"]
     raise AnewError(
-        f"{said}; give another --out to train with the code as it is now, or --force to take the "
-        "network as it is"
+        f"{said}; give another --out to train with the present code, or --force to use the "
+        "trained network"
     )

@@ -32,8 +32,8 @@ from anew.training.trainer import Trainer
 
 WARM_UP_STEPS = 3
 LABEL_ONLY = "a label-only network"
-LIVE = "a student, teacher asked live"
-FILLED = "a student, table being filled"
+LIVE = "a student, live teacher"
+FILLED = "a student, filling the cache"
 READ = "a student, table read"
 
 
@@ -256,5 +256,5 @@ def _conclusions(costs: list[Cost], epochs: int, distinct: float, examples: int)
     best = min(ways, key=lambda name: ways[name])
     return [
         f"a network of {epochs} epochs here, without evaluation: {words}",
-        f"measured, the fastest way is: {best}",
+        f"the fastest measured option is: {best}",
     ]

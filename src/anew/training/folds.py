@@ -56,8 +56,8 @@ def out_of_fold(
     source = data_sources.open_source(spec.data, Storage.of(execution, progress.log))
     if source.train.labels.ndim > 1:
         raise AnewError(
-            "suspects: examples have a label at each position, which is no one class; give data "
-            "with one label an example"
+            "suspects: needs one label for each example, and these have one at each position; "
+            "give other data"
         )
     parts = [
         data_sources.prepare(source, replace(spec.data, folds=folds, fold=fold, validation=0.0))

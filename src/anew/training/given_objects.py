@@ -126,9 +126,9 @@ def _check_answers(found: Network, name: str, data: Data) -> Tensor:
     wanted = (len(inputs), *data.signature.output_shape)
     if tuple(answers.shape) != wanted:
         raise AnewError(
-            f"teacher '{name}': answers with the shape {tuple(answers.shape)} to {len(inputs)} "
-            f"examples, and the data have {len(data.classes)} classes, {wanted}; give a teacher of "
-            "the same classes"
+            f"teacher '{name}': its outputs have shape {tuple(answers.shape)} for {len(inputs)} "
+            f"examples, and the data have {len(data.classes)} classes, {wanted}; give a teacher "
+            "of the same classes"
         )
     return answers
 
@@ -137,6 +137,6 @@ def check_jobs(objects: Mapping[str, Any], networks: Mapping[str, Network], jobs
     """Raise `AnewError` if teachers that cannot be built again are to teach in other processes."""
     if jobs > 1 and networks:
         raise AnewError(
-            f"teacher '{next(iter(objects))}': is in this process alone, and {jobs} workers would "
-            "have to build it again; set jobs=1, or give a file of its weights"
+            f"teacher '{next(iter(objects))}': exists only in this process, and {jobs} workers "
+            "cannot build it; set jobs=1, or give a file of its weights"
         )

@@ -63,8 +63,8 @@ def find_rows(text: str, are: str, data: Data, *, force: bool) -> GivenRows:
     table = read_label_table(text)
     if data.signature.positions:
         raise AnewError(
-            f"{table.called}: are a row for each example, and these examples have "
-            f"{data.signature.positions} answers each; give a network with --teacher"
+            f"{table.called}: have one row for each example, and these examples have "
+            f"{data.signature.positions} labels each; give a network with --teacher"
         )
     notices: list[str] = []
     chosen, which = _places(table, data)
@@ -82,8 +82,8 @@ def find_rows(text: str, are: str, data: Data, *, force: bool) -> GivenRows:
     )
     if data.views.kind != "none":
         notices.append(
-            f"{table.called}: every view ({data.views.kind}) of an example is taught by its one "
-            "row; a network would answer each view by itself"
+            f"{table.called}: every view ({data.views.kind}) of an example has the same target; "
+            "a network would give each view its own"
         )
 
     about = {"file": table.path.name, "are": kind, "examples": len(chosen)}
@@ -128,7 +128,8 @@ def _columns(
         return np.arange(count)
     if sorted(own) == sorted(classes) and len(set(own)) == len(own):
         notices.append(
-            f"{table.called}: have the data's classes in another order; they are put in order"
+            f"{table.called}: have the data's classes in another order; they are put in the "
+            "data's order"
         )
         return np.array([classes.index(name) for name in own])
     if matching.are_numbers(own) and len(own) == count:
@@ -137,10 +138,9 @@ def _columns(
     says = f"{table.called}: {matching.differing(own, classes)}"
     if not force or len(own) != count:
         raise AnewError(
-            f"{says}; give the soft labels of these classes, or take them in their order with "
-            "--force"
+            f"{says}; give soft labels for these classes, or match them by position with --force"
         )
-    notices.append(f"{says}; --force is on, so they are taken in their order")
+    notices.append(f"{says}; with --force they are matched by position")
     return np.arange(count)
 
 
@@ -160,10 +160,11 @@ def _check_labels(
         return
     says = (
         f"{table.called}: their labels differ from the data's for {wrong:,} of {len(chosen):,} "
-        "training examples, so the rows seem to be of other examples, or in another order"
+        "training examples, so the rows seem to belong to other examples, or to be in another "
+        "order"
     )
     if not force:
-        raise AnewError(f"{says}; give them in the data's order, or go on with --force")
+        raise AnewError(f"{says}; give them in the data's order, or continue with --force")
     notices.append(f"{says}; --force is on")
 
 
@@ -192,8 +193,8 @@ def _kind_of(table: LabelTable, values: Numbers) -> Kind:
         return "counts"
     wrong = float(sums[np.argmin(is_share)])
     raise AnewError(
-        f"{table.called}: no number is below 0, but a row adds up to {wrong:g}, and they are no "
-        "whole numbers; say what they are with --soft-labels-are (counts are divided by their sum)"
+        f"{table.called}: no number is below 0, but a row has the sum {wrong:g}, and they are "
+        "not whole numbers; set --soft-labels-are (counts are divided by their sum)"
     )
 
 
@@ -247,24 +248,24 @@ def _check_values(
                 table,
                 np.exp(values).sum(-1) > 1 + _SUM_IS_ONE,
                 places,
-                "holds the k largest logits, which leave unknown what the others add up to; give "
-                "probabilities, or log-probabilities",
+                "holds the k largest logits, from which the probability of the other classes is "
+                "unknown; give probabilities, or log-probabilities",
             )
         return
 
     _refuse(table, np.asarray((values < 0).any(-1)), places, f"holds a number below 0 among {kind}")
     sums = values.sum(-1)
     if kind == "counts":
-        _refuse(table, sums <= 0, places, "counts nobody: it adds up to 0")
+        _refuse(table, sums <= 0, places, "has the sum 0")
     elif table.numbers is not None:
-        _refuse(table, sums > 1 + _SUM_IS_ONE, places, "holds probabilities of more than 1 in all")
+        _refuse(table, sums > 1 + _SUM_IS_ONE, places, "holds probabilities with a sum above 1")
     else:
         _refuse(
             table,
             abs(sums - 1) > 5 * _SUM_IS_ONE,
             places,
-            "holds probabilities that do not add up to 1 (counts, which are divided by their sum, "
-            "are --soft-labels-are counts)",
+            "holds probabilities whose sum is not 1 (for counts, which are divided by their sum, "
+            "set --soft-labels-are counts)",
         )
 
 
@@ -290,5 +291,5 @@ def _refuse(
     if wrong.any():
         several = f" ({int(wrong.sum()):,} rows like it)" if wrong.sum() > 1 else ""
         raise AnewError(
-            f"{table.called}: row {int(places[np.argmax(wrong)])}{several} {what}; mend the file"
+            f"{table.called}: row {int(places[np.argmax(wrong)])}{several} {what}; correct the file"
         )

@@ -251,7 +251,7 @@ def _check_early_stopping(recipe: Recipe, data: Data) -> None:
         )
     if recipe.training.best_epoch:
         raise AnewError(
-            "training.early_stopping: a network has the weights of its best epoch then; drop "
+            "training.early_stopping: keeps the weights of the best epoch already; drop "
             "--best-epoch"
         )
 
@@ -262,21 +262,19 @@ def _check_text(recipe: Recipe, data: Data) -> None:
     data.training.in_streams(recipe.training.batch_size)
     if recipe.training.accumulate > 1:
         raise AnewError(
-            "training.accumulate: the windows of a text go on with a state, which parts would "
-            "break; set --accumulate 1"
+            "training.accumulate: is not supported for texts, whose windows pass on a state; set "
+            "--accumulate 1"
         )
 
     if recipe.stop_rule != "none" and recipe.generations and not len(data.validation):
         raise AnewError(
-            "stop_rule: is decided on validation tokens, and the text has none; give it a "
-            "valid.txt, or set --stop-rule none and a number of --generations"
+            "stop_rule: needs validation tokens, and the text has none; add a valid.txt, or set "
+            "--stop-rule none and a number of --generations"
         )
     if recipe.data.unlabelled:
-        raise AnewError("data.unlabelled: a text has no unlabelled examples; drop --unlabelled")
+        raise AnewError("data.unlabelled: is not supported for texts; drop --unlabelled")
     if recipe.soft_labels is not None:
-        raise AnewError(
-            "soft_labels: are rows of examples, and a text has none; drop --soft-labels"
-        )
+        raise AnewError("soft_labels: are not supported for texts; drop --soft-labels")
 
 
 def _ends_at(session: Session, recipe: Recipe, trained: Sequence[Spec]) -> bool:

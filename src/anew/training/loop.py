@@ -121,7 +121,7 @@ class _Siblings:
         if len(self.failures) == len(trainers):
             raise next(iter(self.failures.values()))
         for error in self.failures.values():
-            session.progress.log(f"{error}; its siblings go on")
+            session.progress.log(f"{error}; its siblings continue")
 
         self._trainers = [one for one in trainers if one.spec.id not in self.failures]
         self._resume_teacher()
@@ -221,7 +221,7 @@ class _Siblings:
             self._trainers.remove(trainer)
             self.failures[trainer.spec.id] = error
             if self._trainers:
-                self._session.progress.log(f"{error}; its siblings go on")
+                self._session.progress.log(f"{error}; its siblings continue")
 
 
 def _missing(session: Session, group: Group) -> list[Spec]:
@@ -288,6 +288,6 @@ def _where(trainers: Sequence[Trainer]) -> str:
     trainer = trainers[0]
     siblings = f" ({len(trainers)} siblings)" if len(trainers) > 1 else ""
     return (
-        f"generation {trainer.spec.generation}{siblings} stopped and saved at step {trainer.step} "
-        f"of {trainer.steps}; the same command goes on from there"
+        f"generation {trainer.spec.generation}{siblings} stopped and saved at step "
+        f"{trainer.step} of {trainer.steps}; the same command resumes from there"
     )

@@ -43,8 +43,8 @@ class MuonAndAdamW(torch.optim.Optimizer):
         """
         if not matrices:
             raise AnewError(
-                "training.optimizer: 'muon' moves matrices between hidden layers, and the model "
-                "has none; set --optimizer adamw"
+                "training.optimizer: 'muon' needs weight matrices of hidden layers, and the "
+                "model has none; set --optimizer adamw"
             )
         beta, nesterov = momentum
         muon = torch.optim.Muon(

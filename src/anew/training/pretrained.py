@@ -92,8 +92,8 @@ def find_teachers(
     tables += [recipe.soft_labels] if recipe.soft_labels is not None else []
     if tables and len({*names, *tables}) > 1:
         raise AnewError(
-            f"soft_labels: '{tables[0]}' and another teacher are given together, and soft labels "
-            "teach alone; drop one, or put the mean of both into the file"
+            f"soft_labels: '{tables[0]}' cannot be combined with another teacher; drop one, or "
+            "put the mean of both into the file"
         )
     if tables:
         return (find_rows(tables[0], recipe.soft_labels_are, data, force=force),)
@@ -108,8 +108,9 @@ def find_teachers(
             twice = found.get(teacher.spec.id)
             if twice is not None:
                 raise AnewError(
-                    f"teacher '{name}': network {teacher.spec.id} is there twice (also of "
-                    f"'{twice[0]}'); name each network once, and weigh them with --teacher-weights"
+                    f"teacher '{name}': network {teacher.spec.id} is given twice (also by "
+                    f"'{twice[0]}'); give each network once, and set its weight with "
+                    "--teacher-weights"
                 )
             found[teacher.spec.id] = name, teacher
     return tuple(teacher for _, teacher in found.values())
@@ -138,7 +139,7 @@ def _find(
         folder = other.folder(spec.id)
         if not folder.is_done:
             raise AnewError(
-                f"teacher '{name}': is not trained to its end; finish it with its own command first"
+                f"teacher '{name}': is not finished; finish it with its own command first"
             )
         wrong = folder.verify()
         if wrong:
@@ -189,11 +190,7 @@ def _several_in_one(name: str) -> str:
     """Return a hint if a name seems to be several with commas between them."""
     parts = name.split(",")
     exist = [Path(part.strip().partition(":")[0]).exists() for part in parts]
-    return (
-        "; several are given one by one, each with --teacher"
-        if len(parts) > 1 and all(exist)
-        else ""
-    )
+    return "; for several, repeat --teacher" if len(parts) > 1 and all(exist) else ""
 
 
 def own_model(named: str, trusted: Collection[str] = ()) -> ModelSpec | None:
@@ -304,12 +301,12 @@ def _check_shapes(teacher: Network, data: Data, path: Path) -> None:
     found, wanted = teacher.signature, data.signature
     if len(found.classes) != len(wanted.classes):
         raise AnewError(
-            f"teacher {path}: knows {len(found.classes)} classes, the data has "
+            f"teacher {path}: has {len(found.classes)} classes, the data have "
             f"{len(wanted.classes)}; give a teacher of the same classes"
         )
     if found.input_shape != wanted.input_shape:
         raise AnewError(
-            f"teacher {path}: takes inputs {found.input_shape}, the data has "
+            f"teacher {path}: takes inputs {found.input_shape}, the data have "
             f"{wanted.input_shape}; give a teacher of the same inputs"
         )
 
@@ -328,30 +325,29 @@ def _in_order(
         differing = matching.differing(own, wanted)
         raise AnewError(
             f"teacher {path}: has another vocabulary than the data, or the same in another order "
-            f"({differing}), and the numbers of its words are others; give a teacher of the same "
-            "text and vocabulary"
+            f"({differing}); give a teacher of the same text and vocabulary"
         )
     if sorted(own) == sorted(wanted):
         moved = sum(one != other for one, other in zip(own, wanted, strict=True))
         notices.append(
-            f"teacher {path}: has the data's classes in another order; its answers are put in the "
-            f"data's order ({moved} of {len(own)} classes moved)"
+            f"teacher {path}: has the data's classes in another order; its outputs are put in "
+            f"the data's order ({moved} of {len(own)} classes moved)"
         )
         return matching.in_order(teacher, wanted, f"teacher {path}")
 
     if force or matching.are_numbers(own) or matching.are_numbers(wanted):
         side = "its" if matching.are_numbers(own) else "the data's"
-        why = f"{side} classes have numbers for names"
+        why = f"{side} classes have only numbers as names"
         if not (matching.are_numbers(own) or matching.are_numbers(wanted)):
             why = "--force is on"
         notices.append(
-            f"teacher {path}: {matching.differing(own, wanted)}; {why}, so they are taken in their "
-            "order"
+            f"teacher {path}: {matching.differing(own, wanted)}; {why}, so they are matched by "
+            "position"
         )
         return matching.named(teacher, wanted)
     raise AnewError(
-        f"teacher {path}: {matching.differing(own, wanted)}; rename the data's classes, or take "
-        "them in their order with --force"
+        f"teacher {path}: {matching.differing(own, wanted)}; rename the data's classes, or match "
+        "them by position with --force"
     )
 
 
@@ -366,14 +362,14 @@ def _in_units(teacher: Network, data: Data, path: Path, notices: list[str]) -> N
     if "own" in (found.units, wanted.units):
         if not matching.is_near(found, wanted):
             raise AnewError(
-                f"teacher {path}: takes {_inputs(found)}, and the data are {_inputs(wanted)}; give "
-                "it the inputs that it was trained on, or say what the data are with --data.units"
+                f"teacher {path}: takes {_inputs(found)}, and the data are {_inputs(wanted)}; "
+                "give inputs like those of its training, or set --data.units"
             )
         return matching.of_units(teacher, data.units)
 
     notices.append(
-        f"teacher {path}: takes {_inputs(found)}; it is asked in {units_in_words(data.units)}, as "
-        "the data are"
+        f"teacher {path}: takes {_inputs(found)}; the data's {units_in_words(data.units)} are "
+        "converted"
     )
     return matching.in_units(teacher, data.units, f"teacher {path}")
 

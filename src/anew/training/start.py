@@ -58,7 +58,7 @@ def find_start(recipe: Recipe, data: Data) -> Start:
     if named is None:
         return Start()
     if named == FROM_TEACHER:
-        note = "every student starts from its teacher's weights, generation 0 from fresh ones"
+        note = "every student starts from its teacher's weights, generation 0 from random ones"
         return Start(FROM_TEACHER, notices=(note,))
 
     path, key = (hub.cached(model.name), "") if named == PRETRAINED else _located(named)
@@ -111,7 +111,7 @@ def check_start(spec: Spec, signature: Signature) -> None:
     if own != theirs:
         raise AnewError(
             f"start_from: student '{spec.model.name}' cannot start from the weights of teacher "
-            f"'{spec.teachers[0].model.name}', whose tensors are others; choose the teacher's "
+            f"'{spec.teachers[0].model.name}', whose tensors differ; choose the teacher's "
             "--model, or drop --from"
         )
 
@@ -130,15 +130,15 @@ def first_weights(
         assert teacher is not None, "a student starts from a teacher"
         if teacher.columns:
             raise AnewError(
-                "start_from: the teacher's classes were in another order than the data's, so its "
-                "classifier cannot be started from; drop --from"
+                "start_from: the teacher's classes are in another order than the data's, so "
+                "students cannot start from its classifier; drop --from"
             )
         return teacher.model.state_dict()
 
     path = folder.start_file(spec.start)
     if not path.is_file() or files.sha256(path) != spec.start:
         raise AnewError(
-            f"{path}: the weights that network {spec.id} starts from are missing or have changed; "
-            "give its command with --from again"
+            f"{path}: the weights that network {spec.id} starts from are missing or have "
+            "changed; run its command with --from again"
         )
     return files.read_tensors(path)[0]

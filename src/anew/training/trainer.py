@@ -138,8 +138,9 @@ class Trainer:
         best, epochs = self.standing.best_row, self.spec.training.epochs
         ended = "stops early" if self.epoch < epochs else "ends"
         return (
-            f"generation {self.spec.generation} {ended} after epoch {self.epoch} of {epochs} with "
-            f"the weights of epoch {best.get('epoch', self.epoch)}, the least validation loss"
+            f"generation {self.spec.generation} {ended} after epoch {self.epoch} of {epochs} "
+            f"with the weights of epoch {best.get('epoch', self.epoch)}, which has the lowest "
+            "validation loss"
         )
 
     @property
@@ -286,9 +287,7 @@ class Trainer:
             progress.log(f"teacher: {knowledge.advice}")
 
         if all(one.is_untrained for one in self.spec.teachers):
-            progress.log(
-                "this teacher is untrained, as its 0 epochs ask: a control, which no check stops"
-            )
+            progress.log("this teacher is untrained (0 epochs): a control, which no check stops")
         elif not force:
             knowledge.check()
             checks.check_signal(self.spec.objective.name, signal)
@@ -355,7 +354,7 @@ class Trainer:
         self._restore_metrics(checkpoint)
         self._taught_before = dict(checkpoint.standing.teaching)
         progress.log(
-            f"generation {self.spec.generation} goes on from step {self.step} of {self.steps}"
+            f"generation {self.spec.generation} resumes at step {self.step} of {self.steps}"
         )
         if now != before:
             self.standing.environments.append(now)
@@ -393,7 +392,7 @@ class Trainer:
                 raise AnewError(
                     f"{path}: is missing or has changed since it was written; restore it from a "
                     f"copy, or move {self.folder.state} away: the same command then trains this "
-                    "network from its start, to the same bits"
+                    "network from its start, with the same bits"
                 )
 
     def _restore_metrics(self, checkpoint: Checkpoint) -> None:
@@ -547,7 +546,7 @@ def _check_frozen(spec: Spec, teacher: Network | None) -> None:
     """Raise `AnewError` if parts are copied from a teacher whose outputs are in another order."""
     if spec.frozen and teacher is not None and teacher.columns:
         raise AnewError(
-            f"frozen: the teacher's classes were in another order than the data's, so its parts "
+            "frozen: the teacher's classes are in another order than the data's, so its parts "
             f"{', '.join(spec.frozen)} cannot be copied; drop --frozen"
         )
 
@@ -560,8 +559,8 @@ def check_accumulation(spec: Spec, processes: int = 1) -> None:
 
     if objectives.find(spec.objective.name).compares_examples:
         raise AnewError(
-            f"training.accumulate: objective '{spec.objective.name}' weighs the examples of a "
-            "batch against each other, so its parts are no whole; set --accumulate 1"
+            f"training.accumulate: objective '{spec.objective.name}' compares the examples of a "
+            "batch, so the batch cannot be split; set --accumulate 1"
         )
     if processes > 1:
         raise AnewError(

@@ -64,13 +64,13 @@ def _say_place(model: ModelSpec, *, force: bool) -> list[str]:
         return []
     inner = model.name.removeprefix("__main__:")
     what = (
-        f"model '{model.name}': lies in the script or notebook that runs now, so that no other "
-        "process finds it: not `anew predict`, not --jobs, not another script"
+        f"model '{model.name}': is defined in the running script or notebook, where no other "
+        "process finds it: neither `anew predict`, nor --jobs, nor another script"
     )
     if not force:
         raise AnewError(
             f"{what}; put it into a file of its own, such as networks.py, and give "
-            f"networks:{inner}, or go on with --force"
+            f"networks:{inner}, or continue with --force"
         )
     return [what]
 
@@ -141,14 +141,14 @@ class _Trial:
     def _fails(self, error: Exception, mode: str) -> AnewError:
         if len(self.examples) == 1 and "more than 1 value per channel" in str(error):
             return AnewError(
-                f"training.batch_size: batch norm of model '{self.model.name}' has no variance of "
-                "a single example of so few pixels; set --batch-size 2 or more"
+                f"training.batch_size: batch norm of model '{self.model.name}' needs more than "
+                "one value per channel; set --batch-size 2 or more"
             )
         count = len(self.examples)
         return self._refuse(
             f"fails in {mode} mode on {count} {'example' if count == 1 else 'examples'} "
             f"({in_one_line(error)})",
-            "mend its forward, or choose another --model",
+            "correct its forward, or choose another --model",
         )
 
     def _go_backward(self, logits: Tensor) -> None:
@@ -204,8 +204,8 @@ class _Trial:
         if not idle:
             return []
         return [
-            f"model '{self.model.name}': {len(idle)} of its {len(learned)} tensors of weights have "
-            f"no part in its logits and are not trained: {_some(idle)}"
+            f"model '{self.model.name}': {len(idle)} of its {len(learned)} weight tensors do not "
+            f"affect its logits and are not trained: {_some(idle)}"
         ]
 
     def _say_dimensions(self) -> list[str]:
@@ -214,7 +214,7 @@ class _Trial:
         if not other or not self.network.signature.is_picture:
             return []
         return [
-            f"model '{self.model.name}': weights of five dimensions stay in the layout contiguous: "
+            f"model '{self.model.name}': five-dimensional weights keep the contiguous layout: "
             f"{_some(other)}"
         ]
 
@@ -230,13 +230,13 @@ class _Trial:
             name, value = foreign[0]
             raise self._refuse(
                 f"its state dict holds '{name}', a {type(value).__name__}, and files of weights "
-                "hold tensors alone",
+                "hold only tensors",
                 "let get_extra_state return a tensor, or keep it in the constructor",
             )
 
         parameters = list(model.parameters())
         if not any(tensor.requires_grad for tensor in parameters):
-            why = "requires_grad is off for all of them" if parameters else "it has no parameters"
+            why = "requires_grad is off for all weights" if parameters else "it has no parameters"
             raise self._refuse(f"has nothing to train: {why}", "choose another --model")
 
     def _check_built_alike(self) -> None:
@@ -247,9 +247,9 @@ class _Trial:
             if other is None or not _are_equal(tensor, other):
                 raise self._refuse(
                     f"two builds of it from the same random numbers differ in '{name}'",
-                    "draw first weights from torch's, NumPy's or Python's global generator, which "
-                    "anew seeds, and not from one of its own (numpy.random.default_rng() without a "
-                    "seed)",
+                    "draw initial weights from the global generator of torch, NumPy or Python, "
+                    "which anew seeds, not from one of its own (numpy.random.default_rng() "
+                    "without a seed)",
                 )
 
     def _check_loaded_alike(self) -> None:
@@ -274,11 +274,10 @@ class _Trial:
             outside = list(_differing(self.network.model, other))
             where = f" ({_some(outside)})" if outside else ""
             raise self._refuse(
-                "two builds of it with the same weights answer otherwise (by "
-                f"{apart:.0%} of their size): something that is drawn when it is built is "
-                f"outside of its state dict{where}, and a loaded network would not be the one that "
-                "was trained",
-                "keep it with register_buffer, or draw it from a fixed seed",
+                f"two builds of it with the same weights give different outputs (by {apart:.0%} "
+                "of their size): a random value from its construction is not in its state "
+                f"dict{where}, so a loaded network would differ from the trained one",
+                "store it with register_buffer, or draw it with a fixed seed",
             )
 
     def _refuse(self, what: str, remedy: str) -> AnewError:

@@ -136,9 +136,9 @@ def _channels_first(tensor: Tensor, name: str) -> Tensor:
         first, last = (tensor.shape[at] == tensor.shape[2] for at in (3, 1))
     if first == last:
         raise AnewError(
-            f"data '{name}': of inputs of shape {tuple(tensor.shape)} it cannot be told which axis "
-            "holds the channels (1, 3 or 4; others of square pictures); give (N, C, H, W) or "
-            "(N, H, W, C) with the channels clear"
+            f"data '{name}': for inputs of shape {tuple(tensor.shape)} it is unclear which axis "
+            "holds the channels (1, 3 or 4; others of square pictures); give (N, C, H, W) or (N, "
+            "H, W, C) with the channels clear"
         )
     return tensor if first else tensor.permute(0, 3, 1, 2)
 
@@ -162,7 +162,7 @@ def _finite(inputs: Tensor, name: str) -> Tensor:
         if not bool(sound.all()):
             raise AnewError(
                 f"data '{name}': input {int((~sound).nonzero()[0])} holds NaN or infinity "
-                f"({int((~sound).sum())} such inputs); remove or mend them"
+                f"({int((~sound).sum())} such inputs); remove or correct them"
             )
     return inputs
 

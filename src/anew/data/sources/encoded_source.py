@@ -16,7 +16,8 @@ from anew.data.sources.source import Reading, Source, checked_source
 from anew.data.streamed import Streamed, settled
 from anew.data.views import Views
 
-NO_TEST = "there is a validation set and no test set: one is cut off from the training examples"
+NO_TEST = "there is a validation set and no test set: a test set is split off from the training "
+"examples"
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def source_of(found: Labelled, reading: Reading) -> Source:
         out = set(damaged)
         if damaged:
             notes.append(
-                f"{counted(len(damaged), 'damaged picture')} left out: "
+                f"{counted(len(damaged), 'damaged picture')} skipped: "
                 f"{some_of(list(damaged.values()))}"
             )
 

@@ -130,7 +130,7 @@ class _Tree:
         if len(classes) < 2 or not classes & others:
             return {}
         for split, path in found.items():
-            self._notes.append(f"{path.relative_to(self._place)}/ is taken for the {split} set")
+            self._notes.append(f"{path.relative_to(self._place)}/ is used as the {split} set")
         return found
 
     def check_links(self, *, skip: bool) -> None:
@@ -138,13 +138,13 @@ class _Tree:
         broken = self.below(self._place).broken
         if not broken:
             return
-        are = "is a link" if len(broken) == 1 else "are links"
-        lead = f"{counted(len(broken), 'picture')} {are} to what is not there: {some_of(broken)}"
+        are = "is a link to a missing file" if len(broken) == 1 else "are links to missing files"
+        lead = f"{counted(len(broken), 'picture')} {are}: {some_of(broken)}"
         if not skip:
             raise self._error(
-                f"{lead}; restore what they lead to, or leave them out with --data.skip-damaged"
+                f"{lead}; restore those files, or skip the links with --data.skip-damaged"
             )
-        self._notes.append(f"{lead}; left out")
+        self._notes.append(f"{lead}; skipped")
 
     def _inner(self, split: Path) -> Path:
         """Return the folder with a split's classes: often `train/train/`, as archives unpack."""
@@ -174,14 +174,15 @@ class _Tree:
         classes = self.classes(train)
         if not classes:
             raise self._error(
-                f"{train} holds no class folders{self._no_pictures(train)}; put the pictures into "
-                "one folder a class, or give a table of files and classes beside them (labels.csv)"
+                f"{train} holds no class folders{self._no_pictures(train)}; put the pictures "
+                "into one folder for each class, or give a table of files and classes beside "
+                "them (labels.csv)"
             )
         if len(classes) == 1:
             raise self._error(
-                f"all pictures of {train} lie in one folder, {classes[0]}/, and a classifier needs "
-                "at least 2 classes; put the pictures into one folder a class, or give a table of "
-                "files and classes beside them (labels.csv)"
+                f"all pictures of {train} lie in one folder, {classes[0]}/, and a classifier "
+                "needs at least 2 classes; put the pictures into one folder for each class, or "
+                "give a table of files and classes beside them (labels.csv)"
             )
         self._look_into_classes(train, classes)
 
@@ -221,9 +222,9 @@ class _Tree:
         if _are_splits(with_pictures):
             hold = "hold" if len(with_pictures) > 1 else "holds"
             raise self._error(
-                f"{listed([f'{name}/' for name in with_pictures])} {hold} pictures that are in no "
-                "class folders; put those for training into train/CLASS/, or give a table of files "
-                "and classes beside them (train.csv)"
+                f"{listed([f'{name}/' for name in with_pictures])} {hold} pictures outside class "
+                "folders; put those for training into train/CLASS/, or give a table of files and "
+                "classes beside them (train.csv)"
             )
         if len(with_pictures) > 1 and all(map(split_called, with_pictures)):
             raise self._error(
@@ -308,7 +309,7 @@ class _Tree:
                     is_used = any(path in (one, *one.parents) for one in used)
                     if not is_used and split_called(path.name) is None:
                         count = len(self.below(path).pictures)
-                        self._notes.append(f"{path}/ is passed over: {counted(count, 'picture')}")
+                        self._notes.append(f"{path}/ is ignored: {counted(count, 'picture')}")
                     continue
                 others.update(self.below(path).others)
                 # A class may have no example in the other splits.
@@ -318,10 +319,10 @@ class _Tree:
         if loose:
             lie = "lies" if loose == 1 else "lie"
             self._notes.append(
-                f"passed over: {counted(loose, 'picture')} that {lie} in no class folder"
+                f"ignored: {counted(loose, 'picture')} that {lie} in no class folder"
             )
         if others:
-            self._notes.append(f"files that are no pictures are passed over: {_counts(others)}")
+            self._notes.append(f"files that are no pictures are ignored: {_counts(others)}")
 
     def _error(self, text: str) -> AnewError:
         return AnewError(f"data '{self._name}': {text}")

@@ -91,8 +91,8 @@ class FreshItems:
                 value, label = _item(self.dataset, place, self.form)
                 if label != self.labels[place]:
                     raise AnewError(
-                        f"data set, item {place}: has label {label}, and had {self.labels[place]} "
-                        "when it was read before; labels must not change"
+                        f"data set, item {place}: its label was {self.labels[place]} and is now "
+                        f"{label}; labels must not change"
                     )
                 inputs.append(value)
         return as_inputs(together(inputs, self.in_colour), "data set")
@@ -121,9 +121,9 @@ def _see(dataset: Dataset[Any], form: Form, twice: int, places: Sequence[int]) -
             randomness.reseed(number)
             if _seen(*_item(dataset, place, form)) != seen[-1]:
                 raise AnewError(
-                    f"data set: item {place} is another one when it is read again from the same "
-                    "seed; its transforms must draw from random, numpy.random or torch, and not "
-                    "from generators of their own"
+                    f"data set: item {place} changes when it is read again with the same seed; "
+                    "its transforms must use the global generators of random, numpy.random or "
+                    "torch"
                 )
     return seen
 

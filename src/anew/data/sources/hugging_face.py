@@ -76,7 +76,7 @@ def from_hugging_face(data: Any, reading: Reading) -> Source:
     for key, dataset in given.items():
         split = split_called(key)
         if split is None or split in splits:
-            notes.append(f"the split {key} is passed over")
+            notes.append(f"the split {key} is ignored")
         else:
             splits[split] = dataset
     if "train" not in splits:
@@ -187,7 +187,7 @@ def _column(reading: Reading, dataset: Any, what: str) -> str:
     if found is None:
         raise AnewError(
             f"data '{reading.name}': has no column '{asked or usual[0]}' (its columns: "
-            f"{', '.join(columns)}); name the one that is meant with --data.{what}-column"
+            f"{', '.join(columns)}); name it with --data.{what}-column"
         )
     return found
 

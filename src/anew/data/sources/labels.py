@@ -13,7 +13,7 @@ from anew.data.kept import some_of
 from anew.data.sources.layout_names import SplitName
 
 _SEVERAL = (
-    "name several classes an example, or none (multi-label), and anew trains one class an example; "
+    "have several classes for an example, or none (multi-label), and anew needs exactly one; "
     "train a network for each label, or make a class of each combination"
 )
 _MAKE_CLASSES = "anew trains classifiers: make classes of them (np.digitize(y, edges))"
@@ -54,7 +54,7 @@ def numbered(
         return found, names, notes
     unused = [one for number, one in enumerate(names) if number not in used]
     if unused and len(used) > 1:
-        notes.append(f"classes that no example has are dropped: {some_of(unused)}")
+        notes.append(f"classes without examples are dropped: {some_of(unused)}")
         kept = np.array(sorted(used))
         for split, values in labels.items():
             found[split] = np.searchsorted(kept, values)
@@ -89,21 +89,21 @@ def no_classes(labels: object) -> str:
     if not len(fractions):
         return ""
     shown = ", ".join(f"{number:.4g}" for number in fractions.flatten()[:2])
-    return f"are numbers with fractions ({shown}, ...), as of a regression; {_MAKE_CLASSES}"
+    return f"are fractions ({shown}, ...), as in a regression; {_MAKE_CLASSES}"
 
 
 def _of_rows(rows: NDArray[np.float64]) -> str:
     """Return what rows (N, K) of numbers are, in words."""
     if set(np.unique(rows)) <= {0.0, 1.0}:
         if bool((rows.sum(1) == 1).all()):
-            return f"are one-hot rows of {rows.shape[1]}; of one-hot labels take argmax(1)"
+            return f"are one-hot rows of {rows.shape[1]}; convert them with argmax(1)"
         return f"{_SEVERAL} ({rows.shape[1]} columns of 0 and 1)"
     if rows.min() >= 0 and np.abs(rows.sum(1) - 1).max() < 1e-3:
         return (
-            "are probabilities (rows that add up to 1), as a teacher gives them; give the classes "
-            "here: argmax(1)"
+            "are probabilities (rows with sum 1), such as a teacher's outputs; give classes: "
+            "argmax(1)"
         )
-    return f"are {rows.shape[1]} numbers an example, as of a regression; {_MAKE_CLASSES}"
+    return f"are {rows.shape[1]} numbers for each example, as in a regression; {_MAKE_CLASSES}"
 
 
 def _of_names(name: str, labels: Labels) -> tuple[Labels, tuple[str, ...]]:

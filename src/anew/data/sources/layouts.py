@@ -61,7 +61,7 @@ class IdxFiles:
         if len(pictures) != len(labels):
             raise AnewError(
                 f"{pictures_file}: holds {len(pictures)} pictures, {labels_file.name} "
-                f"{len(labels)} labels; fetch both again"
+                f"{len(labels)} labels; download both again"
             )
         return pictures, labels
 
@@ -78,8 +78,8 @@ def find_idx(root: Path, folder: str) -> IdxFiles | None:
             return sets[""]
         if len(sets) > 1:
             raise AnewError(
-                f"{place} holds several data sets ({', '.join(sorted(sets))}); write the one that "
-                f"is meant behind the folder: {place / min(sets)}"
+                f"{place} holds several data sets ({', '.join(sorted(sets))}); choose one: "
+                f"{place / min(sets)}"
             )
         if sets:
             return next(iter(sets.values()))
@@ -148,7 +148,7 @@ def _read_cifar_files(paths: list[Path], label_key: str) -> Pair:
         is_array = isinstance(rows, np.ndarray) and rows.dtype == np.uint8
         if not is_array or rows.ndim != 2 or rows.shape[1] != 3072:
             raise AnewError(
-                f"{path}: holds no rows of 3072 bytes, so it is no CIFAR file; fetch it again"
+                f"{path}: holds no rows of 3072 bytes, so it is no CIFAR file; download it again"
             )
 
         pictures.append(rows.reshape(-1, 3, 32, 32))
@@ -162,7 +162,7 @@ def _class_names(path: Path, key: str) -> tuple[str, ...]:
         return tuple(name.decode() if isinstance(name, bytes) else _checked(name) for name in names)
     except (TypeError, UnicodeDecodeError) as error:
         raise AnewError(
-            f"{path}: '{key}' is no list of class names in UTF-8; fetch it again"
+            f"{path}: '{key}' is no list of class names in UTF-8; download it again"
         ) from error
 
 
@@ -180,7 +180,7 @@ def _labels(path: Path, labels: Any, count: int) -> NDArray[np.int64]:
         is_plain = isinstance(labels, list) and all(type(label) is int for label in labels)
         values = labels if is_plain and all(0 <= label < 2**31 for label in labels) else None
     if values is None or len(values) != count:
-        raise AnewError(f"{path}: holds no whole-number label for each picture; fetch it again")
+        raise AnewError(f"{path}: holds no whole-number label for each picture; download it again")
     return np.asarray(values, np.int64)
 
 
@@ -189,7 +189,7 @@ def _entry(path: Path, content: Any, key: str) -> Any:
         for spelling in (key, key.encode()):
             if spelling in content:
                 return content[spelling]
-    raise AnewError(f"{path}: has no entry '{key}', so it is no CIFAR file; fetch it again")
+    raise AnewError(f"{path}: has no entry '{key}', so it is no CIFAR file; download it again")
 
 
 def _read_idx(file: Path, axes: int) -> NDArray[np.uint8]:
@@ -203,18 +203,20 @@ def _read_idx(file: Path, axes: int) -> NDArray[np.uint8]:
         with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as opened:
             header = opened.read(start)
             if len(header) < start or header[:4] != bytes([0, 0, 8, axes]):
-                raise AnewError(f"{file}: is no IDX file of {axes} axes; fetch it again")
+                raise AnewError(f"{file}: is no IDX file of {axes} axes; download it again")
             sizes = struct.unpack(f">{axes}I", header[4:])
             expected = math.prod(sizes)
-            memory.demand(f"{file}", 2 * expected, "fetch it again, it is no file of this data set")
+            memory.demand(
+                f"{file}", 2 * expected, "download it again, it is no file of this data set"
+            )
             # No more than the header promises: a small file may become gigabytes.
             content = opened.read(expected + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise AnewError(f"{file}: is truncated or damaged ({error}); fetch it again") from error
+        raise AnewError(f"{file}: is truncated or damaged ({error}); download it again") from error
 
     if len(content) != expected:
         found = "more" if len(content) > expected else f"{len(content):,}"
         raise AnewError(
-            f"{file}: has {found} bytes, its header promises {expected:,}; fetch it again"
+            f"{file}: has {found} bytes, its header promises {expected:,}; download it again"
         )
     return np.frombuffer(content, np.uint8).reshape(sizes)

@@ -72,7 +72,7 @@ def read_npz(reading: Reading) -> Source:
     used = {key for pair in pairs.values() for key in (pair.inputs, pair.labels)}
     others = [key for key in shapes if key not in used and key not in NAMES]
     if others:
-        notes.append(f"arrays that are passed over: {some_of(others)}")
+        notes.append(f"arrays that are ignored: {some_of(others)}")
     if source.validation is not None and source.test is None:
         notes.append(NO_TEST)
     return replace(source, notes=tuple(notes))

@@ -49,8 +49,8 @@ def read_parquet(reading: Reading) -> Source:
     for one, split in splits.items():
         if split.classes and split.classes != classes:
             raise AnewError(
-                f"data '{name}': the class names in {one}*.parquet are not those in "
-                "train*.parquet; number the classes alike"
+                f"data '{name}': the class names in {one}*.parquet differ from those in "
+                "train*.parquet; use the same names and numbers"
             )
     given: Labels = {}
     for one, split in splits.items():
@@ -146,7 +146,7 @@ def _column_of(group: RowGroup) -> Any:
         read = opened.read_row_group(group.number, columns=[group.column], use_threads=False)
         column = read.column(group.column)
     if len(column) != group.rows:
-        raise AnewError(f"{group.file}: announces {group.rows:,} rows and holds others; mend it")
+        raise AnewError(f"{group.file}: announces {group.rows:,} rows and holds others; correct it")
     return column
 
 
@@ -182,10 +182,10 @@ def _read_split(reading: Reading, files: Sequence[Path], *, is_training: bool) -
                 column = opened.read(columns=[label], use_threads=False).column(label)
                 labels.append(_labels(file, label, column.to_pylist()))
         if sum(map(len, labels)) != sum(group.rows for group in groups):
-            raise AnewError(f"{file}: announces {first:,} rows and holds others; mend it")
+            raise AnewError(f"{file}: announces {first:,} rows and holds others; correct it")
 
     if not labels:
-        raise AnewError(f"data '{name}': {files[0]} has no rows; fetch it again")
+        raise AnewError(f"data '{name}': {files[0]} has no rows; download it again")
     kinds = {values.dtype.kind for values in labels}
     if len(kinds) > 1:
         raise AnewError(f"data '{name}': {files[0]} and others have labels of several types")
@@ -208,7 +208,7 @@ def _parquet(file: str, name: str = "") -> Generator[Any]:
         yield pyarrow.parquet
     except (OSError, pyarrow.ArrowException) as error:
         raise AnewError(
-            f"{whose}{file} cannot be read as Parquet ({in_one_line(error)}); fetch it again"
+            f"{whose}{file} cannot be read as Parquet ({in_one_line(error)}); download it again"
         ) from error
 
 

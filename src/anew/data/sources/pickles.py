@@ -38,11 +38,11 @@ def read_pickle(path: Path) -> Any:
     except _RefusedError as error:
         raise AnewError(
             f"{path}: holds more than arrays ({error}) and was not loaded, since that could run "
-            "code; fetch it again"
+            "code; download it again"
         ) from error
     except Exception as error:  # damaged pickles raise nearly anything
         said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        raise AnewError(f"{path}: is damaged ({said}); fetch it again") from error
+        raise AnewError(f"{path}: is damaged ({said}); download it again") from error
 
 
 class _RefusedError(Exception):

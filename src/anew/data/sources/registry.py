@@ -123,7 +123,7 @@ OTHER_NAMES = {
 """What others call the kinds of sources."""
 
 SOURCES: Mapping[str, SourceKind] = {
-    "digits": SourceKind("scikit-learn's 1,797 grey 8x8 digits, always at hand", read_digits),
+    "digits": SourceKind("scikit-learn's 1,797 grey 8x8 digits, always available", read_digits),
     "fashion-mnist": SourceKind(
         "Fashion-MNIST in torchvision's layout (or fashion-mnist:PATH)",
         idx_reader("FashionMNIST", FASHION, "crop+flip"),
@@ -180,8 +180,8 @@ SOURCES: Mapping[str, SourceKind] = {
         ),
     ),
     "text": SourceKind(
-        "text:PATH, a text, or train.txt, valid.txt and test.txt in a folder or a zip; text alone "
-        "is 300 kB of Shakespeare, always at hand",
+        "text:PATH, a text, or train.txt, valid.txt and test.txt in a folder or a zip; text "
+        "alone is 300 kB of Shakespeare, always available",
         read_text,
     ),
 }

@@ -60,7 +60,7 @@ def find_shards(name: str, place: Path, kind: FileKind = PARQUET) -> tuple[Shard
         if shards:
             used = {path for paths in shards.values() for path in paths}
             others = [path.name for path in files if path not in used]
-            notes = [f"files of no split are passed over: {some_of(others)}"] if others else []
+            notes = [f"files outside the splits are ignored: {some_of(others)}"] if others else []
             if base != place:
                 notes.append(f"the files lie in {base}")
             return shards, notes
@@ -101,7 +101,7 @@ def shards_of_pattern(name: str, pattern: str, kind: FileKind) -> tuple[Shards, 
         return _unnamed(files)
     used = {path for paths in shards.values() for path in paths}
     others = [path.name for path in files if path not in used]
-    return shards, [f"files of no split are passed over: {some_of(others)}"] if others else []
+    return shards, [f"files outside the splits are ignored: {some_of(others)}"] if others else []
 
 
 def _spelt_out(name: str, pattern: str) -> list[str]:
@@ -164,7 +164,7 @@ def _unnamed(files: list[Path]) -> tuple[Shards, list[str]]:
     """Return files whose names say no split as the training set."""
     are = "is" if len(files) == 1 else "are"
     names = some_of([file.name for file in files], 3)
-    return {"train": files}, [f"{names} {are} taken for the training set"]
+    return {"train": files}, [f"{names} {are} used as the training set"]
 
 
 def _files(folder: Path, kind: FileKind) -> list[Path]:

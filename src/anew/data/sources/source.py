@@ -245,12 +245,12 @@ def _check_fits(what: str, train: Examples, examples: Examples, names: tuple[str
     if largest >= len(names):
         raise AnewError(
             f"data '{what} has label {largest}, the training examples only 0 to "
-            f"{len(names) - 1}; leave those out, or train on that class"
+            f"{len(names) - 1}; drop these examples, or add training examples of that class"
         )
     if examples.input_shape != train.input_shape:
         raise AnewError(
             f"data '{what} has inputs {examples.input_shape}, training inputs are "
-            f"{train.input_shape}; they must be alike"
+            f"{train.input_shape}; they must be the same"
         )
 
 

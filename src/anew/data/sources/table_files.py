@@ -59,7 +59,7 @@ def read_table(file: Path, names_picture: Callable[[str], bool]) -> Table:
     uneven = [number for number, row in enumerate(rest, 2) if len(row) != len(header)]
     if uneven:
         raise AnewError(
-            f"{file}: line {uneven[0]} has not {len(header)} cells as the header has; mend it"
+            f"{file}: line {uneven[0]} does not have the header's {len(header)} cells; correct it"
         )
     return Table(file, header, rest)
 

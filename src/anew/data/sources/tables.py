@@ -101,14 +101,14 @@ class _Tables:
             return
         if split is None and not is_all:
             self._notes.append(
-                f"the table {file.name} is passed over: its name is none of labels.csv, "
-                "train.csv, metadata.csv, ..."
+                f"the table {file.name} is ignored: its name is none of labels.csv, train.csv, "
+                "metadata.csv, ..."
             )
             return
 
         table = read_table(file, lambda cell: bool(self._files.find(cell, file, None)))
         if file.suffix.lower() == ".txt" and not self._is_list(table):
-            self._notes.append(f"the table {file.name} is passed over: it lists no pictures first")
+            self._notes.append(f"the table {file.name} is ignored: it lists no pictures first")
             return
         if (
             split is None
@@ -120,7 +120,7 @@ class _Tables:
                 if cell.strip()
             )
         ):
-            self._notes.append(f"the table {file.name} is passed over: it names no picture here")
+            self._notes.append(f"the table {file.name} is ignored: it names no picture here")
             return
         table = self._with_classes_of_flags(table)
         meaning = self._meaning(table, split)
@@ -155,7 +155,7 @@ class _Tables:
         notes = [f"labels come from {files}: {counts}", *self._notes]
         left = pictures - len(used)
         if left:
-            notes.append(f"passed over: {counted(left, 'picture')} that no table names")
+            notes.append(f"ignored: {counted(left, 'picture')} not in any table")
         return Rows(self.labels, tuple(classes), notes)
 
     def _drop_repeated(self) -> None:
@@ -176,11 +176,11 @@ class _Tables:
             self.labels[split] = list(kept.items())
 
         if repeated:
-            self._notes.append(f"{counted(repeated, 'row')} that repeat another are left out")
+            self._notes.append(f"{counted(repeated, 'row')} that repeat another are skipped")
         if shared:
             self._notes.append(
-                f"{counted(shared, 'picture')} are in several splits by the tables: an error rate "
-                "on them says nothing of new pictures"
+                f"{counted(shared, 'picture')} are in several splits by the tables: an error "
+                "rate on them says nothing about new pictures"
             )
 
     def _name_whole_numbers(self) -> None:
@@ -262,8 +262,8 @@ class _Tables:
         if file not in columns or label not in columns:
             missing, flag = ("files", "image") if file not in columns else ("labels", "label")
             raise AnewError(
-                f"{table.path}: of its columns ({', '.join(columns)}) none is known to hold the "
-                f"{missing}; name it with --data.{flag}-column"
+                f"{table.path}: of its columns ({', '.join(columns)}) none has a usual name for "
+                f"the {missing}; name it with --data.{flag}-column"
             )
         return _Meaning(
             columns.index(file),
@@ -318,8 +318,8 @@ class _Tables:
                 f"{some_of(missing)}"
             )
             if not self._reading.spec.skip_damaged or not found:
-                raise AnewError(f"{table.path}: {are_not}; mend the names, or drop the rows")
-            self._notes.append(f"{table.path.name}: {are_not}; they are left out")
+                raise AnewError(f"{table.path}: {are_not}; correct the names, or drop the rows")
+            self._notes.append(f"{table.path.name}: {are_not}; they are skipped")
         return found
 
 

@@ -131,7 +131,9 @@ class TarPictures:
                 f"{self._paths[tar]}: cannot be read ({error.strerror}); check the path"
             ) from error
         if len(content) < size:
-            raise AnewError(f"{self.name(number)}: the file was cut off meanwhile; fetch it again")
+            raise AnewError(
+                f"{self.name(number)}: the file has been truncated meanwhile; download it again"
+            )
         return content
 
     def __getstate__(self) -> dict[str, Any]:
@@ -161,8 +163,8 @@ def _shards(reading: Reading) -> tuple[Shards, list[str]]:
             raise
         are = "is" if len(packed) == 1 else "are"
         raise AnewError(
-            f"data '{name}': {some_of(sorted(packed), 3)} {are} compressed, and pictures cannot be "
-            "read from it in any order; unpack it once to .tar files (gzip -d, xz -d, zstd -d)"
+            f"data '{name}': {some_of(sorted(packed), 3)} {are} compressed, which allows no "
+            "random access; unpack it once to .tar files (gzip -d, xz -d, zstd -d)"
         ) from None
 
 
@@ -177,11 +179,11 @@ def _check_files(name: str, paths: Sequence[Path], index: TarIndex, *, lenient: 
     if damaged and not lenient:
         raise AnewError(
             f"data '{name}': {len(damaged)} of {len(paths)} tar files are damaged: "
-            f"{some_of(damaged)}; fetch them again, or use what is whole in them with "
+            f"{some_of(damaged)}; download them again, or use their intact examples with "
             "--data.skip-damaged"
         )
     if damaged:
-        notes.append(f"of damaged tar files only what is whole is used: {some_of(damaged)}")
+        notes.append(f"of damaged tar files only the intact examples are used: {some_of(damaged)}")
 
     several = [
         f"{path}, {key} ({which})" for path, one in pairs for key, which in one["several"].items()
@@ -189,23 +191,21 @@ def _check_files(name: str, paths: Sequence[Path], index: TarIndex, *, lenient: 
     if several and not lenient:
         raise AnewError(
             f"data '{name}': {len(several):,} keys have more than one picture: "
-            f"{some_of(several, 3)}; name the suffix that is meant with --data.image-column, or "
-            "leave these keys out with --data.skip-damaged"
+            f"{some_of(several, 3)}; choose a suffix with --data.image-column, or skip these "
+            "keys with --data.skip-damaged"
         )
     if several:
-        notes.append(
-            f"{len(several):,} keys with several pictures are left out: {some_of(several)}"
-        )
+        notes.append(f"{len(several):,} keys with several pictures are skipped: {some_of(several)}")
 
     without = [f"{path.name}, {key}" for path, one in pairs for key in one["without_picture"]]
     if without:
-        notes.append(f"{len(without):,} keys without a picture are passed over: {some_of(without)}")
+        notes.append(f"{len(without):,} keys without a picture are ignored: {some_of(without)}")
     others = Counter[str]()
     for one in index.notes:
         others.update(one["others"])
     if others:
         counts = [f"{count:,} {what}" for what, count in others.most_common()]
-        notes.append(f"in the tar files are passed over: {some_of(counts)}")
+        notes.append(f"in the tar files are ignored: {some_of(counts)}")
     return notes
 
 
@@ -213,7 +213,7 @@ def _unlabelled(name: str, index: TarIndex, without: NDArray[np.int64], *, lenie
     """Return the note of pictures without a label, left out where that is asked for."""
     names = some_of([index.key(int(number)) for number in without[:11]])
     if lenient:
-        return f"{len(without):,} pictures without a label are left out: {names}"
+        return f"{len(without):,} pictures without a label are skipped: {names}"
     folders = sorted({PurePath(index.key(int(number))).parent.name for number in without})
     if 1 < len(folders) <= len(without) / 2 and all(folders):
         raise AnewError(
@@ -223,9 +223,9 @@ def _unlabelled(name: str, index: TarIndex, without: NDArray[np.int64], *, lenie
         )
 
     raise AnewError(
-        f"data '{name}': {len(without):,} pictures have no label that can be read: {names}; it is "
-        "looked for in .cls, in a field of .json, and in .txt: name the suffix or the field with "
-        "--data.label-column, or leave these pictures out with --data.skip-damaged"
+        f"data '{name}': {len(without):,} pictures have no readable label in .cls, a field of "
+        f".json, or .txt: {names}; name the suffix or the field with --data.label-column, or "
+        "skip these pictures with --data.skip-damaged"
     )
 
 
@@ -264,7 +264,7 @@ def _check_classes(name: str, labels: Labels) -> None:
     count = len(labels["train"])
     if count >= CAPTIONS and len(np.unique(labels["train"])) > count / 2:
         raise AnewError(
-            f"data '{name}': {count:,} pictures have {len(np.unique(labels['train'])):,} different "
-            "labels, as captions are; name the suffix or the field of the classes with "
+            f"data '{name}': {count:,} pictures have {len(np.unique(labels['train'])):,} "
+            "different labels, like captions; name the suffix or the field of the classes with "
             "--data.label-column"
         )

@@ -145,7 +145,9 @@ def _scan(wanted: Wanted, path: Path, file: BinaryIO) -> Piece:
     try:
         tar: Any = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115
     except tarfile.TarError as error:
-        raise AnewError(f"{path}: is no tar file ({in_one_line(error)}); fetch it again") from error
+        raise AnewError(
+            f"{path}: is no tar file ({in_one_line(error)}); download it again"
+        ) from error
 
     try:
         while (member := tar.next()) is not None:
@@ -261,8 +263,8 @@ def _check_plain(path: Path, file: BinaryIO) -> None:
     for magic, packer in _PACKED.items():
         if start == magic:
             raise AnewError(
-                f"{path}: is compressed by {packer}, and pictures in it cannot be read in any "
-                f"order; unpack it once to a .tar file ({packer} -d), and give that"
+                f"{path}: is compressed by {packer}, which allows no random access; unpack it "
+                f"once to a .tar file ({packer} -d), and give that"
             )
 
 
@@ -271,7 +273,7 @@ def _what_is_behind(file: BinaryIO, end: int) -> str:
     file.seek(end)
     block = file.read(_END)
     if len(block) < _END:
-        return f"has no end of an archive at byte {end:,}: it was cut off there"
+        return f"has no end of an archive at byte {end:,}: it is truncated there"
     if any(block):
         return f"is damaged at byte {end:,}: there is neither a member nor the end"
     if any(file.read(_BEHIND)):
@@ -323,7 +325,7 @@ def _write(place: Path, index: TarIndex, storage: Storage) -> None:
     try:
         files.write_bytes(place, digest + content.getvalue())
     except AnewError as error:
-        storage.log(f"the index of the tar files is not kept: {error}")
+        storage.log(f"the index of the tar files is not cached: {error}")
 
 
 def _read(place: Path) -> TarIndex | None:

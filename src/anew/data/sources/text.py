@@ -50,8 +50,8 @@ def read_ptb(reading: Reading) -> Source:
     place = reading.place / PTB
     if not place.exists():
         raise MissingDataError(
-            f"data '{reading.name}': there is no {place}; it is not downloaded, since its text is "
-            "the LDC's: put Mikolov's files there as a zip, or give ptb:PATH"
+            f"data '{reading.name}': there is no {place}; it is not downloaded, since the LDC "
+            "owns the text: put Mikolov's files there as a zip, or give ptb:PATH"
         )
     return read_text(replace(reading, place=place))
 
@@ -141,8 +141,8 @@ def _cut(words: list[str], spec: DataSpec, name: str) -> dict[SplitName, list[st
         parts["validation"] = words[middle:end]
     if not parts["test"]:
         raise AnewError(
-            f"data '{name}': no test token is cut off from {len(words)}; give a longer text, or "
-            "raise --data.test"
+            f"data '{name}': no test token can be split off from {len(words)}; give a longer "
+            "text, or raise --data.test"
         )
     return parts
 

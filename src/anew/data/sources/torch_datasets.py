@@ -123,8 +123,8 @@ def _fresh_source(
     train = Fresh(items, check_labels(labels["train"], "data set", count), items.workers)
     if form.size is not None and train.input_shape[1:] != form.size:
         raise AnewError(
-            f"data set: items that are read afresh are of shape {train.input_shape}, and only PIL "
-            "pictures are resized then; resize in the transforms, or drop --data.size"
+            "data set: with fresh views only PIL pictures are resized, and items have the shape "
+            f"{train.input_shape}; resize in the transforms, or drop --data.size"
         )
     held = {
         split: as_examples(together(inputs, items.in_colour), labels[split], "data set", count)
@@ -159,10 +159,10 @@ def _read_items(dataset: Dataset[Any], form: Form) -> tuple[list[Any], NDArray[A
     ]
     if changed:
         raise AnewError(
-            f"data set: item {changed[0]} is another one each time it is read, as random "
-            "transforms make it, and anew reads it once; leave random transforms out and ask for "
-            "views (views='crop+flip'), which are drawn anew every epoch, or have each item of the "
-            "training set read afresh every epoch (views='fresh')"
+            f"data set: item {changed[0]} changes each time it is read, perhaps by random "
+            "transforms, and anew reads it once; remove random transforms and use views "
+            "(views='crop+flip'), which are drawn afresh in every epoch, or read the training "
+            "items again in every epoch (views='fresh')"
         )
     return inputs, np.array(labels)
 

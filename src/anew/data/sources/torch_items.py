@@ -92,8 +92,8 @@ def together(inputs: Sequence[Any], in_colour: bool) -> Tensor:
     if len(sizes) > 1:
         first, second, *_ = sizes
         raise AnewError(
-            f"data set: pictures are of {len(sizes)} sizes, such as {first[1]}x{first[0]} and "
-            f"{second[1]}x{second[0]}; give a size to resize and cut all (size=224)"
+            f"data set: pictures have {len(sizes)} sizes, such as {first[1]}x{first[0]} and "
+            f"{second[1]}x{second[0]}; set a size to resize and crop them to (size=224)"
         )
 
     try:

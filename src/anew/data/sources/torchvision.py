@@ -46,9 +46,7 @@ def idx_reader(folder: str, classes: Sequence[str], views: str) -> Callable[[Rea
         if named is not None and int(labels["train"].max()) < len(named):
             names = tuple(named)
         if found.prefix.startswith("emnist"):
-            notes.append(
-                "EMNIST's pictures lie transposed in its files, and are read as they lie there"
-            )
+            notes.append("EMNIST's files hold transposed pictures; they are read as they are")
         source = from_arrays(train, test, names, name, views)
         return replace(source, notes=(f"files of {found.prefix} are read", *notes))
 
@@ -95,6 +93,6 @@ def _download(name: str, torchvision_name: str, root: Path) -> None:
             getattr(torchvision.datasets, torchvision_name)(str(root), train=train, download=True)
     except (RuntimeError, OSError) as error:
         raise AnewError(
-            f"data '{name}': cannot be fetched ({' '.join(str(error).split())[:200]}); check the "
-            f"network, or put the files into {root} by hand"
+            f"data '{name}': cannot be downloaded ({' '.join(str(error).split())[:200]}); check "
+            f"the network, or put the files into {root} by hand"
         ) from error

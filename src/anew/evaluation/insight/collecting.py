@@ -140,8 +140,7 @@ def collect(
         _check_same(data, lineage[-1])
     elif options.split == "train":
         raise AnewError(
-            "split train: needs the data that the lineage was trained on; give data, or another "
-            "split"
+            "split train: needs the lineage's training data; give the data, or another split"
         )
 
     seen, classes = collector.see(data)
@@ -190,7 +189,7 @@ def collect_with_data(
         except AnewError as error:
             if options.split == "train" or source is not None or root is not None:
                 raise
-            missing = f"Weights of further epochs were kept and are left out: {error}."
+            missing = f"Kept epochs are skipped: {error}."
 
     insight = collect(family, lineage, options, data)
     return replace(insight, notices=(*insight.notices, missing)) if missing else insight
@@ -207,8 +206,8 @@ def find_data(
         return load_data(lineage[-1].data.at(source, root))
     except AnewError as error:
         raise AnewError(
-            f"the family's data are not at hand ({error}); say where they lie now with --data, and "
-            f"--root"
+            f"the family's data are not available ({error}); give their place with --data and "
+            "--root"
         ) from error
 
 
@@ -269,8 +268,8 @@ class _Collector:
 
         if labels.ndim > 1:
             raise AnewError(
-                f"{self._family.path}: its networks give an answer at every position, and insight "
-                f"measures one answer an example"
+                f"{self._family.path}: its networks have outputs at every position, and insight "
+                "needs one for each example"
             )
         teachers = [
             _together([says[teacher.id] for teacher in spec.teachers], spec.teacher_weights)
@@ -331,11 +330,11 @@ class _Collector:
         """
         if len(self._lineage) == 1:
             self.notices.append(
-                "There is no student yet, so there are no gradients and nothing to compare."
+                "There is no student yet, so there are no gradients and no comparisons."
             )
         if any(teacher.is_soft_labels for teacher in self._lineage[0].teachers):
             self.notices.append(
-                "Generation 0 learned from soft labels, which say nothing of these examples: it "
+                "Generation 0 learned from soft labels, which do not cover these examples: it "
                 "has no gradients."
             )
         for generation, spec in enumerate(self._lineage):
@@ -420,9 +419,9 @@ class _Collector:
 def _check_same(data: Data, spec: Spec) -> None:
     if not data.spec.is_same(spec.data):
         raise AnewError(
-            f"data '{data.spec.source}': are not those that the lineage was trained on "
-            f"(fingerprint {data.spec.fingerprint}, wanted {spec.data.fingerprint}, or another "
-            f"split); give the same data"
+            f"data '{data.spec.source}': are not the lineage's training data (fingerprint "
+            f"{data.spec.fingerprint}, wanted {spec.data.fingerprint}, or another split); give "
+            "the same data"
         )
 
 
@@ -432,8 +431,7 @@ def _unfinished(family: Family, lineage: Sequence[Spec]) -> list[str]:
         (folder.id for folder in family.folders() if not folder.is_done), gaps=True
     )
     return [
-        f"generation {spec.generation} ({spec.id}, {spec.origin}) is not trained to its end and is "
-        f"left out."
+        f"generation {spec.generation} ({spec.id}, {spec.origin}) is not finished and is skipped."
         for spec in begun.values()
         if lineage[-1] in spec.lineage
     ]

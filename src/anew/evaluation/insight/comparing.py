@@ -204,8 +204,8 @@ class _Reader:
     def __init__(self, family: Family, options: Options, against: Against) -> None:
         if options.split == "train":
             raise AnewError(
-                "split train: siblings and similarity are looked at in stored outputs, and of "
-                "training examples there are none; set --split test, or validation"
+                "split train: siblings and similarity need stored outputs, and training examples "
+                "have none; set --split test, or validation"
             )
         if against.people is not None and options.split != "test":
             raise AnewError(
@@ -230,8 +230,8 @@ class _Reader:
             own, theirs = outputs_in(tensors, folder, self._options.split)
             if theirs.ndim > 1:
                 raise AnewError(
-                    f"{self._family.path}: its networks give an answer at every position, and "
-                    f"insight measures one answer an example"
+                    f"{self._family.path}: its networks have outputs at every position, and "
+                    "insight needs one for each example"
                 )
 
             if labels is not None and not torch.equal(labels, theirs):
@@ -275,8 +275,7 @@ class _Reader:
             there = [one[name] for one in measured if name in one]
             if len(there) < len(panels):
                 notices.append(
-                    f"{name}: is there for {len(there)} of {len(panels)} seeds, and its mean is "
-                    f"over these."
+                    f"{name}: has {len(there)} of {len(panels)} seeds; its means are over these."
                 )
             networks.append(_over_seeds(there))
 

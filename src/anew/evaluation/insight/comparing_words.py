@@ -53,11 +53,11 @@ def _kept(found: Comparison) -> Section:
     ]
 
     return Section(
-        "What each kept of its teacher's answers",
-        "Error and confidence in percent; same class: given by both, in percent; KL of the student "
-        "from its teacher, in nats. Sureness and right class: the correlation over examples of "
-        "both largest probabilities (CWTM's weights), and of both probabilities of the right class "
-        "(equation 9's). Permuted: the targets that DKPP would give.",
+        "What each kept of its teacher's outputs",
+        "Error and confidence in percent; same class: examples with the same prediction, in "
+        "percent; KL of the student from its teacher, in nats. Sureness: the correlation, over "
+        "examples, of both largest probabilities (CWTM's weights); right class: that of both "
+        "probabilities of the right class (equation 9's). Permuted: the targets of DKPP.",
         ("", "error", "confidence", "same class", "KL", "sureness", "right class"),
         rows,
     )
@@ -80,12 +80,12 @@ def _beside(found: Comparison) -> Section:
 
     return Section(
         "What each kept of its dark knowledge",
-        "Beside the teacher's answer, scaled to sum 1 in both: KL in nats; same second: the same "
-        "class is likeliest there, in percent of the examples; order: Spearman's rank correlation, "
-        "mean over examples. Alike classes: Spearman's over pairs of classes, of where the "
-        "probability beside an answer lies. Covariance: Pearson's over pairs of classes, of the "
-        "outputs' covariance over examples. Like own errors: alike classes against which errors "
-        "the network makes itself.",
+        "Without the class that the teacher predicts, scaled to sum 1: KL in nats; same second: "
+        "the same class is likeliest, in percent of the examples; order: mean of Spearman's rank "
+        "correlation over examples. Alike classes: Spearman's correlation, over pairs of "
+        "classes, of the probability beside a prediction. Covariance: Pearson's correlation, "
+        "over pairs of classes, of the outputs' covariance. Like own errors: alike classes, "
+        "compared with the network's own errors.",
         ("", "KL beside", "same second", "order", "alike classes", "covariance", "like own errors"),
         rows,
     )
@@ -105,9 +105,9 @@ def _alike(found: Comparison) -> Section:
 
     return Section(
         "Which classes are alike",
-        "Spearman's rank correlation, over pairs of classes, of where the probability beside the "
-        "answer lies: with which errors the network makes"
-        + (", with what people answer beside their first choice" if has_people else "")
+        "Spearman's rank correlation, over pairs of classes, of the probability beside the "
+        "prediction: with the network's own errors"
+        + (", with people's answers beside their first choice" if has_people else "")
         + ", and with the teacher's; then Pearson's of the outputs' covariance with the teacher's.",
         ("", "its errors", *(["people"] if has_people else []), "its teacher", "covariance"),
         rows,
@@ -135,10 +135,10 @@ def _inside(found: Comparison) -> Section:
     return Section(
         f"Does the doubt stay inside the group? ({len(set(groups))} groups of "
         f"{len(groups)} classes)",
-        "In percent. Doubt: the mean probability beside the answer. Inside: how much of it lies on "
-        "classes of the answer's group; by chance: how much would, spread evenly. Errors inside: "
-        "how many errors name a class of the right one's group. Change: of inside, less the "
-        "teacher's (of an ensemble, generation 0's), in points.",
+        "In percent. Doubt: the mean probability beside the prediction. Inside: the share of it "
+        "on classes of the predicted class's group; by chance: that share if it were spread "
+        "evenly. Errors inside: the share of errors within the right class's group. Change: "
+        "inside less the teacher's (of an ensemble, generation 0's), in points.",
         ("", "doubt", "inside", "by chance", "errors inside", "change"),
         rows,
     )
@@ -168,14 +168,14 @@ def _people(found: Comparison, entropy: float) -> Section:
     return Section(
         "How near are they to people?",
         "KL from people's shares, in nats (cross-entropy is KL and people's entropy, "
-        f"{entropy:.3f}, together); then with what is beside the network's answer spread evenly: "
-        "what is lost by it, its dark knowledge is worth. First: people's first choice, in "
-        "percent; second and order, where somebody chose another class: their second choice, in "
-        "percent, and Spearman's rank correlation beside the first. Alike: which classes are, "
-        "against people's. Changes: less the teacher's (of an ensemble, generation 0's); nearer, "
-        "farther: the interval of KL's excludes 0. Labels alone are infinitely far, since "
-        "somebody chose another class; smoothed as is best for people, chosen on these examples, "
-        "they still see the right class.",
+        f"{entropy:.3f}, together); then with the probability beside the prediction spread "
+        "evenly: the increase is the worth of its dark knowledge. First: agreement with people's "
+        "first choice, in percent. On examples where people disagree: second, agreement with "
+        "their second choice, in percent; order, Spearman's rank correlation of the other "
+        "classes. Alike: similarity of classes, compared with people's. Changes: less the "
+        "teacher's (of an ensemble, generation 0's); nearer, farther: the interval of KL's "
+        "excludes 0. Plain labels are infinitely far, because some people chose another class. "
+        "Labels with the best smoothing, chosen on these examples, know the right class.",
         (
             "",
             "KL",
@@ -246,11 +246,12 @@ def _sureness(found: SeedsInsight) -> Section:
     ]
 
     return Section(
-        "How sure they are, and what they think beside it",
-        "Confidence and the right class's probability in percent; entropy in nats of what is "
-        "beside the answer. Like the errors: Spearman's rank correlation, over pairs of classes, "
-        "of where the probability beside the answer lies with which errors are made; then the same "
-        "after DKPP's permutation, and Pearson's of the outputs' covariance before and after it.",
+        "Confidence, and the probability beside the prediction",
+        "Confidence and the right class's probability in percent; entropy, in nats, of the "
+        "probability beside the prediction. Like the errors: Spearman's rank correlation, over "
+        "pairs of classes, of the probability beside the prediction with the errors; then the "
+        "same after DKPP's permutation, and Pearson's of the outputs' covariance before and "
+        "after it.",
         (
             "",
             "confidence",
@@ -278,8 +279,9 @@ def _pairs(found: SeedsInsight) -> Section:
 
     return Section(
         "Students beside their teachers",
-        "Same class given, in percent; KL of the student from its teacher, in nats; lost: right by "
-        "the teacher and wrong by the student, in percent of the examples; won: the reverse.",
+        "Same class: the same prediction, in percent of the examples; KL of the student from its "
+        "teacher, in nats; lost: right by the teacher and wrong by the student, in percent of "
+        "the examples; won: the reverse.",
         ("", "same class", "KL", "lost", "won"),
         rows,
     )

@@ -89,8 +89,8 @@ def read_groups(path: Path, classes: Sequence[str]) -> tuple[str, ...]:
     count = len(set(groups.values()))
     if not 1 < count < len(classes):
         raise AnewError(
-            f"groups {path}: hold {count} groups of {len(classes)} classes, so that no share could "
-            f"say anything; give fewer groups than classes, and two at least"
+            f"groups {path}: hold {count} groups of {len(classes)} classes, which makes every "
+            "share trivial; give at least two groups, and fewer than classes"
         )
     return tuple(groups[name] for name in classes)
 
@@ -99,7 +99,7 @@ def _from_json(path: Path, text: str, classes: Sequence[str]) -> list[tuple[str,
     try:
         written: Any = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise AnewError(f"groups {path}: is not JSON ({in_one_line(error)}); mend it") from error
+        raise AnewError(f"groups {path}: is not JSON ({in_one_line(error)}); correct it") from error
 
     if isinstance(written, list):
         listed_groups = cast("list[Any]", written)
@@ -119,7 +119,7 @@ def _from_json(path: Path, text: str, classes: Sequence[str]) -> list[tuple[str,
         raise AnewError(f"groups {path}: must be an object or a list, got {text[:20]!r}")
 
     if not all(isinstance(one, str | int) for pair in pairs for one in pair):
-        raise AnewError(f"groups {path}: names of classes and groups must be texts; mend it")
+        raise AnewError(f"groups {path}: names of classes and groups must be texts; correct it")
     return [(str(name), str(group)) for name, group in pairs]
 
 
@@ -143,8 +143,8 @@ def _from_text(path: Path, text: str) -> list[tuple[str, str]]:
             pairs += [] if is_header else [(cells[0], cells[1])]
         else:
             raise AnewError(
-                f"groups {path}: line {number} is neither 'class,group' nor 'group: class, class, "
-                f"...'; mend it"
+                f"groups {path}: line {number} is neither 'class,group' nor 'group: class, "
+                "class, ...'; correct it"
             )
     return pairs
 

@@ -70,7 +70,9 @@ def read_people(
     """
     table = read_label_table(text, WHAT)
     if table.numbers is not None:
-        raise AnewError(f"{table.called}: hold a few classes a row; give a number for every class")
+        raise AnewError(
+            f"{table.called}: hold only some classes in each row; give a number for every class"
+        )
     rows = torch.from_numpy(np.asarray(table.rows, np.float64))
     if len(rows) != len(labels):
         raise AnewError(
@@ -100,13 +102,13 @@ def _check_numbers(table: LabelTable, rows: Tensor) -> None:
     problems = (
         (~rows.isfinite().all(-1), "holds a number that is not finite"),
         ((rows < 0).any(-1), "holds a negative number"),
-        (rows.sum(-1) <= 0, "adds up to 0, as if nobody had answered"),
+        (rows.sum(-1) <= 0, "has the sum 0, as if nobody had answered"),
     )
     for bad, says in problems:
         if bad.any():
             first = int(bad.int().argmax())
             raise AnewError(
-                f"{table.called}: row {first} {says} ({int(bad.sum()):,} such rows); mend them"
+                f"{table.called}: row {first} {says} ({int(bad.sum()):,} such rows); correct them"
             )
 
     sums = rows.sum(-1)

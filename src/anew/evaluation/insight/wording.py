@@ -82,12 +82,12 @@ def gradients_table(students: Sequence[Gradients]) -> Section:
 
     return Section(
         "What pulls on the students: the teacher's outputs (ban)",
-        "Shares, in percent, of the squared distillation gradient. In wrong classes: what pulls on "
-        "the classes that are not the right one. By ...: how much of it the label gradient makes, "
-        "with one weight for all examples, weighted by the teacher's confidence (max p, as cwtm "
-        "weighs), by its probability of the right class (p*, the paper's equation 9), and weighted "
-        "in whatever way is best; what no weight makes is which wrong classes are likelier. CWTM "
-        "effective: how many of 100 examples its weights are worth.",
+        "Shares, in percent, of the squared distillation gradient. In wrong classes: the share "
+        "on all classes except the right one. By ...: the share that the label gradient "
+        "explains, with one weight for all examples, weighted by the teacher's confidence (max "
+        "p, as in cwtm), by its probability of the right class (p*, the paper's equation 9), and "
+        "with the best weights. What no weight explains is which wrong classes are likelier. "
+        "CWTM effective: the effective sample size of its weights, in percent of the examples.",
         ("student, epoch", *_PULL_COLUMNS, "CWTM effective"),
         rows,
     )
@@ -111,10 +111,10 @@ def weights_table(students: Sequence[Gradients]) -> Section:
 
     return Section(
         "Is the weight of an example the teacher's probability of its class?",
-        "The weight that makes the label's pull on the right class the teacher's is "
-        "(q* - p*) / (q* - 1), and the paper's equation 9 says that it is near p*: on a line of "
-        "slope 1 through 0. R^2, line: the share of its variance that the best line explains. "
-        "R^2, p*: what p* itself explains, without a line fitted; less than 0 where the mean says "
+        "The weight (q* - p*) / (q* - 1) turns the label's gradient on the right class into the "
+        "teacher's, and the paper's equation 9 says that it is close to p*: on a line of slope 1 "
+        "through 0. R^2, line: the share of its variance that the best line explains. R^2, p*: "
+        "the share that p* itself explains, without a fitted line; below 0 if the mean explains "
         "more. Examples count by (1 - q*)^2.",
         ("student, epoch", "mean", "slope", "intercept", "R^2, line", "R^2, p*"),
         rows,
@@ -130,8 +130,8 @@ def permuted_table(students: Sequence[Gradients]) -> Section:
 
     return Section(
         "The same with the teacher's other classes shuffled (dkpp)",
-        "The targets that DKPP would give: as sure, and as doubtful, but of random classes. Cosine "
-        "to ban: what is left of the direction.",
+        "The targets of DKPP: the same confidence, with random other classes. Cosine to ban: how "
+        "much of the direction is left.",
         ("student, epoch", *_PULL_COLUMNS, "cosine to ban"),
         rows,
     )
@@ -180,13 +180,13 @@ def _dark_knowledge(insight: Insight) -> Section:
         "covariance kept",
     )
     return Section(
-        "How sure they are, and what they think beside it",
+        "Confidence, and the probability beside the prediction",
         "Confidence and the right class's probability in percent, entropies in nats: of the "
-        f"outputs, and of what is beside the answer (at most {most:.2f}, where all others are "
-        "equally likely). Like the errors: Spearman's rank correlation, over pairs of classes, of "
-        "where the probability beside the answer lies with which errors are made; then the same "
-        "after DKPP's permutation. Covariance kept: Pearson's correlation, over pairs of classes, "
-        "of the outputs' covariance before and after it.",
+        f"outputs, and of the probability beside the prediction (at most {most:.2f}, if all "
+        "others are equally likely). Like the errors: Spearman's rank correlation, over pairs of "
+        "classes, of the probability beside the prediction with the errors; then the same after "
+        "DKPP's permutation. Covariance kept: Pearson's correlation, over pairs of classes, of "
+        "the outputs' covariance before and after it.",
         columns,
         rows,
     )
@@ -206,8 +206,8 @@ def _likenesses(insight: Insight) -> Section:
     columns = [f"generation {network.generation} also thinks of" for network in (first, last)]
     return Section(
         "What each class is most like",
-        "Called this, the next thought is ... with this share of the probability beside the "
-        "answer.",
+        "For each predicted class: the likeliest other class, with its share of the probability "
+        "beside the prediction.",
         ("called", *columns),
         rows,
     )
@@ -229,7 +229,7 @@ def _second_thoughts(insight: Insight) -> Section:
 
     return Section(
         f"Second thoughts of generation {last.generation}",
-        "The examples that are nearly called something else, one for each pair of classes.",
+        "The examples with the closest second class, one for each pair of classes.",
         ("example", "is", "called", "nearly called"),
         rows,
     )
@@ -258,9 +258,9 @@ def _calibration(insight: Insight) -> Section:
         )
 
     return Section(
-        "Whether probabilities mean what they say",
-        "ECE over 15 bins of equal width, in percent, as `anew evaluate` has it. T divides the "
-        "log-probabilities and was chosen on the validation examples; less than 1 makes surer.",
+        "Calibration: do probabilities mean what they say?",
+        "ECE over 15 bins of equal width, in percent, as in `anew evaluate`. T divides the "
+        "log-probabilities and was chosen on the validation examples; below 1 raises confidence.",
         ("", "error %", "NLL", "Brier", "ECE %", "T", "NLL at T", "ECE % at T"),
         rows,
     )
@@ -284,10 +284,10 @@ def _harm(insight: Insight) -> Section:
 
     return Section(
         "Who is harmed",
-        "Change of the error in percentage points, more than 0 is worse, with McNemar's p (not "
-        "corrected). Lost: right before, wrong now, in percent of the examples; won: the reverse. "
-        "Repaired: the percentage of the lost that the mean of all generations gets right. Last, "
-        "the class whose error rose most.",
+        "Change of the error in percentage points, above 0 is worse, with McNemar's p (not "
+        "corrected). Lost: right before, wrong now, in percent of the examples; won: the "
+        "reverse. Repaired: the percentage of the lost examples that the ensemble of all "
+        "generations gets right. Last: the class whose error rose most.",
         ("from ... to ...", "change", "p", "lost", "won", "repaired %", "worst class, error %"),
         rows,
     )
@@ -314,8 +314,9 @@ def _pairs(insight: Insight) -> Section:
 
     return Section(
         "How alike they are",
-        "Same class given, in percent; KL in nats, of the older from the younger and back; one "
-        "right: exactly one of the two is; both wrong, in percent."
+        "Same class: the same prediction, in percent of the examples; KL in nats, of the older "
+        "from the younger and back; one right: exactly one of the two is right; both wrong, in "
+        "percent."
         + (" Neighbours, and the first with each." if count > ensemble.ALL_RUNS_UP_TO else ""),
         ("", "same class", "KL older|younger", "KL younger|older", "one right", "both wrong"),
         rows,

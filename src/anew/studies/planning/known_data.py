@@ -91,7 +91,7 @@ def known_data(study: Study, out: Path) -> KnownData:
         views, fingerprint = spec.views or contents.views, fingerprint_in(spec, out)
         # What is planned by its known sizes is always bytes.
         described, _ = filled(replace(spec, views=views, fingerprint=fingerprint), "bytes")
-        note = f"{spec.source} is not at hand: planned by its known sizes"
+        note = f"{spec.source} is not available: planned from its known sizes"
         return KnownData(described, contents, None, 0.0, (note,))
 
     described = replace(spec, views=spec.views or source.views, fingerprint=source.fingerprint)

@@ -239,7 +239,7 @@ def check_room(name: str, groups: Sequence[GroupNeeds], workers: int, out: Path)
     if disk.whole > free:
         raise AnewError(
             f"study '{name}': needs {in_bytes(disk.whole)} at {out} ({in_bytes(disk.networks)} "
-            f"networks, {in_bytes(disk.stores)} stored targets, {in_bytes(disk.states)} states "
-            f"while they are trained), {in_bytes(free)} is free; give another --out, fewer --seeds "
-            f"or --rows, or go on with --force"
+            f"networks, {in_bytes(disk.stores)} cached targets, {in_bytes(disk.states)} training "
+            f"states), {in_bytes(free)} is free; give another --out, fewer --seeds or --rows, or "
+            "continue with --force"
         )

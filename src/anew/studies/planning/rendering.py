@@ -72,19 +72,20 @@ def about(plan: Plan) -> list[str]:
     unshared = plan.answers + plan.saved_by_siblings + plan.saved_by_stores
     shared = plan.saved_by_siblings / unshared if unshared else 0.0
     stored = plan.saved_by_stores / unshared if unshared else 0.0
-    room = "it fits" if plan.fits else "IT DOES NOT FIT: `anew study run` asks for --force"
+    room = "it fits" if plan.fits else "IT DOES NOT FIT: `anew study run` needs --force"
     workers = f"{plan.workers:,} worker" + ("s" if plan.workers > 1 else "")
 
     return [
         f"{plan.networks:,} networks to train in {plan.groups:,} groups of siblings, "
-        f"{plan.steps:,} steps; {plan.held:,} are there already.",
-        f"Teachers' forwards: {in_count(unshared)} if every student asked for itself; siblings "
-        f"share {shared:.0%}, stores save {stored:.0%}, {in_count(plan.answers)} are left.",
+        f"{plan.steps:,} steps; {plan.held:,} are finished already.",
+        f"Teachers' forward passes: {in_count(unshared)} if each student computed its own; "
+        f"siblings share {shared:.0%}, caches save {stored:.0%}, {in_count(plan.answers)} are "
+        "left.",
         f"Time: {in_time(plan.seconds)} on one worker, {in_time(plan.critical_seconds)} on "
         f"{workers}; no number of workers is faster than {in_time(plan.chain_seconds)}, the "
         f"longest lineage.",
         f"Disk: {in_bytes(plan.disk.networks)} for networks, up to {in_bytes(plan.disk.stores)} "
-        f"for stored targets, {in_bytes(plan.disk.states)} more while they are trained; "
+        f"for cached targets, {in_bytes(plan.disk.states)} more during training; "
         f"{in_bytes(plan.free_bytes)} is free: {room}.",
         f"Speeds: {plan.speeds}.",
         *(f"Note: {note.rstrip('.')}." for note in plan.notes),

@@ -166,13 +166,11 @@ class Processes:
         self._workers[number] = None
         code = worker.process.exitcode or 0
         if code >= 0:
-            raise RuntimeError(
-                f"worker process {worker.process.pid} failed; its own error stands above"
-            )
+            raise RuntimeError(f"worker process {worker.process.pid} failed; its error is above")
 
         death = f"worker process {worker.process.pid} was killed ({signal.Signals(-code).name})"
         if task.attempts < ATTEMPTS:
-            self._session.progress.log(f"{death}; another goes on from what it saved")
+            self._session.progress.log(f"{death}; another one continues from its last save")
             self._begin(number).give(task)
             return None
         error = AnewError(

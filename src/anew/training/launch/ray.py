@@ -90,8 +90,7 @@ def executor(cluster: Cluster, execution: Execution) -> ExecutorFactory:
     ray = _import()
     if execution.device not in ("auto", "cpu", "cuda"):
         raise AnewError(
-            f"device '{execution.device}': on Ray, which gives out GPUs, it must be auto, cpu or "
-            f"cuda"
+            f"device '{execution.device}': on Ray, which assigns GPUs, it must be auto, cpu or cuda"
         )
     if execution.device == "cpu" and cluster.gpus:
         raise AnewError(
@@ -202,7 +201,7 @@ class RayTasks:
         try:
             report: _Report = self._ray.get(reference)
         except Interrupted as error:
-            return self._lost(specs, f"was asked to stop {ATTEMPTS} times ({_in_its_words(error)})")
+            return self._lost(specs, f"was stopped {ATTEMPTS} times ({_in_its_words(error)})")
         except self._ray.exceptions.RayTaskError as error:
             if isinstance(error.cause, ImportError):
                 raise AnewError(
@@ -218,9 +217,8 @@ class RayTasks:
         failed = {name: AnewError(text) for name, text in report.failed.items()}
         unseen = [spec.id for spec in specs if spec.id not in failed and not self._is_seen(spec)]
         error = AnewError(
-            f"{self._family}: what {report.machine} wrote there is not to be seen here; give an "
-            f"--out that all "
-            "machines of the cluster share"
+            f"{self._family}: files that {report.machine} wrote there are not visible here; give "
+            "an --out that all machines of the cluster share"
         )
         return Finished(specs, failed | dict.fromkeys(unseen, error))
 

@@ -23,7 +23,7 @@ ATTEMPTS = 3
 """How often a group is given to a worker if workers die for reasons outside the group."""
 LOOK_SECONDS = 0.2
 """How often an executor looks for a request to stop while it waits."""
-STOPPED = "stopped and saved; the same command goes on from there"
+STOPPED = "stopped and saved; the same command resumes"
 
 
 @dataclass(frozen=True)

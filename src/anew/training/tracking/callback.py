@@ -137,7 +137,7 @@ class Tracker(Callback):
         """Say once, in the training's own thread, that the tracker failed."""
         if self._failure and not self._is_over:
             self._is_over = True
-            self._say(f"tracker {self.name}: {self._failure}; the training goes on without it")
+            self._say(f"tracker {self.name}: {self._failure}; training continues without it")
 
     def _work(self) -> None:
         """Make the queued calls, one after another: the main function of the thread."""
