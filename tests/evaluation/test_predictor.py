@@ -37,6 +37,23 @@ def test_a_family_is_loaded_as_one_module(result, arrays, generations, meant):
     assert [origin.generation for origin in loaded.origins] == list(meant)
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda x: x[:, 0], r"must be of shape \(N, 1, 8, 8\), got \(6, 8, 8\)"),
+        (lambda x: x[..., :4], r"got \(6, 1, 8, 4\)"),
+        (lambda x: x / 255, r"are pictures in 0\.\.1, and the network learned from 0\.\.255"),
+    ],
+)
+def test_inputs_of_another_shape_or_in_other_units_are_refused(result, arrays, change, words):
+    loaded, pictures = anew.load(result.family.path), torch.from_numpy(arrays[0][:6, None])
+    with pytest.raises(AnewError, match=f"^inputs: .*{words}"):
+        loaded(change(pictures))
+    assert torch.equal(loaded(pictures), loaded(pictures.float()))
+    black = torch.zeros_like(pictures)
+    assert torch.equal(loaded(black), loaded(black.float()))
+
+
 def test_a_file_or_a_networks_folder_is_one_network(result):
     folder = result.family.folder(result.lineage[1].id)
     expected = anew.load(result.family.path, 1)

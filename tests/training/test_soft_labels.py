@@ -300,6 +300,10 @@ BAD = {
         "row 5 has the sum 0",
     ),
     "no sum": (lambda p: p * 0.9, "has the sum 0.9, and they are not whole numbers"),
+    "a row below 0": (
+        lambda p: np.where(np.arange(len(p))[:, None] == 5, -0.1, p),
+        "row 5 holds a number below 0, and most rows are probabilities",
+    ),
     "objects": (lambda p: p.astype(object), "hold Python objects|never loaded"),
     "text": (lambda p: p.astype(str), "not real numbers"),
 }

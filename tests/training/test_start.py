@@ -157,4 +157,7 @@ def test_an_adopted_checkpoint_is_the_teacher_that_it_would_be(arrays, tmp_path,
     assert own.code == 0, own.err
     refused = call("adopt", str(path), *data, "--out", str(tmp_path / "none"))
     assert refused.code == 2 and "set --model" in refused.err
+    weights = str(Family.open(out).folder(spec.id).weights)
+    other = call("adopt", weights, *data, "--model", "mlp", "--out", str(tmp_path / "none"))
+    assert other.code == 2 and "weights are of small_cnn, and --model is mlp" in other.err
     assert not (tmp_path / "none").exists()

@@ -50,9 +50,15 @@ def adopt(
     from anew.training.pretrained import own_model
 
     own = own_model(checkpoint, execution.trust)
+    asked = given.get("model__name")
     if own is not None:
+        if asked is not None and recipe.model.name != own.name:
+            raise AnewError(
+                f"adopt: {checkpoint} says itself that its weights are of {own.name}, and --model "
+                f"is {recipe.model.name}; leave out --model"
+            )
         recipe = replace(recipe, model=own)
-    elif given.get("model__name") is None:
+    elif asked is None:
         raise AnewError(f"adopt: {checkpoint} does not name its model; set --model")
 
     recipe = replace(recipe, teacher=(checkpoint,), generations=0)

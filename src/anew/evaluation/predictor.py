@@ -87,7 +87,32 @@ class Predictor(nn.Module):
 
     def forward(self, inputs: Shaped[Tensor, "batch ..."]) -> Float32[Tensor, "batch ... classes"]:
         """Return the probabilities (B, *positions, C) of stored inputs."""
+        # A graph is made without looking at numbers.
+        if not torch.compiler.is_compiling():
+            _check_inputs(inputs, self.signature)
         return torch.softmax(self.together(inputs) / self.temperature, dim=-1)
+
+
+def _check_inputs(inputs: Tensor, signature: Signature) -> None:
+    """Raise `AnewError` for inputs of another shape, and for pictures clearly in other units."""
+    shape = tuple(inputs.shape[1:])
+    if shape != tuple(signature.input_shape):
+        raise AnewError(
+            f"inputs: must be of shape (N, {', '.join(map(str, signature.input_shape))}), got "
+            f"{tuple(inputs.shape)}; bring them into it, channels first"
+        )
+    if not signature.is_picture or not inputs.numel():
+        return
+
+    low, high = (end.item() for end in torch.aminmax(inputs))
+    is_unit = inputs.is_floating_point() and low >= 0 and 0 < high <= 1
+    is_bytes = not inputs.is_floating_point() and high > 1
+    if (signature.units == "bytes" and is_unit) or (signature.units == "unit" and is_bytes):
+        found, wanted = ("0..1", "0..255") if is_unit else ("0..255", "0..1")
+        raise AnewError(
+            f"inputs: are pictures in {found}, and the network learned from {wanted}; give them in "
+            "these units"
+        )
 
 
 @dataclass(frozen=True)

@@ -140,7 +140,10 @@ def read(path: Path) -> Content:
             raise AnewError(f"{path}: {what}; {mend}")
     if start[257:262] == b"ustar":
         raise AnewError(f"{path}: is a tar archive; unpack it, and give the file in it")
-    if start[:1] == b"\x08" and any(word in start for word in (b"onnx", b"pytorch", b"ONNX")):
+    if start[:1] == b"\x08" and (
+        path.suffix.lower() == ".onnx"
+        or any(word in start for word in (b"onnx", b"pytorch", b"ONNX"))
+    ):
         raise AnewError(
             f"{path}: is an ONNX graph, which holds no state dict; give the weights that it was "
             "exported from"

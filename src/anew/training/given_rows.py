@@ -172,14 +172,15 @@ def _kind(table: LabelTable) -> Kind:
     """Return what rows hold; raise `AnewError` if that is not clear."""
     found: set[Kind] = set()
     for start in range(0, len(table.rows), _PART):
-        found.add(_kind_of(table, table.rows[start : start + _PART].astype(np.float64)))
+        found.add(_kind_of(table, table.rows[start : start + _PART].astype(np.float64), start))
     if "logits" in found:
         return "logits"
     return "counts" if "counts" in found else "probabilities"
 
 
-def _kind_of(table: LabelTable, values: Numbers) -> Kind:
-    if np.isnan(values).any() or not (values >= 0).all():
+def _kind_of(table: LabelTable, values: Numbers, start: int) -> Kind:
+    """Return what rows hold, of which the first has the place `start` in the file."""
+    if np.isnan(values).any():
         return "logits"
 
     sums = values.sum(-1)
@@ -187,6 +188,16 @@ def _kind_of(table: LabelTable, values: Numbers) -> Kind:
     is_share = (
         sums <= 1 + _SUM_IS_ONE if table.numbers is not None else abs(sums - 1) <= _SUM_IS_ONE
     )
+    is_positive = np.asarray((values >= 0).all(-1))
+    if not is_positive.all():
+        # A few numbers below 0 among probabilities are no logits.
+        if (is_share & is_positive).mean() > 0.5:
+            first = int(np.argmin(is_positive))
+            raise AnewError(
+                f"{table.called}: row {start + first} holds a number below 0, and most rows are "
+                "probabilities; mend it, or say what they are with --soft-labels-are"
+            )
+        return "logits"
     if is_share.all():
         return "probabilities"
     if is_whole:
