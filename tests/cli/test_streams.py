@@ -4,6 +4,7 @@ import ast
 import io
 import os
 import pty
+import re
 import select
 import sys
 from pathlib import Path
@@ -170,3 +171,67 @@ def test_a_listing_keeps_names_whole_and_folds_descriptions(width):
     assert lines[1].startswith("a-long-name-of-a-source") and len(lines) > 2
     words = " ".join(" ".join(line.split()) for line in lines)
     assert words.count("description") == 12 and max(map(len, lines)) <= width
+
+
+PATH = "photos_of_the_summer/cats-and-dogs/with_long_names_of_folders/IMG_20260801_123456789.jpg"
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_tables_fit_and_nothing_is_cut(width, is_terminal):
+    columns = ["a row's name", "error %", "a difference to the first", "p (Holm)", "shown"]
+    rows = [
+        ["small CNN", "", "", "", ""],
+        ["  Teacher and BAN", "21.45 +- 63.71", "+50.70 +- 17.70", "0.052", "better"],
+        [PATH, "2.00", "-", "-", "-"],
+    ]
+    console = streams.Terminal(width=width, force_terminal=is_terminal, color_system=None)
+    with console.capture() as text:
+        terminal.show_table(console, columns, rows[:2], "A title of several words")
+    lines = text.get().splitlines()
+    assert max(map(len, lines)) <= width
+    assert text.get().count("Teacher and BAN") == text.get().count("a row's name")
+    assert all(cell in text.get() for row in rows[:2] for cell in row)
+    assert {"A", "title", "a", "difference", "(Holm)"} <= set(re.findall(r"\S+", text.get()))
+
+    with console.capture() as text:
+        terminal.show_table(console, columns, rows)
+    lines = text.get().splitlines()
+    assert "…" not in text.get()
+    if is_terminal:
+        assert max(map(len, lines)) <= width
+        firsts = [line.split()[0] for line in lines if line]
+        pieces = [first for first in firsts if len(first) > 3 and first in PATH]
+        assert "".join(pieces).startswith(PATH), "it is broken, and whole"
+        assert all(piece[-1] in "/_.-" or piece.endswith("jpg") for piece in pieces)
+    else:
+        assert PATH in text.get() and len(lines) == 4, "a log has the whole name in one line"
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_no_line_ends_in_blanks(is_terminal):
+    console = streams.Terminal(width=40, force_terminal=is_terminal, color_system=None)
+    with console.capture() as text:
+        console.note("words that are broken between " * 5)
+        console.say("  one line ")
+        console.print(terminal.table(["name", "what"], [["a", ""], ["longer", "b"]], "title"))
+        console.print("drawn  \n   |   ", end="")
+    lines = text.get().split("\n")
+    assert all(line == line.rstrip() for line in lines[:-1])
+    assert "  one line" in lines and lines[-2:] == ["drawn", "   |   "]
+
+
+def test_an_error_on_a_terminal_is_broken_between_words(standard, monkeypatch):
+    for name, value in {"COLUMNS": "40", "LINES": "24", "TERM": "xterm"}.items():
+        monkeypatch.setenv(name, value)
+    controller, its_terminal = pty.openpty()
+    with open(its_terminal, "w") as err:
+        standard(io.StringIO(), err)
+        code = code_of("evaluate", "no family of this name is here :dog:")
+        err.flush()
+        said = read_until(controller, "wrote")
+    os.close(controller)
+    lines = said.splitlines()
+    assert code == 2 and len(lines) > 2 and max(map(len, lines)) <= 40
+    words = "anew: no family of this name is here :dog:: is no family (no family.json there);"
+    assert " ".join(said.split()).startswith(words)

@@ -114,6 +114,7 @@ def test_a_plan_is_what_a_real_run_does(small, tmp_path):
     # What is there is not trained again.
     again = studies.plan(small, out, CPU)
     assert (again.networks, again.held, again.seconds, again.disk.whole) == (0, 20, 0, 0)
+    assert rendering.about(again) == ["Nothing to train: the family holds all 20 networks."]
     more = studies.plan(replace(small, seeds=(0, 1, 2)), out, CPU, rate=1000.0)
     assert (more.networks, more.held) == (10, 20) and more.seconds == pytest.approx(
         planned.seconds / 2, rel=0.02

@@ -71,5 +71,5 @@ def adopt(
         print_json({"network": network, "rows": [row.to_json() for row in adopted.rows]})
         return
     output = Terminal()
-    output.print(terminal.scores_table(adopted.rows, "test"))
+    terminal.show_scores(output, adopted.rows, "test")
     output.say(f"network: {network}")

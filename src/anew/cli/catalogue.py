@@ -72,9 +72,9 @@ def models(
             if form != "table":
                 print_facts(form, {**facts, "notes": notes})
                 return
-            print(f"{name}: {count:,} parameters with inputs {input} and {classes} classes")
+            Terminal().say(f"{name}: {count:,} parameters with inputs {input}, {classes} classes")
             for note in notes:
-                print(f"note: {note}")
+                Terminal().say(f"note: {note}")
             return
         entries = architectures.catalogue(shape, classes)
         entries += architectures.language_models()
@@ -170,6 +170,7 @@ def _facts(loaded: Source, spec: DataSpec) -> dict[str, Any]:
     from anew.core import memory
     from anew.data.units import find_units
 
+    free = memory.free_bytes()
     size = sum(
         len(one) * math.prod(one.input_shape) * one.show(slice(0, 1)).element_size()
         for one in loaded.splits
@@ -191,7 +192,7 @@ def _facts(loaded: Source, spec: DataSpec) -> dict[str, Any]:
         "classes": loaded.classes,
         "training_class_counts": _counts(loaded),
         "bytes_in_memory": size,
-        "bytes_free": memory.free_bytes(),
+        "bytes_free": free if math.isinf(free) else int(free),
         "views": spec.complete().views or loaded.views,
         "fingerprint": loaded.fingerprint,
         "files": loaded.files,

@@ -90,7 +90,7 @@ def _print(compared: list[Compared], contrasts: list[Contrast]) -> None:
         lines.append([one.name, generations_name(one.generations), *numbers])
     columns = ["family", "", "perplexity" if is_text else "error %", "NLL", "seeds"]
     examples = compared[0].answers[0].scores.examples
-    console.print(terminal.table(columns, lines, f"test, {examples:,} examples", numbers_from=2))
+    terminal.show_table(console, columns, lines, f"test, {examples:,} examples", numbers_from=2)
 
     for contrast in contrasts:
         console.print()

@@ -17,6 +17,7 @@ from anew.cli.options import (
     takes_execution,
 )
 from anew.cli.printing import print_json
+from anew.cli.streams import Terminal
 from anew.core.text import in_bytes
 
 if TYPE_CHECKING:
@@ -88,18 +89,22 @@ def _print(exported: Exported) -> None:
     shape = ", ".join(["N", *map(str, described["input"]["shape"][1:])])
     units = described["input"].get("units", "in their own units")
 
-    print(f"export: {exported.path} ({in_bytes(exported.size)}), {described['output']['of']}")
-    print(f"in: {described['input']['dtype']} {described['input']['name']} ({shape}), {units}")
-    print(f"out: probabilities of {len(described['classes'])} classes")
-    print(f"largest difference from anew's own probabilities: {exported.difference:.1e}")
+    console = Terminal()
+    console.say(f"export: {exported.path} ({in_bytes(exported.size)}), {described['output']['of']}")
+    console.say(
+        f"in: {described['input']['dtype']} {described['input']['name']} ({shape}), {units}"
+    )
+    console.say(f"out: probabilities of {len(described['classes'])} classes")
+    console.say(f"largest difference from anew's own probabilities: {exported.difference:.1e}")
 
     if "temperature" in described:
         fitted = described["temperature"]
-        print(
+        console.say(
             f"temperature {fitted['value']:.4g}, fitted on {fitted['examples']:,} validation "
             "examples, is part of the file"
         )
     if exported.lines:
-        print("loaded by:")
+        console.say("loaded by:")
     for line in exported.lines:
+        # These are copied: a terminal breaks them nowhere.
         print(f"  {line}")

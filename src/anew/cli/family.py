@@ -28,8 +28,6 @@ from anew.core.errors import AnewError, MissingNetworkError
 from anew.core.text import capitalised, in_digits
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from anew.core.execution import Execution
     from anew.core.spec import Spec
     from anew.evaluation.calibrated import Asked, Calibrated
@@ -89,6 +87,7 @@ def evaluate(
     """Print error, NLL, ECE and Brier score of every generation and of ensembles of consecutive
     generations. With more than 9 generations, only the ensembles of the first and of the last.
     """
+    from anew.cli import terminal
     from anew.evaluation import ensemble
     from anew.evaluation.calibrated import Asked
     from anew.family import Family, told_apart, unfinished_after
@@ -146,7 +145,7 @@ def evaluate(
             ids += f" > {spec.id} (not finished)"
         heading = f"{last.model.name}, seed {last.seed} ({label}): {ids}"
         console.say(heading)
-        console.print(scored.table)
+        terminal.show_table(console, *scored.table, scored.title, numbers_from=2)
         left_out = "" if together.all_subsets else ensemble.notice_of_listed(len(lineage))
         for notice in filter(None, (scored.notice, left_out)):
             console.say(notice)
@@ -179,7 +178,8 @@ class _Scored:
     """The scores of a lineage as they are printed."""
 
     rows: list[dict[str, Any]]
-    table: Table
+    table: tuple[list[str], list[list[str]]]
+    title: str
     notice: str = ""
 
 
@@ -194,7 +194,7 @@ def _evaluate_lineage(
     from anew import evaluation
     from anew.cli import terminal
     from anew.evaluation import calibrated_scoring, weighting
-    from anew.evaluation.scoring import notice_of_weights
+    from anew.evaluation.scoring import notice_of_weights, score_table
 
     all_subsets = together.all_subsets
     if asked.is_nothing:
@@ -204,19 +204,22 @@ def _evaluate_lineage(
         ]
         if together.learn_weights and len(lineage) > 1:
             rows.append(weighting.evaluate_weighted(family, lineage, split))
-        table = terminal.scores_table(rows, split)
-        return _Scored([row.to_json() for row in rows], table, notice_of_weights(rows))
+        return _Scored(
+            [row.to_json() for row in rows],
+            score_table(rows),
+            terminal.scores_title(rows, split),
+            notice_of_weights(rows),
+        )
 
     if any(spec.is_missing for spec in lineage):
         raise MissingNetworkError(family.missing()[0])
     calibrated = calibrated_scoring.evaluate_calibrated(
         family, lineage, asked, all_subsets=all_subsets
     )
-    columns, lines = calibrated_scoring.calibrated_table(calibrated)
-    title = terminal.scores_title([one.row for one in calibrated], split)
     return _Scored(
         [one.to_json() for one in calibrated],
-        terminal.table(columns, lines, title, numbers_from=2),
+        calibrated_scoring.calibrated_table(calibrated),
+        terminal.scores_title([one.row for one in calibrated], split),
         calibrated_scoring.notice_of_calibrated(calibrated, asked),
     )
 
@@ -386,7 +389,7 @@ def _print_next(following: NextWords, top: int, form: str) -> None:
         print_rows(form, columns, lines)
     else:
         title = f"after: {' '.join(following.words) or '(the start of a line)'}"
-        Terminal().print(terminal.table(columns, lines, title))
+        terminal.show_table(Terminal(), columns, lines, title)
 
 
 def _print_predictions(
@@ -420,6 +423,6 @@ def _print_predictions(
         notify(notices)
         return
     console = Terminal()
-    console.print(terminal.table(columns, lines))
+    terminal.show_table(console, columns, lines)
     for notice in notices:
         console.say(notice)

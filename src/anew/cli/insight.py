@@ -220,10 +220,5 @@ def _print_sections(heading: str, sections: Sequence[Section]) -> None:
     for section in sections:
         console.print()
         console.note(section.title, style="bold")
-        for number, drawn in enumerate(
-            terminal.folded(section.columns, section.rows, console.width)
-        ):
-            if number:
-                console.print()
-            console.print(drawn)
+        terminal.show_table(console, section.columns, section.rows)
         console.note(section.about, style="dim")

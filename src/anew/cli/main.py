@@ -140,7 +140,7 @@ def _delivered(output: streams.Stream) -> int:
 def _failed(message: str, code: int, *, debug: bool) -> int:
     if debug:
         traceback.print_exc()
-    print(f"anew: {' '.join(message.split())}", file=sys.stderr)
+    streams.Terminal(stderr=True).say(f"anew: {' '.join(message.split())}")
     return code
 
 

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from anew.cli.options import AS_PAGE, PrintedPage
 from anew.cli.printing import notify, print_json
+from anew.cli.streams import Terminal
 from anew.cli.study_choice import AS_IT_IS, Choice, as_run
 from anew.core.errors import AnewError
 from anew.core.text import listed
@@ -116,7 +117,7 @@ def report(
     name = Path(study).name.removesuffix(".toml") or "report"
     target = out or family / "reports" / f"{name}.html"
     reports.write(content, target)
-    print(f"report: {target}")
+    Terminal().say(f"report: {target}")
 
 
 def _of_study(family: Family, name: str, choice: Choice) -> tuple[Results, list[str]]:

@@ -142,14 +142,14 @@ def _print_network(
 
     if record is not None and not spec.is_soft_labels:
         console.print()
-        console.print(terminal.table(*_results(record)))
+        terminal.show_table(console, *_results(record))
     if rows:
         console.print()
-        console.print(terminal.table(*_epochs(rows), numbers_from=0))
+        terminal.show_table(console, *_epochs(rows), numbers_from=0)
     console.print()
     values = {**settings(spec), **_inputs(spec, folder)}
     named = [[name, _value(value)] for name, value in values.items()]
-    console.print(terminal.table(["setting", "value"], named, numbers_from=2))
+    console.print(terminal.listing(["setting", "value"], named))
     console.print()
 
 
@@ -204,7 +204,7 @@ def _value(value: object) -> str:
         table = cast("Mapping[str, object]", value)
         return ", ".join(f"{name}={one}" for name, one in table.items())
     if isinstance(value, list | tuple):
-        return ", ".join(map(str, cast("Sequence[object]", value)))
+        return ", ".join(map(_value, cast("Sequence[object]", value)))
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -275,7 +275,7 @@ def verify(
     moved = opened.set_aside_damaged() if set_aside else []
     if not printed.is_json:
         for place in moved:
-            print(f"moved to {place}; run the command that trained it again")
+            Terminal().say(f"moved to {place}; run the command that trained it again")
 
     _, wrong = opened.verify()
     stores = store.folders(opened.stores)
@@ -290,7 +290,7 @@ def verify(
             f"{family}: {len(wrong)} of its files are missing or have changed: {'; '.join(wrong)}"
         )
     if not printed.is_json:
-        print(f"{family}: {_verified(held)}")
+        Terminal().say(f"{family}: {_verified(held)}")
 
 
 def _held(family: Family, stores: int) -> dict[str, int]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import sys
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
@@ -118,23 +119,52 @@ class Terminal(Console):
     def __init__(self, *, stderr: bool = False, **options: Any) -> None:
         stream = sys.stderr if stderr else sys.stdout
         inner = stream.inner if isinstance(stream, Cleaned) else Stream(stream)
-        super().__init__(file=inner, stderr=stderr, **options)  # type: ignore[arg-type]
+        # A path may hold what rich would take for the name of an emoji.
+        super().__init__(file=inner, stderr=stderr, emoji=False, **options)  # type: ignore[arg-type]
 
     def say(self, text: str, style: str | None = None) -> None:
         """Print a text as it is: a line in a log, and broken between words on a terminal."""
-        self.print(text, markup=False, highlight=False, style=style, soft_wrap=not self.is_terminal)
+        text, is_log = clean(text, _KEPT), not self.is_terminal
+        self.print(text, markup=False, highlight=False, style=style, soft_wrap=is_log)
 
     def note(self, text: str, style: str | None = None) -> None:
         """Print a note to a table: broken between words where the table is, in a log too."""
-        self.print(text, markup=False, highlight=False, style=style)
+        self.print(clean(text, _KEPT), markup=False, highlight=False, style=style)
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterable[Segment]:
-        """Return what is drawn, in pieces; each text of them is cleaned."""
-        for text, style, control in super().render(renderable, options):
-            # Pieces with a control are moves of the cursor, which no text can be.
-            yield Segment(text if control else clean(text, _KEPT), style, control)
+        """Return what is drawn, in pieces; each text is cleaned, and no line ends in blanks."""
+        pieces = super().render(renderable, options)
+        # Pieces with a control are moves of the cursor, which no text can be.
+        return _without_blank_ends(
+            Segment(text if control else clean(text, _KEPT), style, control)
+            for text, style, control in pieces
+        )
+
+
+def _without_blank_ends(pieces: Iterable[Segment]) -> Generator[Segment]:
+    """Return pieces of lines without the blanks that rich fills cells and wrapped lines with."""
+    blanks: list[Segment] = []
+    for text, style, control in pieces:
+        if control:
+            yield from (*blanks, Segment(text, style, control))
+            blanks = []
+            continue
+
+        for line in re.findall(r".*\n|.+", text):
+            shown = line.rstrip(" \n")
+            if shown or line.endswith("\n"):
+                yield from blanks if shown else ()
+                blanks = []
+            if line.endswith("\n"):
+                yield Segment(f"{shown}\n", style)
+            elif shown:
+                yield Segment(shown, style)
+                blanks = [Segment(line[len(shown) :], style)]
+            else:
+                blanks.append(Segment(line, style))
+    yield from blanks
 
 
 @contextmanager

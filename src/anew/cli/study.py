@@ -125,7 +125,7 @@ def plan_study(
         print(plan_rendering.FORMATS[form](plan))
         return
     console = Terminal()
-    console.print(terminal.table(*plan_rendering.for_terminal(plan), chosen.title))
+    terminal.show_table(console, *plan_rendering.for_terminal(plan), chosen.title)
     for line in plan_rendering.about(plan):
         console.note(line)
 
@@ -300,13 +300,12 @@ def _print_study(results: Results, form: str) -> None:
         return
 
     console = Terminal()
-    console.print(terminal.table(*rendering.for_terminal(results), results.study.title))
+    terminal.show_table(console, *rendering.for_terminal(results), results.study.title)
     about = rendering.about(results)
     if results.controls:
         console.print()
-        console.print(
-            terminal.table(*rendering.controls_for_terminal(results), "Differences to the controls")
-        )
+        controls = rendering.controls_for_terminal(results)
+        terminal.show_table(console, *controls, "Differences to the controls")
         about = [rendering.about_controls(results), *about]
     for line in about:
         console.note(line)

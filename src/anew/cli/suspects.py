@@ -197,7 +197,7 @@ def _print(examples: OutOfFold, found: Suspects, written: list[Path]) -> None:
     ]
     console = Terminal()
     columns = ("label", "examples", "suspects", "wrong %, at most", "mostly")
-    console.print(terminal.table(columns, rows))
+    terminal.show_table(console, columns, rows)
     console.note(
         f"{int(found.is_suspect.sum()):,} of {summary['examples']:,} labels are suspects. At "
         f"most about {100 * found.noise:.1f} % of all labels are wrong. The networks contradict "

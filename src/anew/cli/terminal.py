@@ -5,6 +5,7 @@ If the output is no terminal, progress is plain lines.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 LINE_EVERY_SECONDS = 2.0
 # A header of so many characters is not broken.
 _HEADER = 10
+# Names that are broken have at least this part of the width.
+_SHARE_OF_NAMES = 4
 _BAR = 16
 """The width of a progress bar that leaves room for the rest of its line in 80 columns."""
 
@@ -270,39 +273,111 @@ def listing(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     return drawn
 
 
-def folded(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[Table]:
+def show_table(
+    console: Terminal,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    title: str = "",
+    numbers_from: int = 1,
+) -> None:
+    """Print a table below its title; where it is too wide, it goes on below itself.
+
+    No cell is cut. A name of more than half the width takes several lines on a terminal; a log
+    has it whole, and is as wide as that takes.
+    """
+    if title:
+        console.note(clean(title), style="table.title")
+    tables = folded(columns, rows, console.width, numbers_from, breaks_names=console.is_terminal)
+    for number, drawn in enumerate(tables):
+        if number:
+            console.print()
+        console.print(drawn, crop=False)
+
+
+def folded(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    width: int,
+    numbers_from: int = 1,
+    *,
+    breaks_names: bool = False,
+) -> list[Table]:
     """Return a table as tables below each other, each as wide as a terminal's `width` at most.
 
     Each repeats the first column, which names the rows, and goes on with the next columns. Headers
-    are broken between words. No cell is cut, so a table of one wide column may still be wider.
+    are broken between words if the table is too wide with whole ones. No cell is cut, so a table of
+    one wide column may still be wider.
     """
-    headers: list[str] = []
-    for number, column in enumerate(columns):
-        cells = [cell_len(clean(row[number])) for row in rows]
-        longest = max([_HEADER, *cells, *(cell_len(word) for word in column.split())])
-        headers.append(_broken(column, longest) if number else column)
+    rows = [[clean(cell) for cell in row] for row in rows]
+    if len(columns) > 1 and max((cell_len(row[0]) for row in rows), default=0) > width // 2:
+        if breaks_names:
+            rows = _with_broken_names(columns, rows, width)
+        else:
+            width = _measured(columns, rows, range(len(columns)))
+    headers = list(columns)
+    if _measured(headers, rows, range(len(columns))) > width:
+        headers = _with_broken_headers(columns, rows)
 
-    parts: list[list[int]] = [[]]
+    parts: list[list[int]] = [[0]]
     for number in range(1, len(columns)):
-        if parts[-1] and _measured(headers, rows, [0, *parts[-1], number]) > width:
-            parts.append([])
+        if len(parts[-1]) > 1 and _measured(headers, rows, [*parts[-1], number]) > width:
+            parts.append([0])
         parts[-1].append(number)
 
-    return [
-        table(
-            [headers[number] for number in (0, *part)],
-            [[row[number] for number in (0, *part)] for row in rows],
-        )
-        for part in parts
-    ]
+    tables: list[Table] = []
+    for part in parts:
+        drawn = table([headers[number] for number in part], ())
+        for column, number in zip(drawn.columns, part, strict=True):
+            column.justify = "right" if number >= numbers_from else "left"
+            column.no_wrap = True
+        for row in rows:
+            drawn.add_row(*(Text(row[number]) for number in part))
+        # Else rich cuts what is wider than the console.
+        drawn.width = _measured(headers, rows, part)
+        tables.append(drawn)
+    return tables
+
+
+def _with_broken_headers(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the headers in lines that are no longer than their columns' cells."""
+    headers = [*columns[:1]]
+    for number, column in enumerate(columns[1:], 1):
+        cells = [cell_len(row[number]) for row in rows]
+        longest = max([_HEADER, *cells, *(cell_len(word) for word in column.split())])
+        headers.append(_broken(column, longest))
+    return headers
+
+
+def _with_broken_names(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], width: int
+) -> list[list[str]]:
+    """Return the rows with their first cells in lines that leave room for the columns beside them.
+
+    The lines end at blanks and at the signs between the words of a path.
+    """
+    beside = _measured(columns, rows, range(1, len(columns)))
+    if width - beside < width // _SHARE_OF_NAMES:
+        beside = max(_measured(columns, rows, [number]) for number in range(1, len(columns)))
+    room = max(_HEADER, width - beside - 2)
+
+    broken: list[list[str]] = []
+    for name, *others in rows:
+        lines = [""]
+        for piece in re.findall(rf"[^\s/_.-]{{1,{room - 1}}}[\s/_.-]?|[\s/_.-]", name):
+            if cell_len(lines[-1] + piece) > room:
+                lines.append("")
+            lines[-1] += piece
+        broken.append(["\n".join(lines), *others])
+    return broken
 
 
 def _measured(headers: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int]) -> int:
     """Return how wide a table of some of the columns is, two spaces between them."""
     widths = [
         max(
-            [cell_len(line) for line in headers[number].split("\n")]
-            + [cell_len(clean(row[number])) for row in rows]
+            cell_len(line)
+            for text in (headers[number], *(row[number] for row in rows))
+            for line in text.split("\n")
         )
         for number in numbers
     ]
@@ -321,12 +396,12 @@ def _broken(text: str, width: int) -> str:
     return "\n".join(lines)
 
 
-def scores_table(rows: Sequence[Row], split: str) -> Table:
-    """Return the table of `anew evaluate`: generations, then ensembles."""
+def show_scores(console: Terminal, rows: Sequence[Row], split: str) -> None:
+    """Print the table of `anew evaluate`: generations, then ensembles."""
     # Scores exist only after torch is loaded; the command line itself starts without it.
     from anew.evaluation import score_table
 
-    return table(*score_table(rows), scores_title(rows, split), numbers_from=2)
+    show_table(console, *score_table(rows), scores_title(rows, split), numbers_from=2)
 
 
 def scores_title(rows: Sequence[Row], split: str) -> str:

@@ -88,7 +88,7 @@ def train(
         if distributed.is_main_process():
             output = Terminal()
             if not printed.is_json:
-                output.print(terminal.scores_table(trained.rows, "test"))
+                terminal.show_scores(output, trained.rows, "test")
             advice = [] if quiet else _advice(trained)
             validated = len(data.validation) > 0
             closed = closing(trained.family, trained.lineage, trained.rows, validated=validated)
@@ -176,6 +176,6 @@ def bench(
     ]
     columns = ("a step of", "examples/s", "time / label-only", "of rounds")
     console = Terminal()
-    console.print(terminal.table(columns, lines, f"{whole.model.name}, {measured.setting}"))
+    terminal.show_table(console, columns, lines, f"{whole.model.name}, {measured.setting}")
     for line in measured.conclusions:
         console.say(line)

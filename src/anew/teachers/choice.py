@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from anew.core.execution import Execution
+from anew.core.text import in_bytes
 
 WORTHWHILE = 0.1
 
@@ -67,7 +68,7 @@ def choose(need: Need, execution: Execution) -> Choice:
     asked = float(need.passes * need.epochs)
     distinct = distinct_views(need.views, need.epochs, need.by)
     saved = 1 - distinct / asked
-    size = f"{need.store_bytes / 1e6:,.0f} MB"
+    size = in_bytes(need.store_bytes)
     instead = f"{distinct:,.1f} forward passes per example in place of {asked:,.0f}"
     sums = f"a cache of {size} takes {instead}"
     if need.by == "epoch":
@@ -97,7 +98,7 @@ def choose(need: Need, execution: Execution) -> Choice:
     if need.store_bytes > room:
         return Choice(
             "live",
-            f"{LIVE}: {sums}, but {room / 1e6:,.0f} MB is all that it may take (--disk-budget, or "
+            f"{LIVE}: {sums}, but {in_bytes(room)} is all that it may take (--disk-budget, or "
             "half of the free disk); --objective.top-k keeps fewer classes",
         )
     return Choice("table", f"{CACHED} ({size}): {instead}")

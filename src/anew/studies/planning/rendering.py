@@ -69,6 +69,10 @@ def for_terminal(plan: Plan) -> tuple[list[str], list[list[str]]]:
 
 def about(plan: Plan) -> list[str]:
     """Return the notes to a plan: sharing, time on workers, disk, and the source of the speeds."""
+    notes = [f"Note: {note.rstrip('.')}." for note in plan.notes]
+    if not plan.networks:
+        return [f"Nothing to train: the family holds all {plan.held:,} networks.", *notes]
+
     unshared = plan.answers + plan.saved_by_siblings + plan.saved_by_stores
     shared = plan.saved_by_siblings / unshared if unshared else 0.0
     stored = plan.saved_by_stores / unshared if unshared else 0.0
@@ -88,7 +92,7 @@ def about(plan: Plan) -> list[str]:
         f"for cached targets, {in_bytes(plan.disk.states)} more during training; "
         f"{in_bytes(plan.free_bytes)} is free: {room}.",
         f"Speeds: {plan.speeds}.",
-        *(f"Note: {note.rstrip('.')}." for note in plan.notes),
+        *notes,
     ]
 
 
