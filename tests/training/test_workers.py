@@ -174,7 +174,11 @@ def test_workers_end_with_a_process_that_is_killed_and_the_command_goes_on(one, 
     # The parent alone, not its group.
     process.kill()
     process.communicate()
-    wait_for(lambda: not any(map(exists, workers)), seconds=30)
+    try:
+        wait_for(lambda: not any(map(exists, workers)), seconds=30)
+    finally:
+        for worker in filter(exists, workers):
+            os.kill(worker, signal.SIGKILL)
     finish(fork_with_workers(tmp_path / "f", npz, *OPTIONS, "--jobs", 2))
     assert weights(tmp_path / "f") == weights(family)
 
