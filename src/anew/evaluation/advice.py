@@ -249,8 +249,8 @@ def _of_sizes(facts: Facts) -> list[Advice]:
         found.append(
             Advice(
                 f"There are {each:.0f} labelled examples for each class",
-                "label smoothing and averaged independent networks are the first things to try; "
-                "unlabelled pictures gave nothing in our only pilot",
+                "train longer first, which brought five points with 1,000 labels, where students "
+                "brought none, on 20,000 unlabelled pictures either",
                 "few-labels",
             )
         )
