@@ -473,6 +473,19 @@ def test_another_architecture_can_be_generation_0(arrays, tmp_path):
     assert [spec.model.name for spec in result.lineage] == ["mlp", "small_cnn"]
 
 
+@pytest.mark.parametrize(
+    ("batch_size", "epochs", "is_said"), [(128, 10, 1), (16, 10, 0), (128, 3, 0)]
+)
+def test_dozens_of_epochs_of_a_step_are_said_to_be_few(
+    arrays, tmp_path, capsys, batch_size, epochs, is_said
+):
+    settings = {"epochs": epochs, "batch_size": batch_size}
+    train(arrays, tmp_path / "f", generations=0, progress=True, **settings)
+    said = " ".join(capsys.readouterr().err.split())
+    words = f"{epochs} in all: few to train a network with; lower --batch-size, to 16 for example"
+    assert said.count(words) == is_said and said.count("few to train") == is_said
+
+
 def test_vectors_train_an_mlp(tmp_path):
     rng = np.random.default_rng(0)
     labels = np.arange(300) % 3

@@ -36,6 +36,9 @@ from anew.training.start import check_start, find_start
 from anew.training.trainer import check_accumulation
 from anew.training.trial import try_model
 
+# Up to so many steps an epoch, from so many epochs on, fewer than so many steps in all are few.
+FEW_AN_EPOCH, MANY_EPOCHS, ENOUGH = 2, 10, 500
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -192,6 +195,23 @@ def filled_siblings(recipe: Recipe, spec: Spec) -> list[Spec]:
     ]
 
 
+def _few_steps(recipe: Recipe, data: Data) -> list[str]:
+    """Return what is to be said where a batch is about all training examples: an epoch is then a
+    step or two, and dozens of epochs leave a network about as it was.
+    """
+    training = recipe.training
+    each = max(1, len(data.training) // training.batch_size)
+    steps = each * training.epochs
+    if data.is_text or each > FEW_AN_EPOCH or training.epochs < MANY_EPOCHS or steps >= ENOUGH:
+        return []
+    lower = max(8, training.batch_size // 8)
+    return [
+        f"{len(data.training):,} training examples in batches of {training.batch_size} are "
+        f"{each} {'step' if each == 1 else 'steps'} an epoch, {steps} in all: few to train a "
+        f"network with; lower --batch-size, to {lower} for example"
+    ]
+
+
 def _check_sound(recipe: Recipe, data: Data, *, force: bool) -> list[str]:
     """Try the recipe's models and check its objectives.
 
@@ -207,6 +227,8 @@ def _check_sound(recipe: Recipe, data: Data, *, force: bool) -> list[str]:
         for model in trained
         for notice in try_model(model, data, recipe.training, force=force)
     ]
+
+    said += _few_steps(recipe, data)
 
     for name in recipe.siblings:
         if "teacher" not in objectives.find(name).needs:
