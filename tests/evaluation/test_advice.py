@@ -12,7 +12,7 @@ from PIL import Image
 
 import anew
 from anew.evaluation import advice, read_outputs
-from anew.evaluation.advice import Agreement, Facts, Rising, advise, rising, still_falling
+from anew.evaluation.advice import FITS, Agreement, Facts, Rising, advise, rising, still_falling
 from anew.family import Family
 from commands import call
 from runs import train
@@ -53,6 +53,11 @@ def test_each_case_has_its_sentence_with_evidence_in_the_page(name):
     (found,) = advise(CASES[name])
     assert found.section in sections() and (found.also or found.section) in sections()
     assert found.in_words().count(". ") == 0 and found.in_words().endswith(").")
+
+
+def test_of_few_labels_nothing_is_said_to_a_network_that_fits_them():
+    (found,) = advise(replace(CASES["few"], train_error=0.3))
+    assert found.section == "ensembles"
 
 
 @pytest.mark.parametrize("name", TEXTS)
@@ -163,7 +168,8 @@ def test_the_command_reads_a_family_and_a_source(arrays, tmp_path):
     told = json.loads(done.out)
     # 172 examples to train on, in 10 whole batches of 16.
     assert (told["facts"]["classes"], told["facts"]["examples"]) == (3, 160)
-    assert any("labelled examples for each class" in one["reason"] for one in told["advice"])
+    fits = told["facts"]["train_error"] <= FITS
+    assert ("few-labels" in [one["section"] for one in told["advice"]]) != fits
 
     done = call("advise", f"npz:{saved(tmp_path, arrays)}")
     assert done.code == 0 and "docs/when-it-helps.md#few-labels" in " ".join(done.out.split())

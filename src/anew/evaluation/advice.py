@@ -241,16 +241,17 @@ def _of_rising_text(rising: Rising, training: float) -> Advice:
 
 
 def _of_sizes(facts: Facts) -> list[Advice]:
-    """Return what is said of data whatever was trained on them."""
+    """Return what is said of data, whatever was trained on them but for a network that fits."""
     found: list[Advice] = []
 
     each = facts.examples / facts.classes
-    if each < FEW:
+    is_at_its_end = facts.train_error is not None and facts.train_error <= FITS
+    if each < FEW and not is_at_its_end:
         found.append(
             Advice(
                 f"There are {each:.0f} labelled examples for each class",
-                "train longer first, which brought five points with 1,000 labels, where students "
-                "brought none, on 20,000 unlabelled pictures either",
+                "train the network from labels to its end first, which brought five points with "
+                "1,000 labels; students brought none, not even with 20,000 unlabelled pictures",
                 "few-labels",
             )
         )
