@@ -122,7 +122,8 @@ def saved_steps(out):
     for path in Path(out).glob("networks/*/state/state.safetensors"):
         try:
             steps[path] = files.read_tensors(path)[1]["step"]
-        except AnewError:
+        # Another save may take its place while it is opened.
+        except (AnewError, RuntimeError):
             continue
     return steps
 

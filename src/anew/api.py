@@ -152,7 +152,7 @@ class Result:
     def __str__(self) -> str:
         console = Terminal(width=100, no_color=True)
         with console.capture() as text:
-            console.print(terminal.scores_table(self.scores, "test"))
+            terminal.show_scores(console, self.scores, "test")
         return text.get().rstrip()
 
 

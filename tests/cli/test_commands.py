@@ -907,7 +907,7 @@ def test_predict_takes_folders_and_names_what_it_cannot_read(family, place, tmp_
     )
     assert next(alone)["probability"] == rows[0]["probability"]
     assert done.err.startswith("anew: 2 of 4 files cannot be read: ")
-    assert "1.png: is no picture" in done.err and "wide.png: is 9x8" in done.err
+    assert "1.png: is not a readable picture" in done.err and "wide.png: is 9x8" in done.err
 
 
 def test_of_several_lineages_predict_wants_one_named(copied, place, wrong):

@@ -233,5 +233,5 @@ def test_an_error_on_a_terminal_is_broken_between_words(standard, monkeypatch):
     os.close(controller)
     lines = said.splitlines()
     assert code == 2 and len(lines) > 2 and max(map(len, lines)) <= 40
-    words = "anew: no family of this name is here :dog:: is no family (no family.json there);"
+    words = "anew: no family of this name is here :dog:: is no family (it has no family.json);"
     assert " ".join(said.split()).startswith(words)

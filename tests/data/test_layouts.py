@@ -237,7 +237,7 @@ def test_tables_lie_in_the_folders_of_splits_and_a_test_table_may_have_no_labels
     [
         ("9_9.png,ant", "1 of 13 pictures are not there: 9_9.png"),
         ("0_0.png,", "'0_0.png' has no label"),
-        ("0_0.png", "line 14 has not 2 cells"),
+        ("0_0.png", "line 14 does not have the header's 2 cells"),
     ],
 )
 def test_unsound_tables_are_refused(tmp_path, row, words):
@@ -336,7 +336,7 @@ def test_whole_numbers_with_a_point_are_numbers(tmp_path, written, classes):
 
 @pytest.mark.parametrize(
     "value, words",
-    [("nan", "'0_0.png' has no label"), ("0|1", r"'0\|1' name several classes an example")],
+    [("nan", "'0_0.png' has no label"), ("0|1", r"'0\|1' have several classes for an example")],
 )
 def test_labels_that_are_none_or_several_are_refused(tmp_path, value, words):
     loose(tmp_path)

@@ -555,7 +555,7 @@ def write_rows(file, **columns):
         ),
         (
             lambda file: write_rows(file, image=[{"bytes": None, "path": "a"}], label=[0]),
-            ("row 0", "holds no bytes"),
+            ("row 0", "holds no picture"),
         ),
         (
             lambda file: write_rows(file, image=[png(GREY[0]), b"x"], label=[0, 1]),
@@ -654,7 +654,7 @@ def write_cut(file):
         (write_compressed_damaged, ("cannot be read as arrays of numbers", "numpy.savez")),
         (
             lambda file: np.savez(file, x=np.array([{}] * 3), y=LABELS[:3]),
-            ("cannot be read as arrays of numbers",),
+            ("holds Python objects",),
         ),
         (lambda file: np.savez(file, x=GREY), ("holds x; it must hold x_train and y_train",)),
         (lambda file: np.savez(file), ("holds no arrays",)),

@@ -201,7 +201,9 @@ def test_missing_labels_and_pictures(tmp_path):
     members = [*examples(0, 9), ("lost.png", png(3)), ("bad.png", png(4)), ("bad.json", b"{")]
     members += [("info.json", b"{}"), ("README", b"read me"), ("._0001.png", b"of a Mac")]
     write(tmp_path / "train.tar", members)
-    with pytest.raises(AnewError, match=r"2 pictures have no label .*lost; bad;.*--data.label-c"):
+    with pytest.raises(
+        AnewError, match=r"2 pictures have no readable label .*lost; bad;.*--data.label-c"
+    ):
         opened(tmp_path)
     source = opened(tmp_path, skip_damaged=True)
     said = " ".join(source.notes)

@@ -55,7 +55,7 @@ def test_where_no_temperature_is_best_it_is_said():
     assert fit_sound_temperature(logits, labels) == fit_temperature(logits, labels)
     for wrong, right, said in (
         (logits, logits.argmax(-1), "40 of 40 held-out examples are right"),
-        (-logits, labels, "do not go with the labels of the 40 held-out"),
+        (-logits, labels, "are unrelated to the labels of the 40 held-out"),
         (logits * math.nan, labels, "are not finite"),
         (logits[:0], labels[:0], "there are no held-out examples"),
     ):

@@ -300,7 +300,7 @@ def put(value, dtype=np.float64):
         (put(-1), "row 7 holds a negative number (1 such rows)"),
         (put(math.nan), "row 7 holds a number that is not finite"),
         (put(math.inf), "row 7 holds a number that is not finite"),
-        (lambda counts: counts * (np.arange(40) != 7)[:, None], "row 7 adds up to 0"),
+        (lambda counts: counts * (np.arange(40) != 7)[:, None], "row 7 has the sum 0"),
         (lambda counts: put(0.5)(counts / 11), "row 7 adds up to"),
         (lambda counts: counts[:, [1, 0, 2]], "their columns are in another order"),
         (lambda counts: np.random.default_rng(3).permutation(counts), "by chance"),

@@ -4,6 +4,7 @@ do to them.
 
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -584,6 +585,16 @@ def test_patience_outlives_what_died_on_another_host_and_nothing_else(tmp_path, 
         NetworkLock(elsewhere, OUTLIVES_DEATH, stop),
     ):
         pass
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
+def test_an_owner_that_has_ended_and_was_not_waited_for_is_dead(tmp_path, holder):
+    """As in a container whose first process waits for nobody."""
+    os.kill(holder.pid, signal.SIGKILL)
+    while Path(f"/proc/{holder.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+        time.sleep(0.01)
+    with NetworkLock(tmp_path) as lock:
+        lock.check()
 
 
 def test_a_process_number_used_again_is_not_the_owner(tmp_path):

@@ -554,7 +554,7 @@ def built(model, shape=(1, 8, 8), classes=3, options=()):
 MISFITS = {
     "more classes": (
         lambda: built("small_cnn", classes=7),
-        r"has shape \(7,.*answers with 7 classes, and the data has 3;.*--from",
+        r"has shape \(7,.*has 7 classes, and the data have 3;.*--from",
     ),
     "channels": (
         lambda: built("small_cnn", (3, 8, 8)),

@@ -200,7 +200,7 @@ def _spec(name):
     ("name", "message"),
     [
         ("transformer-2-30", "width must be a multiple of twice the heads"),
-        ("lstm-2", "is not written lstm-LAYERS-UNITS"),
+        ("lstm-2", "must have the form lstm-LAYERS-UNITS"),
         ("lstm-0-8", "layers must be"),
         ("small_cnn", "takes pictures .* choose --model lstm-1-200"),
         ("mlp", "choose --model lstm-1-200"),

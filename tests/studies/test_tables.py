@@ -370,7 +370,7 @@ def test_depths_and_compressions_are_those_that_the_columns_name():
         ),
         ("matched_wide_resnet-4", {"ratio": 0}, "option ratio must be"),
         ("matched_pre_resnet-4", {"dropout": 0.1}, "has no option 'dropout'"),
-        ("matched_wide_resnet", {}, "is not written matched_wide_resnet-UNITS"),
+        ("matched_wide_resnet", {}, "must have the form matched_wide_resnet-UNITS"),
     ],
 )
 def test_students_that_cannot_be_are_refused(name, options, says):

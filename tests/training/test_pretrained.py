@@ -419,9 +419,9 @@ def test_a_familys_network_with_other_classes_or_inputs_is_refused(teachers, arr
     network = teachers.family.folder(teachers.lineage[0].id)
     for given in (network.weights, network.path):
         two = pictures[labels < 2], labels[labels < 2]
-        check_refused(two, tmp_path, "knows 3 classes, the data has 2", teacher=given)
+        check_refused(two, tmp_path, "has 3 classes, the data have 2", teacher=given)
         larger = np.pad(pictures, ((0, 0), (1, 1), (1, 1))), labels
-        says = r"takes inputs \(1, 8, 8\), the data has \(1, 10, 10\)"
+        says = r"takes inputs \(1, 8, 8\), the data have \(1, 10, 10\)"
         check_refused(larger, tmp_path, says, teacher=given)
 
 

@@ -266,7 +266,9 @@ def _process_exists(process: int) -> bool:
         return False
     except PermissionError:
         return True
-    return True
+    # One that has ended stays until its parent asks how, which the first process of a container may
+    # never do.
+    return _stat(process)[:1] not in (["Z"], ["X"])
 
 
 def _process_started(process: int) -> str:
@@ -274,10 +276,14 @@ def _process_started(process: int) -> str:
 
     "" if that is unknown.
     """
+    return "".join(_stat(process)[19:20])
+
+
+def _stat(process: int) -> list[str]:
+    """Return what Linux says of a process from its state on (field 3); [] if that is unknown."""
     try:
         stat = Path(f"/proc/{process}/stat").read_text(encoding="utf-8")
     except OSError:
-        return ""
-    # The command's name, in brackets, may hold spaces; field 22 counts from the process number
-    # before it.
-    return stat.rpartition(")")[2].split()[19]
+        return []
+    # The command's name, in brackets, may hold spaces.
+    return stat.rpartition(")")[2].split()
