@@ -108,14 +108,14 @@ def differing(own: tuple[str, ...], wanted: tuple[str, ...]) -> str:
     return f"knows {_some(only_own)} and does not know {_some(only_wanted)}"
 
 
-def is_near(one: Signature, other: Signature, *, exactly: bool = False) -> bool:
-    """Whether the statistics of inputs are about the same, so that their units may be.
+def is_same(one: Signature, other: Signature) -> bool:
+    """Whether the statistics of inputs are the same but for rounding."""
+    pairs = [*zip(one.mean, other.mean, strict=True), *zip(one.std, other.std, strict=True)]
+    return all(math.isclose(mine, theirs, rel_tol=1e-5) for mine, theirs in pairs)
 
-    With `exactly` they may differ by rounding alone.
-    """
-    if exactly:
-        pairs = [*zip(one.mean, other.mean, strict=True), *zip(one.std, other.std, strict=True)]
-        return all(math.isclose(mine, theirs, rel_tol=1e-5) for mine, theirs in pairs)
+
+def is_near(one: Signature, other: Signature) -> bool:
+    """Whether the statistics of inputs are about the same, so that their units may be."""
     means = zip(one.mean, other.mean, other.std, strict=True)
     ratios = [mine / theirs for mine, theirs in zip(one.std, other.std, strict=True)]
     return all(abs(mine - theirs) <= NEAR_MEAN * std for mine, theirs, std in means) and all(

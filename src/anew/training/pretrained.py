@@ -286,7 +286,7 @@ def _normalised(given: Network, checkpoint: Checkpoint, data: Data, notices: lis
         return given
 
     normalised = matching.normalising(given, *told)
-    if matching.is_near(normalised.signature, signature, exactly=True):
+    if matching.is_same(normalised.signature, signature):
         return given
     mean, std = (", ".join(f"{value:g}" for value in values) for values in told)
     notices.append(
