@@ -29,7 +29,7 @@ from anew.core.recipe import Recipe, override
 from anew.core.settings import Keywords, nest_keywords, read_settings
 from anew.core.spec import DataSpec, Spec
 from anew.data import Data, Source
-from anew.data.loading import load_data
+from anew.data.loading import load_data, prepare_and_log
 from anew.data.sources.layout_names import SPLITS, SplitName, split_called
 from anew.data.storage import Storage
 from anew.evaluation import Row
@@ -208,9 +208,7 @@ def _data(given: Examples | None, recipe: Recipe, storage: Storage) -> Data:
         return load_data(recipe.data, storage)
     named = override(recipe, {"data": {"source": "arrays"}}).data
     source = _source(given, named, storage)
-    for note in source.notes:
-        storage.log(f"data: {note}")
-    return data_sources.prepare(source, named)
+    return prepare_and_log(source, named, storage)
 
 
 def _source(given: Any, spec: DataSpec, storage: Storage | None = None) -> Source:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from anew.core.spec import DataSpec
-from anew.data.sources import open_source
+from anew.data.copies import copies_in_words
+from anew.data.sources import Source, open_source
 from anew.data.split import Data, prepare
 from anew.data.storage import Storage
 
@@ -14,7 +15,16 @@ def load_data(spec: DataSpec, storage: Storage | None = None) -> Data:
     Pictures in files are held in memory or on the disk, as `storage` says.
     """
     source = open_source(spec, storage)
-    if storage is not None:
-        for note in source.notes:
-            storage.log(f"data: {note}")
-    return prepare(source, spec)
+    if storage is None:
+        return prepare(source, spec)
+    return prepare_and_log(source, spec, storage)
+
+
+def prepare_and_log(source: Source, spec: DataSpec, storage: Storage) -> Data:
+    """Split a source's examples, and log what is to be said of them before training."""
+    for note in source.notes:
+        storage.log(f"data: {note}")
+    data = prepare(source, spec)
+    for note in copies_in_words(source, data):
+        storage.log(f"data: {note}")
+    return data

@@ -41,6 +41,9 @@ class Places:
     held_out: Tensor
     """The place of each example that was held out for validation, int64; empty if the source has a
     validation set of its own."""
+    test: Tensor
+    """The place of each example that was split off as test set, int64; empty if the source has a
+    test set of its own."""
 
 
 @dataclass(frozen=True)
@@ -226,7 +229,7 @@ def _prepare_examples(source: Source, spec: DataSpec) -> Data:
         spec,
         units,
         notices,
-        Places(indices, len(everything), held_out),
+        Places(indices, len(everything), held_out, cut_off),
     )
 
 

@@ -16,6 +16,7 @@ from anew.core import files, randomness
 from anew.core.errors import AnewError
 from anew.core.spec import DataSpec
 from anew.core.text import counted
+from anew.data.copies import digests
 from anew.data.examples import NO_LABEL, Chosen, Examples, Resident
 from anew.data.pictures import Form, read_picture
 from anew.data.sources import open_source
@@ -172,39 +173,34 @@ def _array(path: Path) -> Tensor:
 
 def _kept(inputs: Tensor, data: Data, spec: DataSpec) -> tuple[Tensor, int]:
     """Return the places of new examples, and how many were left out."""
-    digests = _digests(inputs)
+    new = digests(inputs)
     in_test = set(_digests_of(data.test))
-    tested = [place for place, digest in enumerate(digests) if digest in in_test]
+    tested = [place for place, digest in enumerate(new) if digest in in_test]
     if tested and not spec.skip_test_examples:
         places = ", ".join(map(str, tested[:_NAMED])) + (", ..." if len(tested) > _NAMED else "")
         raise AnewError(
-            f"data.unlabelled: {len(tested):,} of {len(digests):,} examples of '{spec.unlabelled}' "
+            f"data.unlabelled: {len(tested):,} of {len(new):,} examples of '{spec.unlabelled}' "
             f"occur in the test set (rows {places}), which nothing may learn from; leave them out "
             "with --data.skip-test-examples"
         )
 
     known = in_test.union(*(_digests_of(one) for one in (data.training, data.validation)))
-    kept = [place for place, digest in enumerate(digests) if digest not in known]
+    kept = [place for place, digest in enumerate(new) if digest not in known]
     if not kept:
         raise AnewError(
             f"data.unlabelled: no example of '{spec.unlabelled}' is left that is not among the "
             "labelled or the test examples; give others"
         )
-    return torch.tensor(kept), len(digests) - len(kept)
+    return torch.tensor(kept), len(new) - len(kept)
 
 
 def _digests_of(examples: Examples) -> list[bytes]:
-    return _digests(_inputs(examples, "data")) if len(examples) else []
-
-
-def _digests(inputs: Tensor) -> list[bytes]:
-    rows = inputs.cpu().flatten(1).numpy()
-    return [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in rows]
+    return digests(_inputs(examples, "data")) if len(examples) else []
 
 
 def _fingerprint(inputs: Tensor) -> str:
     digest = hashlib.sha256(f"{inputs.dtype} {tuple(inputs.shape)}".encode())
-    for row in _digests(inputs):
+    for row in digests(inputs):
         digest.update(row)
     return digest.hexdigest()[:16]
 

@@ -113,7 +113,7 @@ class Source:
         """
         if self.known:
             return self.known
-        facts, name = _recorded(self)
+        facts, name = recorded(self, "fingerprint")
         known = facts.get(name) if facts is not None else None
         if known is None:
             known = _fingerprint(self)
@@ -129,9 +129,9 @@ class Source:
         test = others.pop(0) if self.test is not None else None
         held = replace(self, train=train, test=test, validation=others[0] if others else None)
 
-        facts, name = _recorded(self)
+        facts, name = recorded(self, "fingerprint")
         known = facts.get(name) if facts is not None else None
-        if known is None and _counts_as_files(self.train):
+        if known is None and counts_as_files(self.train):
             known = self.fingerprint
         if known is None and facts is not None:
             # What lies in memory is read more quickly than what lies in the cache.
@@ -254,8 +254,8 @@ def _check_fits(what: str, train: Examples, examples: Examples, names: tuple[str
         )
 
 
-def _recorded(source: Source) -> tuple[Facts | None, str]:
-    """Return where the fingerprint of a source of files is kept, and under which name.
+def recorded(source: Source, what: str) -> tuple[Facts | None, str]:
+    """Return where a fact of a source of files is kept, and under which name.
 
     A pass over all files takes long. What it found is kept with what else is known of them.
     """
@@ -266,10 +266,10 @@ def _recorded(source: Source) -> tuple[Facts | None, str]:
         if isinstance(examples, Streamed):
             about.update(examples.labels.contiguous().numpy().data)
             about.update(examples.numbers.contiguous().numpy().data)
-    return source.train.pictures.facts, f"fingerprint {about.hexdigest()[:16]}"
+    return source.train.pictures.facts, f"{what} {about.hexdigest()[:16]}"
 
 
-def _counts_as_files(examples: Examples) -> bool:
+def counts_as_files(examples: Examples) -> bool:
     """Return whether the fingerprint takes the bytes of files, which are resized, for pictures."""
     return isinstance(examples, Streamed) and examples.pictures.counts_as_files
 
@@ -281,7 +281,7 @@ def _fingerprint(source: Source) -> str:
         if examples is source.validation:
             digest.update(b"validation")
 
-        if isinstance(examples, Streamed) and _counts_as_files(examples):
+        if isinstance(examples, Streamed) and counts_as_files(examples):
             _add_files(digest, examples)
         elif isinstance(examples, Fresh):
             _add_fresh(digest, examples)
