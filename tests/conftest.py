@@ -96,7 +96,11 @@ def without_page(arguments):
     test_report.py looks at it.
     """
     trains = arguments[:1] == ("train",) or arguments[:2] == ("study", "run")
-    return (*arguments, "--no-page") if trains and "--no-page" not in arguments else arguments
+    return (
+        (*arguments, "--no-page")
+        if trains and not {"--page", "--no-page"} & {*arguments}
+        else arguments
+    )
 
 
 @pytest.fixture(autouse=True, scope="session")
