@@ -14,6 +14,7 @@ from anew.core.errors import AnewError, did_you_mean
 from anew.core.text import counted, listed
 from anew.data.encoded import PictureFiles
 from anew.data.kept import some_of
+from anew.data.sources.class_names import NamesFound, names_beside
 from anew.data.sources.encoded_source import Labelled, source_of
 from anew.data.sources.layout_names import (
     SPLITS,
@@ -31,6 +32,8 @@ SUFFIXES = frozenset(
         *(".pbm", ".pnm", ".tif", ".tiff", ".gif", ".avif"),
     )
 )
+BESIDE = ("meta", "metadata", "annotations", "labels")
+"""Folders that may hold the names of classes beside the folders of pictures."""
 DEPTH = 3
 """So many folders deep a `train/` is looked for that is not where it should be."""
 
@@ -193,13 +196,14 @@ class _Tree:
                 mine = self._pictures(splits[split], classes)
                 labels[split] = [label for label, files in mine for _ in files]
                 paths += [file for _, files in mine for file in files]
-        self._note_rest(train, [splits[split] for split in labels])
+        named = self._names(classes)
+        self._note_rest(train, [splits[split] for split in labels], named)
 
         return Labelled(
             PictureFiles(paths),
             labels["train"],
             labels.get("test"),
-            tuple(classes),
+            named.names or tuple(classes),
             self._notes,
             labels.get("validation"),
         )
@@ -296,14 +300,23 @@ class _Tree:
             )
         return found
 
-    def _note_rest(self, train: Path, used: Sequence[Path]) -> None:
+    def _names(self, classes: Sequence[str]) -> NamesFound:
+        """Return the classes' names in a file beside their folders, and note where they are."""
+        beside = [path for path in _folders(self._place) if path.name.lower() in BESIDE]
+        named = names_beside([self._place, *beside], classes)
+        self._notes += named.notes
+        return named
+
+    def _note_rest(self, train: Path, used: Sequence[Path], named: NamesFound) -> None:
         """Note the files and folders that are passed over."""
         others = Counter[str]()
         loose = 0
         for part in dict.fromkeys((self._place, *used)):
             folders, files = _split_entries(part)
             loose += sum(is_picture(file) for file in files)
-            others.update(_suffix(file) for file in files if not is_picture(file))
+            others.update(
+                _suffix(file) for file in files if not is_picture(file) and Path(file) != named.file
+            )
             for path in sorted(map(Path, folders)):
                 if part not in used:
                     is_used = any(path in (one, *one.parents) for one in used)
@@ -373,7 +386,7 @@ def _labelled(name: str, rows: Rows) -> Labelled:
         PictureFiles(paths),
         labels["train"],
         labels.get("test"),
-        rows.classes,
+        rows.names,
         rows.notes,
         labels.get("validation"),
     )

@@ -17,6 +17,7 @@ from anew.core import files, memory
 from anew.core.errors import AnewError, did_you_mean, in_one_line
 from anew.data.kept import some_of
 from anew.data.sources.arrays import check_lengths
+from anew.data.sources.class_names import names_of_numbers
 from anew.data.sources.encoded_source import NO_TEST
 from anew.data.sources.labels import Labels, numbered
 from anew.data.sources.layout_names import SPLITS, SplitName, split_called
@@ -61,6 +62,9 @@ def read_npz(reading: Reading) -> Source:
     is_named = any(values.dtype.kind in "US" for values in labels.values())
     labels, names, notes = numbered(name, labels, classes if not is_named else None)
 
+    if names is None:
+        names, beside = names_of_numbers([place.parent], labels)
+        notes += beside
     sets = {split: (arrays[pair.inputs or ""], labels[split]) for split, pair in pairs.items()}
     source = from_arrays(
         sets["train"],

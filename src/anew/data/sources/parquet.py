@@ -23,6 +23,7 @@ from anew.core.parsing import parse_json
 from anew.data.encoded import stamp_of
 from anew.data.pictures import PictureError
 from anew.data.sources.arrays import check_labels
+from anew.data.sources.class_names import names_of_numbers
 from anew.data.sources.encoded_source import Labelled, source_of
 from anew.data.sources.labels import Labels, no_classes, numbered
 from anew.data.sources.layout_names import IMAGES, LABELS, SPLITS, SplitName, column_called
@@ -56,6 +57,9 @@ def read_parquet(reading: Reading) -> Source:
     for one, split in splits.items():
         given[one] = split.labels
     labels, names, said = numbered(name, given, classes)
+    if names is None:
+        names, beside = names_of_numbers({file.parent for file in shards["train"]}, labels)
+        said += beside
     for values in labels.values():
         check_labels(values, name, len(names) if names else None)
 

@@ -43,7 +43,7 @@ def read_table(file: Path, names_picture: Callable[[str], bool]) -> Table:
     """
     check_regular(file)
     try:
-        text = _text_of(file.read_bytes())
+        text = text_of(file.read_bytes())
         if file.suffix.lower() == ".jsonl":
             return _of_json_lines(file, text)
         rows = _rows(text, names_picture)
@@ -64,7 +64,7 @@ def read_table(file: Path, names_picture: Callable[[str], bool]) -> Table:
     return Table(file, header, rest)
 
 
-def _text_of(content: bytes) -> str:
+def text_of(content: bytes) -> str:
     """Return a file's text: UTF-8, or UTF-16 as spreadsheets save it, with its mark."""
     is_wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     return content.decode("utf-16" if is_wide else "utf-8-sig")

@@ -11,6 +11,7 @@ from pathlib import Path, PurePath
 from anew.core.errors import AnewError
 from anew.core.text import counted
 from anew.data.kept import some_of
+from anew.data.sources.class_names import is_called_class_names, names_beside
 from anew.data.sources.labels import no_classes
 from anew.data.sources.layout_names import (
     FILES,
@@ -40,6 +41,9 @@ class Rows:
     labels: dict[SplitName, Pairs]
     """The path and the class's name of each picture, by split."""
     classes: tuple[str, ...]
+    """The classes as the tables write them."""
+    names: tuple[str, ...]
+    """Their names: those of another file beside the pictures, or as the tables write them."""
     notes: list[str]
 
 
@@ -73,9 +77,13 @@ def read_tables(reading: Reading, pictures: Sequence[str]) -> Rows | None:
     if not found or not pictures:
         return None
 
-    tables = _Tables(reading, _Files(place, pictures))
-    for file in found:
-        tables.add(file, is_only=len(found) == 1)
+    tables = _Tables(reading, _Files(place, pictures), folders)
+    # What is called like names of classes is looked at last: it may be a table of pictures too.
+    for file in sorted(found, key=is_called_class_names):
+        if tables.labels and is_called_class_names(file):
+            tables.ignore(file, "there are other tables of pictures")
+        else:
+            tables.add(file, is_only=len(found) == 1)
     if not tables.labels.get("train"):
         return None
     return tables.rows(len(pictures))
@@ -84,10 +92,11 @@ def read_tables(reading: Reading, pictures: Sequence[str]) -> Rows | None:
 class _Tables:
     """Tables as they are read one after the other, and what is to be said of them."""
 
-    def __init__(self, reading: Reading, files: _Files) -> None:
-        self._reading, self._files = reading, files
+    def __init__(self, reading: Reading, files: _Files, folders: Sequence[Path]) -> None:
+        self._reading, self._files, self._folders = reading, files, folders
         self._used: list[Path] = []
         self._notes: list[str] = []
+        self._ignored: dict[Path, str] = {}
         self.labels: dict[SplitName, Pairs] = {}
 
     def add(self, file: Path, *, is_only: bool) -> None:
@@ -100,15 +109,12 @@ class _Tables:
             # Any text may lie beside pictures.
             return
         if split is None and not is_all:
-            self._notes.append(
-                f"the table {file.name} is ignored: its name is none of labels.csv, train.csv, "
-                "metadata.csv, ..."
-            )
+            self._ignored[file] = "its name is none of labels.csv, train.csv, metadata.csv, ..."
             return
 
         table = read_table(file, lambda cell: bool(self._files.find(cell, file, None)))
         if file.suffix.lower() == ".txt" and not self._is_list(table):
-            self._notes.append(f"the table {file.name} is ignored: it lists no pictures first")
+            self._ignored[file] = "it lists no pictures first"
             return
         if (
             split is None
@@ -120,7 +126,7 @@ class _Tables:
                 if cell.strip()
             )
         ):
-            self._notes.append(f"the table {file.name} is ignored: it names no picture here")
+            self._ignored[file] = "it names no picture here"
             return
         table = self._with_classes_of_flags(table)
         meaning = self._meaning(table, split)
@@ -130,6 +136,10 @@ class _Tables:
         self._used.append(file)
         for one, pairs in self._pairs(table, meaning, split).items():
             self.labels.setdefault(one, []).extend(pairs)
+
+    def ignore(self, file: Path, why: str) -> None:
+        """Leave a file out; that is said unless it turns out to hold the names of the classes."""
+        self._ignored[file] = why
 
     def _is_list(self, table: Table) -> bool:
         """Return whether a text is a list of pictures with their classes, a picture first."""
@@ -152,11 +162,17 @@ class _Tables:
         used = {path for pairs in self.labels.values() for path, _ in pairs}
         counts = ", ".join(f"{len(pairs):,} {split}" for split, pairs in self.labels.items())
         files = some_of([file.name for file in self._used])
-        notes = [f"labels come from {files}: {counts}", *self._notes]
+        named = names_beside(self._folders, classes, self._used)
+        notes = [f"labels come from {files}: {counts}", *named.notes, *self._notes]
+        notes += [
+            f"the table {file.name} is ignored: {why}"
+            for file, why in self._ignored.items()
+            if file != named.file
+        ]
         left = pictures - len(used)
         if left:
             notes.append(f"ignored: {counted(left, 'picture')} not in any table")
-        return Rows(self.labels, tuple(classes), notes)
+        return Rows(self.labels, tuple(classes), named.names or tuple(classes), notes)
 
     def _drop_repeated(self) -> None:
         """Keep one row for each picture of a split. Raises `AnewError` if two classes are named."""

@@ -20,6 +20,7 @@ from anew.core.errors import AnewError
 from anew.data.encoded import stamp_of
 from anew.data.kept import some_of
 from anew.data.sources.arrays import check_labels
+from anew.data.sources.class_names import names_of_numbers
 from anew.data.sources.encoded_source import Labelled, source_of
 from anew.data.sources.labels import Labels, numbered
 from anew.data.sources.layout_names import SPLITS, SplitName
@@ -29,8 +30,6 @@ from anew.data.sources.tar_index import NO_LABEL, TarIndex, Wanted, index_of
 
 OPENED = 64
 """So many tar files a process keeps open."""
-NAMES = ("classnames.txt", "classes.txt", "class_names.txt")
-"""Files beside the tar files with the name of a class in each line."""
 CAPTIONS = 20
 """Of so many examples and more, labels that are nearly all different are no classes."""
 _PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst")
@@ -73,7 +72,9 @@ def read_tar(reading: Reading) -> Source:
 
     labels, classes, said = numbered(name, _labels(index, numbers), None)
     if classes is None:
-        classes = _class_names(paths, labels)
+        folders = [one for path in paths for one in (path.parent, path.parent.parent)]
+        classes, beside = names_of_numbers(folders, labels)
+        said += beside
     _check_classes(name, labels)
     for values in labels.values():
         check_labels(values, name, len(classes) if classes else None)
@@ -242,21 +243,6 @@ def _labels(index: TarIndex, numbers: dict[SplitName, NDArray[np.int64]]) -> Lab
     for split, mine in numbers.items():
         labels[split] = texts[index.labels[mine]]
     return labels
-
-
-def _class_names(paths: Sequence[Path], labels: Labels) -> tuple[str, ...] | None:
-    """Return the names in a file beside the tar files, if it has one for each number."""
-    count = max(int(values.max()) for values in labels.values()) + 1
-    for folder in dict.fromkeys(one for path in paths for one in (path.parent, path.parent.parent)):
-        for name in NAMES:
-            try:
-                names = (folder / name).read_text(encoding="utf-8").split("\n")
-            except (OSError, UnicodeDecodeError):
-                continue
-            names = [one.strip() for one in names if one.strip()]
-            if len(names) == count and len(set(names)) == count:
-                return tuple(names)
-    return None
 
 
 def _check_classes(name: str, labels: Labels) -> None:
