@@ -405,6 +405,101 @@ def test_classes_that_hold_the_same_folders_are_said(tmp_path):
     assert any("hold the same folders" in note for note in load(f"folder:{tmp_path}").notes)
 
 
+def tiny_imagenet(place):
+    codes = ("n01443537", "n01629819", "n01641577")
+    folder(place / "train", classes=codes, sub="images", suffix=".JPEG")
+    for number in range(6):
+        draw(place / "val" / "images" / f"val_{number}.JPEG", number % 3, 100 + number)
+        draw(place / "test" / "images" / f"test_{number}.JPEG", 0, 200)
+    rows = [f"val_{number}.JPEG\t{codes[number % 3]}\t0\t0\t4\t4" for number in range(6)]
+    table(place / "val", "val_annotations.txt", rows, "")
+    (place / "wnids.txt").write_text("\n".join(reversed(codes)))
+    (place / "words.txt").write_text(
+        "n00001740\tentity\nn01629819\tfire salamander\nn01443537\tgoldfish, Carassius auratus\n"
+        "n01641577\tbullfrog\n"
+    )
+
+
+def test_tiny_imagenet_is_read_as_it_is(tmp_path):
+    tiny_imagenet(tmp_path)
+    source = load(f"folder:{tmp_path}")
+    assert source.classes == ("goldfish, Carassius auratus", "fire salamander", "bullfrog")
+    assert source.train.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    # Its validation pictures are the test set, each of the class that its row names.
+    assert source.validation is None and source.test.labels.tolist() == [0, 0, 1, 1, 2, 2]
+    shown = source.test.show(slice(None))[:, 0, 3, 2].float()
+    assert ((shown - 80 * source.test.labels).abs() < 12).all()
+    assert any(note.startswith("val/ is used as the test set") for note in source.notes)
+
+
+@pytest.mark.parametrize(
+    "file, header, row",
+    [
+        ("test.csv", "Width,ClassId,Path", "0,{label},Test/{name}"),
+        ("Test/labels.csv", "id,class", "{name},{label:03}"),
+        ("Test/list.txt", "", "{name} {label}"),
+        ("test_labels.txt", "", "Test/{name} {label}"),
+    ],
+)
+def test_a_test_set_without_class_folders_takes_its_labels_from_a_table(
+    tmp_path, file, header, row
+):
+    classes = [str(number) for number in (0, 1, 10)]
+    folder(tmp_path / "Train", classes=classes)
+    rows = []
+    for number in range(6):
+        draw(tmp_path / "Test" / f"{number}.png", number % 3, 100)
+        rows.append(row.format(label=int(classes[number % 3]), name=f"{number}.png"))
+    table(tmp_path, file, rows, header)
+    source = load(f"folder:{tmp_path}")
+    assert source.test.labels.tolist() == [0, 0, 1, 1, 2, 2]
+    assert source.test.show(slice(None))[:, 0, 3, 3].tolist() == [0, 0, 80, 80, 160, 160]
+    name = file.rpartition("/")[2]
+    assert f"labels of Test/ come from {name}" in source.notes
+
+
+@pytest.mark.parametrize(
+    "file, labels",
+    [("sample_submission.csv", "012012"), ("test.csv", "000000"), ("test.csv", "345345")],
+)
+def test_what_holds_no_labels_of_the_test_set_is_not_taken_for_them(tmp_path, file, labels):
+    folder(tmp_path / "train", classes=("0", "1", "2"))
+    for number in range(6):
+        draw(tmp_path / "test" / f"{number}.png", 0, 100)
+    table(tmp_path, file, [f"{number},{label}" for number, label in enumerate(labels)], "id,label")
+    source = load(f"folder:{tmp_path}")
+    assert source.test is None
+    assert "test/ is not used: it holds 6 pictures without class folders" in source.notes
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"trainA": "A", "trainB": "B", "testA": "A", "testB": "B"},
+        {"train_cat": "cat", "train_dog": "dog", "val_cat": "cat", "val_dog": "dog"},
+        {"cat-train": "cat", "dog-train": "dog", "cat-test": "cat", "dog-test": "dog"},
+    ],
+)
+def test_a_folders_name_may_say_a_split_and_a_class(tmp_path, names):
+    for number, name in enumerate(names):
+        for one in range(4):
+            draw(tmp_path / name / f"{one}.png", number % 2, number)
+    source = load(f"folder:{tmp_path}")
+    assert source.classes == tuple(sorted(set(names.values())))
+    held_out = source.test or source.validation
+    for examples in (source.train, held_out):
+        assert examples.labels.tolist() == [0] * 4 + [1] * 4
+        assert examples.show(slice(None))[:, 0, 3, 3].tolist() == [0] * 4 + [80] * 4
+    assert any("are read as class folders of splits" in note for note in source.notes)
+
+
+def test_folders_of_folds_are_no_classes_of_splits(tmp_path):
+    for name in ("train_1", "train_2", "test_1", "test_2"):
+        folder(tmp_path / name)
+    source = load(f"folder:{tmp_path}")
+    assert not any("class folders of splits" in note for note in source.notes)
+
+
 def test_the_same_letters_may_be_written_in_two_ways(tmp_path):
     folder(tmp_path / "train", classes=("k\u00e4fer", "bee"))
     folder(tmp_path / "test", classes=("ka\u0308fer", "bee"))

@@ -237,7 +237,9 @@ def _print_data(source: str, loaded: Source, facts: Mapping[str, Any]) -> None:
         *loaded.files,
     ]
 
-    names = ", ".join(loaded.classes[:10]) + (", ..." if len(loaded.classes) > 10 else "")
+    between = "; " if any("," in one for one in loaded.classes) else ", "
+    more = f"{between}..." if len(loaded.classes) > 10 else ""
+    names = between.join(loaded.classes[:10]) + more
     lines.append(f"{len(loaded.classes)} classes: {names}")
     lines += _sizes(loaded)
     if facts["units"] is not None:

@@ -110,7 +110,7 @@ def names_of_numbers(
     if not all(values.dtype.kind in "iu" and values.ndim == 1 for values in labels.values()):
         return None, []
     used = np.unique(labels["train"])
-    if len(used) != int(used.max()) + 1 or int(used.min()) != 0:
+    if used.tolist() != list(range(len(used))):
         return None, []
     found = names_beside(list(folders), [str(number) for number in used.tolist()])
     return found.names, found.notes
@@ -160,13 +160,13 @@ def _content(path: Path) -> Pairs | list[str]:
 def _of_lines(lines: Sequence[str]) -> Pairs | list[str]:
     """Return names of lines such as `n01440764 tench`, `3: cat` or `cat 3`, or the lines."""
     split = [re.split(r"\s*[\t,;:]\s*|\s+", line, maxsplit=1) for line in lines]
-    keys = [_key(parts[0]) for parts in split]
+    keys = [class_key(parts[0]) for parts in split]
     is_pairs = all(len(parts) == 2 and parts[1] and re.search(r"\d", parts[0]) for parts in split)
     if is_pairs and len(set(keys)) == len(keys):
         return {key: parts[1] for key, parts in zip(keys, split, strict=True)}
 
     numbered = [re.fullmatch(r"(.*[^\s,;:])[\s,;:]+(\d+)", line) for line in lines]
-    found = {_key(one[2]): one[1] for one in numbered if one}
+    found = {class_key(one[2]): one[1] for one in numbered if one}
     return found if len(found) == len(lines) else list(lines)
 
 
@@ -196,7 +196,7 @@ def _of_table(text: str) -> Pairs | list[str]:
     name = others[0] if len(others) == 1 else header.index(named) if header and named else None
     if key is None or name is None:
         return []
-    return {_key(row[key]): row[name] for row in body}
+    return {class_key(row[key]): row[name] for row in body}
 
 
 def _of_json(value: Any) -> Pairs | list[str]:
@@ -211,12 +211,12 @@ def _of_json(value: Any) -> Pairs | list[str]:
             return _of_json(mapping[key])
     values = list(mapping.values())
     if all(isinstance(one, str) for one in values):
-        return {_key(key): name.strip() for key, name in mapping.items()}
+        return {class_key(key): name.strip() for key, name in mapping.items()}
     if all(type(one) is int for one in values) and len(set(values)) == len(values):
         return {str(number): name for name, number in mapping.items()}
     if all(_is_texts(one) and len(one) == 2 for one in values):
         # As imagenet_class_index.json: a number, with the code and the name of its class.
-        by_number = {_key(key): pair[1] for key, pair in mapping.items()}
+        by_number = {class_key(key): pair[1] for key, pair in mapping.items()}
         return by_number | {pair[0]: pair[1] for pair in values}
     return []
 
@@ -249,10 +249,10 @@ def _names(
         # The numbers of a file that may be about pictures are perhaps those of pictures.
         if not is_sure and len(content) != len(classes) and all(map(str.isdigit, content)):
             return f"it has {len(content):,} numbers, and there are {len(classes):,} classes"
-        missing = [one for one in classes if not content.get(_key(one))]
+        missing = [one for one in classes if not content.get(class_key(one))]
         if missing:
             return f"it has no name for {some_of(missing, 3)}"
-        names = tuple(content[_key(one)] for one in classes)
+        names = tuple(content[class_key(one)] for one in classes)
         return _distinct(names, classes)
 
     if len(content) != len(classes):
@@ -280,7 +280,7 @@ def _is_known(content: Pairs | list[str], classes: Sequence[str]) -> bool:
     return set(classes) <= {*said, *map(str, content)}
 
 
-def _key(text: str) -> str:
+def class_key(text: str) -> str:
     """Return the number or the code of a class as it is compared: 007 and 7 are one number."""
     text = text.strip()
     return str(int(text)) if text.isascii() and text.isdigit() else text

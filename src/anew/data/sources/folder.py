@@ -24,7 +24,7 @@ from anew.data.sources.layout_names import (
     split_in,
 )
 from anew.data.sources.source import Reading, Source
-from anew.data.sources.tables import Rows, read_tables
+from anew.data.sources.tables import Rows, read_split_tables, read_tables
 
 SUFFIXES = frozenset(
     (
@@ -67,6 +67,9 @@ def read_folder(reading: Reading) -> Source:
     tree.check_links(skip=reading.spec.skip_damaged)
     splits = tree.splits() or tree.splits_by_words()
     classes = tree.classes(place)
+    of_splits = {} if splits else tree.class_folders_of_splits()
+    if of_splits:
+        return source_of(tree.labelled_by_names(of_splits), reading)
     if not splits and (len(classes) < 2 or all(map(split_called, classes))):
         rows = read_tables(reading, tree.everything())
         if rows is not None:
@@ -136,6 +139,49 @@ class _Tree:
             self._notes.append(f"{path.relative_to(self._place)}/ is used as the {split} set")
         return found
 
+    def class_folders_of_splits(self) -> dict[SplitName, dict[str, Path]]:
+        """Return the class folders of each split where a name says both: `trainA`, `test_cat`.
+
+        None unless all folders of pictures have such names, of at least two splits and two classes,
+        and hold no folders of pictures themselves.
+        """
+        found: dict[SplitName, dict[str, Path]] = {}
+        for name in self.classes(self._place):
+            split, rest = _split_and_rest(name)
+            if split is None or self.classes(self._place / name):
+                return {}
+            found.setdefault(split, {})[rest] = self._place / name
+
+        train = found.get("train", {})
+        if len(found) < 2 or len(train) < 2 or any(set(one) - set(train) for one in found.values()):
+            return {}
+        return found
+
+    def labelled_by_names(self, folders: Mapping[SplitName, Mapping[str, Path]]) -> Labelled:
+        """Return the pictures of folders whose names say a split and a class."""
+        classes = sorted(folders["train"])
+        paths: list[str] = []
+        labels: dict[SplitName, list[int]] = {}
+        for split in SPLITS:
+            for name, folder in sorted(folders.get(split, {}).items()):
+                pictures = self.below(folder).pictures
+                labels.setdefault(split, []).extend([classes.index(name)] * len(pictures))
+                paths += pictures
+
+        used = [f"{path.name}/" for split in SPLITS for path in folders.get(split, {}).values()]
+        self._notes.append(
+            f"{some_of(used, 6)} are read as class folders of splits: the classes "
+            f"{some_of(classes)}; {listed([split for split in SPLITS if split in labels])} sets"
+        )
+        return Labelled(
+            PictureFiles(paths),
+            labels["train"],
+            labels.get("test"),
+            tuple(classes),
+            self._notes,
+            labels.get("validation"),
+        )
+
     def check_links(self, *, skip: bool) -> None:
         """Raise `AnewError` if pictures are links that lead nowhere, or note it with `skip`."""
         broken = self.below(self._place).broken
@@ -188,12 +234,13 @@ class _Tree:
                 "give a table of files and classes beside them (labels.csv)"
             )
         self._look_into_classes(train, classes)
+        splits = self._as_tiny_imagenet(splits, classes)
 
         paths: list[str] = []
         labels: dict[SplitName, list[int]] = {}
         for split in SPLITS:
-            if split in splits and self._has_classes(split, splits[split], classes):
-                mine = self._pictures(splits[split], classes)
+            mine = self._of_split(split, splits[split], classes) if split in splits else []
+            if mine:
                 labels[split] = [label for label, files in mine for _ in files]
                 paths += [file for _, files in mine for file in files]
         named = self._names(classes)
@@ -264,16 +311,50 @@ class _Tree:
                 f": if those are the classes, give one of {train}'s folders, or put theirs together"
             )
 
-    def _has_classes(self, split: SplitName, part: Path, classes: Sequence[str]) -> bool:
-        """Return whether a split has labelled pictures; note it if not."""
+    def _as_tiny_imagenet(
+        self, splits: Mapping[SplitName, Path], classes: Sequence[str]
+    ) -> Mapping[SplitName, Path]:
+        """Return the splits; those of Tiny ImageNet, whose test set has no labels, with val/ as it.
+
+        It is known by its file of classes, `wnids.txt`.
+        """
+        is_it = (self._place / "wnids.txt").is_file() and "validation" in splits
+        if not is_it or ("test" in splits and self._has_classes(splits["test"], classes)):
+            return splits
+        validation = splits["validation"]
+        self._notes.append(
+            f"{validation.name}/ is used as the test set, as is usual for Tiny ImageNet: its own "
+            "test set has no public labels"
+        )
+        return {"train": splits["train"], "test": validation}
+
+    def _of_split(
+        self, split: SplitName, part: Path, classes: Sequence[str]
+    ) -> list[tuple[int, list[str]]]:
+        """Return the numbers of a split's classes with their picture files, none without labels."""
+        if split == "train" or self._has_classes(part, classes):
+            return self._pictures(part, classes)
+
+        pictures = self.below(part).pictures
+        pairs, notes = read_split_tables(self._place, split, pictures, part, classes)
+        self._notes += notes
+        if pairs:
+            by_class: dict[str, list[str]] = {}
+            for path, label in pairs:
+                by_class.setdefault(label, []).append(path)
+            return [(number, by_class.get(name, [])) for number, name in enumerate(classes)]
+
+        what = "no picture"
+        if pictures:
+            what = f"{counted(len(pictures), 'picture')} without class folders"
+        self._notes.append(f"{part.name}/ is not used: it holds {what}")
+        return []
+
+    def _has_classes(self, part: Path, classes: Sequence[str]) -> bool:
+        """Return whether a split's pictures lie in folders of the classes."""
         found = self.classes(part)
         unlabelled = not found or (len(found) == 1 and found[0] not in classes)
-        if split == "train" or not unlabelled or did_you_mean(found[0] if found else "", classes):
-            return True
-        count = len(self.below(part).pictures)
-        what = f"{counted(count, 'picture')} without class folders" if count else "no picture"
-        self._notes.append(f"{part.name}/ is not used: it holds {what}")
-        return False
+        return not unlabelled or bool(did_you_mean(found[0] if found else "", classes))
 
     def _pictures(self, part: Path, classes: Sequence[str]) -> list[tuple[int, list[str]]]:
         """Return the numbers of a split's classes with their picture files."""
@@ -401,6 +482,17 @@ def _are_splits(names: Iterable[str]) -> bool:
 def _split_by_word(name: str) -> SplitName | None:
     """Return the split that a word of a folder's name says: `seg_train`, `train2017`."""
     return split_called(name) or split_in(re.sub(r"\d+$", "", name))
+
+
+def _split_and_rest(name: str) -> tuple[SplitName | None, str]:
+    """Return the split that a folder's first or last word says, and the rest of its name."""
+    words = re.split(r"[-_. ]+|(?<=[a-z])(?=[A-Z])", name)
+    for word, start in ((words[0], True), (words[-1], False)):
+        split = split_called(word)
+        rest = name[len(word) :] if start else name[: -len(word)]
+        if split is not None and rest.strip("-_. "):
+            return split, rest.strip("-_. ")
+    return None, name
 
 
 def _folders(place: Path) -> list[Path]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 from anew.core.errors import AnewError
 from anew.core.text import counted
 from anew.data.kept import some_of
-from anew.data.sources.class_names import is_called_class_names, names_beside
+from anew.data.sources.class_names import class_key, is_called_class_names, names_beside
 from anew.data.sources.labels import no_classes
 from anew.data.sources.layout_names import (
     FILES,
@@ -31,6 +31,7 @@ _ALL = re.compile(r"(labels?|meta_?data|annotations?|classes|data(set)?|index|im
 _NOTHING = ("", "nan", "<na>", "null")
 _YES, _NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
 _SEVERAL = ("|", ";", ",")
+_SAMPLE = re.compile(r"sample|submission")
 Pairs = list[tuple[str, str]]
 
 
@@ -87,6 +88,65 @@ def read_tables(reading: Reading, pictures: Sequence[str]) -> Rows | None:
     if not tables.labels.get("train"):
         return None
     return tables.rows(len(pictures))
+
+
+def read_split_tables(
+    place: Path, split: SplitName, pictures: Sequence[str], part: Path, classes: Sequence[str]
+) -> tuple[Pairs, list[str]]:
+    """Return the picture and the class of each row of a table for the pictures in a split's folder.
+
+    The table lies in that folder `part`, or beside it with the split's name, as `test.csv`. Its
+    labels are `classes`; the training pictures lie in folders of those. Returns what is to be said
+    as well; no pairs if there is no such table.
+    """
+    inside = [file for file in sorted(part.iterdir()) if file.is_file()]
+    beside = [file for file in sorted(place.iterdir()) if split_called(file.stem) == split]
+    files = _Files(part, pictures)
+    known = {class_key(name): name for name in classes}
+    notes: list[str] = []
+
+    for file in dict.fromkeys((*inside, *beside)):
+        is_table = file.suffix.lower() in SUFFIXES and not is_of_system(file.name)
+        if not is_table or file.is_dir() or _SAMPLE.search(file.stem.lower()):
+            continue
+        table = read_table(file, lambda cell, file=file: bool(files.find(cell, file, None)))
+        pairs = _known_pairs(table, files, known)
+        if len({label for _, label in pairs}) == 1 < len(pairs):
+            notes.append(f"{file.name} is not used: all its labels are '{pairs[0][1]}'")
+            continue
+        if pairs:
+            rest = len(pictures) - len(dict(pairs))
+            left = f"; {counted(rest, 'picture')} not in it" if rest else ""
+            return list(dict(pairs).items()), [
+                f"labels of {part.name}/ come from {file.name}{left}"
+            ]
+    return [], notes
+
+
+def _known_pairs(table: Table, files: _Files, known: Mapping[str, str]) -> Pairs:
+    """Return the picture and the class of a table's rows; none if it does not tell them all."""
+    columns = {name: table.column(name) for name in table.columns}
+    named: dict[str, list[str]] = {}
+    for name, cells in columns.items():
+        found = [files.find(cell, table.path, None) if cell else [] for cell in cells]
+        if cells and all(len(one) == 1 for one in found):
+            named[name] = [one[0] for one in found]
+    if not named:
+        return []
+
+    # A column of other numbers may name pictures by chance, but not so many.
+    file = max(named, key=lambda name: len(set(named[name])))
+    del columns[file]
+    usual = column_called(list(columns), LABELS)
+    fitting = [
+        name for name, cells in columns.items() if all(class_key(cell) in known for cell in cells)
+    ]
+    if usual in fitting:
+        fitting = [usual]
+    if len(fitting) != 1:
+        return []
+    labels = [known[class_key(cell)] for cell in columns[fitting[0]]]
+    return list(zip(named[file], labels, strict=True))
 
 
 class _Tables:
