@@ -5,6 +5,7 @@ does not fit.
 import functools
 import importlib
 import math
+import subprocess
 import sys
 
 import pytest
@@ -17,6 +18,7 @@ from anew.data.signature import Signature
 from anew.models import WideResNet, build, catalogue, outline, outline_for, spelled
 from anew.models.architectures import ARCHITECTURES
 from anew.models.densenet import DenseLayer, Transition
+from anew.models.outlines import outlined
 from anew.studies.networks import DENSE_ROWS
 
 SMALL = ("wide_resnet-10-1", "densenet-10-4", "resnet18", "lenet", "mlp", "small_cnn")
@@ -607,3 +609,25 @@ def test_what_does_not_fit_is_refused_in_one_line(name, shape, options, words):
         build(name, shape, 10, options)
     assert "\n" not in str(refusal.value)
     assert f"'{name}'" in str(refusal.value)
+
+
+def test_an_outline_has_the_names_and_shapes_and_draws_nothing():
+    real = build("resnet18", (3, 32, 32), 10).state_dict()
+    with outlined():
+        network = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Embedding(5, 4))
+        before = torch.empty(2)
+        assert torch.nn.init.kaiming_normal_(tensor=network[0].weight) is network[0].weight
+        assert before.normal_() is before
+    assert all(parameter.is_meta for parameter in network.parameters())
+    shapes = {
+        name: tensor.shape
+        for name, tensor in outline("resnet18", (3, 32, 32), 10).state_dict().items()
+    }
+    assert shapes == {name: tensor.shape for name, tensor in real.items()}
+
+
+def test_listing_models_loads_no_compiler():
+    code = "import sys; from anew.models import catalogue, language_models; catalogue(); "
+    code += "language_models(); print('torch._dynamo' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

@@ -17,6 +17,7 @@ from anew.data.signature import Signature
 from anew.evaluation.predictor import Predictor
 from anew.export.comparison import Ask, sample
 from anew.models.network import Network
+from anew.models.outlines import outlined
 from anew.models.returns import find_logits
 
 
@@ -145,7 +146,7 @@ def _with_size(name: str, named: dict[str, Any], signature: Signature) -> dict[s
 
     sized: dict[str, Any] = {**named, "img_size": tuple(signature.input_shape[1:])}
     try:
-        with torch.device("meta"):
+        with outlined():
             timm.create_model(name, pretrained=False, **sized)
     # Models that take no size, and those that cannot be outlined: the comparison decides.
     except (TypeError, RuntimeError, NotImplementedError):

@@ -19,6 +19,7 @@ from anew.core.errors import AnewError, did_you_mean, in_one_line
 from anew.core.spec import ModelSpec
 from anew.data.signature import Signature
 from anew.models.architectures import ARCHITECTURES, Architecture, Shape
+from anew.models.outlines import outlined
 from anew.models.trying import made_for, try_blank
 
 Scalar = bool | int | float | str
@@ -85,7 +86,7 @@ def outline_for(
 ) -> nn.Module:
     """Return a model's outline as `outline` does, for examples of any kind."""
     # Models of others may compute with numbers while they are built, so they get real ones.
-    with torch.device("cpu" if is_foreign(name) else "meta"):
+    with torch.device("cpu") if is_foreign(name) else outlined():
         return _build(signature, name, options)
 
 
@@ -121,7 +122,7 @@ def catalogue(input_shape: Shape = (3, 32, 32), classes: int = 10) -> list[Entry
     """Return anew's own architectures that take such inputs, with their parameter counts."""
     entries: list[Entry] = []
     signature = Signature.of_shape(input_shape, classes)
-    with torch.device("meta"):
+    with outlined():
         for architecture in ARCHITECTURES:
             if not _takes(architecture, signature):
                 continue
@@ -139,7 +140,7 @@ def language_models(vocabulary: int = 10_000) -> list[Entry]:
     entries: list[Entry] = []
     words = tuple(map(str, range(vocabulary)))
     signature = Signature((1,), words, kind="tokens", positions=(1,))
-    with torch.device("meta"):
+    with outlined():
         for architecture in ARCHITECTURES:
             for name in architecture.examples if architecture.reads_text else ():
                 model = _build_known(signature, name, {})

@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 
-import torch
 from torch import Tensor, nn
 
 from anew.core.errors import AnewError
@@ -16,6 +15,7 @@ from anew.models.architectures import ARCHITECTURES
 from anew.models.building import outline_for
 from anew.models.fitting import Fit
 from anew.models.network import Network
+from anew.models.outlines import outlined
 
 SHOWN = 3
 # From this share of a model's names on, a checkpoint is taken for one of the same architecture.
@@ -166,7 +166,7 @@ def _outlines(signature: Signature) -> Iterator[tuple[str, nn.Module]]:
         import torchvision
 
         for depth in (18, 34, 50, 101, 152):
-            with torch.device("meta"):
+            with outlined():
                 yield (
                     f"torchvision:resnet{depth}",
                     torchvision.models.get_model(f"resnet{depth}", weights=None),

@@ -17,6 +17,7 @@ from anew.core.spec import ModelSpec, TrainingSpec
 from anew.data import Contents
 from anew.data.signature import Signature
 from anew.models import is_foreign, network
+from anew.models.outlines import outlined
 from anew.training.checkpoint import checkpoint_bytes
 
 FORWARDS_OF_A_STEP = 3
@@ -72,7 +73,7 @@ def footprint(
     else:
         signature = Signature(input_shape, names, statistics, statistics)
 
-    with torch.device("cpu" if is_foreign(model.name) else "meta"):
+    with torch.device("cpu") if is_foreign(model.name) else outlined():
         built = network.build_empty(model, signature)
         with _decomposed(), FlopCounterMode(display=False) as counter, torch.no_grad():
             built.eval()(signature.blank(1))
