@@ -496,8 +496,8 @@ def test_a_folders_name_may_say_a_split_and_a_class(tmp_path, names):
 def test_folders_of_folds_are_no_classes_of_splits(tmp_path):
     for name in ("train_1", "train_2", "test_1", "test_2"):
         folder(tmp_path / name)
-    source = load(f"folder:{tmp_path}")
-    assert not any("class folders of splits" in note for note in source.notes)
+    with pytest.raises(AnewError, match="train_1/ and train_2/ hold class folders each"):
+        load(f"folder:{tmp_path}")
 
 
 def test_the_same_letters_may_be_written_in_two_ways(tmp_path):

@@ -551,7 +551,7 @@ def write_rows(file, **columns):
         ),
         (
             lambda file: write_rows(file, image=["a.png"], label=[0]),
-            ("row 0", "holds no bytes of a picture"),
+            ("row 0", "no bytes of a picture"),
         ),
         (
             lambda file: write_rows(file, image=[{"bytes": None, "path": "a"}], label=[0]),

@@ -168,7 +168,7 @@ def _list_kinds(form: str) -> None:
 def _facts(loaded: Source, spec: DataSpec) -> dict[str, Any]:
     """Return what is known of a source of examples; None for a set that it has not."""
     from anew.core import memory
-    from anew.data.copies import copies_in_words
+    from anew.data.remarks import remarks
     from anew.data.units import find_units
 
     free = memory.free_bytes()
@@ -176,7 +176,7 @@ def _facts(loaded: Source, spec: DataSpec) -> dict[str, Any]:
         len(one) * math.prod(one.input_shape) * one.show(slice(0, 1)).element_size()
         for one in loaded.splits
     )
-    notes = [*loaded.notes, *copies_in_words(loaded)]
+    notes = [*loaded.notes, *remarks(loaded)]
     is_picture = loaded.train.kind == "picture"
     if spec.source.startswith("npz:") and is_picture:
         notes.insert(

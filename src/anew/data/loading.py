@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from anew.core.spec import DataSpec
-from anew.data.copies import copies_in_words
+from anew.data.remarks import remarks
 from anew.data.sources import Source, open_source
 from anew.data.split import Data, prepare
 from anew.data.storage import Storage
@@ -25,6 +25,6 @@ def prepare_and_log(source: Source, spec: DataSpec, storage: Storage) -> Data:
     for note in source.notes:
         storage.log(f"data: {note}")
     data = prepare(source, spec)
-    for note in copies_in_words(source, data):
+    for note in remarks(source, data):
         storage.log(f"data: {note}")
     return data

@@ -47,7 +47,13 @@ def check_lengths(name: str, inputs: Sequence[int], labels: Sequence[int]) -> No
             f"data '{name}': labels must have shape (N,), got {tuple(labels)}; give the number of "
             "one class for each input"
         )
+
     count = inputs[0] if inputs else 0
+    if count != labels[0] and len(inputs) == 4 and inputs[-1] == labels[0]:
+        raise AnewError(
+            f"data '{name}': inputs of shape {tuple(inputs)} have the {labels[0]} examples on the "
+            "last axis, as MATLAB has them; give numpy.moveaxis(x, -1, 0)"
+        )
     if count != labels[0]:
         raise AnewError(
             f"data '{name}': {count} inputs and {labels[0]} labels; give one label for each input"

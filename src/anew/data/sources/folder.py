@@ -34,8 +34,34 @@ SUFFIXES = frozenset(
 )
 BESIDE = ("meta", "metadata", "annotations", "labels")
 """Folders that may hold the names of classes beside the folders of pictures."""
+IMAGE_FOLDERS = frozenset(("image", "images", "img", "imgs", "original", "originals"))
+"""What a folder with a class's pictures is called beside one with their masks."""
+_WORD = re.compile(r"([^\W\d_](?:.*[^\W\d_])?)[-_. (]*\d+\)?")
+"""The stem of a file with a word before its number."""
+_PART = re.compile(r"(^|[-_. ])(parts?|images?|imgs?|pictures|photos|batch|chunk|data|archive)$")
+_MASKS = frozenset(
+    ("mask", "masks", "segmentation", "segmentations", "ground_truth", "groundtruth", "gt")
+)
+_MASK_NAME = re.compile(r"(.+?)[-_ ]+(mask|seg|segmentation|gt)([-_ ]?\d+)?$", re.IGNORECASE)
 DEPTH = 3
 """So many folders deep a `train/` is looked for that is not where it should be."""
+
+
+_NPZ = "with numpy.savez as x and y, and give npz:FILE"
+_INSTEAD = {
+    ".heic": "convert them to JPEG",
+    ".dcm": "convert them to PNG, in the window of what they show",
+    ".npy": f"save the arrays {_NPZ}",
+    ".mat": f"read it with scipy.io.loadmat, and save its arrays {_NPZ}",
+    ".h5": f"read it with h5py, and save its arrays {_NPZ}",
+    ".hdf5": f"read it with h5py, and save its arrays {_NPZ}",
+    ".tfrecord": "write the pictures into files, one folder for each class",
+    ".npz": "give npz:FILE",
+    ".parquet": "give parquet:PATH",
+    ".tar": "give tar:PATH",
+    ".csv": f"if the tables hold pixels, save them {_NPZ}",
+}
+"""What to do with files that are no pictures where there are none."""
 
 
 @dataclass
@@ -70,11 +96,14 @@ def read_folder(reading: Reading) -> Source:
     of_splits = {} if splits else tree.class_folders_of_splits()
     if of_splits:
         return source_of(tree.labelled_by_names(of_splits), reading)
-    if not splits and (len(classes) < 2 or all(map(split_called, classes))):
+    are_parts = not splits and _are_parts(classes)
+    if not splits and (len(classes) < 2 or are_parts or all(map(_split_with_number, classes))):
         rows = read_tables(reading, tree.everything())
         if rows is not None:
             return source_of(_labelled(reading.name, rows), reading)
         tree.check_place()
+        if are_parts:
+            tree.note_parts(classes)
     return source_of(tree.labelled(splits or {"train": place}), reading)
 
 
@@ -111,7 +140,7 @@ class _Tree:
                     for path in several
                     if path != chosen
                 ]
-        return {split: self._inner(path) for split, path in found.items()}
+        return self._inner_of(found)
 
     def splits_by_words(self) -> dict[SplitName, Path]:
         """Return folders that a word of their names calls splits, such as `seg_train`, `val2017`.
@@ -125,10 +154,11 @@ class _Tree:
                 continue
             if split in found:
                 return {}
-            found[split] = self._inner(path)
+            found[split] = path
 
         if len(found) < 2 or "train" not in found:
             return {}
+        found = self._inner_of(found)
         classes = set(self.classes(found["train"]))
         others = {
             name for split, path in found.items() if split != "train" for name in self.classes(path)
@@ -195,13 +225,31 @@ class _Tree:
             )
         self._notes.append(f"{lead}; skipped")
 
-    def _inner(self, split: Path) -> Path:
-        """Return the folder with a split's classes: often `train/train/`, as archives unpack."""
+    def _inner_of(self, splits: dict[SplitName, Path]) -> dict[SplitName, Path]:
+        """Return the folders with the splits' classes, which may lie one folder deeper.
+
+        Archives unpack to `train/train/`, and others hold `train/images/`.
+        """
+        if "train" not in splits:
+            return splits
+        train = self._inner(splits["train"], None)
+        classes = set(self.classes(train))
+        return {
+            split: train if split == "train" else self._inner(path, classes)
+            for split, path in splits.items()
+        }
+
+    def _inner(self, split: Path, classes: set[str] | None) -> Path:
+        """Return the folder with a split's classes; `classes` are those of the training set."""
         inside = self.classes(split)
-        if len(inside) != 1 or len(self.classes(split / inside[0])) < 2:
+        if len(inside) != 1:
             return split
-        is_same = _split_by_word(inside[0]) == _split_by_word(split.name)
-        return split / inside[0] if is_same else split
+
+        below = set(self.classes(split / inside[0]))
+        if classes is None:
+            return split / inside[0] if len(below) > 1 else split
+        is_deeper = inside[0] not in classes and bool(below & classes)
+        return split / inside[0] if is_deeper else split
 
     def classes(self, part: Path) -> list[str]:
         """Return the folders in a split's folder that hold pictures, sorted."""
@@ -221,18 +269,7 @@ class _Tree:
         """Return the pictures of the splits with their classes."""
         train = splits["train"]
         classes = self.classes(train)
-        if not classes:
-            raise self._error(
-                f"{train} holds no class folders{self._no_pictures(train)}; put the pictures "
-                "into one folder for each class, or give a table of files and classes beside "
-                "them (labels.csv)"
-            )
-        if len(classes) == 1:
-            raise self._error(
-                f"all pictures of {train} lie in one folder, {classes[0]}/, and a classifier "
-                "needs at least 2 classes; put the pictures into one folder for each class, or "
-                "give a table of files and classes beside them (labels.csv)"
-            )
+        self._check_classes(train, classes)
         self._look_into_classes(train, classes)
         splits = self._as_tiny_imagenet(splits, classes)
 
@@ -270,25 +307,74 @@ class _Tree:
         if len(with_pictures) == 1 and len(self.classes(self._place / with_pictures[0])) > 1:
             inner = self._place / with_pictures[0]
             raise self._error(f"has one folder of pictures, {inner}; give folder:{inner}")
+        with_classes = [name for name in with_pictures if len(self.classes(self._place / name)) > 1]
+        if _are_splits(with_pictures) and len(with_classes) > 1:
+            raise self._error(
+                f"{listed([f'{name}/' for name in with_classes])} hold class folders each; put "
+                "those for training into one folder train/, those for testing into test/"
+            )
         if _are_splits(with_pictures):
             hold = "hold" if len(with_pictures) > 1 else "holds"
             raise self._error(
                 f"{listed([f'{name}/' for name in with_pictures])} {hold} pictures outside class "
-                "folders; put those for training into train/CLASS/, or give a table of files and "
-                "classes beside them (train.csv)"
+                f"folders{self._said_by_names()}; put those for training into train/CLASS/, or "
+                "give a table of files and classes beside them (train.csv)"
             )
-        if len(with_pictures) > 1 and all(map(split_called, with_pictures)):
+        if len(with_pictures) > 1 and all(map(_split_with_number, with_pictures)):
             raise self._error(
                 f"{listed([f'{name}/' for name in with_pictures])} are no training set; call the "
                 "folder of that train/"
             )
 
-    def _no_pictures(self, part: Path) -> str:
-        """Return what lies in a part without pictures, in words."""
-        others = self.below(part).others
-        if not others or self.below(part).pictures:
+    def _check_classes(self, train: Path, classes: Sequence[str]) -> None:
+        """Raise `AnewError` if there are not two classes, with what lies there instead."""
+        put = (
+            "put the pictures into one folder for each class, or give a table of files and classes "
+            "beside them (labels.csv)"
+        )
+
+        if not classes:
+            others = self.below(train).others if not self.below(train).pictures else Counter[str]()
+            for suffix, advice in _INSTEAD.items():
+                if suffix in others:
+                    raise self._error(f"{train} holds no pictures, but {_counts(others)}; {advice}")
+            also = f", and no file with a suffix of pictures: {_counts(others)}" if others else ""
+            raise self._error(f"{train} holds no class folders{also}{self._said_by_names()}; {put}")
+        if len(classes) == 1:
+            raise self._error(
+                f"all pictures of {train} lie in one folder, {classes[0]}/, and a classifier "
+                f"needs at least 2 classes{self._said_by_names()}{self._tables_not_read()}; {put}"
+            )
+
+    def note_parts(self, classes: Sequence[str]) -> None:
+        """Note that the class folders seem to be the parts of an archive, without labels."""
+        self._notes.append(
+            f"{some_of([f'{name}/' for name in classes], 3)} are read as classes, but seem to be "
+            "the parts of one set; if so, give a table of files and classes beside them "
+            "(labels.csv)"
+        )
+
+    def _said_by_names(self) -> str:
+        """Return which classes the names of the files seem to say, as `cat.12.jpg` does."""
+        words = [_WORD.fullmatch(PurePath(path).stem) for path in self.everything()]
+        counts = Counter(word[1] for word in words if word)
+        if not 2 <= len(counts) <= len(words) / 2 or counts.total() < 0.5 * len(words):
             return ""
-        return f", and no file with a suffix of pictures: {_counts(others)}"
+        shown = [f"{word} {count:,}" for word, count in counts.most_common()]
+        return f" (the files' names may say the classes: {some_of(shown, 3)})"
+
+    def _tables_not_read(self) -> str:
+        """Return which tables lie there that are not read, in words."""
+        folders = [self._place, *_folders(self._place)]
+        found = [
+            PurePath(file).name
+            for folder in folders
+            for file in _split_entries(folder)[1]
+            if file.lower().endswith((".xlsx", ".xls", ".ods", ".mat", ".xml", ".pkl", ".parquet"))
+        ]
+        if not found:
+            return ""
+        return f" ({some_of(found, 3)} {'is' if len(found) == 1 else 'are'} not read: save CSV)"
 
     def _look_into_classes(self, train: Path, classes: Sequence[str]) -> None:
         """Look whether what seem to be classes hold the splits, or the classes themselves.
@@ -296,10 +382,13 @@ class _Tree:
         Raises `AnewError` if each of them holds a training set; notes it if all hold the same
         folders.
         """
-        inside = [tuple(self.classes(train / name)) for name in classes]
+        inside = [tuple(self.classes(self._only(train / name))) for name in classes]
         if len(set(inside)) > 1 or len(inside[0]) < 2:
             return
         same = inside[0]
+        if all(name.lower() in {*_MASKS, *IMAGE_FOLDERS} for name in same):
+            return
+
         if _are_splits(same):
             raise self._error(
                 f"each class folder of {train} holds {listed([f'{name}/' for name in same])}; put "
@@ -327,6 +416,11 @@ class _Tree:
             "test set has no public labels"
         )
         return {"train": splits["train"], "test": validation}
+
+    def _only(self, folder: Path) -> Path:
+        """Return a folder, or the one with pictures in it if that is the only one there."""
+        inside = self.classes(folder)
+        return folder / inside[0] if len(inside) == 1 else folder
 
     def _of_split(
         self, split: SplitName, part: Path, classes: Sequence[str]
@@ -359,7 +453,7 @@ class _Tree:
     def _pictures(self, part: Path, classes: Sequence[str]) -> list[tuple[int, list[str]]]:
         """Return the numbers of a split's classes with their picture files."""
         found: list[tuple[int, list[str]]] = []
-        deeper = total = 0
+        deeper = total = masks = 0
         composed = {unicodedata.normalize("NFC", name): name for name in classes}
         for label in self.classes(part):
             # File systems write the same letters in two ways.
@@ -371,7 +465,9 @@ class _Tree:
                     "examples"
                 )
             below = self.below(part / label)
-            found.append((classes.index(known), below.pictures))
+            pictures = _without_masks(below.pictures, part / label)
+            found.append((classes.index(known), pictures))
+            masks += len(below.pictures) - len(pictures)
             deeper, total = deeper + below.deeper, total + len(below.pictures)
 
         if deeper:
@@ -379,6 +475,8 @@ class _Tree:
                 f"{deeper:,} of {total:,} pictures of {part} lie in sub-folders of their class's "
                 "folder"
             )
+        if masks:
+            self._notes.append(f"{counted(masks, 'mask')} of other pictures of {part} are ignored")
         return found
 
     def _names(self, classes: Sequence[str]) -> NamesFound:
@@ -425,6 +523,32 @@ class _Tree:
 def is_picture(name: str) -> bool:
     """Return whether a file's name is that of a picture."""
     return PurePath(name).suffix.lower() in SUFFIXES
+
+
+def _without_masks(pictures: list[str], folder: Path) -> list[str]:
+    """Return a class's pictures without those that are masks of others there, by their names.
+
+    A mask lies in a folder `masks` and has the stem of another picture, or is called `NAME_mask`
+    beside NAME.
+    """
+    inside = {path: PurePath(path).relative_to(folder).parts for path in pictures}
+    in_mask_folder = {
+        path for path, parts in inside.items() if _MASKS & {part.lower() for part in parts[:-1]}
+    }
+    plain = {PurePath(path).stem for path in pictures if path not in in_mask_folder}
+    beside = {(PurePath(path).parent, PurePath(path).stem) for path in pictures}
+
+    masks: set[str] = set()
+    for path in pictures:
+        named = _MASK_NAME.fullmatch(PurePath(path).stem)
+        stem = named[1] if named else PurePath(path).stem
+        if path in in_mask_folder:
+            is_mask = bool({stem, PurePath(path).stem} & plain)
+        else:
+            is_mask = named is not None and (PurePath(path).parent, stem) in beside
+        if is_mask:
+            masks.add(path)
+    return [path for path in pictures if path not in masks]
 
 
 def _counts(others: Counter[str]) -> str:
@@ -475,8 +599,20 @@ def _labelled(name: str, rows: Rows) -> Labelled:
 
 def _are_splits(names: Iterable[str]) -> bool:
     """Return whether all folders are called like splits, of which one is for training."""
-    splits = [split_called(name) for name in names]
+    splits = [_split_with_number(name) for name in names]
     return "train" in splits and None not in splits
+
+
+def _split_with_number(name: str) -> SplitName | None:
+    """Return the split that a folder's name says without a number behind it: `test1`."""
+    return split_called(re.sub(r"[-_. ]*\d+$", "", name))
+
+
+def _are_parts(classes: Sequence[str]) -> bool:
+    """Return whether folders are numbered parts of one set: `images_001`, `images_part_2`."""
+    plain = {re.sub(r"\d+", "", name.lower()).strip("-_. ") for name in classes}
+    numbered = all(re.search(r"\d", name) for name in classes)
+    return len(classes) > 1 and numbered and len(plain) == 1 and bool(_PART.search(plain.pop()))
 
 
 def _split_by_word(name: str) -> SplitName | None:

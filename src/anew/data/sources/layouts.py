@@ -115,6 +115,43 @@ def find_archive(root: Path, words: Sequence[str]) -> Path | None:
     return None
 
 
+def what_is_near(root: Path) -> str:
+    """Return what lies in a folder in place of a data set, with what mends it; "" for nothing.
+
+    CIFAR's files for C, or a part of the IDX files.
+    """
+    if not root.is_dir():
+        return ""
+    names = {path.name for folder in (root, root / "cifar-10-batches-bin") for path in _in(folder)}
+    if {"data_batch_1.bin", "test_batch.bin"} <= names or {"train.bin", "test.bin"} <= names:
+        return (
+            f"{root} holds CIFAR's binary files for C; give the ones for Python "
+            "(cifar-10-batches-py, cifar-100-python), or another --data.root with --data.download"
+        )
+
+    for place in (root / "raw", root):
+        found = [
+            match for match in map(_IDX_NAME.match, (path.name for path in _in(place))) if match
+        ]
+        there = {
+            (match["prefix"], "train" if match["split"] == "train" else "test", match["what"])
+            for match in found
+        }
+        for prefix in sorted({prefix for prefix, _, _ in there}):
+            missing = [
+                f"{'train' if split == 'train' else 't10k'}-{what}"
+                for split in ("train", "test")
+                for what in ("images", "labels")
+                if (prefix, split, what) not in there
+            ]
+            return f"{place} lacks the files {' and '.join(missing)}; download them too"
+    return ""
+
+
+def _in(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
 def find_cifar(root: Path, name: str) -> Path | None:
     """Return the folder with CIFAR's files: ROOT/cifar-10-batches-py, ROOT itself, or None."""
     folder, train, test, meta = CIFAR_FILES[name]

@@ -30,6 +30,20 @@ KNOWN = ("x_train", "y_train", "x_test", "y_test", "x_val", "y_val", "x", "y")
 _INPUTS = {"x", "image", "images", "img", "imgs", "data", "inputs", "pictures", "features"}
 _LABELS = {"y", "label", "labels", "target", "targets"}
 _POSITIONS = {"arr_0": "x", "arr_1": "y"}
+_SAVE = "save its arrays with numpy.savez as x and y"
+_INSTEAD = {
+    ".npy": "save the inputs and the labels together: numpy.savez('data.npz', x=x, y=y)",
+    ".mat": f"read it with scipy.io.loadmat, and {_SAVE} (examples on the first axis)",
+    ".h5": f"read it with h5py, and {_SAVE}",
+    ".hdf5": f"read it with h5py, and {_SAVE}",
+    ".pt": f"read it with torch.load, and {_SAVE}, or give them to anew.train(data=(x, y))",
+    ".pth": f"read it with torch.load, and {_SAVE}, or give them to anew.train(data=(x, y))",
+    ".pkl": f"read it with pickle, and {_SAVE}",
+    ".pickle": f"read it with pickle, and {_SAVE}",
+    ".csv": f"read it with numpy.loadtxt or pandas, and {_SAVE} (pictures as N x H x W)",
+    ".parquet": "give parquet:PATH",
+}
+"""What to do with files of other kinds."""
 Shapes = Mapping[str, tuple[tuple[int, ...], int]]
 
 
@@ -135,6 +149,14 @@ def _headers(name: str, place: Path) -> dict[str, tuple[tuple[int, ...], int]]:
 
     Raises `AnewError` if one promises more bytes than the archive holds.
     """
+    instead = _INSTEAD.get(place.suffix.lower())
+    if instead is not None:
+        raise AnewError(f"data '{name}': is no .npz archive; {instead}")
+    if place.is_dir():
+        raise AnewError(
+            f"data '{name}': is a folder; give the .npz file (numpy.savez('data.npz', x_train=..., "
+            "y_train=...)), or folder:PATH for pictures"
+        )
     if not zipfile.is_zipfile(place):
         raise AnewError(
             f"data '{name}': is no whole .npz archive; save the arrays with numpy.savez"

@@ -221,6 +221,17 @@ def _content(place: str, column: str, value: Any) -> bytes:
     content = value.get("bytes") if isinstance(value, dict) else value
     if content is None:
         raise PictureError(f"{place}: column '{column}' holds no picture")
+
+    if isinstance(content, str):
+        raise AnewError(
+            f"{place}: column '{column}' holds a text and no bytes of a picture; if it names a "
+            "file, write the table as labels.csv beside the pictures, and give folder:PATH"
+        )
+    if isinstance(content, list):
+        raise AnewError(
+            f"{place}: column '{column}' holds numbers and no bytes of a picture file; save them "
+            "with numpy.savez as x and y, and give npz:FILE"
+        )
     if not isinstance(content, bytes):
         raise AnewError(
             f"{place}: column '{column}' holds no bytes of a picture; write them into it"

@@ -21,6 +21,7 @@ from anew.data.pictures import Form, PictureError, fit
 from anew.data.sources.arrays import names_of
 from anew.data.storage import Storage
 from anew.data.streamed import Streamed, settled
+from anew.data.units import find_units, units_in_words
 from anew.data.windows import Windows
 
 
@@ -252,6 +253,29 @@ def _check_fits(what: str, train: Examples, examples: Examples, names: tuple[str
             f"data '{what} has inputs {examples.input_shape}, training inputs are "
             f"{train.input_shape}; they must be the same"
         )
+    if train.kind == "picture":
+        _check_units(what, train, examples)
+
+
+def _check_units(what: str, train: Examples, examples: Examples) -> None:
+    """Raise `AnewError` if pictures are in 0..1 in one set and in other units in another."""
+    if not isinstance(train, Resident) or not isinstance(examples, Resident):
+        return
+    units = find_units(train, "auto"), find_units(examples, "auto")
+    if train.inputs.dtype == examples.inputs.dtype and (
+        units[0] == units[1] or "unit" not in units
+    ):
+        return
+    theirs = f"{units_in_words(units[1])} in {_type(examples)}"
+    trained = f"{units_in_words(units[0])} in {_type(train)}"
+    raise AnewError(
+        f"data '{what} has pictures in other units, {theirs}, than the training set, {trained}; "
+        "give both alike"
+    )
+
+
+def _type(examples: Resident) -> str:
+    return str(examples.inputs.dtype).removeprefix("torch.")
 
 
 def recorded(source: Source, what: str) -> tuple[Facts | None, str]:

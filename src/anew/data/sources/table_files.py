@@ -1,10 +1,10 @@
-"""Files of tables beside pictures: CSV, TSV, JSON lines, and lists of a path and a class a line."""
+"""Files of tables beside pictures: CSV, TSV, JSON, and lists of a path and a class a line."""
 
 from __future__ import annotations
 
 import codecs
 import csv
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -13,7 +13,7 @@ from anew.core.errors import AnewError
 from anew.core.files import check_regular
 from anew.core.parsing import parse_json
 
-SUFFIXES = (".csv", ".tsv", ".jsonl", ".txt")
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".txt")
 _DELIMITERS = (",", ";", "\t", "|")
 
 
@@ -45,7 +45,11 @@ def read_table(file: Path, names_picture: Callable[[str], bool]) -> Table:
     try:
         text = text_of(file.read_bytes())
         if file.suffix.lower() == ".jsonl":
-            return _of_json_lines(file, text)
+            return _of_records(
+                file, [parse_json(line) for line in text.splitlines() if line.strip()]
+            )
+        if file.suffix.lower() == ".json":
+            return _of_json(file, text, names_picture)
         rows = _rows(text, names_picture)
     except (OSError, UnicodeDecodeError, ValueError, csv.Error) as error:
         raise AnewError(f"{file}: cannot be read as a table ({error}); save it in UTF-8") from error
@@ -80,16 +84,41 @@ def _rows(text: str, names_picture: Callable[[str], bool]) -> list[list[str]]:
     return [row for row in csv.reader(lines, delimiter=delimiter) if any(row)]
 
 
-def _of_json_lines(file: Path, text: str) -> Table:
+def _of_json(file: Path, text: str, names_picture: Callable[[str], bool]) -> Table:
+    """Return a table of JSON: a list of records, or a mapping from a picture to its class.
+
+    Any other JSON, also a damaged one, is a table without rows: what lies beside pictures may say
+    anything.
+    """
+    columns = ["column 1", "column 2"]
+    try:
+        value = parse_json(text)
+    except ValueError:
+        return Table(file, columns, [])
+
+    if isinstance(value, list) and all(
+        isinstance(one, dict) for one in cast("list[object]", value)
+    ):
+        return _of_records(file, cast("list[object]", value))
+    if not isinstance(value, dict):
+        return Table(file, columns, [])
+
+    mapping = cast("Mapping[str, object]", value)
+    is_plain = all(isinstance(one, str | int) for one in mapping.values())
+    if not is_plain or not any(map(names_picture, mapping)):
+        return Table(file, columns, [])
+    return Table(file, columns, [[name, _text(one)] for name, one in mapping.items()])
+
+
+def _of_records(file: Path, values: Sequence[object]) -> Table:
     records: list[Mapping[str, object]] = []
-    for line in text.splitlines():
-        record = parse_json(line) if line.strip() else None
+    for record in values:
         if record is None:
             continue
         if not isinstance(record, dict):
             raise ValueError("a line is no object")
         records.append(cast("Mapping[str, object]", record))
-    columns = list(dict.fromkeys(name for record in records for name in record))
+    columns = list(dict.fromkeys(name for record in records for name in record)) or ["column 1"]
     rows = [[_text(record.get(name)) for name in columns] for record in records]
     return Table(file, columns, rows)
 

@@ -78,13 +78,16 @@ def read_tables(reading: Reading, pictures: Sequence[str]) -> Rows | None:
     if not found or not pictures:
         return None
 
+    # JSON beside pictures may say anything: it is no other table.
+    plain = [file for file in found if file.suffix.lower() != ".json"]
+    only = found[0] if len(found) == 1 else plain[0] if len(plain) == 1 else None
     tables = _Tables(reading, _Files(place, pictures), folders)
     # What is called like names of classes is looked at last: it may be a table of pictures too.
     for file in sorted(found, key=is_called_class_names):
         if tables.labels and is_called_class_names(file):
             tables.ignore(file, "there are other tables of pictures")
         else:
-            tables.add(file, is_only=len(found) == 1)
+            tables.add(file, is_only=file == only)
     if not tables.labels.get("train"):
         return None
     return tables.rows(len(pictures))
@@ -165,7 +168,7 @@ class _Tables:
             split_called(file.parent.name) if file.parent != self._reading.place else None
         )
         is_all = bool(_ALL.search(file.stem.lower())) or is_only
-        if file.suffix.lower() == ".txt" and not (is_all or split):
+        if file.suffix.lower() in (".txt", ".json") and not (is_all or split):
             # Any text may lie beside pictures.
             return
         if split is None and not is_all:
@@ -176,15 +179,12 @@ class _Tables:
         if file.suffix.lower() == ".txt" and not self._is_list(table):
             self._ignored[file] = "it lists no pictures first"
             return
-        if (
-            split is None
-            and not is_only
-            and not any(
-                self._files.find(cell.strip(), file, None)
-                for row in table.rows
-                for cell in row
-                if cell.strip()
-            )
+        may_be_other = file.suffix.lower() == ".json" or (split is None and not is_only)
+        if may_be_other and not any(
+            self._files.find(cell.strip(), file, None)
+            for row in table.rows
+            for cell in row
+            if cell.strip()
         ):
             self._ignored[file] = "it names no picture here"
             return
@@ -446,7 +446,10 @@ class _Files:
         self._place = place
         self._paths = {Path(path): path for path in pictures}
         self._names: dict[str, list[str]] = {}
+        self._numbers: dict[int, list[str]] = {}
         for path in self._paths:
+            if path.stem.isascii() and path.stem.isdigit():
+                self._numbers.setdefault(int(path.stem), []).append(os.fspath(path))
             for name in {path.name, path.stem}:
                 self._names.setdefault(name, []).append(os.fspath(path))
 
@@ -457,6 +460,7 @@ class _Files:
             path = base / name
             if path in self._paths:
                 return [self._paths[path]]
+
         found = self._names.get(PurePath(name).name, [])
         if len(found) > 1:
             found = [path for path in found if path.endswith(os.sep + name)] or found
@@ -464,6 +468,9 @@ class _Files:
             # The same name in train/ and in test/ is that of the table's split.
             mine = [path for path in found if self._split(path) == split]
             found = mine or found
+        if not found and name.isascii() and name.isdigit():
+            # Spreadsheets drop the zeros before a number: 7 is 00007.png.
+            return self._numbers.get(int(name), [])
         return found
 
     def _split(self, path: str) -> SplitName | None:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anew.core.errors import AnewError
+from anew.core.text import counted
 from anew.data.encoded import stamp_of
 from anew.data.kept import some_of
 from anew.data.sources.arrays import check_labels
@@ -67,7 +68,8 @@ def read_tar(reading: Reading) -> Source:
     if not len(numbers["train"]):
         raise AnewError(
             f"data '{name}': {some_of([str(path) for path in shards['train']], 3)} hold no picture "
-            "with a label; check the path"
+            f"with a label{_what_is_there(index)}; write pictures as .jpg or .png and labels as "
+            ".cls"
         )
 
     labels, classes, said = numbered(name, _labels(index, numbers), None)
@@ -210,9 +212,15 @@ def _check_files(name: str, paths: Sequence[Path], index: TarIndex, *, lenient: 
     return notes
 
 
+def _what_is_there(index: TarIndex) -> str:
+    """Return how many keys have no picture, in words."""
+    keys = [key for one in index.notes for key in one["without_picture"]]
+    return f" ({counted(len(keys), 'key')} without a picture: {some_of(keys, 3)})" if keys else ""
+
+
 def _unlabelled(name: str, index: TarIndex, without: NDArray[np.int64], *, lenient: bool) -> str:
     """Return the note of pictures without a label, left out where that is asked for."""
-    names = some_of([index.key(int(number)) for number in without[:11]])
+    names = some_of([index.key(int(number)) for number in without])
     if lenient:
         return f"{len(without):,} pictures without a label are skipped: {names}"
     folders = sorted({PurePath(index.key(int(number))).parent.name for number in without})

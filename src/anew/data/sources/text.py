@@ -13,7 +13,7 @@ import io
 import json
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -255,7 +255,7 @@ def _read(reading: Reading) -> dict[SplitName | None, str]:
     return {None: _decoded(_bytes(place), name, None)}
 
 
-def _split_files(name: str, found: Iterable[str]) -> dict[SplitName, str]:
+def _split_files(name: str, found: Collection[str]) -> dict[SplitName, str]:
     """Return the files of a folder or a zip by the splits that their names say.
 
     Raises `AnewError` if two say the same, or none says training.
@@ -277,9 +277,12 @@ def _split_files(name: str, found: Iterable[str]) -> dict[SplitName, str]:
         by_split[split] = file
 
     if "train" not in by_split:
+        texts = [one for one in found if one.endswith(SUFFIXES) and not is_of_system(one)]
+        join = f": of {len(texts):,} files make one (cat *.txt)" if len(texts) > 1 else ""
         raise AnewError(
             f"data '{name}': holds no training text; name the files train.txt, valid.txt and "
-            "test.txt, or give one file"
+            f"test.txt, or give one file{join}. Texts are for language models; classes of texts "
+            "are not read"
         )
     return by_split
 

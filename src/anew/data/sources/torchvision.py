@@ -73,6 +73,9 @@ def cifar_reader(which: str, torchvision_name: str) -> Callable[[Reading], Sourc
 
 
 def _missing(name: str, sought: str, root: Path, words: Sequence[str]) -> MissingDataError:
+    near = layouts.what_is_near(root)
+    if near:
+        return MissingDataError(f"data '{name}': {near}")
     archive = layouts.find_archive(root, words)
     if archive is not None:
         return MissingDataError(
