@@ -21,7 +21,8 @@ from PIL import Image
 import anew
 from anew.cli import main, terminal
 from anew.cli.study_choice import AS_IT_IS
-from anew.core import files
+from anew.core import fields, files
+from anew.core.recipe import Recipe
 from anew.core.settings import read_settings
 from anew.evaluation import evaluate_lineage
 from anew.family import FORMAT, Family
@@ -423,7 +424,10 @@ def test_evaluate_equals_an_independent_computation(family, split, subsets):
 
 
 def test_evaluate_prints_the_table_of_train(trained, family):
-    assert good("evaluate", family).splitlines()[1:] == trained.out.splitlines()[:8]
+    heading, *table = good("evaluate", family).splitlines()
+    assert heading.startswith("small_cnn, seed 0, ban: ")
+    assert table[:8] == trained.out.splitlines()[:8]
+    assert table[8].startswith("NLL: mean negative log-likelihood")
     assert "ensemble 0,2" in good("evaluate", family, "--all-subsets")
 
 
@@ -597,6 +601,23 @@ def test_the_shell_completes_commands_options_and_their_values(tmp_path, monkeyp
     assert said.stdout.split() == ["train", "show", "--epochs", "markdown"]
 
 
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="needs zsh")
+def test_zsh_finds_the_script_which_names_every_option(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("ZDOTDIR", str(tmp_path))
+    (tmp_path / ".zshrc").write_text("autoload -Uz compinit\ncompinit -u\n")
+    assert call("--install-completion", "--shell", "zsh").code == 0
+    said = subprocess.run(
+        ["zsh", "-i", "-c", "print -r -- $_comps[anew]"], capture_output=True, text=True, check=True
+    )
+    assert said.stdout.split()[-1] == "_cyclopts_anew"
+    (script,) = tmp_path.rglob("_cyclopts_anew")
+    assert subprocess.run(["zsh", "-n", script]).returncode == 0
+    flags = {option.flag for option in fields.options(Recipe)}
+    named = script.read_text().partition("        train)")[2].partition("        watch)")[0]
+    assert len(flags) > 50 and all(f"{flag}[" in named for flag in flags)
+
+
 @pytest.mark.parametrize("value", ["x", "1.5", "-1"])
 def test_a_wrong_number_of_generations_is_told_of_auto(value):
     line = call("train", "--generations", value).err
@@ -608,7 +629,9 @@ def test_show_draws_the_tree_and_the_learning_curves(family):
     for generation, name in enumerate(ids(family)):
         assert f"{'    ' * generation}└── {name}  generation {generation} (" in shown
     assert shown.splitlines()[0] == f"{family}  small_cnn, seed 0"
-    assert shown.count("test error") == 3 and "validation error, % (marks are generations)" in shown
+    assert (
+        shown.count("test error") == 3 and "validation error, % (digits mark generations)" in shown
+    )
 
 
 def test_show_prints_one_network_whole(family):
@@ -638,7 +661,7 @@ def test_show_prints_one_networks_results_epochs_and_settings_as_tables(family):
 def test_late_epochs_can_be_told_apart_in_the_learning_curves():
     late = [3.0, 2.0, 1.0, 2.0, 1.0, 3.0, 2.0, 1.0, 3.0]
     drawn = terminal.curves([("0", [90.0, *late])], "error").splitlines()
-    assert drawn[0] == "error; ^ lies above"
+    assert drawn[0] == "error; ^ is above the axis"
     assert drawn[1].startswith("     3.000 |^") and drawn[12].startswith("     1.000 |")
     assert [line.count("0") for line in (drawn[1][12:], drawn[12][12:])] == [3, 3]
     # What never lies above is no news.

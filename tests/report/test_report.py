@@ -318,7 +318,7 @@ def test_one_seed_is_compared_by_example():
     assert said.sentence.startswith(
         f"Generation 2 has an error rate 20.0 ± {half:.1f} points lower than "
         f"generation 0, which learned from the labels; "
-        "the mean of generations 1 and 2, "
+        "the ensemble of generations 1 and 2 has an error rate "
     )
     assert [one.generations for one in said.comparisons] == [(1,), (2,), (1, 2), (0, 1, 2)]
     p = [one.difference.p for one in said.comparisons]
@@ -334,15 +334,16 @@ def test_seeds_are_compared_by_seed():
     difference = said.comparisons[0].difference
     assert difference.p == pytest.approx(test.pvalue) and difference.count == 4
     assert (difference.low, difference.high) == pytest.approx(tuple(test.confidence_interval()))
-    assert "Over 4 seeds" in said.basis
+    assert said.basis.startswith("4 seeds, each with ")
 
 
 def test_no_difference_is_said_plainly():
     same = headline.of_lineages(
         [outputs_with([range(100), range(1, 101)])], first="the given network"
     )
-    assert same.sentence.startswith(
-        "No clear winner: compared with generation 0, the given network, the error rate of "
+    assert same.sentence.startswith("No clear winner: generation 1 (+0.0 ")
+    assert same.sentence.endswith(
+        " show no difference in error rate from generation 0, the given network."
     )
     assert same.comparisons[0].verdict == "no difference shown"
 
@@ -353,27 +354,27 @@ def test_no_difference_is_said_plainly():
         (
             "better",
             "worse",
-            "Generation 3 has an error rate 1.0 ± 0.3 points lower than X; the mean of all, "
-            "1.0 ± 0.3 points higher.",
+            "Generation 3 has an error rate 1.0 ± 0.3 points lower than X; the mean of all has "
+            "an error rate 1.0 ± 0.3 points higher.",
         ),
         (
             "worse",
             "worse",
-            "Generation 3 has an error rate 1.0 ± 0.3 points higher than X; the mean of all, "
-            "1.0 ± 0.3.",
+            "Generation 3 has an error rate 1.0 ± 0.3 points higher than X; the mean of all "
+            "has an error rate 1.0 ± 0.3 points higher.",
         ),
         (
             "no difference shown",
             "better",
-            "The mean of all has an error rate 1.0 ± 0.3 points lower than X; for "
-            "generation 3 alone no difference was shown "
-            "(-1.0 ± 0.3).",
+            "The mean of all has an error rate 1.0 ± 0.3 points lower than X. For "
+            "generation 3 alone, no difference is shown "
+            "(-1.0 ± 0.3 points).",
         ),
         (
             "better",
             "no difference shown",
-            "Generation 3 has an error rate 1.0 ± 0.3 points lower than X; for "
-            "the mean of all no difference was shown (-1.0 ± 0.3).",
+            "Generation 3 has an error rate 1.0 ± 0.3 points lower than X. For "
+            "the mean of all, no difference is shown (-1.0 ± 0.3 points).",
         ),
     ],
 )
@@ -427,7 +428,7 @@ def test_replicas_differ_in_seeds_alone(arrays, tmp_path):
     train(arrays, tmp_path / "family", seed=2, generations=1, objective="cwtm")
     found = replicas(result.family, result.lineage)
     assert len(found) == 2 and {one[-1].objective.name for one in found} == {"ban"}
-    assert "Over 2 seeds" in report.answer_of(result.family, result.lineage).basis
+    assert "2 seeds, each" in report.answer_of(result.family, result.lineage).basis
 
 
 # The gallery

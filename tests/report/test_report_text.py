@@ -76,10 +76,10 @@ def test_the_answer_is_of_perplexities(two):
     wanted = statistics.over_blocks(-logs[1].numpy(), -logs[0].numpy(), 35)
     assert answer.comparisons[0].difference == wanted
     assert f"{float(np.exp(-logs[0].numpy().mean())):.2f}" in answer.sentence
-    assert answer.sentence.startswith("The mean of generations 0 and 1 has a test perplexity ")
-    assert "lower than generation 0 (5.00), which learned from the labels; " in answer.sentence
+    assert answer.sentence.startswith("The ensemble of generations 0 and 1 has a test perplexity ")
+    assert "lower than generation 0 (5.00), which learned from the labels. " in answer.sentence
     several = text.answer([logs, logs[::-1]], "which", [(1,), (0, 1)])
-    assert "paired over 2 seeds" in several.basis
+    assert "2 seeds. " in several.basis and "paired by seed" in several.basis
     alone = text.answer([logs[:1]], "which", [])
     assert "no finished student" in alone.sentence
 

@@ -67,7 +67,7 @@ def test_tables_say_perplexity(done):
     assert names[1] == "perplexity"
     assert {"published", "validation"} <= set(names)
     assert all(len(line) == len(names) for line in narrow)
-    assert "Test perplexity of the last epoch" in rendering.markdown(results)
+    assert "perplexity: on the test tokens, after the last epoch" in rendering.markdown(results)
     assert rendering.as_csv(results).count("perplexity") >= 2
     assert "71.87" in rendering.markdown(results)
     assert "75.11" in rendering.markdown(results)
@@ -172,5 +172,5 @@ def test_every_scale_is_planned(command, scale, tmp_path):
     done = command(
         "study", "plan", "table6", "--scale", scale, "--rate", 1000, "--root", tmp_path, check=0
     )
-    assert "18 networks to train" in done.out
+    assert "train: 18 networks" in done.out
     assert ".." not in done.out

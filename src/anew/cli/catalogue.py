@@ -95,7 +95,9 @@ def models(
         counted = [[name, f"{count:,}", what] for name, count, what in rows]
         console = Terminal()
         console.print(terminal.listing(columns, counted))
-        console.say("also timm:NAME, torchvision:NAME, and package.module:callable for your own")
+        console.say(
+            "also: timm:NAME, torchvision:NAME, and package.module:callable for a model of your own"
+        )
 
 
 @takes_data("storage", "workers", "cache_budget")
@@ -245,7 +247,7 @@ def _print_data(source: str, loaded: Source, facts: Mapping[str, Any]) -> None:
     if facts["units"] is not None:
         lines.append(f"units: {units_in_words(facts['units'])}")
     sizes = in_bytes(facts["bytes_in_memory"]), in_bytes(facts["bytes_free"])
-    lines.append(f"in memory: {sizes[0]}; {sizes[1]} are free here")
+    lines.append(f"in memory: {sizes[0]}; {sizes[1]} is free")
     lines.append(f"views: {facts['views']}; fingerprint: {facts['fingerprint']}")
     lines += [f"note: {note}" for note in facts["notes"]]
     console = Terminal()
@@ -257,7 +259,7 @@ def _print_text(source: str, loaded: Source) -> None:
     """Describe a text: its tokens and its vocabulary."""
     (steps,) = loaded.train.input_shape
     console = Terminal()
-    console.say(f"{source}: {loaded.notes[0]}, in windows of {steps}")
+    console.say(f"{source.removesuffix(':')}: {loaded.notes[0]}, in windows of {steps} tokens")
     console.say(f"commonest: {clean(' '.join(loaded.classes[:10]))}")
     console.say(f"fingerprint: {loaded.fingerprint}")
     for note in loaded.notes[1:]:

@@ -14,7 +14,6 @@ from anew.core.text import generations_name, in_digits
 
 if TYPE_CHECKING:
     from anew.evaluation.families import Compared, Contrast
-    from anew.evaluation.statistics import Difference
 
 
 def compare(
@@ -94,27 +93,31 @@ def _print(compared: list[Compared], contrasts: list[Contrast]) -> None:
 
     for contrast in contrasts:
         console.print()
-        for line in _in_words(contrast, compared[0].name, is_text=is_text):
-            console.say(line)
+        _print_contrast(console, contrast, compared[0].name, is_text=is_text)
 
 
-def _in_words(contrast: Contrast, first: str, *, is_text: bool) -> list[str]:
-    """Return what a contrast says, line by line."""
-    words = [f"{contrast.name} less {first}:"]
-    if contrast.error is not None:
-        words.append(f"  error {_difference(contrast.error, 2, ' points')}")
-    words.append(
-        f"  {'perplexity' if is_text else 'NLL'} {_difference(contrast.nll, 2 if is_text else 4)}"
-    )
-    shown = contrast.error or contrast.nll
-    if shown.is_over_seeds:
-        words.append(f"  paired by seed, {shown.count} seeds")
+def _print_contrast(console: Terminal, contrast: Contrast, first: str, *, is_text: bool) -> None:
+    """Print the differences of a family from the first, how they were tested, and the settings."""
+    from anew.cli import terminal
+
+    name, digits = ("perplexity", 2) if is_text else ("NLL", 4)
+    measured = [("error, points", contrast.error, 2), (name, contrast.nll, digits)]
+    lines: list[list[str]] = []
+    tests: list[str] = []
+    for what, one, places in measured:
+        if one is not None:
+            interval = f"{one.low:+.{places}f} to {one.high:+.{places}f}"
+            lines.append([what, f"{one.mean:+.{places}f}", interval, f"{one.p:.2g}"])
+            tests.append(one.test)
+
+    columns = ["", "difference", "95 % interval", "p"]
+    console.say(f"{contrast.name} minus {first}", style="table.title")
+    terminal.show_table(console, columns, lines)
+    if (contrast.error or contrast.nll).is_over_seeds:
+        console.note(f"Paired by seed, {len(contrast.seeds)} common seeds.")
     else:
-        words.append("  on the examples of one seed: says nothing about other seeds")
-    words.append(f"  settings that differ: {'; '.join(contrast.settings) or 'none'}")
-    return words
-
-
-def _difference(one: Difference, digits: int, unit: str = "") -> str:
-    interval = f"{one.low:+.{digits}f} to {one.high:+.{digits}f}"
-    return f"{one.mean:+.{digits}f}{unit} (95 %: {interval}), p = {one.p:.2g}, {one.test}"
+        ours, theirs = contrast.seeds[0]
+        which = f"Seed {ours}" if ours == theirs else f"Seeds {ours} and {theirs}"
+        console.note(f"{which} only; another seed may differ by more.")
+    console.note(f"Tests: {'; '.join(dict.fromkeys(tests))}.")
+    console.say(f"Settings that differ: {'; '.join(contrast.settings) or 'none'}.")

@@ -90,12 +90,12 @@ def _print(exported: Exported) -> None:
     units = described["input"].get("units", "in their own units")
 
     console = Terminal()
-    console.say(f"export: {exported.path} ({in_bytes(exported.size)}), {described['output']['of']}")
+    console.say(f"file: {exported.path} ({in_bytes(exported.size)}), {described['output']['of']}")
     console.say(
-        f"in: {described['input']['dtype']} {described['input']['name']} ({shape}), {units}"
+        f"input: {described['input']['dtype']} {described['input']['name']} ({shape}), {units}"
     )
-    console.say(f"out: probabilities of {len(described['classes'])} classes")
-    console.say(f"largest difference from anew's own probabilities: {exported.difference:.1e}")
+    console.say(f"output: probabilities of {len(described['classes'])} classes")
+    console.say(f"largest difference from the probabilities in anew: {exported.difference:.1e}")
 
     if "temperature" in described:
         fitted = described["temperature"]

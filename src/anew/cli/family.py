@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
@@ -87,10 +87,8 @@ def evaluate(
     """Print error, NLL, ECE and Brier score of every generation and of ensembles of consecutive
     generations. With more than 9 generations, only the ensembles of the first and of the last.
     """
-    from anew.cli import terminal
-    from anew.evaluation import ensemble
     from anew.evaluation.calibrated import Asked
-    from anew.family import Family, told_apart, unfinished_after
+    from anew.family import Family, unfinished_after
 
     asked = Asked(calibrate, conformal)
     if split == "validation" and not asked.is_nothing:
@@ -136,19 +134,54 @@ def evaluate(
         print_rows(form, *_in_rows(lineages, evaluated))
         return
 
+    _print_lineages(lineages, evaluated, going_on, all_subsets=together.all_subsets)
+
+
+def _print_lineages(
+    lineages: Sequence[Sequence[Spec]],
+    evaluated: Sequence[_Scored],
+    going_on: Mapping[str, Sequence[Spec]],
+    *,
+    all_subsets: bool,
+) -> None:
+    """Print the scores of lineages as tables, and what their columns are."""
+    from anew.cli import terminal
+    from anew.evaluation import ensemble
+    from anew.family import told_apart
+
     console = Terminal()
     labels = told_apart([lineage[-1] for lineage in lineages])
-    for lineage, scored, label in zip(lineages, evaluated, labels, strict=True):
+    for place, (lineage, scored, label) in enumerate(zip(lineages, evaluated, labels, strict=True)):
+        if place:
+            console.print()
         last = lineage[-1]
         ids = " > ".join(f"{spec.id}{' (missing)' * spec.is_missing}" for spec in lineage)
         for spec in going_on.get(last.id, ()):
             ids += f" > {spec.id} (not finished)"
-        heading = f"{last.model.name}, seed {last.seed} ({label}): {ids}"
+        seed = f"seed {last.seed}"
+        named = [label] if seed in label.split(", ") else [seed, label]
+        heading = f"{', '.join([last.model.name, *named])}: {ids}"
         console.say(heading)
         terminal.show_table(console, *scored.table, scored.title, numbers_from=2)
-        left_out = "" if together.all_subsets else ensemble.notice_of_listed(len(lineage))
+        left_out = "" if all_subsets else ensemble.notice_of_listed(len(lineage))
         for notice in filter(None, (scored.notice, left_out)):
             console.say(notice)
+    console.note(_legend(evaluated), style="dim")
+
+
+def _legend(evaluated: Sequence[_Scored]) -> str:
+    """Return what the columns and rows of tables of scores are."""
+    columns, rows = evaluated[0].table
+    named = {
+        "perplexity": "perplexity: exp(NLL), with its 95 % interval",
+        "NLL": "NLL: mean negative log-likelihood, in nats",
+        "ECE %": "ECE: expected calibration error",
+        "Brier": "Brier: mean squared distance from the right answer, 0 to 2",
+    }
+    parts = [words for name, words in named.items() if name in columns]
+    if any(row[0].startswith("ensemble ") for row in rows):
+        parts.append("ensemble A-B: mean probabilities of generations A to B")
+    return f"{'; '.join(parts)}. Lower is better."
 
 
 def _in_rows(
@@ -384,12 +417,12 @@ def _print_next(following: NextWords, top: int, form: str) -> None:
         [str(rank), word, in_digits(share, 4)]
         for rank, (word, share) in enumerate(following.ranked[:top], 1)
     ]
-    columns = ["rank", "next word", "probability"]
+    columns = ["rank", "word", "probability"]
     if form != "table":
         print_rows(form, columns, lines)
     else:
-        title = f"after: {' '.join(following.words) or '(the start of a line)'}"
-        terminal.show_table(Terminal(), columns, lines, title)
+        title = f"next word after: {' '.join(following.words) or '(the start of a line)'}"
+        terminal.show_table(Terminal(), columns, lines, title, numbers_from=2)
 
 
 def _print_predictions(
@@ -423,6 +456,6 @@ def _print_predictions(
         notify(notices)
         return
     console = Terminal()
-    terminal.show_table(console, columns, lines)
+    terminal.show_table(console, columns, lines, numbers_from=3)
     for notice in notices:
         console.say(notice)

@@ -221,4 +221,5 @@ def _print_sections(heading: str, sections: Sequence[Section]) -> None:
         console.print()
         console.note(section.title, style="bold")
         terminal.show_table(console, section.columns, section.rows)
-        console.note(section.about, style="dim")
+        for line in section.about:
+            console.note(line, style="dim")

@@ -33,16 +33,22 @@ from anew.core import memory
 from anew.core.errors import AnewError
 from anew.core.version import __version__
 
+
+def _shown_default(default: object) -> str | None:
+    """Return an option's default for the help; None if it is off or empty, which says nothing."""
+    return None if default in (False, "", None) else str(default)
+
+
 app = App(
     name="anew",
-    help="Train neural networks anew: generation after generation, each taught by the one before, "
-    "and their average.",
+    help="Train generations of neural networks, each taught by the one before; evaluate, compare, "
+    "explain and export them and their ensembles.",
     version=__version__,
     help_format="plaintext",
     # ANEW_TRAIN_EPOCHS=3 is --epochs 3 of `anew train`; the command line overrides it.
     config=cyclopts.config.Env("ANEW_", command=True),
     # Each option's help would name its variable, which follows from the option's name.
-    default_parameter=cyclopts.Parameter(show_env_var=False),
+    default_parameter=cyclopts.Parameter(show_env_var=False, show_default=_shown_default),
     # `main` answers Ctrl-C itself.
     suppress_keyboard_interrupt=False,
     help_epilogue="Any command takes --debug, which shows where in the code an error arose.",
@@ -171,10 +177,20 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     verify,
     bench,
 )
+# cyclopts would call every argument that may be left out ARGS.
+USAGES: dict[Callable[..., None], str] = {
+    data: "anew data [OPTIONS] [SOURCE]",
+    models: "anew models [OPTIONS] [NAME]",
+    show: "anew show [OPTIONS] FAMILY [NETWORK]",
+    report: "anew report [OPTIONS] FAMILY [STUDY]",
+    compare: "anew compare [OPTIONS] FAMILY FAMILY ...",
+    predict: "anew predict [OPTIONS] FAMILY [PICTURE ...]",
+}
 for _place, _command in enumerate(COMMANDS):
     app.command(
         in_paragraphs(_command),
         sort_key=_place,
+        usage=f"Usage: {USAGES[_command]}" if _command in USAGES else None,
         **({"help_epilogue": EXAMPLES} if _command is train else {}),
     )
 study.sort_key = len(COMMANDS)

@@ -5,6 +5,7 @@ value of a recipe and of an execution.
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from anew.core.errors import AnewError
 from anew.core.execution import TABLE, Execution
 from anew.core.recipe import Recipe
 from anew.core.settings import read_settings
+from anew.core.text import capitalised
 
 Command = TypeVar("Command", bound=Callable[..., None])
 
@@ -63,6 +65,8 @@ def _read_whole(kind: Any, tokens: Sequence[Token]) -> int:
         ) from None
 
 
+_OF_VALUES = re.compile(r"[a-z0-9+-]+( \([^)]*\))?(, [a-z0-9+-]+( \([^)]*\))?)*: ")
+"""A help that begins with the values it is about, such as `kd, dkd: temperature`."""
 WHOLE = Parameter(converter=_read_whole)
 
 
@@ -219,10 +223,7 @@ def in_paragraphs(command: Command) -> Command:
 
 
 def takes_execution(*names: str) -> Callable[[Command], Command]:
-    """Give a command with `**given` the named options of `Execution`; `execution_from` reads them.
-
-    The help of these commands is written in sentences.
-    """
+    """Give a command with `**given` options of `Execution`; `execution_from` reads them."""
 
     def extend(command: Command) -> Command:
         return _extend(command, [_keyword(option) for option in _execution_options(names)])
@@ -302,13 +303,13 @@ def _extend(command: Command, options: Iterable[inspect.Parameter]) -> Command:
 
 
 def _keyword(option: fields.Option, group: Group | None = None) -> inspect.Parameter:
-    """Return a described value as a command's option; without a group its help is a sentence."""
+    """Return a described value as a command's option."""
     # For cyclopts a group of None would hide the option.
     grouped: dict[str, Any] = {} if group is None else {"group": group}
     parameter = Parameter(
         **grouped,
         name=option.flag,
-        help=_option_help(option, sentence=group is None),
+        help=_option_help(option),
         show_default=False,
         negative_iterable=(),
         consume_multiple=False,
@@ -343,10 +344,11 @@ def _collect(kind: Any, tokens: Sequence[Token]) -> str | list[str]:
     return values[0] if len(values) == 1 else values
 
 
-def _option_help(option: fields.Option, *, sentence: bool) -> str:
-    text = option.constraint.help
-    if sentence:
-        text = f"{text[0].upper()}{text[1:]}."
+def _option_help(option: fields.Option) -> str:
+    """Return a description as sentences, with the choices and the default."""
+    text = f"{option.constraint.help}."
+    if not _OF_VALUES.match(text):
+        text = capitalised(text)
 
     default = option.default
     if isinstance(default, tuple):

@@ -164,7 +164,7 @@ def _results(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     lines.append(["test examples", f"{test.get('examples', 0):,}"])
     best: Mapping[str, Any] = record.get("best_epoch") or {}
     if best:
-        lines.append(["validation's best epoch", str(best.get("epoch"))])
+        lines.append(["best epoch (validation)", str(best.get("epoch"))])
 
     checks: Mapping[str, Any] = record.get("checks", {})
     if isinstance(checks.get("teacher_accuracy"), float):
@@ -172,7 +172,7 @@ def _results(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
         error = in_digits(100 * (1 - checks["teacher_accuracy"]), 2)
         lines.append([f"teacher's {where} error %", error])
     if isinstance(checks.get("signal"), float):
-        lines.append(["teacher's gradient / labels'", in_digits(checks["signal"], 3)])
+        lines.append(["gradient, teacher / labels", in_digits(checks["signal"], 3)])
     return ["result", "value"], lines
 
 
@@ -185,7 +185,7 @@ def _epochs(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str
         "validation_perplexity": ("val. perplexity", 2),
         "validation_error": ("val. error %", 2),
         "validation_nll": ("val. NLL", 4),
-        "learning_rate": ("rate", 5),
+        "learning_rate": ("learning rate", 5),
         "seconds": ("seconds", 1),
     }
 
@@ -245,7 +245,7 @@ def _curves(
     unit = "" if measure == "validation_perplexity" else ", %"
     whose = f" of the lineage to {max(specs, key=_generation).id}" if several else ""
     return terminal.curves(
-        series, f"{measure.replace('_', ' ')}{unit} (marks are generations{whose})"
+        series, f"{measure.replace('_', ' ')}{unit} (digits mark generations{whose})"
     )
 
 

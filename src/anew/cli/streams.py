@@ -22,6 +22,8 @@ from rich.segment import Segment
 from anew.core.text import clean
 
 _KEPT = "\n\t"
+_TIED = "\ue000"
+"""Stands for a blank at which a line is not broken; it is a blank again where it is drawn."""
 
 
 class Stream(io.TextIOBase):
@@ -124,12 +126,12 @@ class Terminal(Console):
 
     def say(self, text: str, style: str | None = None) -> None:
         """Print a text as it is: a line in a log, and broken between words on a terminal."""
-        text, is_log = clean(text, _KEPT), not self.is_terminal
+        text, is_log = tied(clean(text, _KEPT)), not self.is_terminal
         self.print(text, markup=False, highlight=False, style=style, soft_wrap=is_log)
 
     def note(self, text: str, style: str | None = None) -> None:
         """Print a note to a table: broken between words where the table is, in a log too."""
-        self.print(clean(text, _KEPT), markup=False, highlight=False, style=style)
+        self.print(tied(clean(text, _KEPT)), markup=False, highlight=False, style=style)
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
@@ -138,9 +140,14 @@ class Terminal(Console):
         pieces = super().render(renderable, options)
         # Pieces with a control are moves of the cursor, which no text can be.
         return _without_blank_ends(
-            Segment(text if control else clean(text, _KEPT), style, control)
+            Segment(text if control else clean(text, _KEPT).replace(_TIED, " "), style, control)
             for text, style, control in pieces
         )
+
+
+def tied(text: str) -> str:
+    """Return a text whose lines are not broken between a number and its percent sign."""
+    return re.sub(r"(?<=\d) (?=%)", _TIED, text)
 
 
 def _without_blank_ends(pieces: Iterable[Segment]) -> Generator[Segment]:

@@ -301,7 +301,7 @@ def _print_study(results: Results, form: str) -> None:
 
     console = Terminal()
     terminal.show_table(console, *rendering.for_terminal(results), results.study.title)
-    about = rendering.about(results)
+    about = rendering.about(results, titled=True)
     if results.controls:
         console.print()
         controls = rendering.controls_for_terminal(results)

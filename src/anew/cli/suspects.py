@@ -20,7 +20,7 @@ from anew.cli.options import (
 from anew.cli.printing import print_json, print_rows
 from anew.cli.streams import Terminal
 from anew.core.errors import AnewError
-from anew.core.text import clean, csv_table
+from anew.core.text import clean, counted, csv_table
 
 if TYPE_CHECKING:
     from anew.evaluation.suspects import Suspects
@@ -118,8 +118,9 @@ def suspects(
         training=replace(spec.training, epochs=epochs, best_epoch=False, early_stopping=0),
     )
     heading = (
-        f"suspects: {judges.folds} x {judges.seeds} networks like generation 0 ("
-        f"{spec.model.name}), {epochs} epochs each"
+        f"suspects: {counted(judges.folds * judges.seeds, 'network')} like generation 0 ("
+        f"{spec.model.name}), {counted(epochs, 'epoch')} each, on {judges.folds} parts of the "
+        "examples"
     )
     with terminal.watching(Terminal(stderr=True), heading) as watcher:
         out = judges.out or family / "folds"
@@ -196,14 +197,19 @@ def _print(examples: OutOfFold, found: Suspects, written: list[Path]) -> None:
         for entry in summary["classes"]
     ]
     console = Terminal()
-    columns = ("label", "examples", "suspects", "wrong %, at most", "mostly")
+    columns = ("label", "examples", "suspects", "wrong %, at most", "likely class")
     terminal.show_table(console, columns, rows)
     console.note(
-        f"{int(found.is_suspect.sum()):,} of {summary['examples']:,} labels are suspects. At "
-        f"most about {100 * found.noise:.1f} % of all labels are wrong. The networks contradict "
-        f"{100 * found.contradicted:.1f} % of the labels, including their own mistakes. A "
-        "suspect is no proof."
+        f"{int(found.is_suspect.sum()):,} of {summary['examples']:,} labels are suspects: the "
+        "networks are confident of another class. A suspect may still be right."
     )
+    console.note(
+        f"wrong %, at most: the estimated share of wrong labels, {100 * found.noise:.1f} % of all. "
+        f"The networks contradict {100 * found.contradicted:.1f} % of the labels, including their "
+        "own mistakes. likely class: the class that most suspects of this label look like."
+    )
+    if not written:
+        console.note("`--csv FILE` lists every suspect, `--sheet FILE` shows the first pictures.")
     for path in written:
         console.say(f"written: {path}")
 

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from anew.cli.streams import Terminal
+from anew.cli.streams import Terminal, tied
 from anew.core.callbacks import Callback
 from anew.core.recipe import Recipe
 from anew.core.spec import Spec
@@ -448,7 +448,7 @@ def lineage_tree(
             taught = spec.chief_teacher
             above = {f"seed {taught.seed}", *labels[taught.id]}
             own = [part for part in own if part not in above]
-        branches[spec.id] = parent.add(Text(f"{spec.id}  {', '.join([what, *own])}: {state}"))
+        branches[spec.id] = parent.add(Text(tied(f"{spec.id}  {', '.join([what, *own])}: {state}")))
     return tree
 
 
@@ -500,7 +500,7 @@ def curves(
     later = [value for _, numbers in series for value in numbers[longest // 5 :]]
     low, high = min(values), max(later, default=max(values))
     if high < max(values):
-        title += "; ^ lies above"
+        title += "; ^ is above the axis"
     span = (high - low) or 1.0
 
     canvas = [[" "] * width for _ in range(height)]

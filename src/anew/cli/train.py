@@ -32,8 +32,8 @@ RecipeFile = Annotated[
     Path | None,
     Parameter(
         group=COMMON,
-        help="a TOML file with any of the settings below, some in a table [execution]; options "
-        "override it",
+        help="A TOML file with any of the settings below, some in a table [execution]; options "
+        "override it.",
     ),
 ]
 
@@ -41,17 +41,17 @@ RecipeFile = Annotated[
 @takes_recipe()
 def train(
     *,
-    out: Annotated[Path, Parameter(group=COMMON, help="the family's folder")] = DEFAULT_FAMILY,
+    out: Annotated[Path, Parameter(group=COMMON, help="The family's folder.")] = DEFAULT_FAMILY,
     recipe: RecipeFile = None,
     page: Annotated[
         bool,
-        Parameter(group=RUN, help="write the family's report at the end, as `anew report` does"),
+        Parameter(group=RUN, help="Write the family's report at the end, as `anew report` does."),
     ] = True,
     verbose: Annotated[
-        bool, Parameter(group=RUN, negative=(), help="print all settings, as a recipe in TOML")
+        bool, Parameter(group=RUN, negative=(), help="Print all settings, as a recipe in TOML.")
     ] = False,
     quiet: Annotated[
-        bool, Parameter(group=RUN, negative=(), help="print only results and errors, no progress")
+        bool, Parameter(group=RUN, negative=(), help="Print only results and errors, no progress.")
     ] = False,
     printed: Printed = AS_TABLE,
     **given: Any,
@@ -140,8 +140,8 @@ def _advice(trained: Trained) -> list[str]:
 def bench(
     *,
     recipe: RecipeFile = None,
-    rounds: Annotated[int, WHOLE, Parameter(group=RUN, help="rounds of measurements")] = 5,
-    steps: Annotated[int, WHOLE, Parameter(group=RUN, help="steps in a round")] = 16,
+    rounds: Annotated[int, WHOLE, Parameter(group=RUN, help="Rounds of measurements.")] = 5,
+    steps: Annotated[int, WHOLE, Parameter(group=RUN, help="Steps in a round.")] = 16,
     printed: PrintedRows = ROWS_AS_TABLE,
     **given: Any,
 ) -> None:
@@ -174,7 +174,7 @@ def bench(
         ]
         for cost in measured.costs
     ]
-    columns = ("a step of", "examples/s", "time / label-only", "of rounds")
+    columns = ("training of", "examples/s", "time / label-only", "lowest and highest")
     console = Terminal()
     terminal.show_table(console, columns, lines, f"{whole.model.name}, {measured.setting}")
     for line in measured.conclusions:

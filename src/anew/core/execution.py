@@ -30,7 +30,7 @@ class Execution:
     )
     threads: int | None = option(
         None,
-        "torch's CPU threads; another number may change the last bits",
+        "CPU threads of torch; another number may change the last bits of the results",
         allowed=Range(1, 1024),
         flag="--threads",
     )
@@ -55,7 +55,7 @@ class Execution:
     )
     disk_budget: float = option(
         DEFAULT_BUDGET_GIGABYTES,
-        "most GB for the cached outputs of one teacher",
+        "largest cache of one teacher's outputs, in GB",
         allowed=Range(0.0, 1e9),
         flag="--disk-budget",
     )
@@ -92,7 +92,7 @@ class Execution:
     )
     cache_budget: float = option(
         20.0,
-        "most GB for the cache of decoded pictures, in ANEW_CACHE or the user's cache folder",
+        "largest cache of decoded pictures, in GB (in ANEW_CACHE or the user's cache folder)",
         allowed=Range(0.0, 1e9),
         flag="--cache-budget",
     )

@@ -158,9 +158,9 @@ class DataSpec:
         allowed=VIEWS,
         flag="--views",
     )
-    padding: int = option(4, "most pixels by which a crop moves", allowed=Range(0, 256))
+    padding: int = option(4, "largest shift of a crop, in pixels", allowed=Range(0, 256))
     padding_mode: str = option(
-        "zero", "what a crop shows beyond the edge", allowed=("zero", "reflect")
+        "zero", "fill beyond the picture's edge", allowed=("zero", "reflect")
     )
     crop_area: float = option(
         0.08,
@@ -499,7 +499,8 @@ class ObjectiveSpec:
 
     name: str = option(
         "ban",
-        "label, kd, ban, ban+l, dkd, at, cwtm, teacher-smoothing, argmax-smoothing or dkpp "
+        "what a student minimises: label, kd, ban, ban+l, dkd, at, cwtm, teacher-smoothing, "
+        "argmax-smoothing or dkpp "
         "(docs/objectives.md)",
     )
     options: Table = option(

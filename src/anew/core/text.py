@@ -141,13 +141,14 @@ def generations_name(generations: Sequence[int]) -> str:
 def generations_in_words(generations: Sequence[int]) -> str:
     """Return the name of a generation or an ensemble in a sentence.
 
-    For example `generation 2`, `mean of generations 0 and 1`, `mean of generations 1 to 3`.
+    For example `generation 2`, `ensemble of generations 0 and 1`, or
+    `ensemble of generations 1 to 3`.
     """
     first, last = generations[0], generations[-1]
     if len(generations) == 1:
         return f"generation {first}"
     joined = "and" if len(generations) == 2 else "to"
-    return f"mean of generations {first} {joined} {last}"
+    return f"ensemble of generations {first} {joined} {last}"
 
 
 def capitalised(text: str) -> str:

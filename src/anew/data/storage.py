@@ -101,8 +101,8 @@ class Storage:
             told = now
             rate = done / (now - started)
             self.log(
-                f"{what}: {done:,} of {total:,} ({done / total:.0%}), {rate:,.0f} a second, "
-                f"{(total - done) / rate / 60:,.1f} min left"
+                f"{what}: {done:,} of {total:,} ({100 * done / total:.0f} %), {rate:,.0f} a "
+                f"second, {(total - done) / rate / 60:,.1f} min left"
             )
 
         return tell

@@ -1,4 +1,4 @@
-"""What would probably help, from what is known of a trained network: at most three sentences."""
+"""What would probably help, from what is known of a trained network: at most three suggestions."""
 
 from __future__ import annotations
 
@@ -36,13 +36,20 @@ error in percent of which that is said."""
 APART = 1.2
 """By which factor a fitted text's training perplexity lies below the validation's."""
 _MOST_NLL = 700.0
+_UNDER_TRAINED = (
+    "students of under-trained teachers were worse than their teachers in all that we measured"
+)
+_TRAIN_LONGER = f"Train longer before you train students: {_UNDER_TRAINED}"
+_AVERAGE = (
+    "If you can use several networks, average independent ones, and compare generations with them"
+)
 ENOUGH = 100
 """The validation examples below which nothing is said of them."""
 
 
 @dataclass(frozen=True)
 class Advice:
-    """One sentence: what would probably help, and why."""
+    """A suggestion: what was measured, and what would probably help."""
 
     reason: str
     """What was measured of this run."""
@@ -54,9 +61,9 @@ class Advice:
     """Another section, with evidence of a like case that ended otherwise."""
 
     def in_words(self) -> str:
-        """Return the sentence, with the place of its evidence."""
+        """Return the suggestion in a line, with the place of its evidence."""
         places = f"#{self.section}" + (f" and #{self.also}" if self.also else "")
-        return f"{self.reason}: {self.text} ({PAGE}{places})."
+        return f"{self.reason}. {self.text} ({PAGE}{places})."
 
 
 @dataclass(frozen=True)
@@ -108,7 +115,7 @@ class Facts:
 
 
 def advise(facts: Facts) -> list[Advice]:
-    """Return what is said of a run, the most important first, at most three sentences."""
+    """Return what is said of a run, the most important first, at most three suggestions."""
     if facts.perplexities is not None:
         return _of_text(facts, *facts.perplexities)[:MOST]
     found: list[Advice] = []
@@ -116,10 +123,9 @@ def advise(facts: Facts) -> list[Advice]:
         last, before = facts.falling
         found.append(
             Advice(
-                f"The validation NLL still fell at the end of training ({before:.3f} to "
+                f"The validation NLL was still falling at the end of training ({before:.3f} to "
                 f"{last:.3f})",
-                "train longer before any student, since students of under-trained teachers were "
-                "worse than these in all that we measured",
+                _TRAIN_LONGER,
                 "under-trained-teachers",
             )
         )
@@ -128,11 +134,11 @@ def advise(facts: Facts) -> list[Advice]:
         found.append(
             Advice(
                 f"The validation NLL was lowest after epoch {rising.epoch} of {rising.epochs} "
-                f"({rising.least:.2f}, {rising.last:.2f} at the end), so the network overfits",
-                "look at the labels with `anew suspects`, since where 9 to 40 % were wrong longer "
-                "training cost 3 to 6 points and no student was better, but with 20 classes and "
-                "right labels the students of such a teacher had less error, so compare "
-                "generations with independent networks",
+                f"({rising.least:.2f}, and {rising.last:.2f} at the end): the network overfits",
+                "Check the labels with `anew suspects`: with 9 to 40 % wrong labels, longer "
+                "training cost 3 to 6 points and no student was better. With right labels and 20 "
+                "classes, the students of such a teacher had a lower error: compare generations "
+                "with independent networks",
                 "wrong-labels",
                 "many-classes",
             )
@@ -143,17 +149,17 @@ def advise(facts: Facts) -> list[Advice]:
     if facts.train_error is not None and facts.train_error <= FITS:
         found.append(
             Advice(
-                f"The training error is {facts.train_error:.1f} %, so the network fits its labels",
-                "if you can use several networks, average independent ones, and compare "
-                "generations with them",
+                f"The training error is {facts.train_error:.1f} %: the network fits its labels",
+                _AVERAGE,
                 "ensembles",
             )
         )
     if facts.ece is not None and facts.ece >= OVERCONFIDENT:
         found.append(
             Advice(
-                f"The probabilities are off by {facts.ece:.0f} points (ECE on validation)",
-                "fit a temperature with --calibrate, which changes no prediction",
+                f"The probabilities are off by {facts.ece:.0f} points (ECE on the validation "
+                "examples)",
+                "Fit a temperature with --calibrate; it changes no prediction",
                 "probabilities",
             )
         )
@@ -166,10 +172,10 @@ def _of_noise(agreement: Agreement) -> Advice:
     return Advice(
         f"{agreement.networks} networks that fit their training labels contradict "
         f"{agreement.error:.0f} % of the validation labels and differ from each other on "
-        f"{agreement.disagreement:.0f} %, so perhaps {apart:.0f} % of the labels or more are "
-        "wrong, or the validation examples differ from the training examples",
-        "look at the labels with `anew suspects`, and do not train longer, which cost six points "
-        "with 40 % wrong labels",
+        f"{agreement.disagreement:.0f} %: perhaps {apart:.0f} % of the labels or more are wrong, "
+        "or the validation examples differ from the training examples",
+        "Check the labels with `anew suspects`, and do not train longer: with 40 % wrong labels "
+        "that cost six points",
         "wrong-labels",
     )
 
@@ -182,21 +188,19 @@ def _of_text(facts: Facts, training: float, validation: float) -> list[Advice]:
         last, before = (math.exp(nll) for nll in facts.falling)
         found.append(
             Advice(
-                f"The validation perplexity still fell at the end of training ({before:.1f} to "
-                f"{last:.1f})",
-                "train longer before any student, since students of under-trained teachers were "
-                "worse than these in all that we measured",
+                "The validation perplexity was still falling at the end of training "
+                f"({before:.1f} to {last:.1f})",
+                _TRAIN_LONGER,
                 "under-trained-teachers",
             )
         )
     elif training >= validation and facts.rising is None:
         found.append(
             Advice(
-                f"The training perplexity, with dropout, is {training:.1f} and the validation's "
-                f"{validation:.1f}, so the network does not fit its text",
-                "tune dropout, size and rate of this network by its validation perplexity before "
-                "any student, since students of under-trained teachers were worse than these in "
-                "all that we measured",
+                f"The training perplexity (with dropout) is {training:.1f} and the validation "
+                f"perplexity {validation:.1f}: the network does not fit its text",
+                "Tune its dropout, size and learning rate by the validation perplexity before you "
+                f"train students: {_UNDER_TRAINED}",
                 "under-trained-teachers",
             )
         )
@@ -206,10 +210,9 @@ def _of_text(facts: Facts, training: float, validation: float) -> list[Advice]:
     if training < validation / APART and facts.falling is None:
         found.append(
             Advice(
-                f"The training perplexity is {training:.1f} where the validation's is "
-                f"{validation:.1f}, so the network fits its text",
-                "if you can use several networks, average independent ones, and compare "
-                "generations with them",
+                f"The training perplexity is {training:.1f} and the validation perplexity "
+                f"{validation:.1f}: the network fits its text",
+                _AVERAGE,
                 "ensembles",
             )
         )
@@ -221,21 +224,21 @@ def _of_rising_text(rising: Rising, training: float) -> Advice:
     least, last = math.exp(rising.least), math.exp(rising.last)
     reason = (
         f"The validation perplexity was lowest after epoch {rising.epoch} of {rising.epochs} "
-        f"({least:.1f}, {last:.1f} at the end)"
+        f"({least:.1f}, and {last:.1f} at the end)"
     )
 
     if training >= least:
         return Advice(
-            f"{reason} and training's, with dropout, is {training:.1f}, so this is not overfitting",
-            "lower --learning-rate before any student, since students of under-trained teachers "
-            "were worse than these in all that we measured",
+            f"{reason}, and the training perplexity (with dropout) is {training:.1f}: this is not "
+            "overfitting",
+            f"Lower --learning-rate before you train students: {_UNDER_TRAINED}",
             "under-trained-teachers",
         )
     return Advice(
         reason,
-        "keep that epoch with --best-epoch, or raise dropout; whether a student helps an "
-        "overfitted language model was not measured here, so compare it with a label-only "
-        "network of the same compute",
+        "Keep that epoch with --best-epoch, or raise the dropout. We did not measure whether a "
+        "student of an overfitted language model helps: compare it with a label-only network of "
+        "the same compute",
         "converged-networks",
     )
 
@@ -250,8 +253,9 @@ def _of_sizes(facts: Facts) -> list[Advice]:
         found.append(
             Advice(
                 f"There are {each:.0f} labelled examples for each class",
-                "train the network from labels to its end first, which brought five points with "
-                "1,000 labels; students brought none, not even with 20,000 unlabelled pictures",
+                "First train a network from labels for more epochs: with 1,000 labels this "
+                "lowered the error by five points, and students by none, even with 20,000 "
+                "unlabelled pictures",
                 "few-labels",
             )
         )
@@ -259,8 +263,9 @@ def _of_sizes(facts: Facts) -> list[Advice]:
         found.append(
             Advice(
                 f"There are {facts.classes} classes",
-                "this is where the paper found its gains, with converged networks; with 20 classes "
-                "our second and third students had less error than one network of the same compute",
+                "The paper found its gains with many classes and converged networks. With 20 "
+                "classes, our second and third students had a lower error than one network of the "
+                "same compute",
                 "many-classes",
             )
         )

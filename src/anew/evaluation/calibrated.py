@@ -63,9 +63,9 @@ class Calibrated:
             )
         if self.conformal is not None:
             parts.append(
-                f"sets for {100 * self.conformal.coverage:g} %: classes of at least "
-                f"{100 * (1 - self.conformal.threshold):.3g} %, from "
-                f"{self.conformal.examples:,} validation examples"
+                f"set: classes with a probability of at least {1 - self.conformal.threshold:.3g}; "
+                f"sets contain the true class with probability {self.conformal.coverage:g} (fitted "
+                f"on {self.conformal.examples:,} validation examples)"
             )
         return "; ".join(parts)
 

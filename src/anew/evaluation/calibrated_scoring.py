@@ -107,8 +107,8 @@ def calibrated_table(rows: Sequence[CalibratedRow]) -> tuple[list[str], list[lis
     if any(sets):
         covered = [in_digits(one.coverage if one else None, 2) for one in sets]
         sizes = [in_digits(one.size if one else None, 2) for one in sets]
-        columns, lines = _beside(columns, lines, "held %", covered)
-        columns, lines = _beside(columns, lines, "size", sizes)
+        columns, lines = _beside(columns, lines, "coverage %", covered)
+        columns, lines = _beside(columns, lines, "set size", sizes)
     return columns, lines
 
 
@@ -123,9 +123,9 @@ def notice_of_calibrated(rows: Sequence[CalibratedRow], asked: Asked) -> str:
         )
     if fitted.conformal is not None:
         said.append(
-            "held: share of test examples whose set contains the true class; size: mean number "
-            f"of classes in a set; {100 * fitted.conformal.coverage:g} % were asked for, from "
-            f"{fitted.conformal.examples:,} validation examples."
+            "coverage: share of test examples whose set contains the true class (target "
+            f"{100 * fitted.conformal.coverage:g} %, fitted on {fitted.conformal.examples:,} "
+            "validation examples); set size: mean number of classes in a set."
         )
     if asked.temperature and asked.coverage is not None and fitted.examples:
         said.append("Each is fitted on its own half of the validation split.")

@@ -74,7 +74,7 @@ class Compared:
 
 @dataclass(frozen=True)
 class Contrast:
-    """A family less the first one: differences of scores, and the settings that differ."""
+    """A family minus the first one: differences of scores, and the settings that differ."""
 
     name: str
     error: Difference | None
@@ -82,6 +82,8 @@ class Contrast:
     nll: Difference
     """In nats; of language models, of perplexities."""
     settings: tuple[str, ...]
+    seeds: tuple[tuple[int, int], ...]
+    """Which seed of this family is compared with which of the first."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the differences with their intervals and tests."""
@@ -90,6 +92,7 @@ class Contrast:
             "error": None if self.error is None else vars(self.error),
             "nll": vars(self.nll),
             "settings": list(self.settings),
+            "seeds": [list(pair) for pair in self.seeds],
         }
 
 
@@ -180,19 +183,20 @@ def _contrast(first: Compared, other: Compared) -> Contrast:
     pairs = [(one, by_seed[one.seed]) for one in other.answers if one.seed in by_seed]
     settings = tuple(differences(first.spec, other.spec))
     is_text = other.answers[0].wrong is None
+    pairs = pairs or [(other.answers[0], first.answers[0])]
+    seeds = tuple((ours.seed, theirs.seed) for ours, theirs in pairs)
     if len(pairs) > 1:
         measure = "perplexity" if is_text else "nll"
         error = None if is_text else _over_seeds(pairs, "error")
-        return Contrast(other.name, error, _over_seeds(pairs, measure), settings)
+        return Contrast(other.name, error, _over_seeds(pairs, measure), settings, seeds)
 
-    ours, theirs = pairs[0] if pairs else (other.answers[0], first.answers[0])
+    ours, theirs = pairs[0]
     if ours.wrong is None or theirs.wrong is None:
         text = statistics.over_blocks(ours.nll, theirs.nll, language.BLOCK)
-        return Contrast(other.name, None, text, settings)
+        return Contrast(other.name, None, text, settings, seeds)
     error = statistics.over_examples(ours.wrong, theirs.wrong)
-    return Contrast(
-        other.name, error, statistics.means_over_examples(ours.nll, theirs.nll), settings
-    )
+    nll = statistics.means_over_examples(ours.nll, theirs.nll)
+    return Contrast(other.name, error, nll, settings, seeds)
 
 
 def _over_seeds(pairs: Sequence[tuple[_Answers, _Answers]], name: str) -> Difference:

@@ -171,7 +171,7 @@ def _check_same(
     is_random = answers.differs_from_itself(network, inputs) > answers.SAME
     raise AnewError(
         f"{name}: network '{network.spec.name}' has other outputs than when it was trained (by "
-        f"{apart:.0%} of its logits' size): {_cause(network, record, is_random=is_random)}"
+        f"{100 * apart:.0f} % of its logits' size): {_cause(network, record, is_random=is_random)}"
     )
 
 

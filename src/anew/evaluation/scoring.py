@@ -77,8 +77,8 @@ def notice_of_weights(rows: Iterable[Row]) -> str:
         if row.weights:
             shares = ", ".join(f"{weight:.3f}" for weight in row.weights)
             return (
-                f"Learned weights: {shares}; of {generations_name(row.generations)}, on the "
-                "validation examples (a student learns from them with --teacher-weights)."
+                f"Learned weights of {generations_name(row.generations)}: {shares} (fitted on the "
+                "validation examples; --teacher-weights trains a student with them)."
             )
     return ""
 

@@ -33,7 +33,7 @@ def say(name: str, model: nn.Module, signature: Signature) -> list[str]:
         return []
 
     height, width = signature.input_shape[1:]
-    said = f"model '{name}': sees {share:.0%} of the pixels of pictures of {height}x{width}"
+    said = f"model '{name}': sees {100 * share:.0f} % of the pixels of pictures of {height}x{width}"
     patch = _uncovered_patch(model, height, width)
     if patch is None:
         return [f"{said}: its outputs do not depend on the other pixels"]

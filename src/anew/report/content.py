@@ -102,7 +102,7 @@ class Comparison:
     @property
     def label(self) -> str:
         """Its short name, for a chart or a table."""
-        return capitalised(self.name.replace("mean of generations", "mean of"))
+        return capitalised(self.name.replace("ensemble of generations", "ensemble of"))
 
 
 @dataclass(frozen=True)

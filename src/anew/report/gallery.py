@@ -18,9 +18,9 @@ from anew.report.content import Gallery, Picture
 
 MOST = 200
 KINDS = {
-    "lost": "right at first, wrong at last",
-    "won": "wrong at first, right at last",
-    "disagreement": "the generations disagree otherwise",
+    "lost": "right in the first, wrong in the last generation",
+    "won": "wrong in the first, right in the last generation",
+    "disagreement": "another disagreement",
     "wrong": "all agree and are wrong",
     "right": "all agree and are right",
 }
@@ -77,8 +77,9 @@ def choose(
         for index in chosen
     )
     rule = (
-        f"{len(pictures):,} of the {len(labels):,} test pictures: flips first, then other "
-        f"disagreements, then what all get wrong or right, in an order drawn once by a fixed key."
+        f"{len(pictures):,} of the {len(labels):,} test pictures: first those that became wrong or "
+        f"right, then other disagreements, then those that all generations get wrong or right; "
+        f"within each group in a fixed random order."
     )
     return Gallery(pictures, rule, {kind: counts[kind] for kind in KINDS})
 

@@ -235,16 +235,16 @@ def _others(family: Family, shown: Sequence[str], results: Results | None) -> li
     if results is not None or not shown or not others:
         return []
     return [
-        f"The family has {len(ends)} lineages, and this page is of the one to {shown[-1]}; "
+        f"The family has {len(ends)} lineages; this page shows the one to {shown[-1]}; "
         f"`anew report {family.path.resolve().name} --network ID` shows another: {listed(others)}."
     ]
 
 
 def _unfinished(network: NetworkSummary, lineage: Sequence[str]) -> str:
     """Return what the page says of a network that is not finished."""
-    shown = "Its curve so far is shown, its results are not."
+    shown = "The page shows its curve so far, and no results of it."
     if not network.goes_on(lineage):
-        shown = "It has no part in what is shown here."
+        shown = "The page does not show it."
     return (
         f"Generation {network.generation} ({network.objective}, seed {network.seed}, {network.id}) "
         f"is not finished: {network.epochs_done} of {network.epochs} epochs are done. {shown}"
@@ -259,7 +259,7 @@ def _study(results: Results) -> StudyTable:
         lines=tuple(tuple(line) for line in lines),
         controls_columns=tuple(rendering.CONTROLS_COLUMNS),
         controls_lines=tuple(tuple(line) for line in rendering.controls_lines(results)),
-        about=tuple(rendering.about(results)),
+        about=tuple(rendering.about(results, titled=True)),
     )
 
 

@@ -100,25 +100,29 @@ def sentence(
     if not last_shown and not mean_shown:
         named = score.partition(" ")[2]
         return (
-            f"No clear winner: compared with {against}, the {named} of {last.name} differs by "
-            f"{_signed(last.difference)}{unit}, that of the {mean.name} by "
-            f"{_signed(mean.difference)}."
+            f"No clear winner: {last.name} ({_signed(last.difference)}{unit}) and the {mean.name} "
+            f"({_signed(mean.difference)}{unit}) show no difference in {named} from {against}."
         )
     if not last_shown:
         return (
             f"The {mean.name} has {score} {_points(mean.difference)}{unit} "
-            f"{_DIRECTION[mean.verdict]} than {against}; for {last.name} alone no difference was "
-            f"shown ({_signed(last.difference)})."
+            f"{_DIRECTION[mean.verdict]} than {against}. For {last.name} alone, no difference is "
+            f"shown ({_signed(last.difference)}{unit})."
         )
 
     opening = (
         f"{capitalised(last.name)} has {score} {_points(last.difference)}{unit} "
-        f"{_DIRECTION[last.verdict]} than {against}; "
+        f"{_DIRECTION[last.verdict]} than {against}"
     )
     if not mean_shown:
-        return f"{opening}for the {mean.name} no difference was shown ({_signed(mean.difference)})."
-    direction = "" if last.verdict == mean.verdict else f"{unit} {_DIRECTION[mean.verdict]}"
-    return f"{opening}the {mean.name}, {_points(mean.difference)}{direction}."
+        return (
+            f"{opening}. For the {mean.name}, no difference is shown "
+            f"({_signed(mean.difference)}{unit})."
+        )
+    return (
+        f"{opening}; the {mean.name} has {score} {_points(mean.difference)}{unit} "
+        f"{_DIRECTION[mean.verdict]}."
+    )
 
 
 def of_study(results: Results) -> Answer:
@@ -141,8 +145,8 @@ def of_study(results: Results) -> Answer:
         else ""
     )
     basis = (
-        f"Differences in test {score} to {reference}, {paired}{corrected}. Intervals hold with "
-        f"95 %."
+        f"Differences in test {score} to {reference}, {paired}{corrected}. ±: half of the 95 % "
+        f"interval."
     )
     if not judged:
         return Answer(f"Nothing of this study can be compared with {reference} yet.", basis)
@@ -224,12 +228,12 @@ def _basis(lineages: Sequence[tuple[Outputs, Tensor]], comparisons: int) -> str:
     corrected = f"p-values are corrected for all {comparisons} comparisons below (Holm)"
     if len(lineages) > 1:
         return (
-            f"Over {len(lineages)} seeds, each with {examples:,} test examples: ± is half of "
-            f"Student's 95 % interval of the differences paired by seed; {corrected}."
+            f"{len(lineages)} seeds, each with {examples:,} test examples. ±: half of the 95 % "
+            f"interval (Student's t) of the differences, paired by seed; {corrected}."
         )
     return (
-        f"One seed: ± is half of the 95 % interval by bootstrap over {examples:,} test examples, "
-        f"and says nothing about other seeds; {corrected}."
+        f"One seed. ±: half of the 95 % interval (bootstrap over {examples:,} test examples); "
+        f"another seed may differ by more; {corrected}."
     )
 
 

@@ -55,12 +55,11 @@ def gradients(measured: Sequence[Gradients]) -> Section:
         charts += [_shares_by_epoch(measured), _weights_by_epoch(measured)]
     return Section(
         "gradients",
-        "What pulls on a student",
-        "A weight makes a label's gradient longer or shorter and never turns it. So the part of "
-        "distillation's gradient along the label's is the most that weighing examples can be, and "
-        "the part at right angles, which wrong classes are likelier, is what no weight makes. "
-        "The right class and the other classes alone do not tell them apart: a label's gradient "
-        "has a part in the wrong classes too.",
+        "The teacher's gradient",
+        "A student learns from the distillation gradient. A weight changes the length of an "
+        "example's label gradient, not its direction, so weighted labels explain at most the part "
+        "of the distillation gradient in that direction. The rest says which wrong classes are "
+        "likelier. p is the teacher's probability, q the student's, and * marks the right class.",
         tuple(charts),
     )
 
@@ -68,10 +67,10 @@ def gradients(measured: Sequence[Gradients]) -> Section:
 def _gradient_shares(students: Sequence[Gradients]) -> Chart:
     names = tuple(generations_name((student.generation,)) for student in students)
     shares: list[tuple[str, list[Interval], int]] = [
-        ("labels, all alike", [one.ban.by_labels for one in students], 5),
-        ("labels weighted by max p (CWTM)", [one.ban.by_confidence for one in students], 6),
-        ("labels weighted by p* (equation 9)", [one.ban.by_right_class for one in students], 4),
-        ("labels weighted in the best way", [one.ban.by_any_weight for one in students], 7),
+        ("equal weights", [one.ban.by_labels for one in students], 5),
+        ("weights max p (cwtm)", [one.ban.by_confidence for one in students], 6),
+        ("weights p* (equation 9)", [one.ban.by_right_class for one in students], 4),
+        ("best weights", [one.ban.by_any_weight for one in students], 7),
     ]
 
     said: list[str] = []
@@ -84,12 +83,12 @@ def _gradient_shares(students: Sequence[Gradients]) -> Chart:
 
     return Chart(
         name="gradient-shares",
-        title="How much of distillation's gradient is only weighted labels",
+        title="How much of the distillation gradient weighted labels explain",
         kind="dots",
-        x_title="share of the gradient's energy that is explained, %",
+        x_title="explained share of the squared gradient, %",
         y_title="",
         series=tuple(_series(name, names, values, color, 100) for name, values, color in shares),
-        description="Share of the energy of the distillation gradient that the label gradient "
+        description="Share of the squared distillation gradient that the label gradient "
         f"explains: {'; '.join(said)}.",
     )
 
@@ -104,9 +103,9 @@ def _shares_by_epoch(measured: Sequence[Gradients]) -> Chart:
         none_makes = [_less(1, one.ban.by_any_weight) for one in students]
         not_by_p = [_less(1, one.ban.by_right_class) for one in students]
         series += [
-            _series(f"{name}, no weight makes", epochs, none_makes, color, 100),
+            _series(f"{name}, any weights", epochs, none_makes, color, 100),
             replace(
-                _series(f"{name}, weights p* do not make", epochs, not_by_p, color, 100),
+                _series(f"{name}, weights p*", epochs, not_by_p, color, 100),
                 dashed=True,
             ),
         ]
@@ -117,13 +116,13 @@ def _shares_by_epoch(measured: Sequence[Gradients]) -> Chart:
 
     return Chart(
         name="gradient-shares-by-epoch",
-        title="What weighing cannot make, as training goes on",
+        title="What weighted labels do not explain, by epoch",
         kind="lines",
         x_title="epoch of the student",
-        y_title="share of the gradient's energy, %",
+        y_title="unexplained share of the squared gradient, %",
         series=tuple(series),
-        description="Share of the energy of the distillation gradient that no weights of the label "
-        f"gradient make: {'; '.join(said)}.",
+        description="Share of the squared distillation gradient that no weights of the label "
+        f"gradient explain: {'; '.join(said)}.",
     )
 
 
@@ -137,7 +136,7 @@ def _weights_by_epoch(measured: Sequence[Gradients]) -> Chart:
         lines = [one.ban.ratio_r2_weighted for one in students]
         identities = [one.ban.identity_r2_weighted for one in students]
         series += [
-            _series(f"{name}, the best line", epochs, lines, color),
+            _series(f"{name}, best line", epochs, lines, color),
             replace(_series(f"{name}, p* itself", epochs, identities, color), dashed=True),
         ]
         said.append(
@@ -147,10 +146,10 @@ def _weights_by_epoch(measured: Sequence[Gradients]) -> Chart:
 
     return Chart(
         name="weights-by-epoch",
-        title="Is the weight the teacher's probability, as training goes on?",
+        title="How well p* explains the weights, by epoch",
         kind="lines",
         x_title="epoch of the student",
-        y_title="R^2 of the weight of examples",
+        y_title="R^2 of the weights",
         series=tuple(series),
         description="Share of the variance of (q* - p*) / (q* - 1) that is explained, examples by "
         "(1 - q*)^2, first and last epoch: "
@@ -194,7 +193,7 @@ def _importance_weights(students: Sequence[Gradients]) -> Chart:
 
     return Chart(
         name="importance-weights",
-        title="The weight that the teacher gives to an example",
+        title="The weight of an example, by p*",
         kind="lines",
         x_title="teacher's probability of the right class, p*",
         y_title="(q* - p*) / (q* - 1), median and quartiles",
@@ -213,9 +212,9 @@ def dark_knowledge(measured: Sequence[DarkKnowledge], classes: Sequence[str]) ->
     return Section(
         "dark-knowledge",
         "Dark knowledge",
-        "Beside its answer a network says which other classes it could have been. A row is what it "
-        "called the picture, a column what it also thought of. If that is knowledge, it agrees "
-        "with what is in fact confused, and a permutation (DKPP) destroys it.",
+        "Dark knowledge is how a network spreads probability over the classes that it does not "
+        "predict. If it is informative, the likeliest other class is also the likeliest mistake, "
+        "and dkpp's permutation destroys this agreement.",
         tuple(charts),
     )
 
@@ -224,13 +223,13 @@ def _similar_classes(last: DarkKnowledge, classes: Sequence[str]) -> Chart:
     generation, likest = f"generation {last.generation}", _likest(classes, last.similarity)
     return Chart(
         name=f"similarity-generation-{last.generation}",
-        title=f"Which classes are alike to {generation}",
+        title=f"Similar classes, according to {generation}",
         kind="heatmap",
         x_title="",
-        y_title="rows: called so; columns: also a bit like that, % of the probability beside the "
-        "answer",
+        y_title="row: predicted class; column: share of the probability of all other classes, %",
         series=_beside_diagonal(tuple(classes), last.similarity, 100),
-        description=f"Where {generation} puts the probability beside its answer, % of it. "
+        description=f"How {generation} spreads the probability of the classes that it does not "
+        f"predict, in percent. "
         f"{'; '.join(likest)}.",
     )
 
@@ -245,7 +244,7 @@ def _likest(names: Sequence[str], similarity: Sequence[Sequence[float]]) -> list
     ]
     pairs.sort(reverse=True)
     return [
-        f"{called} also like {other} {100 * value:.0f} %"
+        f"predicted {called}, then {other} {100 * value:.0f} %"
         for value, called, other in pairs[:_LIKENESSES]
     ]
 
@@ -259,13 +258,15 @@ def _sureness(measured: Sequence[DarkKnowledge]) -> Chart:
 
     return Chart(
         name="sureness",
-        title="How sure the generations are",
+        title="Confidence of the generations",
         kind="lines",
         x_title="generation",
         y_title="mean probability",
         series=(
-            _series("confidence", generations, [one.confidence for one in measured], 5),
-            _series("right class", generations, [one.correct for one in measured], 6),
+            _series("largest probability", generations, [one.confidence for one in measured], 5),
+            _series(
+                "probability of the right class", generations, [one.correct for one in measured], 6
+            ),
         ),
         description=f"Mean of the largest probability and of the right class's: {'; '.join(said)}.",
     )
@@ -275,9 +276,9 @@ def _knowledge(measured: Sequence[DarkKnowledge]) -> Chart | None:
     """Return the chart of how likeness agrees with confusion; None if there are no errors."""
     names = tuple(f"Generation {one.generation}" for one in measured)
     candidates = (
-        Series("as it is", names, tuple(one.agreement for one in measured), color=5),
+        Series("outputs", names, tuple(one.agreement for one in measured), color=5),
         Series(
-            "after DKPP's permutation",
+            "after dkpp's permutation",
             names,
             tuple(one.agreement_permuted for one in measured),
             color=6,
@@ -294,13 +295,13 @@ def _knowledge(measured: Sequence[DarkKnowledge]) -> Chart | None:
     ]
     return Chart(
         name="knowledge",
-        title="Does the doubt match the mistakes?",
+        title="Are likely other classes the likely mistakes?",
         kind="dots",
-        x_title="rank correlation of likeness and confusion (1: the same order)",
+        x_title="Spearman's rank correlation (1: the same order)",
         y_title="",
         series=series,
-        description="Spearman's rank correlation of which classes are alike to a network with "
-        f"which it confuses: {'; '.join(said)}.",
+        description="Spearman's rank correlation of the other classes' probabilities with the "
+        f"mistakes: {'; '.join(said)}.",
         baseline=0.0,
     )
 
@@ -314,9 +315,9 @@ def calibration(measured: Sequence[Calibration]) -> Section:
     return Section(
         "calibration",
         "Calibration",
-        "Below the diagonal a network is too sure of itself, above it too modest. ECE is "
-        "the mean distance from it, over 15 bins of equal width; the temperature is fitted on the "
-        "validation split, never on test.",
+        "Below the diagonal a network is overconfident, above it underconfident. ECE (expected "
+        "calibration error) is the mean distance from the diagonal over 15 bins of equal width. "
+        "The temperature is fitted on the validation examples, never on test.",
         (_reliability(drawn), _temperature(drawn)),
     )
 
@@ -338,10 +339,10 @@ def _reliability(drawn: Sequence[Calibration]) -> Chart:
 
     return Chart(
         name="reliability",
-        title="Is a network as often right as it is sure?",
+        title="Accuracy by confidence",
         kind="lines",
         x_title="confidence",
-        y_title="share that is right",
+        y_title="accuracy",
         series=tuple(series),
         description="Reliability diagram, 15 groups of equally many test examples; on the diagonal "
         f"confidence equals accuracy. Calibration error: {'; '.join(said)}.",
@@ -351,7 +352,7 @@ def _reliability(drawn: Sequence[Calibration]) -> Chart:
 
 def _temperature(drawn: Sequence[Calibration]) -> Chart:
     names = tuple(capitalised(one.name) for one in drawn)
-    series = [Series("as it is", names, tuple(one.scores.ece for one in drawn), color=5)]
+    series = [Series("before", names, tuple(one.scores.ece for one in drawn), color=5)]
     said: list[str] = []
     scaled_names: list[str] = []
     scaled_errors: list[float] = []
@@ -363,15 +364,11 @@ def _temperature(drawn: Sequence[Calibration]) -> Chart:
             text += f", at temperature {one.temperature:.2f} {one.scaled.ece:.2f} %"
         said.append(text)
     if scaled_names:
-        series.append(
-            Series(
-                "at validation's temperature", tuple(scaled_names), tuple(scaled_errors), color=6
-            )
-        )
+        series.append(Series("after", tuple(scaled_names), tuple(scaled_errors), color=6))
 
     return Chart(
         name="temperature",
-        title="Calibration error, and what one temperature mends",
+        title="Calibration error before and after temperature scaling",
         kind="dots",
         x_title="ECE, % (left is better)",
         y_title="",
@@ -390,9 +387,8 @@ def harm(measured: Sequence[Harm]) -> Section:
 
     return Section(
         "harm",
-        "Who is harmed",
-        "A student with a better mean can still be worse for some: pictures that were right and "
-        "are wrong now, and classes that lose.",
+        "Pictures and classes that got worse",
+        "A student with a lower error can still be worse on some pictures and classes.",
         (_class_changes(max(measured, key=reach)), _flips(measured)),
     )
 
@@ -401,7 +397,7 @@ def _class_changes(whole: Harm) -> Chart:
     """Return the errors of classes before and after; of many classes those that change most."""
     classes, left_out = sorted(whole.classes, key=lambda change: -change.change), ""
     if len(classes) > MOST_CLASSES:
-        left_out = f" (of {len(classes)}, ten that lose and ten that gain most)"
+        left_out = f" (of {len(classes)} classes the 10 that lose and the 10 that gain most)"
         classes = [*classes[: MOST_CLASSES // 2], *classes[-(MOST_CLASSES // 2) :]]
 
     names = tuple(change.name for change in classes)
@@ -432,7 +428,7 @@ def _flips(measured: Sequence[Harm]) -> Chart:
 
     return Chart(
         name="flips",
-        title="Test pictures that flipped, from one generation to another",
+        title="Test pictures that became wrong or right",
         kind="dots",
         x_title="share of the test pictures, %",
         y_title="",
@@ -448,9 +444,9 @@ def fidelity(measured: Fidelity) -> Section:
     """Return how alike the generations are, and what their average gains."""
     return Section(
         "fidelity",
-        "Fidelity and diversity",
-        "A mean gains where its members err differently: the less two generations agree, the more "
-        "it can repair.",
+        "Agreement and ensembles",
+        "An ensemble gains if its members make different mistakes: the less the generations agree, "
+        "the more it can correct.",
         (_agreement(measured), _gains(measured)),
     )
 
@@ -466,12 +462,12 @@ def _agreement(measured: Fidelity) -> Chart:
 
     return Chart(
         name="agreement",
-        title="How often two generations say the same",
+        title="Agreement of the generations",
         kind="heatmap",
         x_title="",
-        y_title="same class given, % of the test pictures",
+        y_title="same prediction, % of the test pictures",
         series=_beside_diagonal(names, measured.agreement),
-        description="Share of the test pictures to which two generations give the same class, %: "
+        description="Share of the test pictures with the same prediction by two generations, %: "
         f"{'; '.join(said)}.",
     )
 
@@ -482,12 +478,12 @@ def _gains(measured: Fidelity) -> Chart:
 
     return Chart(
         name="gains",
-        title="What averaging gains over the average member",
+        title="Gain of ensembles over their average member",
         kind="dots",
         x_title="percentage points of error (right is better)",
         y_title="",
         series=(_series("gain", names, [one.gain for one in measured.ensembles], 6),),
-        description="Average member's error less the ensemble's, percentage points: "
+        description="Average member's error minus the ensemble's, percentage points: "
         f"{'; '.join(said)}.",
         baseline=0.0,
     )

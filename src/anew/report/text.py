@@ -54,12 +54,12 @@ def answer(lineages: Sequence[LogP], first: str, compared: Sequence[tuple[int, .
     last, mean = comparisons[len(own) - 2], comparisons[len(own) - 1]
     against = f"generation 0 ({perplexity:.2f}), {first}"
     said = headline.sentence(last, mean, against, "a test perplexity", "")
-    how = "over blocks of the test text (bootstrap), and say nothing of other seeds"
+    how = "One seed. ±: half of the 95 % interval (bootstrap over blocks of the test text)"
     if len(lineages) > 1:
-        how = f"paired over {len(lineages)} seeds (Student)"
+        how = f"{len(lineages)} seeds. ±: half of the 95 % interval (Student's t), paired by seed"
     basis = (
-        f"Perplexities of {tokens:,} test tokens, each predicted once; ± is half of the 95 % "
-        f"interval {how}; p-values are corrected for all {len(comparisons)} comparisons (Holm)."
+        f"{tokens:,} test tokens, each predicted once. {how}; p-values are corrected for all "
+        f"{len(comparisons)} comparisons below (Holm)."
     )
     return Answer(said, basis, comparisons)
 

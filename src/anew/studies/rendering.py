@@ -21,7 +21,7 @@ COLUMNS = (
     "seeds",
     "published %",
     "difference",
-    "95 % interval of it",
+    "95 % interval of difference",
     "needed",
     "p (Holm)",
     "p (Wilcoxon)",
@@ -34,7 +34,7 @@ CONTROLS_COLUMNS = (
     "column",
     "control",
     "difference",
-    "95 % interval of it",
+    "95 % interval of difference",
     "needed",
     "p (Holm)",
     "p (Wilcoxon)",
@@ -181,8 +181,8 @@ def about_controls(results: Results) -> str:
     """Return the note to the narrow table: which control has which number."""
     names = "; ".join(f"[{number}] {control}" for number, control in enumerate(results.controls, 1))
     return (
-        "Differences to controls: column less control, in points; * marks a shown difference "
-        f"(better or worse). {names}."
+        "Differences to the controls: column minus control, in points; * marks a difference that "
+        f"is shown. {names}."
     )
 
 
@@ -208,8 +208,11 @@ def _half(interval: Estimate | Difference | None) -> str:
     return f"{(interval.high - interval.low) / 2:.2f}"
 
 
-def about(results: Results) -> list[str]:
-    """Return the notes to a table: data, seeds, settings, comparison, scale, and what failed."""
+def about(results: Results, *, titled: bool = False) -> list[str]:
+    """Return the notes to a table: data, seeds, settings, comparison, scale, and what failed.
+
+    They begin with the study's title, unless the table is `titled`.
+    """
     study, training = results.study, results.study.training
     score, unit = ("perplexity", "tokens") if study.is_text else ("error", "examples")
     limit = f", {study.data.limit:,} training {unit}" if study.data.limit else ""
@@ -220,14 +223,16 @@ def about(results: Results) -> list[str]:
         paired = "by seed (paired t)"
 
     end = "" if study.title.endswith(("?", "!", ".")) else "."
+    title = "" if titled else f"{study.title}{end} "
     notes = [
-        f"{study.title}{end} Data: {study.data.source} ({results.fingerprint}){limit}; seeds: "
+        f"{title}Data: {study.data.source} ({results.fingerprint}){limit}; seeds: "
         f"{', '.join(map(str, study.seeds))}; {training.epochs} epochs, batch "
         f"{training.batch_size}, "
         f"{training.optimizer}, learning rate {training.learning_rate:g}, {training.schedule}.",
-        f"Test {score} of the last epoch; nothing was chosen on test. Differences are to "
-        f"'{study.reference}', paired {paired}; p-values are corrected for all comparisons with "
-        "the same column (Holm). Without a verdict, no difference is shown.",
+        f"{score}: on the test {unit}, after the last epoch; nothing was chosen on test.",
+        f"difference: to '{study.reference}', paired {paired}; +- is half of the 95 % interval.",
+        "p (Holm): corrected for all comparisons with the same column.",
+        "better, worse: p (Holm) is below 0.05; otherwise no difference is shown.",
         *_could_show(results),
         *study.notes,
     ]
@@ -247,11 +252,13 @@ def _could_show(results: Results) -> list[str]:
         return []
     study = results.study
     seeds = f"{len(study.seeds)} seeds" if len(study.seeds) > 1 else "one seed"
+    unit = "" if study.is_text else " points"
+    if len(needed) == 1:
+        return [f"Smallest difference that {seeds} could show here: {needed[0]:.2f}{unit}."]
     return [
-        f"What {seeds} could show: with {len(needed)} comparisons under Holm and the spread "
-        f"measured here, a difference to '{study.reference}' had to be {min(needed):.2f} to "
-        f"{max(needed):.2f} points large (median {median(needed):.2f}; column 'needed' of Markdown "
-        "and CSV)."
+        f"Smallest difference that {seeds} could show here, with {len(needed)} comparisons: "
+        f"{min(needed):.2f} to {max(needed):.2f}{unit}, median {median(needed):.2f} (column "
+        "'needed' of Markdown and CSV)."
     ]
 
 

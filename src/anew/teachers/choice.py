@@ -69,7 +69,7 @@ def choose(need: Need, execution: Execution) -> Choice:
     distinct = distinct_views(need.views, need.epochs, need.by)
     saved = 1 - distinct / asked
     size = in_bytes(need.store_bytes)
-    instead = f"{distinct:,.1f} forward passes per example in place of {asked:,.0f}"
+    instead = f"{distinct:,.1f} forward passes per example instead of {asked:,.0f}"
     sums = f"a cache of {size} takes {instead}"
     if need.by == "epoch":
         sums = f"no view occurs twice; {sums}"

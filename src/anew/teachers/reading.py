@@ -140,7 +140,7 @@ class ReadingTeacher(Teacher):
     def _fill(self, batches: Batches) -> None:
         """Read the text once, and keep the answers to all windows."""
         assert self.store is not None, "there is a table to fill"
-        self._log("the table is filled by one pass over the text, before the first step")
+        self._log("the cache is filled by one pass over the text before the first step")
         try:
             for batch in batches.epoch(0):
                 places = self._places(batch)
@@ -190,8 +190,8 @@ class ReadingTeacher(Teacher):
         how = "evenly" if self.encoding.frequencies is None else "as the training tokens are"
         self._log(
             f"top {self.encoding.top_k} of {self.encoding.classes:,}: "
-            f"{1 - kept.mean().item():.1%} of the teacher's probability is outside them (on the "
-            f"first windows) and is spread {how}"
+            f"{100 * (1 - kept.mean().item()):.1f} % of the teacher's probability is outside them "
+            f"(on the first windows) and is spread {how}"
         )
 
 

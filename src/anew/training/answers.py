@@ -88,13 +88,14 @@ def _check_alike(network: Network, inputs: Tensor, name: str) -> None:
 
     if apart > answers.SAME:
         raise AnewError(
-            f"{name}: gives different outputs for the same examples (by {apart:.0%} of its "
+            f"{name}: gives different outputs for the same examples (by {100 * apart:.0f} % of its "
             "logits' size): it draws random numbers in evaluation mode, as F.dropout without "
             "training=self.training does; use random numbers in training mode only"
         )
     if beside > answers.SAME:
         raise AnewError(
-            f"{name}: its answer to an example depends on the others in the batch (by {beside:.0%} "
-            "of its logits' size), as after batch norm without running statistics; normalise each "
-            "example alone, or keep running statistics (track_running_stats=True)"
+            f"{name}: its answer to an example depends on the others in the batch (by "
+            f"{100 * beside:.0f} % of its logits' size), as after batch norm without running "
+            "statistics; normalise each example alone, or keep running statistics "
+            "(track_running_stats=True)"
         )

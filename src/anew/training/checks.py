@@ -94,11 +94,11 @@ class Knowledge:
     def in_words(self) -> str:
         """Return the measurements in words."""
         words = (
-            f"accuracy {self.accuracy:.1%} on the {self.measured_on} examples (chance "
-            f"{self.chance:.1%}"
+            f"accuracy {100 * self.accuracy:.1f} % on the {self.measured_on} examples (chance "
+            f"{100 * self.chance:.1f} %"
         )
         if self.balanced is not None:
-            words += f"; mean over classes {self.balanced:.1%}"
+            words += f"; mean over classes {100 * self.balanced:.1f} %"
         return words + (
             "; too few examples to tell whether it knows anything)" if self.is_open else ")"
         )
@@ -108,9 +108,10 @@ class Knowledge:
         if self.is_at_chance:
             advice = self.advice or "train it longer, give another --teacher"
             raise CheckError(
-                f"teacher: gets {self.accuracy:.1%} of the {self.measured_on} examples right, "
-                f"and naming the commonest class gets {self.chance:.1%}: it has nothing to "
-                f"teach; {advice}, or continue with --force"
+                f"teacher: its accuracy on the {self.measured_on} examples is "
+                f"{100 * self.accuracy:.1f} %, and always predicting the commonest class has "
+                f"{100 * self.chance:.1f} %: it has nothing to teach; {advice}, or continue with "
+                "--force"
             )
 
 
@@ -152,9 +153,9 @@ class TextKnowledge:
         """Raise `CheckError` if the teacher knows no more than the words' frequencies."""
         if self.is_at_chance:
             raise CheckError(
-                f"teacher: has perplexity {self.perplexity:.2f} on the {self.measured_on} text, "
-                f"and the words' frequencies alone have {self.unigram:.2f}: it has nothing to "
-                "teach; train it longer, give another --teacher, or continue with --force"
+                f"teacher: its perplexity on the {self.measured_on} text is {self.perplexity:.2f}, "
+                f"and that of the words' frequencies alone is {self.unigram:.2f}: it has nothing "
+                "to teach; train it longer, give another --teacher, or continue with --force"
             )
 
 
@@ -246,8 +247,8 @@ def _advice_of_order(predicted: Tensor, labels: Tensor, classes: tuple[str, ...]
     more = f" and {len(order.moved) - 3} more" if len(order.moved) > 3 else ""
     return (
         f"its classes seem to be in another order than the data's: with {moved}{more} it gets "
-        f"{order.accuracy:.1%} of training examples right, not {order.now:.1%}; give a file with "
-        "the data's class names, or put the data's classes in its order"
+        f"{100 * order.accuracy:.1f} % of training examples right, not {100 * order.now:.1f} %; "
+        "give a file with the data's class names, or put the data's classes in its order"
     )
 
 
@@ -292,7 +293,7 @@ def _advice(teacher: Teacher, data: Data, device: torch.device, found: Knowledge
             if knows and evidence.is_better(then, predicted == labels):
                 given = (",".join(f"{value:g}" for value in values) for values in (mean, std))
                 return (
-                    f"it gets {right / len(labels):.1%} of training examples right with "
+                    f"it gets {100 * right / len(labels):.1f} % of training examples right with "
                     "--data.mean {} --data.std {}: set these".format(*given)
                 )
     return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import shutil
 import statistics
 import tempfile
@@ -18,6 +19,7 @@ from anew.core.execution import Execution
 from anew.core.randomness import torch_generator
 from anew.core.recipe import Recipe
 from anew.core.spec import ObjectiveSpec, Spec
+from anew.core.text import counted, in_time
 from anew.data import Batches, Data
 from anew.data.batches import Batch
 from anew.family import NetworkFolder
@@ -34,7 +36,8 @@ WARM_UP_STEPS = 3
 LABEL_ONLY = "a label-only network"
 LIVE = "a student, live teacher"
 FILLED = "a student, filling the cache"
-READ = "a student, table read"
+READ = "a student, reading the cache"
+_LIVE, _CACHED = "a student of a live teacher", "a student of a cached teacher"
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,8 @@ def measure(
     threads = torch.get_num_threads() if execution.threads is None else execution.threads
     setting = (
         f"{data.spec.source}, batches of {batches.batch_size}, {training.precision}, "
-        f"{device.type}, {threads} threads, {rounds} rounds of {steps} steps"
+        f"{device.type}, {counted(threads, 'thread')}, {counted(rounds, 'round')} of "
+        f"{counted(steps, 'step')}"
     )
     examples = batches.steps * batches.batch_size
     distinct = distinct_views(key.views, training.epochs, key.by)
@@ -241,20 +245,19 @@ def _conclusions(costs: list[Cost], epochs: int, distinct: float, examples: int)
     A table is filled for the views that are new and read for the others.
     """
     by_name = {cost.name: cost for cost in costs}
-    minutes = {
-        "label-only": epochs * examples * by_name[LABEL_ONLY].seconds / 60,
-        "live": epochs * examples * by_name[LIVE].seconds / 60,
+    seconds = {
+        "a label-only network": epochs * examples * by_name[LABEL_ONLY].seconds,
+        _LIVE: epochs * examples * by_name[LIVE].seconds,
     }
     if READ in by_name:
         filling, read = by_name[FILLED], by_name[READ]
         total = distinct * filling.seconds + (epochs - distinct) * read.seconds
-        minutes["table"] = examples * total / 60
-        minutes["table, by the next student"] = epochs * examples * read.seconds / 60
+        seconds[_CACHED] = examples * total
+        seconds["its next student"] = epochs * examples * read.seconds
 
-    words = ", ".join(f"{name} {value:,.1f} min" for name, value in minutes.items())
-    ways = {name: value for name, value in minutes.items() if name in ("live", "table")}
-    best = min(ways, key=lambda name: ways[name])
+    words = ", ".join(f"{name} {in_time(value)}" for name, value in seconds.items())
+    is_cached = seconds.get(_CACHED, math.inf) < seconds[_LIVE]
     return [
-        f"a network of {epochs} epochs here, without evaluation: {words}",
-        f"the fastest measured option is: {best}",
+        f"{counted(epochs, 'epoch')} here, without evaluation: {words}",
+        f"fastest here: --ask {'table' if is_cached else 'live'}",
     ]

@@ -274,9 +274,9 @@ class _Trial:
             outside = list(_differing(self.network.model, other))
             where = f" ({_some(outside)})" if outside else ""
             raise self._refuse(
-                f"two builds of it with the same weights give different outputs (by {apart:.0%} "
-                "of their size): a random value from its construction is not in its state "
-                f"dict{where}, so a loaded network would differ from the trained one",
+                "two builds of it with the same weights give different outputs (by "
+                f"{100 * apart:.0f} % of their size): a random value from its construction is not "
+                f"in its state dict{where}, so a loaded network would differ from the trained one",
                 "store it with register_buffer, or draw it with a fixed seed",
             )
 

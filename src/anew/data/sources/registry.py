@@ -145,32 +145,33 @@ SOURCES: Mapping[str, SourceKind] = {
         contents=Contents(50_000, 10_000, (3, 32, 32), 100, "crop+flip"),
     ),
     "folder": SourceKind(
-        "folder:PATH, one folder of pictures a class, or train/, val/ and test/ with such",
+        "folder:PATH, one folder of pictures for each class, or such folders in train/, val/ and "
+        "test/",
         read_folder,
         True,
     ),
     "parquet": SourceKind(
-        "parquet:PATH, Parquet files of image bytes and labels, by split, or one file",
+        "parquet:PATH, one Parquet file of encoded pictures and labels, or one for each split",
         read_parquet,
         True,
     ),
     "tar": SourceKind(
-        "tar:PATH or tar:t-{00..47}.tar, WebDataset's pictures and labels",
+        "tar:PATH or tar:t-{00..47}.tar, pictures and labels in WebDataset's tar files",
         read_tar,
         True,
         takes_patterns=True,
     ),
     "hf": SourceKind(
-        "hf:NAME or hf:PATH, what datasets.load_dataset reads, or save_to_disk wrote",
+        "hf:NAME or hf:PATH, a Hugging Face data set (datasets.load_dataset or save_to_disk)",
         read_hugging_face,
     ),
     "npz": SourceKind(
-        "npz:PATH, NumPy arrays x_train, y_train, x_val, y_val, x_test, y_test, or x and y",
+        "npz:PATH, NumPy arrays x and y, or x_train, y_train, x_val, y_val, x_test and y_test",
         read_npz,
         True,
     ),
     "ptb": SourceKind(
-        "the Penn Treebank as Mikolov's ptb.zip in the root (or ptb:PATH); its text is the LDC's",
+        "the Penn Treebank, as Mikolov's ptb.zip in --data.root (or ptb:PATH); not downloaded",
         read_ptb,
         # Windows of 35 tokens; the longest of the words has 19 of 48 characters.
         contents=Contents(
@@ -180,8 +181,8 @@ SOURCES: Mapping[str, SourceKind] = {
         ),
     ),
     "text": SourceKind(
-        "text:PATH, a text, or train.txt, valid.txt and test.txt in a folder or a zip; text "
-        "alone is 300 kB of Shakespeare, always available",
+        "text:PATH, a text file, or train.txt, valid.txt and test.txt in a folder or a zip; "
+        "`text:` is 300 kB of Shakespeare, always available",
         read_text,
     ),
 }

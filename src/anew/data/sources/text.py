@@ -226,7 +226,7 @@ def _notes(
     unknown = vocabulary.numbers.get(UNKNOWN)
     if unknown is not None:
         shares = ", ".join(
-            f"{(one == unknown).mean():.1%} of the {_CALLED[split]} tokens"
+            f"{100 * (one == unknown).mean():.1f} % of the {_CALLED[split]} tokens"
             for split, one in numbers.items()
         )
         yield f"{UNKNOWN} stands for {shares}"

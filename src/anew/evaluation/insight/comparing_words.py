@@ -5,6 +5,7 @@ from __future__ import annotations
 from anew.evaluation.insight.comparing import Compared, Comparison
 from anew.evaluation.insight.seeds import SeedsInsight
 from anew.evaluation.insight.wording import (
+    DARK_COLUMNS,
     Section,
     gradients_table,
     number,
@@ -33,8 +34,8 @@ def sections(found: Comparison) -> list[Section]:
 def _intervals(found: Comparison) -> str:
     seeds = len(found.teachers)
     if seeds > 1:
-        return f"in brackets Student's 95 % interval over {seeds} seeds"
-    return "in brackets the bootstrap's 95 % interval over them"
+        return f"in brackets: 95 % intervals (Student's t over {seeds} seeds)"
+    return "in brackets: 95 % intervals (bootstrap over these examples)"
 
 
 def _kept(found: Comparison) -> Section:
@@ -53,12 +54,19 @@ def _kept(found: Comparison) -> Section:
     ]
 
     return Section(
-        "What each kept of its teacher's outputs",
-        "Error and confidence in percent; same class: examples with the same prediction, in "
-        "percent; KL of the student from its teacher, in nats. Sureness: the correlation, over "
-        "examples, of both largest probabilities (CWTM's weights); right class: that of both "
-        "probabilities of the right class (equation 9's). Permuted: the targets of DKPP.",
-        ("", "error", "confidence", "same class", "KL", "sureness", "right class"),
+        "Each student's outputs, compared with its teacher's",
+        (
+            "error %, confidence %: of the student; confidence is the mean of the largest "
+            "probability.",
+            "same class %: examples with the same prediction.",
+            "KL: divergence of the student's probabilities from the teacher's, in nats.",
+            "sureness: correlation, over examples, of the two largest probabilities (cwtm's "
+            "weights).",
+            "right class: correlation, over examples, of the two probabilities of the right class "
+            "(equation 9's weights).",
+            "Row 'its outputs, permuted': the targets of dkpp, taken as a student's outputs.",
+        ),
+        ("", "error %", "confidence %", "same class %", "KL", "sureness", "right class"),
         rows,
     )
 
@@ -79,14 +87,28 @@ def _beside(found: Comparison) -> Section:
     ]
 
     return Section(
-        "What each kept of its dark knowledge",
-        "Without the class that the teacher predicts, scaled to sum 1: KL in nats; same second: "
-        "the same class is likeliest, in percent of the examples; order: mean of Spearman's rank "
-        "correlation over examples. Alike classes: Spearman's correlation, over pairs of "
-        "classes, of the probability beside a prediction. Covariance: Pearson's correlation, "
-        "over pairs of classes, of the outputs' covariance. Like own errors: alike classes, "
-        "compared with the network's own errors.",
-        ("", "KL beside", "same second", "order", "alike classes", "covariance", "like own errors"),
+        "Each student's dark knowledge, compared with its teacher's",
+        (
+            "The first three columns compare probabilities without the class that the teacher "
+            "predicts, scaled to sum 1.",
+            "KL beside: their divergence from the teacher's, in nats.",
+            "same second %: examples with the same likeliest class among them.",
+            "order: Spearman's rank correlation of them, mean over examples.",
+            "alike classes: Spearman's rank correlation, over pairs of classes, of the other "
+            "classes' probabilities for each predicted class.",
+            "covariance: Pearson's correlation, over pairs of classes, of the outputs' covariance.",
+            "like own errors: as alike classes, with the network's own errors instead of the "
+            "teacher.",
+        ),
+        (
+            "",
+            "KL beside",
+            "same second %",
+            "order",
+            "alike classes",
+            "covariance",
+            "like own errors",
+        ),
         rows,
     )
 
@@ -104,11 +126,15 @@ def _alike(found: Comparison) -> Section:
         rows.append(row)
 
     return Section(
-        "Which classes are alike",
-        "Spearman's rank correlation, over pairs of classes, of the probability beside the "
-        "prediction: with the network's own errors"
-        + (", with people's answers beside their first choice" if has_people else "")
-        + ", and with the teacher's; then Pearson's of the outputs' covariance with the teacher's.",
+        "Similarity of classes",
+        (
+            "its errors: Spearman's rank correlation, over pairs of classes, of the other classes' "
+            "probabilities for each predicted class with the network's own errors.",
+            *(["people: the same with people's answers."] if has_people else []),
+            "its teacher: the same with its teacher's probabilities.",
+            "covariance: Pearson's correlation, over pairs of classes, of the outputs' covariance "
+            "with its teacher's.",
+        ),
         ("", "its errors", *(["people"] if has_people else []), "its teacher", "covariance"),
         rows,
     )
@@ -133,13 +159,16 @@ def _inside(found: Comparison) -> Section:
             )
 
     return Section(
-        f"Does the doubt stay inside the group? ({len(set(groups))} groups of "
-        f"{len(groups)} classes)",
-        "In percent. Doubt: the mean probability beside the prediction. Inside: the share of it "
-        "on classes of the predicted class's group; by chance: that share if it were spread "
-        "evenly. Errors inside: the share of errors within the right class's group. Change: "
-        "inside less the teacher's (of an ensemble, generation 0's), in points.",
-        ("", "doubt", "inside", "by chance", "errors inside", "change"),
+        f"Doubt inside the groups ({len(set(groups))} groups of {len(groups)} classes)",
+        (
+            "doubt %: mean probability of all classes except the predicted one.",
+            "inside %: the share of it on classes of the predicted class's group.",
+            "by chance %: that share if the doubt were spread evenly over all other classes.",
+            "errors inside %: the share of errors within the right class's group.",
+            "change: of inside, compared with the teacher (an ensemble: with generation 0), in "
+            "percentage points.",
+        ),
+        ("", "doubt %", "inside %", "by chance %", "errors inside %", "change"),
         rows,
     )
 
@@ -166,26 +195,33 @@ def _people(found: Comparison, entropy: float) -> Section:
             )
 
     return Section(
-        "How near are they to people?",
-        "KL from people's shares, in nats (cross-entropy is KL and people's entropy, "
-        f"{entropy:.3f}, together); then with the probability beside the prediction spread "
-        "evenly: the increase is the worth of its dark knowledge. First: agreement with people's "
-        "first choice, in percent. On examples where people disagree: second, agreement with "
-        "their second choice, in percent; order, Spearman's rank correlation of the other "
-        "classes. Alike: similarity of classes, compared with people's. Changes: less the "
-        "teacher's (of an ensemble, generation 0's); nearer, farther: the interval of KL's "
-        "excludes 0. Plain labels are infinitely far, because some people chose another class. "
-        "Labels with the best smoothing, chosen on these examples, know the right class.",
+        "Distance from people's answers",
+        (
+            "KL: divergence of the probabilities from people's shares, in nats. Cross-entropy is "
+            f"KL plus people's entropy, {entropy:.3f}.",
+            "spread evenly: KL if the doubt is spread evenly over the other classes. The increase "
+            "is what the dark knowledge is worth.",
+            "first %: agreement with people's first choice.",
+            "second %: agreement with people's second choice, on examples where people disagree.",
+            "order: Spearman's rank correlation of the other classes, on the same examples.",
+            "alike: Spearman's rank correlation, over pairs of classes, of the other classes' "
+            "probabilities with people's.",
+            "change of KL: compared with the teacher (an ensemble: with generation 0).",
+            "verdict: nearer or farther if the interval of that change excludes 0.",
+            "change of order: as change of KL; above 0 is closer to people.",
+            "Row 'labels, best smoothed': label smoothing chosen on these examples; it knows "
+            "every right class. The KL of plain labels is infinite.",
+        ),
         (
             "",
             "KL",
             "spread evenly",
-            "first",
-            "second",
+            "first %",
+            "second %",
             "order",
             "alike",
             "change of KL",
-            "so it is",
+            "verdict",
             "change of order",
         ),
         rows,
@@ -213,8 +249,8 @@ def seeds_heading(found: SeedsInsight) -> str:
     split = "training" if found.split == "train" else found.split
     return (
         f"{last.model}, {last.objective}, generations 0 to {last.generation}, seeds {seeds}, each "
-        f"on {found.examples:,} {split} examples; in brackets Student's 95 % interval over "
-        f"{len(found.seeds)} seeds"
+        f"on {found.examples:,} {split} examples; in brackets: 95 % intervals (Student's t over "
+        f"{len(found.seeds)} seeds)"
     )
 
 
@@ -246,17 +282,19 @@ def _sureness(found: SeedsInsight) -> Section:
     ]
 
     return Section(
-        "Confidence, and the probability beside the prediction",
-        "Confidence and the right class's probability in percent; entropy, in nats, of the "
-        "probability beside the prediction. Like the errors: Spearman's rank correlation, over "
-        "pairs of classes, of the probability beside the prediction with the errors; then the "
-        "same after DKPP's permutation, and Pearson's of the outputs' covariance before and "
-        "after it.",
+        "Confidence and dark knowledge",
+        (
+            "confidence: mean of the largest probability, in percent.",
+            "right class: mean probability of the right class, in percent.",
+            "entropy of others: of the probabilities of all classes except the predicted one, "
+            "scaled to sum 1, in nats.",
+            *DARK_COLUMNS,
+        ),
         (
             "",
             "confidence",
             "right class",
-            "beside the answer",
+            "entropy of others",
             "like the errors",
             "permuted",
             "covariance kept",
@@ -278,11 +316,14 @@ def _pairs(found: SeedsInsight) -> Section:
     ]
 
     return Section(
-        "Students beside their teachers",
-        "Same class: the same prediction, in percent of the examples; KL of the student from its "
-        "teacher, in nats; lost: right by the teacher and wrong by the student, in percent of "
-        "the examples; won: the reverse.",
-        ("", "same class", "KL", "lost", "won"),
+        "Students compared with their teachers",
+        (
+            "same class %: examples with the same prediction.",
+            "KL: divergence of the student's probabilities from its teacher's, in nats.",
+            "lost %: examples that the teacher gets right and the student wrong; won %: the "
+            "reverse.",
+        ),
+        ("", "same class %", "KL", "lost %", "won %"),
         rows,
     )
 
@@ -301,8 +342,10 @@ def _scores(found: SeedsInsight) -> Section:
 
     return Section(
         "Scores",
-        "Error and ECE (15 bins of equal width) in percent; change: the error less generation 0's, "
-        "paired by seed, in percentage points.",
-        ("", "error", "change", "NLL", "ECE"),
+        (
+            "change: the error minus generation 0's, paired by seed, in percentage points.",
+            "ECE: expected calibration error over 15 bins of equal width.",
+        ),
+        ("", "error %", "change", "NLL", "ECE %"),
         rows,
     )

@@ -21,7 +21,8 @@ class Section:
     """One table, and how to read it."""
 
     title: str
-    about: str
+    about: tuple[str, ...]
+    """Its columns, in their order: a line for each, or for those that belong together."""
     columns: tuple[str, ...]
     rows: list[list[str]]
 
@@ -50,8 +51,8 @@ def heading(insight: Insight) -> str:
     split = "training" if insight.split == "train" else insight.split
     return (
         f"{last.model}, {last.objective}, seed {last.seed}, generations {first.generation} to "
-        f"{last.generation} ({ids}), on {insight.examples:,} {split} examples; in brackets the "
-        f"bootstrap's 95 % interval over them"
+        f"{last.generation} ({ids}), on {insight.examples:,} {split} examples; in brackets: 95 % "
+        f"intervals (bootstrap over these examples)"
     )
 
 
@@ -64,11 +65,21 @@ def in_markdown(headed: str, tables: Sequence[Section], notices: Sequence[str]) 
     """Return tables with a heading and notices as Markdown."""
     lines = ["# Insight", "", f"{headed}.", ""]
     for section in tables:
-        lines += [f"## {section.title}", "", section.about, ""]
+        lines += [f"## {section.title}", ""]
         lines += [table(section.columns, section.rows, numbers_from=1), ""]
+        lines += [*(f"- {line}" for line in section.about), ""]
     lines += [f"- {notice}" for notice in notices]
     return "\n".join(lines).rstrip()
 
+
+DARK_COLUMNS = (
+    "like the errors: Spearman's rank correlation, over pairs of classes, of the other classes' "
+    "probabilities with the errors: 1 if the likeliest other class is the likeliest mistake.",
+    "permuted: the same after dkpp's permutation.",
+    "covariance kept: Pearson's correlation, over pairs of classes, of the outputs' covariance "
+    "before and after the permutation.",
+)
+"""What is said of a network's dark knowledge, of one lineage and over seeds."""
 
 _PULL_COLUMNS = ("in wrong classes", "by labels", "by max p", "by p*", "by any weight", "cosine")
 
@@ -81,13 +92,19 @@ def gradients_table(students: Sequence[Gradients]) -> Section:
     ]
 
     return Section(
-        "What pulls on the students: the teacher's outputs (ban)",
-        "Shares, in percent, of the squared distillation gradient. In wrong classes: the share "
-        "on all classes except the right one. By ...: the share that the label gradient "
-        "explains, with one weight for all examples, weighted by the teacher's confidence (max "
-        "p, as in cwtm), by its probability of the right class (p*, the paper's equation 9), and "
-        "with the best weights. What no weight explains is which wrong classes are likelier. "
-        "CWTM effective: the effective sample size of its weights, in percent of the examples.",
+        "The distillation gradient: the teacher's outputs (ban)",
+        (
+            "The first five columns are shares of the squared gradient on the logits, in percent.",
+            "in wrong classes: the share on all classes except the right one.",
+            "by labels: the share that the label gradient explains if all examples weigh the same.",
+            "by max p: the same, weighted by the teacher's confidence, as in cwtm.",
+            "by p*: the same, weighted by the teacher's probability of the right class (the "
+            "paper's equation 9).",
+            "by any weight: the same, with the best weight for each example. The rest says which "
+            "wrong classes are likelier.",
+            "cosine: between the distillation gradient and the label gradient.",
+            "CWTM effective: effective sample size of cwtm's weights, in percent of the examples.",
+        ),
         ("student, epoch", *_PULL_COLUMNS, "CWTM effective"),
         rows,
     )
@@ -110,12 +127,16 @@ def weights_table(students: Sequence[Gradients]) -> Section:
         )
 
     return Section(
-        "Is the weight of an example the teacher's probability of its class?",
-        "The weight (q* - p*) / (q* - 1) turns the label's gradient on the right class into the "
-        "teacher's, and the paper's equation 9 says that it is close to p*: on a line of slope 1 "
-        "through 0. R^2, line: the share of its variance that the best line explains. R^2, p*: "
-        "the share that p* itself explains, without a fitted line; below 0 if the mean explains "
-        "more. Examples count by (1 - q*)^2.",
+        "Is an example's weight the teacher's probability of its class (equation 9)?",
+        (
+            "p* and q*: the teacher's and the student's probability of the right class. The "
+            "weight (q* - p*) / (q* - 1) turns the label gradient on that class into the "
+            "teacher's. Examples count by (1 - q*)^2.",
+            "mean: the mean weight.",
+            "slope, intercept: of the best line of the weight against p*. Equation 9 says 1 and 0.",
+            "R^2, line: the share of the weight's variance that this line explains.",
+            "R^2, p*: the share that p* itself explains; below 0 if the mean weight explains more.",
+        ),
         ("student, epoch", "mean", "slope", "intercept", "R^2, line", "R^2, p*"),
         rows,
     )
@@ -129,9 +150,12 @@ def permuted_table(students: Sequence[Gradients]) -> Section:
     ]
 
     return Section(
-        "The same with the teacher's other classes shuffled (dkpp)",
-        "The targets of DKPP: the same confidence, with random other classes. Cosine to ban: how "
-        "much of the direction is left.",
+        "The distillation gradient after shuffling the other classes (dkpp)",
+        (
+            "dkpp keeps the teacher's largest probability and permutes the others. Columns as in "
+            "the table of ban.",
+            "cosine to ban: between the gradients of dkpp and of ban.",
+        ),
         ("student, epoch", *_PULL_COLUMNS, "cosine to ban"),
         rows,
     )
@@ -174,19 +198,21 @@ def _dark_knowledge(insight: Insight) -> Section:
         "confidence",
         "right class",
         "entropy",
-        "beside the answer",
+        "entropy of others",
         "like the errors",
         "permuted",
         "covariance kept",
     )
     return Section(
-        "Confidence, and the probability beside the prediction",
-        "Confidence and the right class's probability in percent, entropies in nats: of the "
-        f"outputs, and of the probability beside the prediction (at most {most:.2f}, if all "
-        "others are equally likely). Like the errors: Spearman's rank correlation, over pairs of "
-        "classes, of the probability beside the prediction with the errors; then the same after "
-        "DKPP's permutation. Covariance kept: Pearson's correlation, over pairs of classes, of "
-        "the outputs' covariance before and after it.",
+        "Confidence and dark knowledge",
+        (
+            "confidence: mean of the largest probability, in percent.",
+            "right class: mean probability of the right class, in percent.",
+            "entropy: of all probabilities, in nats.",
+            "entropy of others: of the probabilities of all classes except the predicted one, "
+            f"scaled to sum 1, in nats; {most:.2f} if they are equally likely.",
+            *DARK_COLUMNS,
+        ),
         columns,
         rows,
     )
@@ -203,12 +229,14 @@ def _likenesses(insight: Insight) -> Section:
             cells.append(f"{insight.classes[likest]} {100 * share:.0f} %" if share else "-")
         rows.append([name, *cells])
 
-    columns = [f"generation {network.generation} also thinks of" for network in (first, last)]
+    columns = [f"by generation {network.generation}" for network in (first, last)]
     return Section(
-        "What each class is most like",
-        "For each predicted class: the likeliest other class, with its share of the probability "
-        "beside the prediction.",
-        ("called", *columns),
+        "The likeliest other class",
+        (
+            "For each predicted class: the other class with the most probability, and its share "
+            "of the probability of all other classes.",
+        ),
+        ("predicted", *columns),
         rows,
     )
 
@@ -228,9 +256,12 @@ def _second_thoughts(insight: Insight) -> Section:
         )
 
     return Section(
-        f"Second thoughts of generation {last.generation}",
-        "The examples with the closest second class, one for each pair of classes.",
-        ("example", "is", "called", "nearly called"),
+        f"The closest decisions of generation {last.generation}",
+        (
+            "The examples whose second class has the most probability, at most one for each pair "
+            "of classes.",
+        ),
+        ("example", "right class", "first class", "second class"),
         rows,
     )
 
@@ -258,9 +289,13 @@ def _calibration(insight: Insight) -> Section:
         )
 
     return Section(
-        "Calibration: do probabilities mean what they say?",
-        "ECE over 15 bins of equal width, in percent, as in `anew evaluate`. T divides the "
-        "log-probabilities and was chosen on the validation examples; below 1 raises confidence.",
+        "Calibration",
+        (
+            "ECE: expected calibration error over 15 bins of equal width, as in `anew evaluate`.",
+            "T: the temperature with the lowest NLL on the validation examples; below 1 it raises "
+            "confidence.",
+            "NLL at T, ECE % at T: the scores with that temperature.",
+        ),
         ("", "error %", "NLL", "Brier", "ECE %", "T", "NLL at T", "ECE % at T"),
         rows,
     )
@@ -278,17 +313,22 @@ def _harm(insight: Insight) -> Section:
                 number(change.negative_flips, 2),
                 number(change.positive_flips, 2),
                 number(change.repaired, 0),
-                f"{worst.name} {worst.before:.1f} to {worst.after:.1f}",
+                f"{worst.name}: {worst.before:.1f} to {worst.after:.1f}",
             ]
         )
 
     return Section(
-        "Who is harmed",
-        "Change of the error in percentage points, above 0 is worse, with McNemar's p (not "
-        "corrected). Lost: right before, wrong now, in percent of the examples; won: the "
-        "reverse. Repaired: the percentage of the lost examples that the ensemble of all "
-        "generations gets right. Last: the class whose error rose most.",
-        ("from ... to ...", "change", "p", "lost", "won", "repaired %", "worst class, error %"),
+        "Examples and classes that got worse",
+        (
+            "change: of the error, in percentage points; above 0 is worse.",
+            "p: of McNemar's test, not corrected for the number of comparisons.",
+            "lost %, won %: right before and wrong after; the reverse.",
+            "repaired %: of the lost examples, how many the ensemble of all generations gets "
+            "right.",
+            "worst class, error %: the class whose error rose most, with its error before and "
+            "after.",
+        ),
+        ("from ... to ...", "change", "p", "lost %", "won %", "repaired %", "worst class, error %"),
         rows,
     )
 
@@ -312,13 +352,25 @@ def _pairs(insight: Insight) -> Section:
             ]
         )
 
+    left_out = "Rows: consecutive generations, and generation 0 with each."
     return Section(
-        "How alike they are",
-        "Same class: the same prediction, in percent of the examples; KL in nats, of the older "
-        "from the younger and back; one right: exactly one of the two is right; both wrong, in "
-        "percent."
-        + (" Neighbours, and the first with each." if count > ensemble.ALL_RUNS_UP_TO else ""),
-        ("", "same class", "KL older|younger", "KL younger|older", "one right", "both wrong"),
+        "Agreement of the generations",
+        (
+            *([left_out] if count > ensemble.ALL_RUNS_UP_TO else []),
+            "same class %: examples with the same prediction.",
+            "KL(older, younger): divergence of the younger's probabilities from the older's, in "
+            "nats; KL(younger, older): the reverse.",
+            "one right %, both wrong %: examples that exactly one of the two gets right; that "
+            "both get wrong.",
+        ),
+        (
+            "",
+            "same class %",
+            "KL(older, younger)",
+            "KL(younger, older)",
+            "one right %",
+            "both wrong %",
+        ),
         rows,
     )
 
@@ -338,10 +390,22 @@ def _ensembles(insight: Insight) -> Section:
     ]
 
     return Section(
-        "What averaging gains",
-        "Errors in percent; gain: the average member's error less the ensemble's, in percentage "
-        "points.",
-        ("", "error", "average member", "best member", "gain", "one right", "both wrong"),
+        "Gain of ensembles",
+        (
+            "error %: of the ensemble; average member, best member: the mean and the lowest error "
+            "of its members.",
+            "gain: the average member's error minus the ensemble's, in percentage points.",
+            "one right %, both wrong %: as above, mean over pairs of members.",
+        ),
+        (
+            "",
+            "error %",
+            "average member",
+            "best member",
+            "gain",
+            "one right %",
+            "both wrong %",
+        ),
         rows,
     )
 

@@ -24,6 +24,7 @@ from anew.core.errors import AnewError
 from anew.core.execution import Execution
 from anew.core.randomness import torch_generator
 from anew.core.spec import Spec
+from anew.core.text import counted
 from anew.data import Batches, Data, Examples
 from anew.data.batches import Batch
 from anew.data.windows import Windows
@@ -139,7 +140,7 @@ def measure(missing: Sequence[GroupNeeds], known: KnownData, execution: Executio
             said=(
                 f"measured on this machine in {time.perf_counter() - started:,.0f} s: {ROUNDS} "
                 f"rounds of a few steps, "
-                f"{device.type}, {torch.get_num_threads()} threads"
+                f"{device.type}, {counted(torch.get_num_threads(), 'thread')}"
             ),
             networks={kind: trainee.pace() for kind, trainee in networks.items()},
             teachers={kind: teacher.asking() for kind, teacher in teachers.items()},

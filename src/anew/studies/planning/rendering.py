@@ -77,17 +77,19 @@ def about(plan: Plan) -> list[str]:
     shared = plan.saved_by_siblings / unshared if unshared else 0.0
     stored = plan.saved_by_stores / unshared if unshared else 0.0
     room = "it fits" if plan.fits else "IT DOES NOT FIT: `anew study run` needs --force"
-    workers = f"{plan.workers:,} worker" + ("s" if plan.workers > 1 else "")
+    on_several = ""
+    if plan.workers > 1:
+        on_several = f", {in_time(plan.critical_seconds)} on {plan.workers:,} workers"
 
     return [
-        f"{plan.networks:,} networks to train in {plan.groups:,} groups of siblings, "
+        f"train: {plan.networks:,} networks in {plan.groups:,} groups of siblings, "
         f"{plan.steps:,} steps; {plan.held:,} are finished already.",
-        f"Teachers' forward passes: {in_count(unshared)} if each student computed its own; "
-        f"siblings share {shared:.0%}, caches save {stored:.0%}, {in_count(plan.answers)} are "
-        "left.",
-        f"Time: {in_time(plan.seconds)} on one worker, {in_time(plan.critical_seconds)} on "
-        f"{workers}; no number of workers is faster than {in_time(plan.chain_seconds)}, the "
-        f"longest lineage.",
+        "trained on, forward: examples with a backward pass, and examples in forward passes alone "
+        "(evaluation and teachers).",
+        f"Teachers: {in_count(plan.answers)} of {in_count(unshared)} forward passes; siblings save "
+        f"{100 * shared:.0f} %, caches {100 * stored:.0f} %.",
+        f"Time: {in_time(plan.seconds)} on one worker{on_several}. With any number of workers at "
+        f"least {in_time(plan.chain_seconds)}, the time of the longest lineage.",
         f"Disk: {in_bytes(plan.disk.networks)} for networks, up to {in_bytes(plan.disk.stores)} "
         f"for cached targets, {in_bytes(plan.disk.states)} more during training; "
         f"{in_bytes(plan.free_bytes)} is free: {room}.",
