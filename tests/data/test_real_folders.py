@@ -164,3 +164,93 @@ def test_folders_that_cannot_be_read_say_what_to_do(tmp_path, places, words):
                 path.write_text("x")
     with pytest.raises(AnewError, match=words):
         load(f"folder:{tmp_path}")
+
+
+@pytest.mark.parametrize("line", ["{}/{}.png", "{}/{}", "images/{}/{}.png 3", "./{}\\{}.png"])
+@pytest.mark.parametrize("root, lists", [("images", "meta"), ("images", ""), ("", "")])
+def test_lists_beside_class_folders_make_the_sets(tmp_path, line, root, lists):
+    for label, name in enumerate(CLASSES):
+        for number in range(6):
+            draw(tmp_path / root / name / f"{number}.png", label)
+    places = {"train": range(3), "val": range(3, 4), "test": range(4, 6)}
+    (tmp_path / lists).mkdir(exist_ok=True)
+    for split, numbers in places.items():
+        # In any order: classes are those of the folders.
+        lines = [line.format(name, number) for number in numbers for name in CLASSES[::-1]]
+        (tmp_path / lists / f"{split}.txt").write_text("\n".join(lines))
+    (tmp_path / lists / "classes.txt").write_text("\n".join(CLASSES))
+    source = checked(tmp_path, [9, 6, 3])
+    assert source.notes[0].startswith("the sets come from ")
+    assert source.notes[0].endswith("9 train, 6 test, 3 validation")
+
+
+def test_lists_that_do_not_fit_are_not_used_and_that_is_said(tmp_path):
+    for label, name in enumerate(CLASSES):
+        for number in range(4):
+            draw(tmp_path / name / f"{number}.png", label)
+    (tmp_path / "train.txt").write_text("ant/0.png\nbee/0.png\ncat/9.png")
+    (tmp_path / "test.txt").write_text("ant/1.png\nbee/1.png\ncat/1.png")
+    source = checked(tmp_path, [12])
+    (said,) = [note for note in source.notes if "train.txt" in note]
+    assert said == "the list train.txt is not used: 1 of its 3 lines name no picture: cat/9.png"
+    (tmp_path / "train.txt").write_text("nothing\nof\npictures")
+    checked(tmp_path, [12])
+
+
+@pytest.mark.parametrize(
+    "column, cells",
+    [
+        ("Usage", ("Training", "PublicTest")),
+        ("dataset", ("train", "test")),
+        ("SPLIT", ("TRAIN", "TEST")),
+    ],
+)
+def test_a_column_of_any_name_may_say_the_splits(tmp_path, column, cells):
+    rows = [f"url,label,{column}"]
+    for number, (name, label) in enumerate(records()):
+        draw(tmp_path / "images" / name, CLASSES.index(label))
+        rows.append(f"https://example.org/{name},{label},{cells[number % 4 == 0]}")
+    (tmp_path / "labels.csv").write_text("\n".join(rows))
+    checked(tmp_path, [9, 3])
+
+
+def test_a_column_of_one_set_alone_or_of_other_words_is_none_of_splits(tmp_path):
+    rows = ["file,label,source,kind"]
+    for number, (name, label) in enumerate(records()):
+        draw(tmp_path / "images" / name, CLASSES.index(label))
+        rows.append(f"{name},{label},train,{['train', 'street', 'test'][number // 4]}")
+    (tmp_path / "labels.csv").write_text("\n".join(rows))
+    checked(tmp_path, [12])
+
+
+def test_gtsrb_is_read_as_it_is(tmp_path):
+    for label in range(3):
+        for number in range(4):
+            draw(tmp_path / f"Final_Training/Images/{label:05}/{number:05}.ppm", label)
+        (tmp_path / f"Final_Training/Images/{label:05}/GT-{label:05}.csv").write_text("Filename;a")
+    rows = ["Filename;Width;ClassId"]
+    for number in range(6):
+        draw(tmp_path / f"Final_Test/Images/{number:05}.ppm", number % 3)
+        rows.append(f"{number:05}.ppm;6;{number % 3}")
+    (tmp_path / "Final_Test/Images/GT-final_test.csv").write_text("\n".join(rows))
+    checked(tmp_path, [12, 6], ("00000", "00001", "00002"))
+
+
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (b"", "is an empty file"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git lfs pull"),
+        (b"\n<!DOCTYPE html><html>not found</html>", "is a web page, not the file itself"),
+        (b"nothing known", "is not a readable picture|is no whole .npz|cannot be read as Parquet"),
+    ],
+)
+@pytest.mark.parametrize("source", ["folder:", "npz:a.npz", "parquet:"])
+def test_what_lies_in_place_of_a_file_is_said(tmp_path, source, content, words):
+    for label, name in enumerate(CLASSES):
+        draw(tmp_path / name / "0.png", label)
+    for file in ("ant/1.png", "a.npz", "train.parquet"):
+        (tmp_path / file).write_bytes(content)
+    kind, _, file = source.partition(":")
+    with pytest.raises(AnewError, match=words):
+        load(f"{kind}:{tmp_path / file}")

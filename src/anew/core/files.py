@@ -145,6 +145,31 @@ def check_regular(path: Path) -> None:
         )
 
 
+START = 512
+"""Bytes at a file's start that tell what it is instead."""
+
+
+def what_is_instead(start: bytes) -> str:
+    """Return what lies in place of a file that begins so; "" if that is not known."""
+    if not start:
+        return "is an empty file"
+    if start.startswith(b"version https://git-lfs"):
+        return "is a Git LFS pointer, not the file itself (git lfs pull)"
+    if start.lstrip()[:14].lower().startswith((b"<!doctype html", b"<html")):
+        return "is a web page, not the file itself"
+    return ""
+
+
+def check_content(path: Path) -> None:
+    """Raise `AnewError` if a file is empty, a pointer of Git LFS or a web page."""
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        instead = what_is_instead(file.read(START))
+    if instead:
+        raise AnewError(f"{path}: {instead}; download it again")
+
+
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write a mapping as indented JSON, atomically; numbers that are not finite become null."""
     write_bytes(path, (json_text(value) + "\n").encode())

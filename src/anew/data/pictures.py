@@ -24,7 +24,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from anew.core.errors import AnewError
-from anew.core.files import check_regular
+from anew.core.files import START, check_regular, what_is_instead
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "PPM", "TIFF", "GIF", "AVIF")
 """What is read, whatever a file's name says: PIL starts another program for some other formats."""
@@ -249,10 +249,13 @@ def _too_large(name: str, what: str) -> PictureError:
 def _what_it_is(content: Path | bytes) -> str:
     """Return what is known of a file that no decoder takes."""
     try:
-        start = content[:4] if isinstance(content, bytes) else _first_bytes(content)
+        start = content[:START] if isinstance(content, bytes) else _first_bytes(content)
     except OSError:
-        start = b""
-    if start in (b"II*\0", b"MM\0*"):
+        return "is not a readable picture"
+    instead = what_is_instead(start)
+    if instead:
+        return instead
+    if start[:4] in (b"II*\0", b"MM\0*"):
         return (
             "is an unsupported kind of TIFF file, such as one with more than 4 channels; save "
             "arrays with numpy.savez and give npz:FILE"
@@ -262,7 +265,7 @@ def _what_it_is(content: Path | bytes) -> str:
 
 def _first_bytes(path: Path) -> bytes:
     with path.open("rb") as file:
-        return file.read(4)
+        return file.read(START)
 
 
 def _orientation(picture: Image.Image) -> int:

@@ -16,8 +16,9 @@ from anew.data.sources.source import Reading, Source, checked_source
 from anew.data.streamed import Streamed, settled
 from anew.data.views import Views
 
-NO_TEST = "there is a validation set and no test set: a test set is split off from the training "
-"examples"
+NO_TEST = (
+    "there is a validation set and no test set: a test set is split off from the training examples"
+)
 
 
 @dataclass(frozen=True)

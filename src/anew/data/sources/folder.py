@@ -24,6 +24,7 @@ from anew.data.sources.layout_names import (
     split_in,
 )
 from anew.data.sources.source import Reading, Source
+from anew.data.sources.split_lists import read_split_lists
 from anew.data.sources.tables import Rows, read_split_tables, read_tables
 
 SUFFIXES = frozenset(
@@ -96,6 +97,9 @@ def read_folder(reading: Reading) -> Source:
     of_splits = {} if splits else tree.class_folders_of_splits()
     if of_splits:
         return source_of(tree.labelled_by_names(of_splits), reading)
+    by_lists = None if splits else tree.labelled_by_lists()
+    if by_lists is not None:
+        return source_of(by_lists, reading)
     are_parts = not splits and _are_parts(classes)
     if not splits and (len(classes) < 2 or are_parts or all(map(_split_with_number, classes))):
         rows = read_tables(reading, tree.everything())
@@ -163,7 +167,11 @@ class _Tree:
         others = {
             name for split, path in found.items() if split != "train" for name in self.classes(path)
         }
-        if len(classes) < 2 or not classes & others:
+        # A test set may have a table in place of class folders, if there is nothing else.
+        is_all = {path.parts[len(self._place.parts)] for path in found.values()} == set(
+            self.classes(self._place)
+        )
+        if len(classes) < 2 or not (classes & others or is_all):
             return {}
         for split, path in found.items():
             self._notes.append(f"{path.relative_to(self._place)}/ is used as the {split} set")
@@ -208,6 +216,46 @@ class _Tree:
             labels["train"],
             labels.get("test"),
             tuple(classes),
+            self._notes,
+            labels.get("validation"),
+        )
+
+    def labelled_by_lists(self) -> Labelled | None:
+        """Return the pictures of class folders whose splits `train.txt` and `test.txt` list.
+
+        The class folders lie here or in the only folder with pictures. None without such lists.
+        """
+        root, classes = self._place, self.classes(self._place)
+        if len(classes) == 1:
+            root = self._place / classes[0]
+            classes = self.classes(root)
+        if len(classes) < 2:
+            return None
+        without = [path for path in _folders(self._place) if not self.below(path).pictures]
+        lists = read_split_lists([self._place, root, *without], root, self.below(root).pictures)
+        self._notes += lists.notes
+        if not lists.pictures:
+            return None
+
+        names = [PurePath(path).relative_to(root).parts[0] for path in lists.pictures["train"]]
+        classes = sorted(set(names))
+        labels: dict[SplitName, list[int]] = {}
+        for split, paths in lists.pictures.items():
+            names = [PurePath(path).relative_to(root).parts[0] for path in paths]
+            unknown = sorted(set(names) - set(classes))
+            if unknown:
+                raise self._error(
+                    f"the list of the {split} set has class '{unknown[0]}', which no picture in "
+                    "the training list has; correct the lists"
+                )
+            labels[split] = [classes.index(name) for name in names]
+
+        ordered: list[SplitName] = [split for split in SPLITS if split in labels]
+        return Labelled(
+            PictureFiles([path for split in ordered for path in lists.pictures[split]]),
+            labels["train"],
+            labels.get("test"),
+            self._names(classes).names or tuple(classes),
             self._notes,
             labels.get("validation"),
         )

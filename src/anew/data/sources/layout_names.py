@@ -67,6 +67,9 @@ FILES = (
     "fname",
     "name",
     "id",
+    "url",
+    "image_url",
+    "uri",
 )
 """What a column with the names of picture files is called."""
 LABELS = (

@@ -158,6 +158,7 @@ def _headers(name: str, place: Path) -> dict[str, tuple[tuple[int, ...], int]]:
             "y_train=...)), or folder:PATH for pictures"
         )
     if not zipfile.is_zipfile(place):
+        files.check_content(place)
         raise AnewError(
             f"data '{name}': is no whole .npz archive; save the arrays with numpy.savez"
         )

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from anew.core import memory
 from anew.core.errors import AnewError, in_one_line
-from anew.core.files import check_regular
+from anew.core.files import check_content, check_regular
 from anew.core.parsing import parse_json
 from anew.data.encoded import stamp_of
 from anew.data.pictures import PictureError
@@ -211,6 +211,7 @@ def _parquet(file: str, name: str = "") -> Generator[Any]:
     try:
         yield pyarrow.parquet
     except (OSError, pyarrow.ArrowException) as error:
+        check_content(Path(file))
         raise AnewError(
             f"{whose}{file} cannot be read as Parquet ({in_one_line(error)}); download it again"
         ) from error

@@ -22,6 +22,7 @@ from anew.data.sources.layout_names import (
     flag_called,
     is_of_system,
     split_called,
+    split_in,
 )
 from anew.data.sources.source import Reading
 from anew.data.sources.table_files import SUFFIXES, Table, read_table
@@ -102,7 +103,9 @@ def read_split_tables(
     labels are `classes`; the training pictures lie in folders of those. Returns what is to be said
     as well; no pairs if there is no such table.
     """
-    inside = [file for file in sorted(part.iterdir()) if file.is_file()]
+    deeper = sorted({Path(path).parent for path in pictures} - {part})
+    folders = [part, *deeper] if len(deeper) == 1 else [part]
+    inside = [file for folder in folders for file in sorted(folder.iterdir()) if file.is_file()]
     beside = [file for file in sorted(place.iterdir()) if split_called(file.stem) == split]
     files = _Files(part, pictures)
     known = {class_key(name): name for name in classes}
@@ -358,6 +361,11 @@ class _Tables:
             values = some_of(sorted(set(table.column(part))), 3)
             self._notes.append(f"column '{part}' names no splits ({values}) and is not used")
             part = None
+        if part is None:
+            part = _column_of_splits(table, columns)
+            if part is not None:
+                self._notes.append(f"column '{part}' says which rows are of which set")
+
         flags: dict[str, SplitName] = {}
         for name in columns:
             split = flag_called(name)
@@ -402,7 +410,7 @@ class _Tables:
 def _split_of(table: Table, row: Sequence[str], meaning: _Meaning) -> SplitName | None:
     """Return the split that a row's own columns say, None if they say none."""
     if meaning.split is not None:
-        called = split_called(row[meaning.split])
+        called = _split_of_cell(row[meaning.split])
         if called is None:
             raise AnewError(
                 f"{table.path}: '{row[meaning.split]}' in column "
@@ -420,6 +428,22 @@ def _split_of(table: Table, row: Sequence[str], meaning: _Meaning) -> SplitName 
     if "train" not in named:
         return "train"
     return "validation" if "test" in named else "test"
+
+
+def _column_of_splits(table: Table, columns: Sequence[str]) -> str | None:
+    """Return the only column whose cells all name splits, for training and another one."""
+    found: list[str] = []
+    for name in columns:
+        splits = {_split_of_cell(cell) for cell in set(table.column(name))}
+        if len(splits) > 1 and None not in splits and "train" in splits:
+            found.append(name)
+    return found[0] if len(found) == 1 else None
+
+
+def _split_of_cell(cell: str) -> SplitName | None:
+    """Return the split that a cell names: `train`, `TEST`, `PublicTest`."""
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", cell)
+    return split_called(cell) or split_in(words)
 
 
 def _number(text: str) -> float | None:
