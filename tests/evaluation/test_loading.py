@@ -125,7 +125,7 @@ def test_what_is_outside_the_state_dict_is_found_out(arrays, tmp_path, monkeypat
     result = train("signed_model:Signed", arrays, tmp_path / "family", generations=0)
     assert result.network().training is False
     monkeypatch.setenv("SIGN", "-1")
-    with pytest.raises(AnewError, match=r"by 200% of .* outside its weights"):
+    with pytest.raises(AnewError, match=r"by 200 % of .* outside its weights"):
         result.network()
 
 

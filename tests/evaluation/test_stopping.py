@@ -261,6 +261,8 @@ def test_learned_weights_stand_beside_the_plain_mean(arrays, tmp_path):
     )
     nll = -weighted.log()[torch.arange(len(labels)), labels].mean().item()
     assert learned["nll"] == pytest.approx(nll) and plain["nll"] != learned["nll"]
-    assert "Learned weights: " in call("evaluate", tmp_path / "f", "--learn-weights").out
+    assert (
+        "Learned weights of ensemble 0-" in call("evaluate", tmp_path / "f", "--learn-weights").out
+    )
     refused = call("evaluate", tmp_path / "f", "--learn-weights", "--split", "validation")
     assert refused.code == 2 and "both fitted on the validation examples" in refused.err

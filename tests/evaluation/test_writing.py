@@ -96,7 +96,7 @@ def test_the_commands_print_next_words_and_samples(family, command):
 def test_show_and_evaluate_say_perplexity_first(family, command):
     shown = command("show", family, check=0).out
     assert "test perplexity" in shown
-    assert "validation perplexity (marks" in shown
+    assert "validation perplexity (digits mark" in shown
     table = command("evaluate", family, check=0).out
     assert table.index("perplexity") < table.index("error %")
     (entry,) = json.loads(command("evaluate", family, "--json", check=0).out)

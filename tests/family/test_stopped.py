@@ -55,8 +55,8 @@ def test_the_report_is_of_the_finished_lineage_and_says_what_else_is_there(both)
     page = json.loads(call("report", family.path, "--no-pictures", "--json").out)
     assert page["lineage"] == whole
     several, unfinished = page["notices"]
-    assert f"this page is of the one to {whole[-1]}" in several and stopped[2] in several
-    assert stopped[-1] in unfinished and "no part in what is shown here" in unfinished
+    assert f"this page shows the one to {whole[-1]}" in several and stopped[2] in several
+    assert stopped[-1] in unfinished and "The page does not show it" in unfinished
     found = report.gather(family, choose_lineage(family, several="longest"))
     (curves,) = (one for one in sections.own_charts(found) if one.name == "learning-curves")
     assert len(curves.series) == len(whole)
@@ -66,13 +66,13 @@ def test_the_stopped_lineage_has_the_curve_of_what_goes_on_from_it(both):
     family, _, stopped = both
     arguments = ("--network", stopped[2], "--no-pictures", "--json")
     page = json.loads(call("report", family.path, *arguments).out)
-    assert "Its curve so far is shown" in page["notices"][1]
+    assert "The page shows its curve so far" in page["notices"][1]
 
 
 def test_show_draws_the_curves_of_one_lineage(both):
     family, whole, stopped = both
     shown = good("show", family.path)
-    assert f"(marks are generations of the lineage to {whole[-1]})" in shown
+    assert f"(digits mark generations of the lineage to {whole[-1]})" in shown
     # A mark is the last figure of a generation; the stopped lineage has one more.
     drawn = "".join(line.partition("|")[2] for line in shown.splitlines() if "|" in line)
     assert "1" in drawn and "2" not in drawn

@@ -337,7 +337,7 @@ def test_a_teacher_no_better_than_frequencies_is_refused(tmp_path):
         (tmp_path / f"{name}.txt").write_text("ant ant ant ant bee ant cat\n" * 12)
     data = load_data(DataSpec(source=f"text:{tmp_path}", steps=STEPS))
     recipe = replace(RECIPE, training=training)
-    with pytest.raises(AnewError, match="the words' frequencies alone have"):
+    with pytest.raises(AnewError, match="that of the words' frequencies alone is"):
         train_lineage(recipe, data, tmp_path / "f", Execution("cpu", 1), Callback())
 
 

@@ -83,7 +83,7 @@ def test_a_norm_of_single_numbers_is_told_with_the_size_of_the_batch(data):
         (
             "OfACorner",
             [
-                "sees 6% of the pixels of pictures of 8x8: its outputs do not depend on the other "
+                "sees 6 % of the pixels of pictures of 8x8: its outputs do not depend on the other "
                 "pixels"
             ],
         ),
@@ -162,7 +162,7 @@ def test_a_transformer_whose_patches_leave_pixels_out_is_told():
     assert coverage.seen_share(model, signature) == 16**2 / 28**2
     (said,) = coverage.say(name, model, signature)
     assert said.endswith(
-        "sees 33% of the pixels of pictures of 28x28: its patches of 16x16 do not cover them; set "
+        "sees 33 % of the pixels of pictures of 28x28: its patches of 16x16 do not cover them; set "
         "--data.size 32"
     )
     whole = build(name, (1, 32, 32), 10, {"depth": 1})

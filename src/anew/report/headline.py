@@ -101,7 +101,7 @@ def sentence(
         named = score.partition(" ")[2]
         return (
             f"No clear winner: {last.name} ({_signed(last.difference)}{unit}) and the {mean.name} "
-            f"({_signed(mean.difference)}{unit}) show no difference in {named} from {against}."
+            f"({_signed(mean.difference)}) show no difference in {named} from {against}."
         )
     if not last_shown:
         return (
