@@ -473,6 +473,25 @@ def test_what_holds_no_labels_of_the_test_set_is_not_taken_for_them(tmp_path, fi
 
 
 @pytest.mark.parametrize(
+    "file, note",
+    [
+        ("test/README.txt", None),
+        ("test/notes.json", None),
+        ("test.csv", "not used: {place}/test.csv: line 3 does not have the header's 2 cells"),
+    ],
+)
+def test_texts_beside_a_test_set_that_are_no_tables_are_passed_over(tmp_path, file, note):
+    folder(tmp_path / "train")
+    draw(tmp_path / "test" / "0.png", 0, 100)
+    (tmp_path / file).write_text("a, b\nc, d\ne\n{, , ")
+    source = load(f"folder:{tmp_path}")
+    assert source.test is None
+    said = [text for text in source.notes if text.startswith("not used")]
+    assert len(said) == (note is not None)
+    assert note is None or said[0].startswith(note.format(place=tmp_path))
+
+
+@pytest.mark.parametrize(
     "names",
     [
         {"trainA": "A", "trainB": "B", "testA": "A", "testB": "B"},

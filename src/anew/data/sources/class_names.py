@@ -125,9 +125,15 @@ def _files(folders: Sequence[Path]) -> list[Path]:
     """Return the files in folders that may hold names of classes."""
     found: list[Path] = []
     for folder in dict.fromkeys(folders):
+        try:
+            inside = sorted(folder.iterdir())
+        except OSError:
+            # A file can be read in a folder that cannot be listed.
+            continue
+
         found += [
             path
-            for path in sorted(folder.iterdir())
+            for path in inside
             if path.suffix.lower() in SUFFIXES
             and not is_of_system(path.name)
             and (is_called_class_names(path) or _PERHAPS.fullmatch(_plain(path)))
