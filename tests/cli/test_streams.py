@@ -235,3 +235,16 @@ def test_an_error_on_a_terminal_is_broken_between_words(standard, monkeypatch):
     assert code == 2 and len(lines) > 2 and max(map(len, lines)) <= 40
     words = "anew: no family of this name is here :dog:: is no family (it has no family.json);"
     assert " ".join(said.split()).startswith(words)
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_no_line_is_broken_between_a_number_and_its_unit(is_terminal):
+    console = streams.Terminal(width=20, force_terminal=is_terminal, color_system=None)
+    with console.capture() as capture:
+        for words in range(1, 6):
+            console.note(f"{'word ' * words}error 3.06 % in 1.2 min for 29.8 kB")
+    said = capture.get()
+    assert len(said.splitlines()) > 10 and streams._TIED not in said
+    for unit in ("%", "min", "kB"):
+        assert not any(line.startswith(unit) for line in said.splitlines())
+    assert " ".join(said.split()).count("error 3.06 % in 1.2 min for 29.8 kB") == 5

@@ -146,8 +146,8 @@ class Terminal(Console):
 
 
 def tied(text: str) -> str:
-    """Return a text whose lines are not broken between a number and its percent sign."""
-    return re.sub(r"(?<=\d) (?=%)", _TIED, text)
+    """Return a text whose lines are not broken between a number and its unit."""
+    return re.sub(r"(?<=\d) (?=(?:%|s|min|h|[kMG]B)(?!\w))", _TIED, text)
 
 
 def _without_blank_ends(pieces: Iterable[Segment]) -> Generator[Segment]:
