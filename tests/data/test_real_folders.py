@@ -166,6 +166,14 @@ def test_folders_that_cannot_be_read_say_what_to_do(tmp_path, places, words):
         load(f"folder:{tmp_path}")
 
 
+def test_a_readme_is_no_table_to_be_corrected(tmp_path):
+    for number in range(6):
+        draw(tmp_path / "images" / f"{number}.png", 0)
+    (tmp_path / "README.txt").write_text("hello, there\nthis, is, it\n")
+    with pytest.raises(AnewError, match="lie in one folder, images/, and a classifier needs"):
+        load(f"folder:{tmp_path}")
+
+
 @pytest.mark.parametrize("line", ["{}/{}.png", "{}/{}", "images/{}/{}.png 3", "./{}\\{}.png"])
 @pytest.mark.parametrize("root, lists", [("images", "meta"), ("images", ""), ("", "")])
 def test_lists_beside_class_folders_make_the_sets(tmp_path, line, root, lists):

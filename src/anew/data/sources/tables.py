@@ -184,7 +184,13 @@ class _Tables:
             self._ignored[file] = "its name is none of labels.csv, train.csv, metadata.csv, ..."
             return
 
-        table = read_table(file, lambda cell: bool(self._files.find(cell, file, None)))
+        try:
+            table = read_table(file, lambda cell: bool(self._files.find(cell, file, None)))
+        except AnewError:
+            if file.suffix.lower() != ".txt" or split is not None:
+                raise
+            self._ignored[file] = "it lists no pictures first"
+            return
         if file.suffix.lower() == ".txt" and not self._is_list(table):
             self._ignored[file] = "it lists no pictures first"
             return
