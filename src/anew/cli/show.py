@@ -146,6 +146,11 @@ def _print_network(
     if rows:
         console.print()
         terminal.show_table(console, *_epochs(rows), numbers_from=0)
+        console.note(
+            "loss: of the network's objective, on the training examples; seconds: since the start "
+            "of training.",
+            style="dim",
+        )
     console.print()
     values = {**settings(spec), **_inputs(spec, folder)}
     named = [[name, _value(value)] for name, value in values.items()]
