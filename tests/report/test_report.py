@@ -385,7 +385,7 @@ def test_sentences(last, mean, expected):
     assert headline.sentence(ours, theirs, "X") == expected
 
 
-def test_a_studys_sentence_begins_with_its_first_comparison_and_names_the_few_that_differ():
+def test_a_studys_sentence_counts_its_comparisons_and_reports_the_first():
     """The first whatever it shows, so that nothing is chosen by what came out."""
     study = STUDIES["table2"]
 
@@ -400,16 +400,26 @@ def test_a_studys_sentence_begins_with_its_first_comparison_and_names_the_few_th
         return Judged(Difference(-1.0, -1.3, -0.7, 0.001, "", 3), 0.001, verdict, 0.5)
 
     same = "no difference shown"
-    opening = (
-        f"Column 0 on A shows no difference in error rate from {study.reference} "
-        f"(-1.0 ± 0.3 points)"
-    )
+    opening = f"comparisons with {study.reference}"
+    first = "The first is column 0 on A: -1.0 ± 0.3 points (no difference shown)."
     assert said(same, "better", same, "worse") == (
-        f"{opening}; of all 4 comparisons, one is better (column 1, -1.0 ± 0.3), one is worse "
-        f"(column 3, -1.0 ± 0.3), and 2 show no difference."
+        f"Of 4 {opening}, one shows a lower error rate (column 1, -1.0 ± 0.3), one a higher one "
+        f"(column 3, -1.0 ± 0.3), and 2 no difference. {first}"
     )
     assert said(same, *["better"] * 4) == (
-        f"{opening}; of all 5 comparisons, 4 are better, none is worse, and 1 shows no difference."
+        f"Of 5 {opening}, 4 show a lower error rate (by 1.0 to 1.0 points), none a higher one, and "
+        f"1 no difference. {first}"
+    )
+    assert said(same, "worse") == (
+        f"Of 2 {opening}, none shows a lower error rate, one a higher one (column 1, -1.0 ± 0.3), "
+        f"and 1 no difference. {first}"
+    )
+    assert said(same, same) == (f"None of 2 {opening} shows a difference in error rate. {first}")
+    assert said("better", "better").endswith(
+        "and none no difference. The first is column 0 on A: -1.0 ± 0.3 points (better)."
+    )
+    assert said("better") == (
+        f"Column 0 on A has an error rate 1.0 ± 0.3 points lower than {study.reference}."
     )
 
 

@@ -128,8 +128,8 @@ def sentence(
 def of_study(results: Results) -> Answer:
     """Return the answer of a study's table, from its comparisons with the reference column.
 
-    The sentence reports the table's first comparison with its interval, whatever it shows, and
-    counts the others; where few are better or worse, it names them.
+    One comparison is reported with its interval. Several are counted by what they show, those that
+    differ are named where they are few, and the table's first is reported, whatever it shows.
     """
     judged = [(cell, cell.comparison) for cell in results.cells if cell.comparison is not None]
     reference, seeds = results.study.reference, len(results.study.seeds)
@@ -154,38 +154,57 @@ def of_study(results: Results) -> Answer:
     cell, first = judged[0]
     name, amount = capitalised(f"{cell.column} on {cell.row}"), first.difference
     score, points = ("perplexity", "") if is_text else ("error rate", " points")
-    if first.verdict in _DIRECTION:
-        direction = _DIRECTION[first.verdict]
-        article = "a" if is_text else "an"
-        opening = (
-            f"{name} has {article} {score} {_points(amount)}{points} {direction} than {reference}"
+    if len(judged) > 1:
+        counts = _counted(judged, reference, score, points)
+        name = f"{cell.column} on {cell.row}"
+        return Answer(
+            f"{counts} The first is {name}: {_signed(amount)}{points} ({first.verdict}).", basis
         )
-    else:
-        shown = f"({_signed(amount)}{points})"
-        opening = f"{name} shows no difference in {score} from {reference} {shown}"
-    if len(judged) == 1:
-        return Answer(f"{opening}.", basis)
+    if first.verdict in _DIRECTION:
+        article, direction = "a" if is_text else "an", _DIRECTION[first.verdict]
+        return Answer(
+            f"{name} has {article} {score} {_points(amount)}{points} {direction} than {reference}.",
+            basis,
+        )
+    shown = f"({_signed(amount)}{points})"
+    return Answer(f"{name} shows no difference in {score} from {reference} {shown}.", basis)
 
-    better, worse = _shown(judged, "better"), _shown(judged, "worse")
+
+def _counted(judged: Sequence[tuple[Cell, Judged]], reference: str, score: str, points: str) -> str:
+    """Return in a sentence how many comparisons show what."""
+    lower, higher = _shown(judged, "better", points), _shown(judged, "worse", points)
+    opening = f"{len(judged)} comparisons with {reference}"
+    if not lower and not higher:
+        return f"None of {opening} shows a difference in {score}."
     rest = sum(comparison.verdict not in _DIRECTION for _, comparison in judged)
-    return Answer(
-        f"{opening}; of all {len(judged)} comparisons, {better}, {worse}, and {rest or 'none'} "
-        f"show{'' if rest > 1 else 's'} no difference.",
-        basis,
-    )
+    if not lower:
+        said = f"none shows a lower {score}, {higher[0]} a higher one{higher[1]}"
+    else:
+        verb = "shows" if lower[0] == "one" else "show"
+        said = f"{lower[0]} {verb} a lower {score}{lower[1]}, "
+        said += f"{higher[0]} a higher one{higher[1]}" if higher else "none a higher one"
+    return f"Of {opening}, {said}, and {rest or 'none'} no difference."
 
 
-def _shown(judged: Sequence[tuple[Cell, Judged]], verdict: str) -> str:
-    """Return how many comparisons have a verdict, and of a few which and by how much."""
+def _shown(
+    judged: Sequence[tuple[Cell, Judged]], verdict: str, points: str
+) -> tuple[str, str] | None:
+    """Return how many comparisons have a verdict, and which or by how much; None if none has."""
     found = [(cell, comparison) for cell, comparison in judged if comparison.verdict == verdict]
+    if not found:
+        return None
+    count = "one" if len(found) == 1 else str(len(found))
+    if len(found) > _NAMED:
+        amounts = [abs(comparison.difference.mean) for _, comparison in found]
+        return count, f" (by {min(amounts):.1f} to {max(amounts):.1f}{points})"
+
     rows = {cell.row for cell, _ in judged}
     names = [
         f"{cell.column}{'' if len(rows) == 1 else f' on {cell.row}'}, "
         f"{_signed(comparison.difference)}"
         for cell, comparison in found
     ]
-    named = f" ({'; '.join(names)})" if 0 < len(found) <= _NAMED else ""
-    return f"{_count(len(found))} {verdict}{named}"
+    return count, f" ({'; '.join(names)})"
 
 
 def _difference(lineages: Sequence[tuple[Outputs, Tensor]], chosen: Sequence[int]) -> Difference:
@@ -235,12 +254,6 @@ def _basis(lineages: Sequence[tuple[Outputs, Tensor]], comparisons: int) -> str:
         f"One seed. ±: half of the 95 % interval (bootstrap over {examples:,} test examples); "
         f"another seed may differ by more; {corrected}."
     )
-
-
-def _count(number: int) -> str:
-    if number == 0:
-        return "none is"
-    return "one is" if number == 1 else f"{number} are"
 
 
 def _half(difference: Difference) -> float:
