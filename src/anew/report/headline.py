@@ -174,15 +174,13 @@ def _counted(judged: Sequence[tuple[Cell, Judged]], reference: str, score: str, 
     """Return in a sentence how many comparisons show what."""
     lower, higher = _shown(judged, "better", points), _shown(judged, "worse", points)
     opening = f"{len(judged)} comparisons with {reference}"
-    if not lower and not higher:
+    if lower is None and higher is None:
         return f"None of {opening} shows a difference in {score}."
     rest = sum(comparison.verdict not in _DIRECTION for _, comparison in judged)
-    if not lower:
-        said = f"none shows a lower {score}, {higher[0]} a higher one{higher[1]}"
-    else:
-        verb = "shows" if lower[0] == "one" else "show"
-        said = f"{lower[0]} {verb} a lower {score}{lower[1]}, "
-        said += f"{higher[0]} a higher one{higher[1]}" if higher else "none a higher one"
+    count, named = lower or ("none", "")
+    said = f"{count} {'show' if count.isdigit() else 'shows'} a lower {score}{named}, "
+    count, named = higher or ("none", "")
+    said += f"{count} a higher one{named}"
     return f"Of {opening}, {said}, and {rest or 'none'} no difference."
 
 
