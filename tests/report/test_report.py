@@ -401,7 +401,7 @@ def test_a_studys_sentence_counts_its_comparisons_and_reports_the_first():
 
     same = "no difference shown"
     opening = f"comparisons with {study.reference}"
-    first = "The first is column 0 on A: -1.0 ± 0.3 points (no difference shown)."
+    first = "The first is column 0: -1.0 ± 0.3 points (no difference shown)."
     assert said(same, "better", same, "worse") == (
         f"Of 4 {opening}, one shows a lower error rate (column 1, -1.0 ± 0.3), one a higher one "
         f"(column 3, -1.0 ± 0.3), and 2 no difference. {first}"
@@ -416,7 +416,7 @@ def test_a_studys_sentence_counts_its_comparisons_and_reports_the_first():
     )
     assert said(same, same) == (f"None of 2 {opening} shows a difference in error rate. {first}")
     assert said("better", "better").endswith(
-        "and none no difference. The first is column 0 on A: -1.0 ± 0.3 points (better)."
+        "and none no difference. The first is column 0: -1.0 ± 0.3 points (better)."
     )
     assert said("better") == (
         f"Column 0 on A has an error rate 1.0 ± 0.3 points lower than {study.reference}."

@@ -156,7 +156,8 @@ def of_study(results: Results) -> Answer:
     score, points = ("perplexity", "") if is_text else ("error rate", " points")
     if len(judged) > 1:
         counts = _counted(judged, reference, score, points)
-        name = f"{cell.column} on {cell.row}"
+        rows = {one.row for one, _ in judged}
+        name = cell.column if len(rows) == 1 else f"{cell.column} on {cell.row}"
         return Answer(
             f"{counts} The first is {name}: {_signed(amount)}{points} ({first.verdict}).", basis
         )
