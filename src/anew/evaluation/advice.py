@@ -254,8 +254,8 @@ def _of_sizes(facts: Facts) -> list[Advice]:
             Advice(
                 f"There are {each:.0f} labelled examples for each class",
                 "First train a network from labels for more epochs: with 1,000 labels this "
-                "lowered the error by five points, and students by none, even with 20,000 "
-                "unlabelled pictures",
+                "lowered the error by five points on Fashion-MNIST (on CIFAR-10 no difference was "
+                "shown), and students by 0.6 points at best, even with 20,000 unlabelled pictures",
                 "few-labels",
             )
         )
