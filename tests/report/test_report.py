@@ -704,7 +704,7 @@ def test_a_study_opens_the_page(npz, tmp_path, command):
         "Control",
         f"{difference:+.2f}".replace("-", "\u2212"),
     ]
-    assert "BAN on small" in shown["answer"]["sentence"]
+    assert "The first is BAN: " in shown["answer"]["sentence"]
 
 
 def test_a_result_shows_itself_in_a_notebook(hostile, tmp_path):

@@ -346,7 +346,7 @@ def test_the_reason_is_one_line_with_its_numbers(given):
     epochs, size = given.get("epochs", 200), given.get("store_bytes", 10**9)
     distinct = distinct_views(162, epochs)
     assert "\n" not in choice.reason
-    assert f"{distinct:,.1f} forward passes per example in place of {epochs}" in choice.reason
+    assert f"{distinct:,.1f} forward passes per example instead of {epochs}" in choice.reason
     assert in_bytes(size) in choice.reason
 
 
