@@ -104,6 +104,7 @@ def test_folders_from_1_take_a_list_from_its_first_name(tmp_path):
     [
         ("0 1 2", "a\nb", "it has 2 names, and there are 3 classes"),
         ("0 1 2", "a\nb\nb", "some names in it are equal"),
+        ("0 1 2", "", "no names can be read from it"),
         ("0 1 5", "a\nb\nc", "it is a list, and the classes are not numbered from 0 or 1"),
         ("0 1 2", "1 a\n2 b\n3 c", "it has no name for 0"),
         ("n1 n2 n3", "a\nb\nc", "it is a list, and the classes are not numbered"),

@@ -50,9 +50,10 @@ def test_copies_of_the_test_and_several_labels_are_said():
     )
     assert copies_in_words(source) == [
         "3 of 5 test examples are also in the training set (such as test row 1 = training row 0): "
-        "the error rate on them says nothing about new pictures; remove one of the copies",
+        "the error rate on them says nothing about new pictures; leave one of each pair out of the "
+        "data",
         "1 picture occurs in the training set with more than one label (such as training row 3 "
-        "('d') = training row 30 ('a')); correct the labels, or remove the copies",
+        "('d') = training row 30 ('a')); correct the labels, or leave the copies out of the data",
     ]
 
     data = prepare(source, DataSpec(validation=0.0))
@@ -128,3 +129,9 @@ def test_both_commands_and_python_say_it_and_training_goes_on(tmp_path):
     given = (PICTURES[rows], np.array(labels), PICTURES[:3], LABELS[:3])
     train("small_cnn", given, recipe=RECIPE, out=tmp_path / "out", progress=Heard())
     assert any(said in line for line in lines)
+
+
+def test_one_copy_repeats_and_several_repeat():
+    rows = [*range(30), 3]
+    source = from_arrays((PICTURES[rows], LABELS[rows]), classes="abcd")
+    assert copies_in_words(source)[0].startswith("1 training example repeats others (such as")

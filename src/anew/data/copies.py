@@ -124,7 +124,8 @@ class _Copies:
             return []
         return [
             f"{' and '.join(shares)} examples are also in the training set (such as {example}): "
-            "the error rate on them says nothing about new pictures; remove one of the copies"
+            "the error rate on them says nothing about new pictures; leave one of each pair out of "
+            "the data"
         ]
 
     def before_a_split(self) -> list[str]:
@@ -133,11 +134,12 @@ class _Copies:
         groups = [group for group in groups if len(group) > 1]
         if not groups:
             return []
-        copies = counted(sum(len(group) - 1 for group in groups), "training example")
+        number = sum(len(group) - 1 for group in groups)
+        copies = f"{counted(number, 'training example')} {'repeats' if number == 1 else 'repeat'}"
         first, second = map(self._name, groups[0][:2])
         return [
-            f"{copies} repeat others (such as {second} = {first}): a test set split off from them "
-            "may share pictures with the training set; remove the copies"
+            f"{copies} others (such as {second} = {first}): a test set split off from them "
+            "may share pictures with the training set; leave the copies out of the data"
         ]
 
     def with_several_labels(self) -> list[str]:
@@ -158,7 +160,7 @@ class _Copies:
         ]
         return [
             f"{len(pairs):,} {occur} in the training set with more than one label (such as "
-            f"{first} = {second}); correct the labels, or remove the copies"
+            f"{first} = {second}); correct the labels, or leave the copies out of the data"
         ]
 
     def _of(self, group: Group, role: int) -> Group:

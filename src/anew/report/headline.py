@@ -152,7 +152,7 @@ def of_study(results: Results) -> Answer:
         return Answer(f"Nothing of this study can be compared with {reference} yet.", basis)
 
     cell, first = judged[0]
-    name, amount = capitalised(f"{cell.column} on {cell.row}"), first.difference
+    amount = first.difference
     score, points = ("perplexity", "") if is_text else ("error rate", " points")
     if len(judged) > 1:
         counts = _counted(judged, reference, score, points)
@@ -161,6 +161,8 @@ def of_study(results: Results) -> Answer:
         return Answer(
             f"{counts} The first is {name}: {_signed(amount)}{points} ({first.verdict}).", basis
         )
+
+    name = capitalised(f"{cell.column} on {cell.row}")
     if first.verdict in _DIRECTION:
         article, direction = "a" if is_text else "an", _DIRECTION[first.verdict]
         return Answer(

@@ -251,6 +251,8 @@ def _names(
     content: Pairs | list[str], classes: Sequence[str], *, is_sure: bool
 ) -> tuple[str, ...] | str:
     """Return a name for each class, or why a file gives none, in words."""
+    if not content:
+        return "no names can be read from it"
     if isinstance(content, dict):
         # The numbers of a file that may be about pictures are perhaps those of pictures.
         if not is_sure and len(content) != len(classes) and all(map(str.isdigit, content)):
