@@ -568,6 +568,48 @@ def test_texts_that_are_no_lists_of_pictures_are_passed_over(tmp_path):
         load(f"folder:{tmp_path}")
 
 
+def test_lists_may_give_pictures_numbers_as_cub_does(tmp_path):
+    # CUB-200-2011: images/CLASS/*, and beside it the pictures' numbers and which are for training.
+    folder(tmp_path / "images", classes=("001.ant", "002.bee"))
+    paths = ["001.ant/0.png", "001.ant/1.png", "002.bee/0.png", "002.bee/1.png"]
+    flags = [1, 0, 1, 1]
+    lines = [f"{number} {path}" for number, path in enumerate(paths, 1)]
+    (tmp_path / "images.txt").write_text("\n".join(lines))
+    # In another order: the numbers count.
+    lines = [f"{number} {flags[number - 1]}" for number in (4, 2, 3, 1)]
+    (tmp_path / "train_test_split.txt").write_text("\n".join(lines))
+    (tmp_path / "classes.txt").write_text("1 001.ant\n2 002.bee\n")
+    source = load(f"folder:{tmp_path}")
+    assert (source.train.labels.tolist(), source.test.labels.tolist()) == ([0, 1, 1], [0])
+    assert source.classes == ("001.ant", "002.bee")
+    (said, *_) = source.notes
+    assert said == "the sets come from images.txt; train_test_split.txt: 3 train, 1 test"
+
+    lines[0] = "9 1"
+    (tmp_path / "train_test_split.txt").write_text("\n".join(lines))
+    with pytest.raises(AnewError, match=r"has one folder of pictures, .*images; give folder:"):
+        load(f"folder:{tmp_path}")
+
+
+def test_of_numbered_lists_the_first_are_used_and_that_is_said(tmp_path):
+    # DTD: labels/train1.txt to train10.txt, val1.txt to val10.txt, test1.txt to test10.txt.
+    folder(tmp_path / "images", classes=("banded", "dotted"))
+    (tmp_path / "labels").mkdir()
+    of_first = {"train": [0, 1], "val": [2], "test": [3]}
+    paths = ["banded/0.png", "dotted/0.png", "banded/1.png", "dotted/1.png"]
+    for number in (10, 2, 1):
+        for split, places in of_first.items():
+            turned = [paths[(place + number - 1) % 4] for place in places]
+            (tmp_path / "labels" / f"{split}{number}.txt").write_text("\n".join(turned))
+    source = load(f"folder:{tmp_path}")
+    assert source.train.labels.tolist() == [0, 1]
+    assert (source.validation.labels.tolist(), source.test.labels.tolist()) == ([0], [1])
+    assert source.notes[:2] == (
+        "the sets come from test1.txt; train1.txt; val1.txt: 2 train, 1 test, 1 validation",
+        "of the numbered lists those of number 1 are used",
+    )
+
+
 @pytest.mark.parametrize("kind, name", [("folder", ""), ("npz", "a.npz"), ("parquet", "a.parquet")])
 def test_a_path_without_its_kind_is_told_how_it_is_written(tmp_path, kind, name):
     if name:

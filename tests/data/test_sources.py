@@ -765,7 +765,7 @@ def with_nan(value):
         (
             with_nan(np.nan),
             LABELS,
-            ("input 3 holds NaN or infinity (1 such inputs)", "remove or correct"),
+            ("input 3 holds NaN or infinity (1 such input)", "correct them, or leave"),
         ),
         (with_nan(-np.inf), LABELS, ("input 3 holds NaN or infinity",)),
         (GREY, LABELS[:-1], ("12 inputs and 11 labels", "one label for each input")),

@@ -123,6 +123,9 @@ def test_a_limit_takes_the_first_tokens_and_leaves_the_vocabulary(tmp_path):
     whole, few = load_text(source, steps=3), load_text(source, steps=3, limit=50)
     assert torch.equal(few.training.text, whole.training.text[:50])
     assert few.classes == whole.classes
+    assert few.notices == ("data: --limit leaves the first 50 training tokens",)
+    assert whole.notices == ()
+    assert load_text(source, steps=3, limit=len(whole.training.text)).notices == ()
 
 
 def test_the_embedded_text_needs_no_file():

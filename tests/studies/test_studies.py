@@ -83,6 +83,22 @@ def test_table_2_is_the_papers():
     assert [spec.generation for spec in cell("DenseNet-80-120", "Ens*3")] == [0, 1, 2]
 
 
+def test_a_study_says_of_its_data_what_a_training_does(command, tmp_path, arrays):
+    pictures, labels = arrays
+    copied = np.concatenate([pictures, pictures[:9]]), np.concatenate([labels, labels[:9]])
+    np.savez(tmp_path / "copied.npz", x=copied[0], y=copied[1])
+    study = tmp_path / "study.toml"
+    study.write_text(
+        '[data]\nsource = "npz:copied.npz"\n[training]\nepochs = 1\nbatch_size = 32\n'
+        '[rows]\nsmall = "small_cnn"\n[columns.Teacher]\n'
+    )
+    ran = command("study", "run", study, "--seeds", 0, "--no-page", "--storage", "disk", check=0)
+    trained = command("train", "--data", "npz:copied.npz", "--epochs", 1, "--force", "--no-page")
+    said = [line for line in ran.err.splitlines() if line.startswith("data: ")]
+    assert said == [line for line in trained.err.splitlines() if line.startswith("data: ")]
+    assert "2 of 50 test and 1 of 20 validation examples are also in the tr" in " ".join(said)
+
+
 def test_tables_1_and_3_and_the_slides_are_the_sources():
     one, three, bonus = (STUDIES[name] for name in ("table1", "table3", "bonus"))
     assert len(one.rows) == 8 and list(one.columns) == ["Teacher", "BAN"]

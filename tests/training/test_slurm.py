@@ -69,6 +69,16 @@ def test_a_task_tracks_what_the_study_tracks(command, study, tmp_path):
     assert all("--track tensorboard:runs --track 'wandb:a b'" in text for text in trained)
 
 
+def test_a_task_reads_data_and_caches_answers_as_the_study_does(command, study, tmp_path):
+    asked = "--disk-budget 1.5 --storage disk --workers 2 --cache-budget 3.0"
+    write(command, study, *asked.split(), "--save-minutes", "1", "--ask", "table")
+    scripts = [path.read_text() for path in (tmp_path / "scripts").glob("generation-*.sh")]
+    assert scripts
+    for text in scripts:
+        (line,) = [one for one in text.splitlines() if one.startswith("exec ")]
+        assert f"--ask table --save-minutes 1.0 {asked}" in line
+
+
 def submit(tmp_path, *options):
     """Run the written scripts by an sbatch that runs its tasks here; returns the calls of it, and
     how tasks ended.

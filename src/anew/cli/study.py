@@ -39,6 +39,9 @@ study = App(
     help="Train and print tables of many networks: the paper's, or your own from a TOML file.",
 )
 
+_LARGE = ("save_minutes", "ask", "disk_budget", "storage", "workers", "cache_budget")
+"""The options of `Execution` for large data, networks and teachers' outputs."""
+
 StudyName = Annotated[
     str, Parameter(help="A study from `anew study list`, or a TOML file of your own.")
 ]
@@ -132,7 +135,7 @@ def plan_study(
 
 @study.command(name="run")
 @in_paragraphs
-@takes_execution("device", "threads", "force", "keep_epochs", "track")
+@takes_execution("device", "threads", "force", "keep_epochs", "track", *_LARGE)
 def run_study(
     name: StudyName,
     /,
@@ -157,16 +160,16 @@ def run_study(
     from anew.cli import log, terminal
     from anew.core import distributed
     from anew.core.callbacks import Callbacks
+    from anew.data.storage import Storage
     from anew.family import Family
     from anew.report.writing import write_after_study
 
     form = printed.chosen
     place.check_sound()
     chosen = choice.of(name)
-    data_read = studies.StudyData(chosen)
     asked = execution_from(given)
     if place.on == "slurm-script":
-        place.write_scripts(chosen, out, asked, data_read)
+        place.write_scripts(chosen, out, asked, studies.StudyData(chosen))
         _remember(Family.open(out), name, choice)
         return
 
@@ -181,6 +184,7 @@ def run_study(
     with log.kept(out) as kept:
         with terminal.watching(Terminal(stderr=True), several=several) as watcher:
             progress = Callbacks([watcher, kept])
+            data_read = studies.StudyData(chosen, Storage.of(execution, progress.log))
             failed = studies.run(chosen, out, execution, progress, data_read, open_executor)
 
         if distributed.is_main_process():
@@ -217,7 +221,7 @@ def _remember(family: Family, name: str, choice: Choice) -> None:
 
 @study.command(name="train")
 @in_paragraphs
-@takes_execution("device", "threads", "ask", "force", "keep_epochs", "trust", "track")
+@takes_execution("device", "threads", "force", "keep_epochs", "trust", "track", *_LARGE)
 def train_networks(
     family: Annotated[Path, Parameter(help="The family's folder.")],
     /,

@@ -257,7 +257,9 @@ def _prepare_text(source: Source, training: Windows, spec: DataSpec) -> Data:
     of_pictures = [one.name for one in fields(spec) if one.name not in (*_OF_BOTH, *OF_TEXT)]
     _check_fields(spec, of_pictures, "pictures and vectors", "a text")
 
-    if spec.limit is not None:
+    notices: tuple[str, ...] = ()
+    if spec.limit is not None and spec.limit < len(training.text):
+        notices = (f"data: --limit leaves the first {spec.limit:,} training tokens",)
         training = Windows.of(training.text[: spec.limit], training.steps)
     nothing = Windows.of(training.text[:0], training.steps)
     return Data(
@@ -269,6 +271,7 @@ def _prepare_text(source: Source, training: Windows, spec: DataSpec) -> Data:
         torch.zeros(0),
         replace(spec, views="none"),
         "own",
+        notices,
     )
 
 

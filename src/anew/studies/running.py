@@ -15,7 +15,8 @@ from anew.core.callbacks import Callback
 from anew.core.errors import AnewError
 from anew.core.execution import Execution
 from anew.core.spec import DataSpec, Spec
-from anew.data import Contents, Data, Source
+from anew.data import Contents, Data, Source, loading
+from anew.data.storage import Storage
 from anew.data.unlabelled import with_unlabelled
 from anew.family import Family
 from anew.models import frozen, saving
@@ -36,8 +37,10 @@ from anew.training.trial import try_model
 class StudyData:
     """A study's data: read once, split anew for each of its seeds."""
 
-    def __init__(self, study: Study) -> None:
+    def __init__(self, study: Study, storage: Storage | None = None) -> None:
         self._spec = study.data
+        self._first_seed = study.seeds[0]
+        self._storage = storage
         self._source: Source | None = None
         self._prepared = cache(self._prepare)
         self._with_unlabelled = cache(self._add_unlabelled)
@@ -58,16 +61,25 @@ class StudyData:
         return self._with_unlabelled(seed) if self._spec.unlabelled else self._prepared(seed)
 
     def _add_unlabelled(self, seed: int) -> Data:
-        return with_unlabelled(self._prepared(seed), data_of_seed(self._spec, seed))
+        described = data_of_seed(self._spec, seed)
+        return with_unlabelled(self._prepared(seed), described, self._storage)
 
     @property
     def contents(self) -> Contents:
         """The number and the form of the source's examples."""
         return self._read().contents
 
+    @property
+    def notes(self) -> list[str]:
+        """A line for each thing to be said of the data before networks are trained on them, as the
+        first seed splits them.
+        """
+        read, split = self._read(), self._prepared(self._first_seed)
+        return [*loading.notes(read, split), *self._whole(self._first_seed).notices]
+
     def _read(self) -> Source:
         if self._source is None:
-            self._source = data_sources.open_source(self._spec)
+            self._source = data_sources.open_source(self._spec, self._storage)
         return self._source
 
     def _prepare(self, seed: int) -> Data:
@@ -93,7 +105,7 @@ def run(
     Raises `AnewError` if the study cannot run or the disk has no room (`execution.force` goes on),
     and `Interrupted`, after saving.
     """
-    data = data or StudyData(study)
+    data = data or StudyData(study, Storage.of(execution, progress.log))
     specs = checked_specs(study, data, out, execution, progress)
     return _train(specs, data.of, out, execution, progress, open_executor)
 
@@ -101,7 +113,8 @@ def run(
 def checked_specs(
     study: Study, data: StudyData, out: Path, execution: Execution, progress: Callback
 ) -> list[Spec]:
-    """Return a study's networks, oldest first; what is to be said of their models is logged.
+    """Return a study's networks, oldest first; what is to be said of their data and their models is
+    logged.
 
     Raises `AnewError` if the disk at `out` has no room for them, or a model cannot be trained on
     the data.
@@ -112,6 +125,8 @@ def checked_specs(
         missing = needs(siblings(specs), out, data.contents, execution)
         planning.check_room(study.name, missing, execution.jobs, out)
 
+    for note in data.notes:
+        progress.log(note)
     models = {(spec.model, spec.data.fingerprint): spec for spec in specs}
     for spec in models.values():
         for notice in try_model(spec.model, data.of(spec), spec.training, force=execution.force):
@@ -171,13 +186,14 @@ def train_networks(
                 )
 
     sources: dict[str, Source] = {}
+    storage = Storage.of(execution, progress.log)
 
     @cache
     def data(described: DataSpec) -> Data:
         if described.source not in sources:
-            sources[described.source] = data_sources.open_source(described)
+            sources[described.source] = data_sources.open_source(described, storage)
         prepared = data_sources.prepare(sources[described.source], described.labelled_only)
-        return with_unlabelled(prepared, described) if described.unlabelled else prepared
+        return with_unlabelled(prepared, described, storage) if described.unlabelled else prepared
 
     return _train(specs, lambda spec: data(spec.data), family, execution, progress, local.executor)
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from anew.core.errors import AnewError
+from anew.core.text import counted
 from anew.data.examples import Resident
 from anew.data.sources.labels import no_classes
 
@@ -168,7 +169,7 @@ def _finite(inputs: Tensor, name: str) -> Tensor:
         if not bool(sound.all()):
             raise AnewError(
                 f"data '{name}': input {int((~sound).nonzero()[0])} holds NaN or infinity "
-                f"({int((~sound).sum())} such inputs); remove or correct them"
+                f"({counted(int((~sound).sum()), 'such input')}); correct them, or leave them out"
             )
     return inputs
 
@@ -198,6 +199,6 @@ def check_labels(labels: Array, name: str, classes: int | None) -> Tensor:
     if classes is not None and len(tensor) and int(tensor.max()) >= classes:
         raise AnewError(
             f"data '{name}': label {int(tensor.max())} is out of range: there are {classes} "
-            f"classes, 0 to {classes - 1}; remove or relabel it"
+            f"classes, 0 to {classes - 1}; relabel it, or leave it out"
         )
     return tensor

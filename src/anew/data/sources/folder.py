@@ -22,6 +22,7 @@ from anew.data.sources.layout_names import (
     is_of_system,
     split_called,
     split_in,
+    without_number,
 )
 from anew.data.sources.source import Reading, Source
 from anew.data.sources.split_lists import read_split_lists
@@ -653,7 +654,7 @@ def _are_splits(names: Iterable[str]) -> bool:
 
 def _split_with_number(name: str) -> SplitName | None:
     """Return the split that a folder's name says without a number behind it: `test1`."""
-    return split_called(re.sub(r"[-_. ]*\d+$", "", name))
+    return split_called(without_number(name)[0])
 
 
 def _are_parts(classes: Sequence[str]) -> bool:

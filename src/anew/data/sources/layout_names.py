@@ -116,6 +116,12 @@ def split_called(name: str) -> SplitName | None:
     return _WORDS[plain]
 
 
+def without_number(name: str) -> tuple[str, int | None]:
+    """Return a name without the number at its end, and the number: `test1` is test and 1."""
+    found = re.fullmatch(r"(.*?)[-_. ]*(\d+)", name)
+    return (found[1], int(found[2])) if found else (name, None)
+
+
 def flag_called(name: str) -> SplitName | None:
     """Return the split of which a column of yes and no says what is in it, such as `is_valid`."""
     plain = name.strip().lower().replace(" ", "_")

@@ -19,14 +19,24 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from anew.core import files
+from anew.core import fields, files
 from anew.core.errors import AnewError
-from anew.core.execution import Execution
+from anew.core.execution import TABLE, Execution
 from anew.core.spec import DataSpec, Spec
 from anew.training.launch.scheduler import spread
 
 SECONDS_TO_SAVE = 120
 """How long before the end of its time SLURM asks a task to save and stop."""
+
+_AS_THEY_ARE = (
+    "--keep-epochs",
+    "--save-minutes",
+    "--disk-budget",
+    "--storage",
+    "--workers",
+    "--cache-budget",
+)
+"""The options that a task takes as they are given, if they are."""
 
 ARRAY = """\
 #!/bin/bash
@@ -151,8 +161,10 @@ def _command(scripts: Scripts, out: Path, execution: Execution, data: DataSpec) 
         options += ["--trust", name]
     for name in execution.track:
         options += ["--track", name]
-    if execution.keep_epochs is not None:
-        options += ["--keep-epochs", str(execution.keep_epochs)]
+    for setting in fields.options(Execution, (TABLE,), execution):
+        value, default = setting.default, getattr(Execution, setting.path[-1])
+        if setting.flag in _AS_THEY_ARE and value != default:
+            options += [setting.flag, str(value)]
     if execution.force:
         options.append("--force")
 
