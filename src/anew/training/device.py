@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ import torch
 from anew.core.errors import AnewError, did_you_mean
 from anew.core.execution import Execution
 from anew.core.version import __version__
+from anew.training.allocation import freed_memory_kept
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -48,7 +49,10 @@ def torch_device(execution: Execution) -> torch.device:
 
 @contextmanager
 def settings(execution: Execution) -> Generator[torch.device]:
-    """Set torch's threads and deterministic algorithms for a block, and restore them after it."""
+    """Set torch's threads and deterministic algorithms for a block, and restore them after it.
+
+    On a CPU the memory that torch frees is kept for the block.
+    """
     device = torch_device(execution)
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     benchmark = torch.backends.cudnn.benchmark
@@ -65,7 +69,8 @@ def settings(execution: Execution) -> Generator[torch.device]:
         # every new tensor.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         torch.backends.cudnn.benchmark = False
-        yield device
+        with freed_memory_kept() if device.type == "cpu" else nullcontext():
+            yield device
     finally:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(deterministic)

@@ -30,6 +30,7 @@ from anew.teachers import (
     teacher_parts,
 )
 from anew.training import checks
+from anew.training.allocation import FreedMemory
 from anew.training.checks import CheckError, Knowledge, TextKnowledge
 from anew.training.session import Group, Session
 from anew.training.trainer import NotFiniteError, Trainer
@@ -80,6 +81,7 @@ class _Siblings:
         self._session, self._batches, self._teacher, self._locks = session, batches, teacher, locks
         self._trainers: list[Trainer] = []
         self._sharing = 0
+        self._freed = FreedMemory()
 
     def begin(self, specs: Sequence[Spec], group: Group) -> None:
         """Build the networks and restore their last saves; check the teacher of those without one.
@@ -172,6 +174,7 @@ class _Siblings:
             step += 1
             self._session.progress.step_done()
             self._save_or_stop(step)
+            self._freed.check()
 
         for trainer in [one for one in self._trainers if one.epoch == epoch]:
             with self._stopping_alone(trainer):
