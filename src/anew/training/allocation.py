@@ -31,24 +31,29 @@ much on.
 """
 _SET_BY_USER = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_MAX_")
 _SECONDS = 0.5
+_MUCH = 32 << 20
 
 
 @contextmanager
 def freed_memory_kept() -> Generator[None]:
-    """Keep what this process frees for a block, and give it back at its end.
+    """Keep what this process frees for a block, and give it back at its end if it is much.
 
     Nothing is done with another C library than glibc, or where the environment sets its allocator.
     """
+    before = _held()
     _set(_MOST, _MOST)
     try:
         yield
     finally:
-        give_back()
+        # Small networks, trained one after another, need the same memory again.
+        give_back(if_more_than=before + _MUCH)
 
 
-def give_back() -> None:
-    """Give back what this process has freed, and keep no more than glibc does by itself."""
-    if _set(_USUAL, 2 * _USUAL):
+def give_back(if_more_than: float = 0.0) -> None:
+    """Keep no more than glibc does by itself, and give back what this process has freed if it holds
+    more than so many bytes.
+    """
+    if _set(_USUAL, 2 * _USUAL) and _held() > if_more_than:
         ctypes.CDLL(None).malloc_trim(0)
 
 
