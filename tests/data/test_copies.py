@@ -1,14 +1,17 @@
 """Pictures that occur more than once: what is said of them, against comparing all pairs."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from anew import train
+from anew import AnewError, train
 from anew.core.callbacks import Callback
 from anew.core.spec import DataSpec
 from anew.data import from_arrays, open_source, prepare
 from anew.data.copies import copies_in_words
+from anew.data.loading import prepare_and_log
 from anew.data.storage import Storage
 from commands import call
 from runs import RECIPE
@@ -59,6 +62,14 @@ def test_copies_of_the_test_and_several_labels_are_said():
     data = prepare(source, DataSpec(validation=0.0))
     assert counted_by_pairs(data, 5) == (3, 0, 1)
     assert copies_in_words(source, data) == copies_in_words(source)
+
+
+def test_what_was_read_is_said_before_a_split_is_refused():
+    source = replace(from_arrays((PICTURES, LABELS)), notes=("ignored: 3 files",))
+    said: list[str] = []
+    with pytest.raises(AnewError, match="its content differs"):
+        prepare_and_log(source, DataSpec(fingerprint="f" * 16), Storage(log=said.append))
+    assert said == ["data: ignored: 3 files"]
 
 
 @pytest.mark.parametrize("seed", range(4))

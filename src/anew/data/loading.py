@@ -22,12 +22,10 @@ def load_data(spec: DataSpec, storage: Storage | None = None) -> Data:
 
 def prepare_and_log(source: Source, spec: DataSpec, storage: Storage) -> Data:
     """Split a source's examples, and log what is to be said of them before training."""
+    # Before the split, which may be refused: what was read may be why.
+    for note in source.notes:
+        storage.log(f"data: {note}")
     data = prepare(source, spec)
-    for note in notes(source, data):
-        storage.log(note)
+    for note in remarks(source, data):
+        storage.log(f"data: {note}")
     return data
-
-
-def notes(source: Source, data: Data) -> list[str]:
-    """Return a line for each thing to be said of a source and its examples as split."""
-    return [f"data: {note}" for note in (*source.notes, *remarks(source, data))]

@@ -35,7 +35,10 @@ from anew.training.trial import try_model
 
 
 class StudyData:
-    """A study's data: read once, split anew for each of its seeds."""
+    """A study's data: read once, split anew for each of its seeds.
+
+    With a `storage`, what is to be said of them is logged there, as the first seed splits them.
+    """
 
     def __init__(self, study: Study, storage: Storage | None = None) -> None:
         self._spec = study.data
@@ -70,12 +73,9 @@ class StudyData:
         return self._read().contents
 
     @property
-    def notes(self) -> list[str]:
-        """A line for each thing to be said of the data before networks are trained on them, as the
-        first seed splits them.
-        """
-        read, split = self._read(), self._prepared(self._first_seed)
-        return [*loading.notes(read, split), *self._whole(self._first_seed).notices]
+    def notices(self) -> tuple[str, ...]:
+        """What is to be said of the data as the first seed splits them."""
+        return self._whole(self._first_seed).notices
 
     def _read(self) -> Source:
         if self._source is None:
@@ -85,7 +85,9 @@ class StudyData:
     def _prepare(self, seed: int) -> Data:
         # Order, views and split vary with the seed, so that results over seeds show all chance.
         labelled = data_of_seed(self._spec, seed).labelled_only
-        return data_sources.prepare(self._read(), labelled)
+        if self._storage is None or seed != self._first_seed:
+            return data_sources.prepare(self._read(), labelled)
+        return loading.prepare_and_log(self._read(), labelled, self._storage)
 
 
 def run(
@@ -125,8 +127,8 @@ def checked_specs(
         missing = needs(siblings(specs), out, data.contents, execution)
         planning.check_room(study.name, missing, execution.jobs, out)
 
-    for note in data.notes:
-        progress.log(note)
+    for notice in data.notices:
+        progress.log(notice)
     models = {(spec.model, spec.data.fingerprint): spec for spec in specs}
     for spec in models.values():
         for notice in try_model(spec.model, data.of(spec), spec.training, force=execution.force):
