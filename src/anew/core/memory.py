@@ -35,6 +35,15 @@ def free_bytes() -> float:
     return max(0.0, min(_of_machine(), _of_groups(), _of_process()))
 
 
+def held_bytes() -> float:
+    """Return the bytes of memory that this process holds alone; 0 if nobody says."""
+    try:
+        _, resident, shared, *_ = _process_sizes()
+    except (OSError, ValueError):
+        return 0.0
+    return resident - shared
+
+
 def demand(what: str, size: float, remedy: str) -> None:
     """Raise `AnewError` if `size` bytes are more than there are.
 
@@ -140,7 +149,12 @@ def _of_process() -> float:
         most, _ = resource.getrlimit(resource.RLIMIT_AS)
         if most == resource.RLIM_INFINITY:
             return math.inf
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-        return float(most - pages * resource.getpagesize())
+        return most - _process_sizes()[0]
     except (ImportError, OSError, ValueError):
         return math.inf
+
+
+def _process_sizes() -> list[float]:
+    """Return what Linux says of this process's memory in bytes: mapped, resident, shared, ..."""
+    pages = Path("/proc/self/statm").read_text().split()
+    return [float(int(one) * os.sysconf("SC_PAGE_SIZE")) for one in pages]

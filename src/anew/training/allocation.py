@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
 
 from anew.core import memory
 
@@ -40,7 +39,7 @@ def freed_memory_kept() -> Generator[None]:
 
     Nothing is done with another C library than glibc, or where the environment sets its allocator.
     """
-    before = _held()
+    before = memory.held_bytes()
     _set(_MOST, _MOST)
     try:
         yield
@@ -53,7 +52,7 @@ def give_back(if_more_than: float = 0.0) -> None:
     """Keep no more than glibc does by itself, and give back what this process has freed if it holds
     more than so many bytes.
     """
-    if _set(_USUAL, 2 * _USUAL) and _held() > if_more_than:
+    if _set(_USUAL, 2 * _USUAL) and memory.held_bytes() > if_more_than:
         ctypes.CDLL(None).malloc_trim(0)
 
 
@@ -71,18 +70,9 @@ class FreedMemory:
         if now < self._next:
             return
         self._next = now + _SECONDS
-        if _held() > memory.free_bytes():
+        if memory.held_bytes() > memory.free_bytes():
             give_back()
             self._next = math.inf
-
-
-def _held() -> float:
-    """Return the bytes of memory that this process holds alone; 0 if nobody says."""
-    try:
-        _, resident, shared, *_ = Path("/proc/self/statm").read_text().split()
-    except OSError:
-        return 0.0
-    return float((int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE"))
 
 
 def _set(map_from: int, trim_from: int) -> bool:
